@@ -1,0 +1,130 @@
+"""Which method, mapping and axis made the difference, with the uncertainty that the trials leave.
+
+A cell's interval is a percentile bootstrap of the mean over its trials (95 %): it speaks of the configurations that the
+search happened to try, not of seeds alone, and a sampler that learns tries good corners more often. Importance is
+PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255), which handles axes that only some trials have.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from analysis.pareto import costs_of, objectives_of
+from analysis.table import Study
+
+AXES = (
+    "method", "mapping", "relation_heads", "teacher_layer", "temperature", "num_layers", "hidden_size", "num_heads",
+    "intermediate_size", "initialisation", "learning_rate", "batch_size",
+)  # fmt: skip
+RESAMPLES = 1000
+LEAST_TRIALS, MOST_TRIALS = 10, 1000
+
+
+def bootstrap_interval(values_N: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the mean; NaN when fewer than 3 values carry no spread to speak of."""
+    if len(values_N) < 3:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng([seed, len(values_N)])
+    means = [values_N[rng.integers(0, len(values_N), len(values_N))].mean() for _ in range(RESAMPLES)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def compare(study: Study, by: Sequence[str]) -> pd.DataFrame:
+    """Quality of the finished trials per group: n, best, mean, low, high, and the number of the best trial.
+
+    Trials that lack one of the columns `by` (NaN) are left out.
+    """
+    rows = study.finished[study.finished["quality"].notna()]
+    table = []
+    for key, group in rows.groupby(list(by), sort=True):
+        quality_N = group["quality"].to_numpy(dtype=float)
+        low, high = bootstrap_interval(quality_N)
+        best = group.loc[group["quality"].idxmax(), "trial"]
+        table.append((*key, len(group), quality_N.max(), quality_N.mean(), low, high, best))
+    return pd.DataFrame(table, columns=[*by, "n", "best", "mean", "low", "high", "best_trial"])
+
+
+def method_by_architecture(study: Study) -> pd.DataFrame:
+    """One row per method and architecture that finished at least once, smallest architecture first."""
+    table = compare(study, ["method", "architecture"])
+    sizes = study.finished.groupby("architecture")["parameters"].min()
+    table = table.assign(parameters=table["architecture"].map(sizes))
+    return table.sort_values(["parameters", "method"], ignore_index=True)
+
+
+def compare_mappings(study: Study) -> pd.DataFrame:
+    """One row per layer mapping of the hidden-state trials, best mean first."""
+    return compare(study, ["mapping"]).sort_values("mean", ascending=False, ignore_index=True)
+
+
+def failures(study: Study) -> pd.DataFrame:
+    """Failed and infeasible trials by reason: status, reason, n, first_trial; most frequent first."""
+    rows = study.trials[study.trials["status"].isin(["failed", "infeasible"])]
+    rows = rows.assign(reason=rows["reason"].fillna("").replace("", "no reason recorded"))
+    table = rows.groupby(["status", "reason"])["trial"].agg(n="size", first_trial="min").reset_index()
+    return table.sort_values(["n", "first_trial"], ascending=[False, True], ignore_index=True)
+
+
+def axis_importance(study: Study) -> pd.DataFrame | None:
+    """Share of importance per axis (rows) and objective (columns), most important for the first objective first.
+
+    None below 10 finished trials; of more than 1,000, an even sample. An axis that was never varied is left out.
+    """
+    objectives = objectives_of(study)
+    rows = study.finished[np.isfinite(costs_of(study.finished, objectives)).all(axis=1)]
+    if len(rows) > MOST_TRIALS:
+        rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_TRIALS).astype(int)]
+    distributions = _distributions(rows)
+    if len(rows) < LEAST_TRIALS or not distributions:
+        return None
+    scratch = _quiet_study(len(objectives))
+    for params, cost_K in zip(_params(rows, distributions), costs_of(rows, objectives), strict=True):
+        used = {axis: distributions[axis] for axis in params}
+        scratch.add_trial(optuna.trial.create_trial(params=params, distributions=used, values=list(cost_K)))
+    axes = list(distributions)
+    table = {objective.name: _importances(scratch, axes, k) for k, objective in enumerate(objectives)}
+    return pd.DataFrame(table).sort_values(objectives[0].name, ascending=False)
+
+
+def _importances(scratch: optuna.Study, axes: list[str], k: int) -> dict[str, float]:
+    def cost(trial: optuna.trial.FrozenTrial) -> float:
+        return trial.values[k]
+
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    with warnings.catch_warnings():  # it reminds that lower must be better; here it is
+        warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes")
+        return optuna.importance.get_param_importances(scratch, evaluator=evaluator, params=axes, target=cost)
+
+
+def _quiet_study(num_objectives: int) -> optuna.Study:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(directions=["minimize"] * num_objectives)
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _distributions(rows: pd.DataFrame) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {}
+    for axis in AXES:
+        values = rows[axis].dropna()
+        values = values[values != ""]
+        if values.nunique() < 2:
+            continue
+        if axis == "learning_rate":
+            found[axis] = FloatDistribution(float(values.min()), float(values.max()), log=True)
+        else:
+            found[axis] = CategoricalDistribution(sorted(values.unique().tolist()))
+    return found
+
+
+def _params(rows: pd.DataFrame, distributions: dict[str, BaseDistribution]) -> list[dict[str, object]]:
+    axes = list(distributions)
+    records = zip(*(rows[axis].tolist() for axis in axes), strict=True)
+    return [{a: v for a, v in zip(axes, record, strict=True) if not pd.isna(v) and v != ""} for record in records]

@@ -1,0 +1,141 @@
+"""What a study says in words: the verdict and the terminal's table of the front, shared by command line and report."""
+
+from typing import Any
+
+import pandas as pd
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from analysis.compare import AXES, failures
+from analysis.pareto import front, knee, objectives_of
+from analysis.table import Study
+
+MAX_TASK_COLUMNS = 4
+MISSING = "-"
+
+
+def number(value: float | None, digits: int = 3, missing: str = MISSING) -> str:
+    """Three significant digits with k, M or G; plain below a thousand; a dash when not measured."""
+    if value is None or pd.isna(value):
+        return missing
+    for limit, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= limit * 0.9995:
+            return f"{value / limit:#.{digits}g}".rstrip(".") + unit
+    return f"{value:.{digits}g}"
+
+
+def decimal(value: float | None, places: int = 3, missing: str = MISSING) -> str:
+    """Fixed decimals, so that a column of them lines up; a dash when not measured."""
+    return missing if value is None or pd.isna(value) else f"{value:.{places}f}"
+
+
+def percent(value: float | None, missing: str = MISSING) -> str:
+    """A share in whole percent."""
+    return missing if value is None or pd.isna(value) else f"{value * 100:.0f} %"
+
+
+def ratio(numerator: float | None, denominator: float | None) -> float:
+    """The quotient, NaN when either is unknown or the denominator is 0."""
+    if numerator is None or not denominator or pd.isna(numerator) or pd.isna(denominator):
+        return float("nan")
+    return numerator / denominator
+
+
+def plural(count: int, noun: str) -> str:
+    """'1 trial', '2 trials'."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def student_name(row: pd.Series) -> str:
+    """'3x192 by mha'."""
+    return f"{row['architecture']} by {row['method']}"
+
+
+def config_of(row: pd.Series) -> dict[str, str]:
+    """The axes that the trial has, as text."""
+    config = {}
+    for axis in AXES:
+        value = row[axis]
+        if pd.isna(value) or value == "":
+            continue
+        config[axis] = value if isinstance(value, str) else f"{value:.3g}" if axis == "learning_rate" else f"{value:g}"
+    return config
+
+
+def verdict(study: Study) -> str:
+    """What came out, in one or two sentences."""
+    trials, finished = study.trials, study.finished
+    if trials.empty:
+        planned = study.meta.get("num_trials")
+        return "No trial has ended yet" + (f"; {plural(planned, 'trial')} planned." if planned else ".")
+    if finished.empty:
+        reasons = failures(study)
+        common = f" Most often: {reasons.iloc[0]['reason']}." if len(reasons) else ""
+        return f"None of {plural(len(trials), 'trial')} finished.{common}"
+    members = front(study)
+    if members.empty:
+        needed = ", ".join(study.meta["objectives"])
+        return f"{plural(len(finished), 'trial')} finished, none with all of {needed} measured."
+    if finished["quality"].max() <= 0:
+        return (
+            f"No student is better than an untrained encoder: the best of {len(finished):,} has quality "
+            f"{finished['quality'].max():.3f}. Train longer, or look at the learning curves and failures."
+        )
+    best = members.iloc[knee(members, objectives_of(study))]
+    opening = (
+        f"{len(members)} of {plural(len(finished), 'finished student')} are beaten by no other; the knee is"
+        if len(members) > 1
+        else f"One student beats the other {len(finished) - 1:,}:"
+        if len(finished) > 1
+        else "The only finished student is"
+    )
+    return f"{opening} {student_name(best)} (trial {best['trial']}), {_in_units_of_the_teacher(study, best)}."
+
+
+def _in_units_of_the_teacher(study: Study, row: pd.Series) -> str:
+    teacher = study.meta["teacher"]
+    text = f"which recovers {percent(row['quality'])} of the teacher's gain over an untrained encoder"
+    size = ratio(row["parameters"], teacher.get("parameters"))
+    speed = ratio(teacher.get("latency_p50_ms"), row["latency_p50_ms"])
+    costs = [f"{percent(size)} of its parameters"] if size == size else []
+    costs += [f"{speed:.1f} times its speed"] if speed == speed else []
+    return text + (f" at {' and '.join(costs)}" if costs else "")
+
+
+def front_text(study: Study) -> Group:
+    """The front as a table for the terminal, with teacher and floor for scale, under the verdict."""
+    parts: list[Text | Table] = [Text(verdict(study), style="bold")]
+    members = front(study) if len(study.finished) else study.finished
+    if len(members):
+        parts.append(_front_table(study, members))
+    return Group(*parts, *(Text(note, style="yellow") for note in study.notes))
+
+
+def _front_table(study: Study, members: pd.DataFrame) -> Table:
+    teacher, tasks = study.meta["teacher"], study.meta["tasks"]
+    shown = list(tasks)[:MAX_TASK_COLUMNS]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("trial", "student", "quality", "params", "ms", "speed", "FLOPs", *shown):
+        table.add_column(Text(name), justify="left" if name == "student" else "right", no_wrap=True)
+
+    def row(first: str, name: str, quality: float, costs: dict[str, Any], scores: list[Any], style: str = "") -> None:
+        cells = [
+            first,
+            name,
+            decimal(quality),
+            number(costs.get("parameters")),
+            decimal(costs.get("latency_p50_ms"), 1),
+            decimal(ratio(teacher.get("latency_p50_ms"), costs.get("latency_p50_ms")), 1) + "x" if costs else MISSING,
+            number(costs.get("flops_per_token")),
+            *(decimal(score) for score in scores),
+        ]
+        table.add_row(*(Text(cell) for cell in cells), style=style)
+
+    for _, member in members.iterrows():
+        scores = [member[f"score_{task}"] for task in shown]
+        row(str(member["trial"]), student_name(member), member["quality"], member.to_dict(), scores)
+    shape = f"teacher {teacher.get('num_layers', '?')}x{teacher.get('hidden_size', '?')}"
+    row("", shape, 1.0, teacher, [tasks[task].get("teacher") for task in shown], "dim")
+    row("", "floor", 0.0, {}, [tasks[task].get("floor") for task in shown], "dim")
+    return table

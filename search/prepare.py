@@ -1,0 +1,238 @@
+"""Everything a study needs before its first trial: data cut, teacher and floor scored, costs measured.
+
+Each piece is cached by its content, so the second study on the same teacher and tasks starts at once. The floor is the mean score of
+untrained encoders of the teacher's shape; a task on which the teacher is hardly above it is refused before anything is spent. Costs are
+measured here, while no trial competes for the cores.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from search.spec import StudySpec
+from search.store import now
+from spaces.architecture import (
+    StudentArchitecture,
+    TeacherFacts,
+    architecture_of,
+    count_parameters,
+    flops_per_token,
+)
+from spaces.errors import SpecError
+from spaces.search_space import SearchSpace
+from trainables.cache import cache_folder, digest, new_folder
+from trainables.corpus import CorpusSpec, prepare_corpus
+from trainables.profile import hardware, measure, versions
+from trainables.student import build_student
+from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task, score_task
+from trainables.teacher import Teacher, load_teacher
+
+Say = Callable[[str], None]
+MAX_SHAPES = 40
+"""Shapes measured before the start, about 2 s each. In a larger space each trial measures its own."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the trials and the results need to know; all of it plain values."""
+
+    corpus: str
+    tasks: dict[str, str]
+    scores: dict[str, dict[str, float]]
+    """Per task the dev scores of `teacher` and `floor`."""
+    profiles: dict[str, dict[str, Any]]
+    """Cost columns by shape; empty when there are too many shapes."""
+    study: dict[str, Any]
+    """The content of study.json."""
+
+
+def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, say: Say) -> Prepared:
+    """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks."""
+    say(f"teacher {facts.name}: {facts.family} {facts.architecture.name}, {count_parameters(facts.architecture, facts):,} parameters")
+    teacher = load_teacher(spec.teacher.path)
+    corpus, tasks = prepare_data(spec, teacher, say)
+    teacher = put_on_device(teacher, spec)
+    scored = score_all(spec, teacher, tasks, "dev", say)
+    problems = []
+    for name, scores in scored.items():
+        try:
+            check_gap(name, scores["teacher"], scores["floor"])
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    profiles = measure_shapes(spec, space, teacher, say)
+    own = profiles.pop("teacher")
+    return Prepared(
+        corpus=str(corpus),
+        tasks={name: str(folder) for name, folder in tasks.items()},
+        scores={name: {"teacher": s["teacher"], "floor": s["floor"]} for name, s in scored.items()},
+        profiles=profiles,
+        study=describe(spec, space, facts, scored, tasks, own),
+    )
+
+
+def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dict[str, Path]]:
+    """Corpus and tasks, tokenised; folders in the cache."""
+    problems: list[str] = []
+    corpus, tasks = None, {}
+    say(f"corpus {spec.corpus.source}")
+    try:
+        fields = {field.name: getattr(spec.corpus, field.name) for field in dataclasses.fields(CorpusSpec)}
+        corpus = prepare_corpus(CorpusSpec(**fields), teacher.tokenizer, say)
+    except SpecError as error:
+        problems += error.problems
+    for task in spec.tasks:
+        fields = {k: v for k, v in dataclasses.asdict(task).items() if v is not None}
+        try:
+            tasks[task.name] = prepare_task(TaskSpec(**fields), teacher.tokenizer, cache_folder())
+        except SpecError as error:
+            problems += error.problems
+    if problems or corpus is None:
+        raise SpecError(problems)
+    return corpus, tasks
+
+
+def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
+    """The teacher on the GPU when the study uses GPUs and this process sees one."""
+    if spec.cluster.gpus_per_worker and torch.cuda.is_available():
+        teacher.model.to("cuda")  # type: ignore[arg-type]
+    return teacher
+
+
+def score_all(spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], split: str, say: Say) -> dict[str, dict[str, Any]]:
+    """Per task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric."""
+    found = {}
+    for name, folder in tasks.items():
+        if split not in load_task(folder).splits:
+            continue
+        own = cached_score(teacher.model, teacher.facts.digest, folder, spec, split, spec.seed)
+        floors = [floor_score(spec, teacher, folder, split, seed)["score"] for seed in range(spec.evaluation.floor_seeds)]
+        floor = sum(floors) / len(floors)
+        say(f"task {name} ({split}): teacher {own['score']:.3f}, untrained {floor:.3f} ({own['metric']})")
+        found[name] = {"teacher": own["score"], "floor": floor, "floor_seeds": floors, "teacher_layer": own["layer"], "metric": own["metric"]}
+    return found
+
+
+def floor_score(spec: StudySpec, teacher: Teacher, folder: Path, split: str, seed: int) -> dict[str, Any]:
+    """The score of one untrained encoder of the teacher's shape and tokenizer."""
+    model = untrained(teacher, teacher.facts.architecture, seed)
+    shape = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
+    return cached_score(model, digest("untrained", shape, seed), folder, spec, split, seed)
+
+
+def untrained(teacher: Teacher, architecture: StudentArchitecture, seed: int) -> PreTrainedModel:
+    """An encoder of the teacher's family that has learned nothing."""
+    config = {"method": "hs", "initialisation": "random", **dataclasses.asdict(architecture)}
+    return build_student(config, teacher, seed).to(teacher.model.device)  # type: ignore[arg-type]
+
+
+def cached_score(model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, split: str, seed: int) -> dict[str, Any]:
+    """Score a model once per task, protocol, split and seed."""
+    protocol = spec.evaluation.protocol
+    folder = cache_folder() / "scores" / digest(1, identity, task.name, protocol, split, seed)
+
+    def compute() -> dict[str, Any]:
+        result = score_task(model, load_task(task), protocol, split, seed)
+        return {"score": result.score, "layer": result.layer, "metric": result.metric}
+
+    return cached(folder, compute)
+
+
+def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say) -> dict[str, dict[str, Any]]:
+    """Cost columns by `shape_key`, and of the teacher under "teacher"."""
+    shapes = {architecture for each in space.feasible.values() for architecture in each}
+    todo = {"teacher": teacher.facts.architecture}
+    if len(shapes) <= MAX_SHAPES:
+        todo |= {shape_key(architecture): architecture for architecture in sorted(shapes, key=shape_key)}
+        say(f"costs of {len(shapes)} shapes, measured once per machine")
+    else:
+        say(f"{len(shapes)} shapes: each trial measures its own latency")
+    options = dataclasses.asdict(spec.latency)
+    facts = teacher.facts
+    profiles = {}
+    for name, architecture in todo.items():
+        key = digest(
+            1, hardware(), torch.__version__, facts.family, facts.vocab_size, facts.max_positions, shape_key(architecture), *options.values()
+        )
+
+        def compute(architecture: StudentArchitecture = architecture) -> dict[str, Any]:
+            model = untrained(teacher, architecture, 0)
+            return dataclasses.asdict(measure(model, architecture, facts, **options))
+
+        profiles[name] = cached(cache_folder() / "latency" / key, compute)
+    return profiles
+
+
+def shape_key(architecture: StudentArchitecture) -> str:
+    """A name for a shape that leaves nothing out."""
+    return "-".join(str(value) for value in dataclasses.astuple(architecture))
+
+
+def cost_columns(prepared: Prepared, facts: TeacherFacts, sequence_length: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """What a configuration costs, as far as that is known before it runs."""
+
+    def costs(config: Mapping[str, Any]) -> dict[str, Any]:
+        architecture = architecture_of(dict(config))
+        if known := prepared.profiles.get(shape_key(architecture)):
+            return known
+        return {
+            "parameters": count_parameters(architecture, facts),
+            "parameters_without_embeddings": count_parameters(architecture, facts, embeddings=False),
+            "flops_per_token": flops_per_token(architecture, sequence_length),
+        }
+
+    return costs
+
+
+def cached(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The value of a cache folder, computed when there is none."""
+    if not folder.is_dir():
+        value = compute()
+        with new_folder(folder) as unfinished:
+            (unfinished / "value.json").write_text(json.dumps(value))
+    return json.loads((folder / "value.json").read_text())
+
+
+def describe(
+    spec: StudySpec, space: SearchSpace, facts: TeacherFacts, scored: Mapping[str, Any], tasks: Mapping[str, Path], costs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """study.json."""
+    data = {name: load_task(folder) for name, folder in tasks.items()}
+    kinds = {task.name: task.kind for task in spec.tasks}
+    shown = ("parameters", "parameters_without_embeddings", "flops_per_token", "latency_p50_ms", "latency_p95_ms")
+    return {
+        "format": 1,
+        "name": spec.name,
+        "created": now().isoformat(),
+        "seed": spec.seed,
+        "space_digest": space.digest(),
+        "objectives": list(spec.search.objectives),
+        "constraints": spec.search.constraints,
+        "train_tokens": spec.budget.train_tokens,
+        "num_trials": spec.budget.trials,
+        "sampler": spec.search.sampler,
+        "protocol": spec.evaluation.protocol,
+        "teacher": {
+            **{f.name: getattr(facts, f.name) for f in dataclasses.fields(facts) if f.name != "architecture"},
+            **dataclasses.asdict(facts.architecture),
+            **{name: costs[name] for name in shown},
+        },
+        "tasks": {
+            name: {
+                "kind": kinds[name],
+                **{f"num_{split}": len(data[name].splits[split]) if split in data[name].splits else 0 for split in ("train", "dev", "test")},
+                **scores,
+            }
+            for name, scores in scored.items()
+        },
+        "latency": dataclasses.asdict(spec.latency),
+        "hardware": hardware(),
+        "versions": versions(),
+    }

@@ -1,0 +1,120 @@
+"""What a person sees while a study runs: a live view in a terminal, one line per trial everywhere else."""
+
+import json
+import time
+from typing import IO, Any
+
+import ray.tune
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search.sampler import AskTell
+from spaces.dominance import front_of
+
+FRONT_ROWS = 8
+
+
+def short(value: float | None, digits: int = 3) -> str:
+    """3.2M, 950k, 0.713, or - for nothing."""
+    if value is None:
+        return "-"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.1f}{letter}"
+    return f"{value:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class StudyProgress(ray.tune.Callback):
+    """Fed by Tune (reports) and by the searcher (finished rows)."""
+
+    def __init__(self, asktell: AskTell, terminal: IO[str]) -> None:
+        self.asktell = asktell
+        self.console = Console(file=terminal, highlight=False)
+        self.started_s = time.time()
+        self.done_before = asktell.spent
+        self.waiting_since: float | None = time.time()
+        self.tokens_per_s: dict[str, float] = {}
+        self.live = Live(console=self.console, get_renderable=self.view, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "StudyProgress":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The Tuner pickles its callbacks for a restore that never happens."""
+        return {}
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    def row(self, row: dict[str, Any]) -> None:
+        """A trial has ended."""
+        if row["status"] == "finished":
+            best = max((r["quality"] for r in self.asktell.progress.rows if r["status"] == "finished"), default=row["quality"])
+            what = f"quality {row['quality']:.3f} (best {best:.3f})  {short(row['parameters'])} parameters"
+            if row.get("latency_p50_ms") is not None:
+                what += f"  {row['latency_p50_ms']:.1f} ms"
+        else:
+            what = row["reason"]
+        shape = f"{row['num_layers']}x{row['hidden_size']}"
+        self.say(f"trial {row['trial']:>3}  {row['status']:<8}  {row['method']} {shape}  {what}  [{self.counts()}]")
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.time() - self.started_s
+
+    def counts(self) -> str:
+        """7/20 done, about 12 min left."""
+        spent, budget = self.asktell.spent, self.asktell.budget
+        fresh = spent - self.done_before
+        left = f", about {duration(self.elapsed_s / fresh * (budget - spent))} left" if fresh and spent < budget else ""
+        return f"{spent}/{budget}{left}"
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self.waiting_since = None
+        if result.get("report"):
+            self.tokens_per_s[trial.trial_id] = json.loads(result["report"]).get("tokens_per_s", 0.0)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.tokens_per_s.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.waiting_since = time.time()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.say("a lane was lost with its node; its trial goes on elsewhere as soon as CPUs or GPUs are free")
+        self.waiting_since = time.time()
+
+    def view(self) -> Group:
+        """The live view."""
+        progress = self.asktell.progress
+        line = f"{progress.count('finished')} finished, {progress.count('failed')} failed, {self.asktell.running} running  [{self.counts()}]"
+        if self.tokens_per_s:
+            line += f"  {short(sum(self.tokens_per_s.values()), 0)} tokens/s"
+        if self.waiting_since is not None:
+            line += f"\nstarting worker processes ({time.time() - self.waiting_since:.0f} s)"
+        objectives = self.asktell.objectives
+        members = front_of(progress.rows, objectives)
+        table = Table(title="front so far", title_justify="left", box=None)
+        for name in ("trial", "method", "shape", *(o.name for o in objectives)):
+            table.add_column(name, justify="left" if name == "method" else "right")
+        for row in members[-FRONT_ROWS:]:
+            shape = f"{row['num_layers']}x{row['hidden_size']}"
+            table.add_row(str(row["trial"]), row["method"], shape, *(short(row[o.column]) for o in objectives))
+        return Group(Text(line), table) if members else Group(Text(line))

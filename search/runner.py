@@ -1,0 +1,302 @@
+"""A study from its spec to its results: prepare, tune, finish.
+
+The study folder is the one truth. A run on a folder that already holds the same study goes on with it, whatever ended the last run:
+a finished trial stays, an asked one is run again under its number, from its own checkpoint if there is one.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from search.environment import output_to
+from search.progress import StudyProgress, duration
+from search.sampler import Ask, AskTell, Costs, StudySearcher
+from search.spec import ClusterSection, StudySpec, check_all, differences, load_table, read_spec, to_toml
+from search.store import Store
+from spaces.architecture import TeacherFacts
+from spaces.errors import SpecError, StillhouseError
+from spaces.search_space import SearchSpace
+from trainables.cache import cache_folder
+from trainables.worker import LaneSettings, lane_trainable
+
+LOG = logging.getLogger("stillhouse.runner")
+OBJECT_STORE_BYTES = 100_000_000
+"""Ray's shared memory: data goes to the workers as memory-mapped files, so the least that Ray is content with will do."""
+LOST_LANES = 2
+"""How often Tune starts a lane again that was lost with its node."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that is ready to run. Tests put a cheap `function` and invented costs here."""
+
+    spec: StudySpec
+    space: SearchSpace
+    costs: Costs
+    tasks: tuple[str, ...]
+    job: Mapping[str, Any]
+    """What all jobs share; trial, config, seed and folders are added to it."""
+    study: Mapping[str, Any]
+    """study.json."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Columns that all rows share."""
+    function: str = LaneSettings.function
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    rows: tuple[dict[str, Any], ...]
+    ended: str
+    """Why the search was over; empty when it was stopped before."""
+
+
+def run_spec(path: str, folder: str | None, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print) -> Outcome:
+    """`stillhouse run`: a new study, or more of the one that is in the folder."""
+    from trainables.teacher import read_facts
+
+    table, base = load_table(path)
+    if trials is not None:
+        table.setdefault("budget", {})["trials"] = trials
+    spec, space, facts = check_all(table, base, path, read_facts)
+    return run_study(spec, space, facts, folder or f"studies/{spec.name}", address=address, say=say)
+
+
+def resume(folder: str, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print) -> Outcome:
+    """`stillhouse resume`: go on from the spec that the folder keeps."""
+    from trainables.teacher import read_facts
+
+    store = Store(folder)
+    if not store.is_study():
+        raise StillhouseError(f"{folder} is not a study folder: it has no spec.toml. To start one: stillhouse run SPEC {folder}")
+    table = tomllib.loads(store.read_text("spec.toml"))
+    if trials is not None:
+        table["budget"]["trials"] = trials
+    spec, space, facts = check_all(table, Path("/"), f"{folder}/spec.toml", read_facts)
+    return run_study(spec, space, facts, folder, address=address, say=say)
+
+
+def run_study(
+    spec: StudySpec, space: SearchSpace, facts: TeacherFacts, folder: str, *, address: str | None = None, say: Callable[[str], None] = print
+) -> Outcome:
+    """prepare -> tune -> finish, with real distillation."""
+    store = Store(folder, [task.name for task in spec.tasks])
+    with store.locked():
+        refuse_other_study(store, spec)
+        with cluster(spec.cluster, address, log_file(store)):
+            plan = make_plan(spec, space, facts, store, say)
+            outcome = tune_study(plan, store, say)
+    if outcome.ended:
+        from search.finish import score_front
+
+        score_front(plan.spec, store, plan.job["tasks"], say)
+    return outcome
+
+
+def make_plan(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, store: Store, say: Callable[[str], None]) -> Plan:
+    """Prepare data, scores and costs; keep what a study on disk has already settled."""
+    from search.prepare import cost_columns, prepare
+
+    prepared = prepare(spec, space, facts, say)
+    study = dict(prepared.study)
+    if store.exists("study.json"):
+        settled = store.read_json("study.json")
+        study |= {key: settled[key] for key in ("created", "teacher", "tasks") if key in settled}
+    measured = bool(prepared.profiles)
+    job = {
+        "teacher": spec.teacher.path,
+        "corpus": prepared.corpus,
+        "tasks": list(prepared.tasks.values()),
+        "train_tokens": spec.budget.train_tokens,
+        "protocol": spec.evaluation.protocol,
+        "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in study["tasks"].items()},
+        "training": dataclasses.asdict(spec.training),
+        "latency": None if measured else dataclasses.asdict(spec.latency),
+    }
+    return Plan(
+        spec=spec,
+        space=space,
+        costs=cost_columns(prepared, facts, spec.latency.sequence_length),
+        tasks=tuple(prepared.tasks),
+        job=job,
+        study=study,
+        constants={"hardware": study["hardware"], "versions": json.dumps(study["versions"], sort_keys=True)},
+    )
+
+
+def refuse_other_study(store: Store, spec: StudySpec) -> None:
+    """A folder holds one study; another spec must not mix its rows into it."""
+    if not store.is_study():
+        if store.exists() and store.parts("trials"):
+            raise StillhouseError(f"{store.folder} holds trials but no spec.toml; it is not a whole study folder")
+        return
+    stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{store.folder}/spec.toml")
+    if found := differences(stored, spec):
+        listed = "".join(f"\n  {line}" for line in found)
+        raise StillhouseError(f"{store.folder} holds another study; choose another folder or undo these changes:{listed}")
+
+
+@contextlib.contextmanager
+def cluster(wanted: ClusterSection, address: str | None, log: Path) -> Iterator[None]:
+    """Ray, connected or started, with room for at least one lane; shut down afterwards.
+
+    Without an address a cluster of this machine's own is started, even when another one is running here.
+    """
+    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False, "ignore_reinit_error": False}
+    with output_to(log):
+        if ray.is_initialized():  # a caller's own cluster, as in the tests: used and left alone
+            check_room(wanted)
+            started = False
+        else:
+            if address is None:
+                os.environ.setdefault("RAY_AUTH_MODE", "token")
+                cpus = max(os.cpu_count() or 1, 1)
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **options)
+            else:
+                try:
+                    ray.init(address=address, **options)
+                except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                    first = (str(error).strip().splitlines() or ["no answer"])[0]
+                    raise StillhouseError(
+                        f"no Ray cluster answers at {address!r}: {first}\n"
+                        "If it uses a token: export RAY_AUTH_MODE=token with the same ~/.ray/auth_token as on the cluster"
+                    ) from error
+            started = True
+    try:
+        if started:
+            check_room(wanted)
+        yield
+    finally:
+        if started:
+            with output_to(log):
+                ray.shutdown()
+
+
+def check_room(wanted: ClusterSection) -> None:
+    """Refuse at once what would wait for ever: Ray queues a request that no node can serve, without a word."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker}
+    places = sum(min(int(node.get(kind, 0) / amount + 1e-6) for kind, amount in needs.items() if amount) for node in nodes)
+    asked = wanted.concurrent_trials * wanted.workers_per_trial
+    if asked <= places:
+        return
+    have = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+    room = places // wanted.workers_per_trial
+    advice = f"concurrent_trials can be at most {room}" if room else "not even one trial fits"
+    raise SpecError([
+        f"[cluster] {wanted.concurrent_trials} concurrent trials x {wanted.workers_per_trial} workers x ({wanted.cpus_per_worker} CPUs, "
+        f"{wanted.gpus_per_worker:g} GPUs) do not fit: the cluster has {len(nodes)} node{'s' * (len(nodes) != 1)} with {have}; {advice}"
+    ])
+
+
+def tune_study(plan: Plan, store: Store, say: Callable[[str], None] = print) -> Outcome:
+    """Run trials until the budget is spent, the space is used up, or somebody stops it."""
+    spec = plan.spec
+    store.write_text("study.json", json.dumps(plan.study, indent=2) + "\n")
+    store.write_text("spec.toml", to_toml(spec))  # last: its presence makes the folder a study
+    asktell = AskTell(
+        store,
+        plan.space,
+        plan.costs,
+        sampler=spec.search.sampler,
+        objectives=spec.search.objectives,
+        constraints=spec.search.constraints,
+        seed=spec.seed,
+        budget=spec.budget.trials,
+        constants=plan.constants,
+    )
+    if asktell.spent or asktell.waiting:
+        say(f"going on: {asktell.spent} trials done before, {asktell.waiting} to be run again")
+    scratch = tempfile.mkdtemp(prefix="stillhouse-")
+    try:
+        with output_to(log_file(store)) as terminal, StudyProgress(asktell, terminal) as progress, terminable():
+            searcher = StudySearcher(asktell, job_maker(plan, store), lambda row: _ended(row, store, progress))
+            _fit(plan, searcher, progress, scratch)
+        if searcher.fatal is not None:
+            raise searcher.fatal
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    _report_end(asktell, store, say, progress)
+    return Outcome(tuple(asktell.progress.rows), asktell.progress.ended)
+
+
+def job_maker(plan: Plan, store: Store) -> Callable[[Ask], dict[str, Any]]:
+    """Jobs as plain dictionaries, which is how they travel to the lanes."""
+
+    def make(ask: Ask) -> dict[str, Any]:
+        number = f"{ask.trial:05d}"
+        folders = {"folder": store.uri("checkpoints", number), "student_folder": store.uri("students", number)}
+        return {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, **folders}
+
+    return make
+
+
+def log_file(store: Store) -> Path:
+    """The study's log; a study on an object store is logged in the cache folder."""
+    if store.is_local:
+        return Path(store.path("log.txt"))
+    return cache_folder() / "logs" / f"{Path(store.root).name}.txt"
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, which Tune takes as: finish this step and stop."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: nobody sends us signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fit(plan: Plan, searcher: StudySearcher, progress: StudyProgress, scratch: str) -> None:
+    wanted = plan.spec.cluster
+    settings = LaneSettings(plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker)
+    tuner = tune.Tuner(
+        lane_trainable(settings),
+        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, max_concurrent_trials=wanted.concurrent_trials, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=[progress],
+            failure_config=tune.FailureConfig(max_failures=LOST_LANES),
+        ),
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        tuner.fit()
+
+
+def _ended(row: dict[str, Any], store: Store, progress: StudyProgress) -> None:
+    if store.is_local:
+        shutil.rmtree(store.path("checkpoints", f"{row['trial']:05d}"), ignore_errors=True)
+    progress.row(row)
+
+
+def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress) -> None:
+    counts = ", ".join(f"{asktell.progress.count(status)} {status}" for status in ("finished", "failed", "duplicate", "infeasible"))
+    if asktell.progress.ended:
+        say(f"done: {asktell.progress.ended} ({counts}) after {duration(progress.elapsed_s)}")
+    else:
+        say(f"stopped ({counts}). To go on: stillhouse resume {store.folder}")

@@ -1,0 +1,400 @@
+"""What to try next: an ask/tell loop over an Optuna study that is rebuilt from the store, and its thin face towards Ray Tune.
+
+The history is the state. Every ask uses a sampler freshly seeded from (seed, trial number), so nothing has to be pickled and a resume is
+the same code as a start. Optuna sees what was drawn under the names of the search space (`params`); the store keeps those beside the
+canonical configuration, and the past is retold by enqueueing them. The order is always: write `asked`, run, write `reports`, write
+`trials`, tell. A configuration that was asked before is answered from the store.
+
+Ray's own OptunaSearch tells truncated results as complete, loses NaN results as running for ever and cannot set constraints.
+"""
+
+import json
+import logging
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from search.store import Store, now
+from spaces.errors import InfeasibleConfig, StillhouseError
+from spaces.records import OBJECTIVES, Objective
+from spaces.search_space import SearchSpace, config_hash
+
+Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""The cost columns of a configuration as far as they are known before it runs."""
+
+LOG = logging.getLogger("stillhouse.sampler")
+MAX_INFEASIBLE = 200
+"""Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
+MAX_DUPLICATES = 50
+"""Repeated configurations in a row before the search ends: the sampler has nothing new to say."""
+
+
+def tpe(seed: int) -> optuna.samplers.BaseSampler:
+    """Tree-structured Parzen estimator that models parameters jointly, per branch of the conditional space."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+
+def nsga2(seed: int) -> optuna.samplers.BaseSampler:
+    """Genetic search by non-dominated sorting; small populations, since trials are dear."""
+    return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+
+
+def random(seed: int) -> optuna.samplers.BaseSampler:
+    """Independent draws: the baseline."""
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+DRAWING: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {"tpe": tpe, "nsga2": nsga2, "random": random}
+"""The samplers that draw; `grid` walks through the space instead."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One trial to run."""
+
+    trial: int
+    config: dict[str, Any]
+    seed: int
+    config_hash: str
+    asked_again: bool = False
+
+
+@dataclass
+class Progress:
+    """Counts and rows, for whoever shows them."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ended: str = ""
+    """Why no more trials are asked; empty while they are."""
+
+    def count(self, *statuses: str) -> int:
+        return sum(row["status"] in statuses for row in self.rows)
+
+
+class AskTell:
+    """Asks for configurations until the budget is spent and records what became of them."""
+
+    def __init__(
+        self,
+        store: Store,
+        space: SearchSpace,
+        costs: Costs,
+        *,
+        sampler: str,
+        objectives: Sequence[str],
+        constraints: Mapping[str, float],
+        seed: int,
+        budget: int,
+        constants: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.store, self.space, self.costs = store, space, costs
+        self.sampler, self.seed, self.budget = sampler, seed, budget
+        self.objectives: list[Objective] = [OBJECTIVES[name] for name in objectives]
+        self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
+        self.constants = dict(constants or {})
+        self.progress = Progress()
+        self._live: dict[int, tuple[Ask, optuna.Trial | None]] = {}
+        self._by_hash: dict[str, dict[str, Any]] = {}
+        self._asked: dict[str, str] = {}
+        self._duplicates = 0
+        self._wait_for_a_result = False
+        directions = ["maximize" if o.direction == "max" else "minimize" for o in self.objectives]
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(directions=directions, sampler=self._seeded(-1, 0))
+        self._grid = self._grid_order() if sampler == "grid" else None
+        self._retell()
+
+    @property
+    def spent(self) -> int:
+        """Trials that count against the budget: those that ran."""
+        return self.progress.count("finished", "failed")
+
+    @property
+    def running(self) -> int:
+        return len(self._live)
+
+    @property
+    def waiting(self) -> int:
+        """Trials of an earlier run that are to be run again."""
+        return len(self._again)
+
+    def ask(self) -> Ask | None:
+        """The next trial to run; None when nothing can be asked now (see `progress.ended` for whether ever again)."""
+        if self._again:
+            return self._ask_again(self._again.pop(0))
+        if self.progress.ended or self._wait_for_a_result:
+            return None
+        if self.spent + len(self._live) >= self.budget:
+            if not self._live:
+                self.progress.ended = f"the budget of {self.budget} trials is spent"
+            return None
+        return self._next_of_grid() if self._grid is not None else self._draw()
+
+    def tell(self, trial: int, measured: Mapping[str, Any], reports: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """Record the result of a trial. `measured` holds columns of its row; a `reason` in it means that the trial failed."""
+        ask, drawn = self._live.pop(trial)
+        self._wait_for_a_result = False
+        known = set(self.store.schemas["trials"].names)
+        if unknown := sorted(set(measured) - known):
+            LOG.warning("trial %d measured what no column records: %s", trial, ", ".join(unknown))
+        row = {**self._identity(ask), **{k: v for k, v in measured.items() if k in known}}
+        row["reason"] = measured.get("reason") or _unusable(row, self.objectives)
+        row["status"] = "failed" if row["reason"] else "finished"
+        if reports:
+            columns = set(self.store.schemas["reports"].names)
+            self.store.write_part("reports", trial, [{"trial": trial} | {k: v for k, v in r.items() if k in columns} for r in reports])
+        self._record(row)
+        self._tell_study(drawn, row)
+        return row
+
+    def _draw(self) -> Ask | None:
+        number = self._next_number()
+        reasons: Counter[str] = Counter()
+        for attempt in range(MAX_INFEASIBLE):
+            self._study.sampler = self._seeded(number, attempt)
+            drawn = self._study.ask()
+            try:
+                config = self.space.suggest(drawn)
+                self._check(config)
+            except InfeasibleConfig as error:
+                reasons[str(error)] += 1
+                self._study.tell(drawn, state=TrialState.FAIL)
+                self._record_infeasible(drawn.params, getattr(error, "config", None), str(error))
+                number = self._next_number()
+                continue
+            digest = config_hash(config, self.seed)
+            if digest in self._by_hash:
+                self._answer(number, digest, config, drawn)
+                if self._duplicates >= MAX_DUPLICATES:
+                    self.progress.ended = f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
+                    return None
+                number = self._next_number()
+                continue
+            if any(ask.config_hash == digest for ask, _ in self._live.values()):
+                self._study.tell(drawn, state=TrialState.FAIL)
+                continue
+            self._duplicates = 0
+            return self._start(Ask(number, config, self.seed, digest), drawn)
+        self._wait_for_a_result = True
+        if not self._live:
+            common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
+            self.progress.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
+        return None
+
+    def _next_of_grid(self) -> Ask | None:
+        assert self._grid is not None
+        while self._grid:
+            config = self._grid.pop()
+            digest = config_hash(config, self.seed)
+            if digest in self._asked:
+                continue
+            try:
+                self._check(config)
+            except InfeasibleConfig as error:
+                self._record_infeasible({}, config, str(error))
+                continue
+            return self._start(Ask(self._next_number(), config, self.seed, digest), None)
+        self._wait_for_a_result = True
+        if not self._live:
+            self.progress.ended = "every configuration of the grid has been tried"
+        return None
+
+    def _grid_order(self) -> list[dict[str, Any]]:
+        configs = list(self.space.enumerate())
+        order = np.random.default_rng([self.seed]).permutation(len(configs))
+        return [configs[i] for i in order]
+
+    def _start(self, ask: Ask, drawn: optuna.Trial | None) -> Ask:
+        params = json.dumps(drawn.params) if drawn is not None else ""
+        row = {
+            "trial": ask.trial,
+            "config_hash": ask.config_hash,
+            "config": json.dumps(ask.config, sort_keys=True),
+            "params": params,
+            "seed": ask.seed,
+            "asked_at": now(),
+        }
+        self.store.write_part("asked", ask.trial, [row])
+        self._asked[ask.config_hash] = params
+        self._last_number = max(self._last_number, ask.trial)
+        self._live[ask.trial] = (ask, drawn)
+        return ask
+
+    def _ask_again(self, row: Mapping[str, Any]) -> Ask:
+        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"], asked_again=True)
+        self._live[ask.trial] = (ask, self._redraw(row["params"]))
+        return ask
+
+    def _check(self, config: Mapping[str, Any]) -> None:
+        """The space's own rules, and the limits on costs that are known before anything is trained."""
+        self.space.check(dict(config))
+        costs = self.costs(config)
+        for objective, limit in self.constraints.items():
+            value = costs.get(objective.column)
+            if value is not None and value > limit:
+                raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
+
+    def _answer(self, number: int, digest: str, config: Mapping[str, Any], drawn: optuna.Trial) -> None:
+        """A configuration that was tried before: repeat its row under a new number and tell the sampler what it had been."""
+        earlier = self._by_hash[digest]
+        self._duplicates += 1
+        row = {**earlier, "trial": number, "status": "duplicate", "of_trial": earlier["trial"], "started_at": now()}
+        self._record(row)
+        self._tell_study(drawn, earlier)
+
+    def _record_infeasible(self, params: Mapping[str, Any], config: Mapping[str, Any] | None, reason: str) -> None:
+        config = dict(config if config is not None else params)
+        digest = config_hash(config, self.seed)
+        if digest in self._asked:
+            return
+        self._asked[digest] = ""
+        known = set(self.store.schemas["trials"].names)
+        row = {k: v for k, v in config.items() if k in known}
+        row |= {"trial": self._next_number(), "config_hash": digest, "seed": self.seed, "status": "infeasible", "reason": reason}
+        self._record({**row, "started_at": now(), "student_path": ""})
+
+    def _record(self, row: dict[str, Any]) -> None:
+        self.store.write_part("trials", row["trial"], [row])
+        self._remember(row)
+
+    def _remember(self, row: dict[str, Any]) -> None:
+        self.progress.rows.append(row)
+        self._last_number = max(self._last_number, row["trial"])
+        if row["status"] in ("finished", "failed"):
+            self._by_hash.setdefault(row["config_hash"], row)
+
+    def _identity(self, ask: Ask) -> dict[str, Any]:
+        known = set(self.store.schemas["trials"].names)
+        row = {k: v for k, v in ask.config.items() if k in known}
+        return {**self.costs(ask.config), **row, **self.constants, "trial": ask.trial, "config_hash": ask.config_hash,
+                "seed": ask.seed, "student_path": ""}  # fmt: skip
+
+    def _tell_study(self, drawn: optuna.Trial | None, row: Mapping[str, Any]) -> None:
+        if drawn is None:
+            return
+        if row["status"] != "finished":
+            self._study.tell(drawn, state=TrialState.FAIL)
+            return
+        for objective, limit in self.constraints.items():
+            drawn.set_constraint(objective.name, (row[objective.column] - limit) / limit)
+        self._study.tell(drawn, [float(row[o.column]) for o in self.objectives])
+
+    def _redraw(self, params: str | None) -> optuna.Trial | None:
+        """The Optuna trial of recorded draws, as if they were drawn now; None when the space cannot be asked for them."""
+        if not params:
+            return None
+        self._study.enqueue_trial(json.loads(params))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            drawn = self._study.ask()
+            try:
+                self.space.suggest(drawn)
+            except InfeasibleConfig:
+                self._study.tell(drawn, state=TrialState.FAIL)
+                return None
+        return drawn
+
+    def _retell(self) -> None:
+        """Rebuild counts, hashes and the Optuna study from the store."""
+        asked = {row["trial"]: row for row in self.store.read_rows("asked")}
+        rows = sorted(self.store.read_rows("trials"), key=lambda row: row["trial"])
+        self._last_number = max([-1, *asked])
+        self._asked = {row["config_hash"]: row["params"] or "" for row in asked.values()}
+        if self.sampler == "tpe":
+            self._study.sampler = random(self.seed)  # retelling draws nothing, so it need not be modelled
+        for row in rows:
+            self._remember(row)
+            self._asked.setdefault(row["config_hash"], "")
+            if row["status"] != "infeasible":
+                source = asked.get(row["of_trial"] if row["status"] == "duplicate" else row["trial"])
+                drawn = self._redraw(source["params"] if source else None)
+                self._tell_study(drawn, {**row, "status": "finished"} if row["status"] == "duplicate" and not row["reason"] else row)
+        done = {row["trial"] for row in rows}
+        self._again = [asked[number] for number in sorted(asked) if number not in done]
+
+    def _seeded(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
+        seed = int(np.random.SeedSequence([self.seed, number + 1, attempt]).generate_state(1)[0])
+        return DRAWING.get(self.sampler, random)(seed)
+
+    def _next_number(self) -> int:
+        return self._last_number + 1
+
+
+class StudySearcher(Searcher):
+    """Tune's view of `AskTell`. Results carry JSON texts, because Tune flattens and amends result dictionaries.
+
+    An error of ours (a full disk, say) must stop the search, which Tune would rather survive: it is kept in `fatal`.
+    """
+
+    def __init__(self, asktell: AskTell, make_job: Callable[[Ask], dict[str, Any]], on_row: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(metric=None, mode=None)
+        self.asktell, self.make_job, self.on_row = asktell, make_job, on_row
+        self.fatal: Exception | None = None
+        self._trials: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.fatal is not None:
+            return Searcher.FINISHED
+        try:
+            ask = self.asktell.ask()
+        except Exception as error:
+            self.fatal = error
+            return Searcher.FINISHED
+        if ask is None:
+            return Searcher.FINISHED if self.asktell.progress.ended and not self.asktell.running else None
+        self._trials[trial_id] = (ask.trial, [])
+        return {"job": json.dumps(self.make_job(ask))}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if trial_id in self._trials and result.get("report"):
+            self._trials[trial_id][1].append(json.loads(result["report"]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        outcome = (result or {}).get("outcome")
+        if trial_id not in self._trials or (outcome is None and not error):
+            return  # the search was stopped: the trial stays asked and is run again by a resume
+        number, reports = self._trials.pop(trial_id)
+        measured = json.loads(outcome) if outcome else {"reason": "the node or process that ran the trial was lost again and again"}
+        if where := measured.pop("traceback", None):
+            LOG.error("trial %d failed: %s\n%s", number, measured.get("reason"), where)
+        if "started_at" in measured:
+            measured["started_at"] = datetime.fromisoformat(measured["started_at"])
+        try:
+            self.on_row(self.asktell.tell(number, measured, reports))
+        except Exception as failure:
+            self.fatal = failure
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The Tuner pickles itself for a restore that never happens."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune's snapshots are not used: the store is the record."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """See `save`."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise StillhouseError("a study is resumed from its folder: stillhouse resume DIR")
+
+
+def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:
+    """Why a row cannot be compared with others, or nothing."""
+    for objective in objectives:
+        value = row.get(objective.column)
+        if value is None:
+            return f"the trial measured no {objective.column}"
+        if not math.isfinite(value):
+            return f"{objective.column} is not a finite number ({value})"
+    return ""

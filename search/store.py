@@ -1,0 +1,198 @@
+"""The study folder on disk: Parquet parts, one file per trial, written complete or not at all.
+
+One part per trial number (`trials/part-00012.parquet`) means that nothing is ever appended to and no writer can harm another trial's row.
+On a local disk a part is written under a temporary name in the same folder, flushed and renamed; an object store makes an object
+visible only when it is whole, so there it is one plain write and no rename is assumed.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from spaces import records
+from spaces.errors import StillhouseError
+
+DATASETS = ("asked", "trials", "reports", "test_scores")
+PART = re.compile(r"part-(-?\d+)\.parquet")
+
+
+def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
+    """The filesystem of a local path or of a URI (s3://, gs://, memory:// through fsspec), and the path in it."""
+    text = str(folder)
+    if "://" not in text:
+        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
+    try:
+        return pafs.FileSystem.from_uri(text)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass
+    try:
+        import fsspec
+
+        filesystem, path = fsspec.core.url_to_fs(text)
+    except (ImportError, ValueError) as error:
+        raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
+    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
+
+
+class Store:
+    """The files of one study folder. `tasks` names the score columns of the trials rows."""
+
+    def __init__(self, folder: str | Path, tasks: Sequence[str] = (), filesystem: pafs.FileSystem | None = None) -> None:
+        self.folder = str(folder)
+        if filesystem is None:
+            self.filesystem, self.root = open_filesystem(folder)
+        else:
+            self.filesystem, self.root = filesystem, str(folder)
+        self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
+        self.schemas = {
+            "asked": records.schema(records.asked_columns()),
+            "trials": records.schema(records.trials_columns(list(tasks))),
+            "reports": records.schema(records.reports_columns()),
+            "test_scores": records.schema(records.test_scores_columns()),
+        }
+
+    def path(self, *parts: str) -> str:
+        return "/".join((self.root, *parts))
+
+    def uri(self, *parts: str) -> str:
+        """Where a part of the folder is, for processes that open it themselves."""
+        return self.path(*parts) if self.is_local else "/".join((self.folder.rstrip("/"), *parts))
+
+    def exists(self, *parts: str) -> bool:
+        return self.filesystem.get_file_info(self.path(*parts)).type != pafs.FileType.NotFound
+
+    def is_study(self) -> bool:
+        return self.exists("spec.toml")
+
+    def write_text(self, name: str, text: str) -> None:
+        self.filesystem.create_dir(self.root, recursive=True)
+        self._write_bytes(self.path(name), text.encode())
+
+    def read_text(self, name: str) -> str:
+        try:
+            with self.filesystem.open_input_stream(self.path(name)) as stream:
+                return stream.readall().decode()
+        except FileNotFoundError:
+            raise StillhouseError(f"{self.folder} is not a study folder: it has no {name}") from None
+
+    def read_json(self, name: str) -> Any:
+        try:
+            return json.loads(self.read_text(name))
+        except ValueError as error:
+            raise StillhouseError(f"{self.path(name)} is damaged: {error}") from None
+
+    def write_part(self, dataset: str, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write (or replace) the part of one trial."""
+        schema = self.schemas[dataset]
+        unknown = sorted({key for row in rows for key in row} - set(schema.names))
+        if unknown:
+            raise StillhouseError(f"{dataset} has no column {', '.join(map(repr, unknown))}; columns are declared in spaces/records.py")
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.filesystem.create_dir(self.path(dataset), recursive=True)
+        self._write_bytes(self.path(dataset, part_name(number)), sink.getvalue().to_pybytes())
+
+    def read_rows(self, dataset: str) -> list[dict[str, Any]]:
+        """All rows of a dataset in the order of trial numbers; a damaged part is an error that names it."""
+        rows: list[dict[str, Any]] = []
+        for _, path in self.parts(dataset):
+            rows += self._read_part(dataset, path)
+        return rows
+
+    def parts(self, dataset: str) -> list[tuple[int, str]]:
+        """(trial number, path) of every part, temporary files left out."""
+        selector = pafs.FileSelector(self.path(dataset), allow_not_found=True)
+        found = [(PART.fullmatch(i.base_name), i.path) for i in self.filesystem.get_file_info(selector)]
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Rows of `asked` that have no row in `trials`: what a stopped run left behind."""
+        done = {number for number, _ in self.parts("trials")}
+        return [row for row in self.read_rows("asked") if row["trial"] not in done]
+
+    @contextmanager
+    def locked(self) -> Any:
+        """Hold the folder for one driver at a time. Local folders only: an object store has no lock to hold."""
+        if not self.is_local:
+            yield
+            return
+        os.makedirs(self.root, exist_ok=True)
+        with open(self.path(".lock"), "a") as handle:
+            _lock(handle, self.folder)
+            yield
+
+    def _read_part(self, dataset: str, path: str) -> list[dict[str, Any]]:
+        try:
+            with self.filesystem.open_input_file(path) as source:
+                return pq.ParquetFile(source).read().to_pylist()
+        except (pa.ArrowException, OSError, EOFError) as error:
+            again = "The trial is then run again." if dataset in ("asked", "trials") else "Only its curve is lost."
+            raise StillhouseError(
+                f"{path} is damaged and cannot be read ({str(error).splitlines()[0]}). Set it aside and resume:\n"
+                f"  mv {path} {path}.damaged && stillhouse resume {self.folder}\n{again}"
+            ) from error
+
+    def _write_bytes(self, path: str, data: bytes) -> None:
+        try:
+            if self.is_local:
+                _replace_file(path, data)
+            else:
+                with self.filesystem.open_output_stream(path) as stream:
+                    stream.write(data)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StillhouseError(
+                    f"the disk is full: {path} ({len(data)} bytes) was not written and nothing half-written was left. "
+                    f"Free some space, then: stillhouse resume {self.folder}"
+                ) from error
+            raise StillhouseError(f"{path} cannot be written: {error}") from error
+
+
+def part_name(number: int) -> str:
+    return f"part-{number:05d}.parquet"
+
+
+def now() -> datetime:
+    """The present, as the records keep it."""
+    return datetime.now(UTC)
+
+
+def _replace_file(path: str, data: bytes) -> None:
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(handle: IO[str], folder: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StillhouseError(f"another stillhouse process is running the study in {folder}; wait for it or stop it first") from None
+    except OSError:
+        return  # the filesystem has no locks (some network mounts): one driver at a time is then up to the user

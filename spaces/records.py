@@ -1,0 +1,158 @@
+"""The Parquet schemas of a study folder, and the objectives a study may search for.
+
+Every column carries its unit and meaning in the file itself (Arrow field metadata), so a study folder explains itself
+to any reader. An axis that a configuration does not have (a mapping without `hs`) is null.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+STATUSES: dict[str, str] = {
+    "finished": "trained and scored",
+    "failed": "started and could not finish; the reason says why",
+    "infeasible": "could not be built; nothing was spent",
+    "duplicate": "the same configuration and seed as an earlier trial, whose result it repeats",
+}
+
+INT, FLOAT, TEXT = pa.int64(), pa.float64(), pa.string()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One Parquet column."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a study is searched for: a column of the trials table, and which way is better."""
+
+    name: str
+    direction: Literal["max", "min"]
+    unit: str
+    column: str
+    known_before: bool
+    """Whether the value follows from the configuration alone, before anything is trained or measured."""
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "quality": Objective("quality", "max", "share of the teacher-floor gap", "quality", known_before=False),
+    "parameters": Objective("parameters", "min", "parameters", "parameters", known_before=True),
+    "latency_ms": Objective("latency_ms", "min", "ms", "latency_p50_ms", known_before=False),
+    "flops": Objective("flops", "min", "FLOPs per token", "flops_per_token", known_before=True),
+}
+
+
+def schema(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema of these columns, with unit and meaning as field metadata."""
+    return pa.schema(
+        [
+            pa.field(column.name, column.type, metadata={"unit": column.unit, "meaning": column.meaning})
+            for column in columns
+        ]
+    )
+
+
+def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
+    """One row per trial that ended: what was asked, what was measured, on what. Three columns per task."""
+    tasks = [
+        column
+        for task in task_names
+        for column in (
+            Column(f"score_{task}", FLOAT, "the task's metric", f"raw dev score of the student on {task}"),
+            Column(f"recovered_{task}", FLOAT, "share", f"(score - floor) / (teacher - floor) on {task}"),
+            Column(f"probe_layer_{task}", INT, "layer", f"layer the probe chose on {task}; 0 = embeddings"),
+        )
+    ]
+    return (
+        Column("trial", INT, "number", "number of the trial in its study, from 0"),
+        Column("config_hash", TEXT, "", "hash of configuration and seed"),
+        Column("status", TEXT, "", "one of " + ", ".join(STATUSES)),
+        Column("reason", TEXT, "", "why the trial did not finish, in words; empty if it did"),
+        Column("seed", INT, "", "seed of initialisation, order and masking"),
+        Column("method", TEXT, "", "transfer method, or a weighted sum of methods"),
+        Column("mapping", TEXT, "", "layer mapping of hidden-state transfer"),
+        Column("relation_heads", INT, "heads", "relation heads of MHA transfer"),
+        Column("teacher_layer", INT, "layer", "teacher layer that attention is transferred from, counted from 1"),
+        Column("temperature", FLOAT, "", "softmax temperature of output-distribution transfer"),
+        Column("num_layers", INT, "layers", "Transformer layers of the student"),
+        Column("hidden_size", INT, "units", "width of the student"),
+        Column("num_heads", INT, "heads", "attention heads of the student"),
+        Column("intermediate_size", INT, "units", "feed-forward width of the student"),
+        Column("initialisation", TEXT, "", "how the student's weights started"),
+        Column("learning_rate", FLOAT, "", "peak learning rate"),
+        Column("batch_size", INT, "sequences", "sequences per optimiser step"),
+        Column("quality", FLOAT, "share", "mean over tasks of the recovered share: 0 untrained, 1 the teacher"),
+        *tasks,
+        Column("parameters", INT, "parameters", "parameters of the exported encoder, embeddings included"),
+        Column("parameters_without_embeddings", INT, "parameters", "parameters of the Transformer layers"),
+        Column("flops_per_token", INT, "FLOPs", "forward FLOPs per token at the latency sequence length"),
+        Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
+        Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
+        Column("peak_memory_mib", FLOAT, "MiB", "peak memory of the forward pass"),
+        Column("loss_first", FLOAT, "", "first training loss; scales differ between methods"),
+        Column("loss_last", FLOAT, "", "last training loss; scales differ between methods"),
+        Column("held_out_loss", FLOAT, "", "distillation loss on held-out text; scales differ between methods"),
+        Column("train_tokens", INT, "tokens", "tokens trained on"),
+        Column("steps", INT, "steps", "optimiser steps"),
+        Column("train_s", FLOAT, "s", "wall-clock time of training"),
+        Column("evaluate_s", FLOAT, "s", "wall-clock time of scoring on tasks"),
+        Column("profile_s", FLOAT, "s", "wall-clock time of measuring size and latency"),
+        Column("start_up_s", FLOAT, "s", "wall-clock time from being handed the trial to its first step"),
+        Column("started_at", pa.timestamp("us", tz="UTC"), "UTC", "when the trial started"),
+        Column("hardware", TEXT, "", "what the latency was measured on"),
+        Column("versions", TEXT, "JSON", "versions of the packages that matter"),
+        Column("student_path", TEXT, "", "folder of the student inside the study folder; empty if none"),
+        Column("of_trial", INT, "number", "the earlier trial this one repeats"),
+    )
+
+
+def reports_columns() -> tuple[Column, ...]:
+    """What a trial says while it trains."""
+    return (
+        Column("trial", INT, "number", "number of the trial"),
+        Column("step", INT, "steps", "optimiser steps so far"),
+        Column("train_tokens", INT, "tokens", "tokens trained on so far"),
+        Column("loss", FLOAT, "", "training loss since the last report; scales differ between methods"),
+        Column("learning_rate", FLOAT, "", "learning rate at this step"),
+        Column("gradient_norm", FLOAT, "", "gradient norm before clipping"),
+        Column("tokens_per_s", FLOAT, "tokens/s", "training speed since the last report"),
+        Column("elapsed_s", FLOAT, "s", "wall-clock time since the trial started"),
+    )
+
+
+def asked_columns() -> tuple[Column, ...]:
+    """What the sampler asked for, written before the trial starts."""
+    return (
+        Column("trial", INT, "number", "number of the trial"),
+        Column("config_hash", TEXT, "", "hash of configuration and seed"),
+        Column("config", TEXT, "JSON", "the canonical configuration"),
+        Column(
+            "params",
+            TEXT,
+            "JSON",
+            "what the sampler drew for it, under the names of the search space; empty for a grid",
+        ),
+        Column("seed", INT, "", "seed of the trial"),
+        Column("asked_at", pa.timestamp("us", tz="UTC"), "UTC", "when the sampler asked for it"),
+    )
+
+
+def test_scores_columns() -> tuple[Column, ...]:
+    """Scores on the test splits, touched once, for the report of the front."""
+    return (
+        Column("trial", INT, "number", "number of the trial; -1 the teacher, -2 the floor"),
+        Column("task", TEXT, "", "name of the task"),
+        Column("protocol", TEXT, "", "how the student was scored: probe or finetune"),
+        Column("score", FLOAT, "the task's metric", "raw test score"),
+        Column("recovered", FLOAT, "share", "(score - floor) / (teacher - floor) on the test split"),
+        Column("layer", INT, "layer", "layer the probe chose; 0 = embeddings"),
+        Column("metric", TEXT, "", "name of the metric"),
+    )

@@ -1,0 +1,188 @@
+"""The card of an exported student (README.md with the hub's YAML header) and its recipe (recipe.json).
+
+Keys of `card` that are shown, all optional; whatever else is in it goes into the recipe only:
+name, study, teacher, teacher_hub_id (a model of the hub: becomes base_model), language, license, corpus, method,
+config (the trial's configuration), seed, train_tokens, num_trials, quality, front (its place in words), parameters,
+parameters_without_embeddings, flops_per_token, latency_p50_ms, latency_p95_ms, peak_memory_mib, hardware,
+latency (device, threads, batch_size, sequence_length), versions, and
+scores: {task: {split, protocol, metric, score, teacher, floor, recovered, layer}}.
+"""
+
+import datetime
+import html
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+SCORE_COLUMNS = {
+    "split": "split",
+    "protocol": "protocol",
+    "metric": "metric",
+    "score": "student",
+    "teacher": "teacher",
+    "floor": "untrained",
+    "recovered": "recovered",
+    "layer": "probe layer",
+}
+COSTS = {
+    "parameters": "parameters",
+    "parameters_without_embeddings": "parameters without embeddings",
+    "flops_per_token": "forward FLOPs per token",
+    "latency_p50_ms": "latency, median (ms)",
+    "latency_p95_ms": "latency, 95th percentile (ms)",
+    "peak_memory_mib": "peak memory of a forward pass (MiB)",
+}
+ORIGIN = {
+    "study": "study",
+    "teacher": "teacher",
+    "corpus": "data",
+    "method": "method",
+    "train_tokens": "tokens trained on",
+    "seed": "seed",
+    "num_trials": "trials in the study",
+}
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """README.md: the hub's metadata, how to load the student, what it scores, what it costs, where it comes from."""
+    name = plain(card.get("name") or "Distilled student")
+    blocks = [header(card), f"# {name}", introduction(card), "## Use", usage(card)]
+    if card.get("scores"):
+        blocks += ["## Scores", scores_table(card["scores"]), layers_note(card["scores"])]
+    if costs := rows_of(COSTS, card):
+        blocks += ["## Cost", table(["", ""], costs), measured_where(card)]
+    if origin := rows_of(ORIGIN, card):
+        blocks += ["## Origin", table(["", ""], origin)]
+    if config := card.get("config"):
+        blocks += ["Configuration of the trial:", table(["axis", "value"], [[k, cell(v)] for k, v in config.items()])]
+    blocks.append("All of it, to run again: recipe.json.")
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def recipe_text(card: Mapping[str, Any]) -> str:
+    """recipe.json: the card's values as they are; a number that is not finite becomes null."""
+    return json.dumps({"format": 1, "made_with": "stillhouse", **jsonable(card)}, indent=2, allow_nan=False) + "\n"
+
+
+def header(card: Mapping[str, Any]) -> str:
+    """The YAML block; every value is written as JSON, which YAML reads and which no text can break out of."""
+    values: dict[str, Any] = {"library_name": "transformers"}
+    values["pipeline_tag"] = "fill-mask" if card.get("masked_lm") else "feature-extraction"
+    values["tags"] = ["distillation", "stillhouse", *([card["model_type"]] if card.get("model_type") else [])]
+    for key, source in (("base_model", "teacher_hub_id"), ("language", "language"), ("license", "license")):
+        if card.get(source):
+            values[key] = card[source]
+    return "\n".join(["---", *(f"{key}: {json.dumps(jsonable(value))}" for key, value in values.items()), "---"])
+
+
+def introduction(card: Mapping[str, Any]) -> str:
+    """What this is, and its place among the others."""
+    teacher = f" of {plain(card['teacher'])}" if card.get("teacher") else ""
+    lines = [f"A small Transformer encoder, distilled as a student{teacher}."]
+    if is_number(card.get("quality")):
+        share = f"{100 * card['quality']:.1f} %"
+        lines.append(f"It recovers {share} of what the teacher scores above an untrained encoder (mean over tasks).")
+    if card.get("front"):
+        lines.append(plain(card["front"]))
+    if card.get("weights") is False:
+        lines.append("This folder holds the configuration and the recipe, no weights.")
+    return " ".join(lines)
+
+
+def usage(card: Mapping[str, Any]) -> str:
+    """Four lines that work as they stand."""
+    kind = "AutoModelForMaskedLM" if card.get("masked_lm") else "AutoModel"
+    names, load = kind, "from_pretrained(folder)"
+    if card.get("weights") is False:
+        names, load = f"AutoConfig, {kind}", "from_config(AutoConfig.from_pretrained(folder))"
+    return "\n".join(
+        [
+            "```python",
+            f"from transformers import {names}, AutoTokenizer",
+            'folder = "."  # this folder, or its name on the hub',
+            f"tokenizer, model = AutoTokenizer.from_pretrained(folder), {kind}.{load}",
+            'output = model(**tokenizer("A text.", return_tensors="pt"))',
+            "```",
+        ]
+    )
+
+
+def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row per task, with the columns that any of them has."""
+    known = {key for row in scores.values() for key, value in row.items() if value is not None}
+    columns = {key: title for key, title in SCORE_COLUMNS.items() if key in known}
+    rows = [[plain(task), *(cell(row.get(key)) for key in columns)] for task, row in scores.items()]
+    return table(["task", *columns.values()], rows)
+
+
+def layers_note(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which hidden state the probe read; the last one is not always the best one of a distilled student."""
+    chosen = {task: row["layer"] for task, row in scores.items() if row.get("layer") is not None}
+    if not chosen:
+        return ""
+    listed = ", ".join(f"{plain(task)}: {layer}" for task, layer in chosen.items())
+    return (
+        f"Mean-pooled features of layer ({listed}) were the best for a linear probe; 0 are the embeddings. "
+        "`output_hidden_states=True` gives them all."
+    )
+
+
+def measured_where(card: Mapping[str, Any]) -> str:
+    """The machine and the setting of the latency."""
+    setting = card.get("latency") or {}
+    details = ", ".join(f"{key.replace('_', ' ')} {cell(value)}" for key, value in setting.items())
+    parts = [plain(card["hardware"]) if card.get("hardware") else "", details]
+    where = "; ".join(part for part in parts if part)
+    return f"Measured on: {where}." if where else ""
+
+
+def rows_of(titles: Mapping[str, str], card: Mapping[str, Any]) -> list[list[str]]:
+    """Title and value of the keys that the card has."""
+    return [[title, cell(card[key])] for key, title in titles.items() if card.get(key) is not None]
+
+
+def table(titles: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(value: Any) -> str:
+    """A value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "not finite"
+    return plain(value)
+
+
+def plain(value: Any) -> str:
+    """Text without any meaning to Markdown or HTML, on one line."""
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
+
+
+def is_number(value: Any) -> bool:
+    """A real, finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def jsonable(value: Any) -> Any:
+    """The value in terms of JSON; numpy scalars become numbers, dates become ISO texts."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"a card cannot hold {value!r} of type {type(value).__name__}")

@@ -1,0 +1,255 @@
+"""From text to blocks of token ids: tokenised once, packed, memory-mapped, in an order that is a function of a seed.
+
+A block is [CLS] w ... [SEP] w ... [SEP] of exactly `sequence_length` tokens: documents follow one another with a
+separator between them, so that no position is padding and every block weighs the same in every loss.
+Masking follows BERT (Devlin et al. 2019, arXiv:1810.04805, section 3.1), with the same number of positions in each
+block: then a batch split over several workers has the same mean as the whole batch.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from spaces.errors import SpecError
+from trainables.cache import cache_folder, digest, digest_files, new_folder
+from trainables.docs import docs_table, docs_texts
+
+Progress = Callable[[str], None]
+HELD_OUT_EVERY = 50  # one text in fifty is held out of a corpus that has no split of its own
+HELD_OUT_BLOCKS = 512
+KEEP, RANDOM = 0.1, 0.1  # of the chosen positions: left as they are, replaced by a random word; the rest is masked
+TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """Where the text comes from and how it is cut.
+
+    source: "docs" | a file or folder of .txt (one text a line), .jsonl, .parquet | "hub:owner/name".
+    max_tokens: word pieces to keep at the most (None: all).
+    """
+
+    source: str = "docs"
+    sequence_length: int = 128
+    text_column: str = "text"
+    subset: str | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Prepared blocks (num_blocks, sequence_length), memory-mapped and read-only, and how to mask them."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+    vocab_size: int
+    mask_token_id: int | None
+    special_ids: tuple[int, ...]
+    digest: str
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens of one epoch."""
+        return int(self.train.size)
+
+
+def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress = lambda line: None) -> Path:
+    """Tokenise and pack a corpus once; the folder is keyed by content, tokenizer and cut.
+
+    Raises SpecError for a source that cannot be found, has no text, or is shorter than one block.
+    """
+    key = digest(3, source_digest(spec, progress), tokenizer_digest(tokenizer), spec.sequence_length, spec.max_tokens)
+    folder = cache_folder() / "corpora" / key
+    if (folder / "meta.json").is_file():
+        return folder
+    train, held_out = read_texts(spec, progress)
+    with new_folder(folder) as unfinished:
+        counts = {}
+        for name, texts, limit in (
+            ("train", train, spec.max_tokens),
+            ("held_out", held_out, HELD_OUT_BLOCKS * spec.sequence_length),
+        ):
+            blocks = pack(tokenised(texts, tokenizer, limit, progress), tokenizer, spec.sequence_length)
+            if not len(blocks):
+                raise SpecError([
+                    f"[corpus] source {spec.source!r}: the {name} part is shorter than one block of "
+                    f"{spec.sequence_length} tokens ({len(texts)} texts); give more text or a smaller sequence_length"
+                ])
+            np.save(unfinished / f"{name}.npy", blocks)
+            counts[name] = len(blocks)
+        meta = {
+            "source": spec.source, "sequence_length": spec.sequence_length, "blocks": counts,
+            "vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id,
+            "special_ids": sorted(tokenizer.all_special_ids),
+        }  # fmt: skip
+        (unfinished / "meta.json").write_text(json.dumps(meta, indent=1))
+    return folder
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Map a prepared corpus into memory; nothing is read yet, and every process of a node shares one copy."""
+    meta = json.loads((folder / "meta.json").read_text())
+    return Corpus(
+        train=np.load(folder / "train.npy", mmap_mode="r"),
+        held_out=np.load(folder / "held_out.npy", mmap_mode="r"),
+        vocab_size=meta["vocab_size"],
+        mask_token_id=meta["mask_token_id"],
+        special_ids=tuple(meta["special_ids"]),
+        digest=folder.name,
+    )
+
+
+def source_digest(spec: CorpusSpec, progress: Progress) -> str:
+    """What the text is, without reading it twice: the docs table's key, the files' contents, the hub's name."""
+    if spec.source == "docs":
+        return docs_table(progress).parent.name
+    if spec.source.startswith("hub:"):
+        return digest(spec.source, spec.subset, spec.text_column)
+    return digest(digest_files(text_files(spec.source)), spec.text_column)
+
+
+def text_files(source: str) -> list[Path]:
+    """The text files of a file or folder. Raises SpecError when there is none."""
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise SpecError([f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, 'hub:' is for the hub"])
+    found = sorted(p for p in path.rglob("*") if p.suffix in TEXT_SUFFIXES) if path.is_dir() else [path]
+    if not found or any(p.suffix not in TEXT_SUFFIXES for p in found):
+        raise SpecError([f"[corpus] source {source!r}: expected files ending in {', '.join(TEXT_SUFFIXES)}"])
+    return found
+
+
+def read_texts(spec: CorpusSpec, progress: Progress) -> tuple[list[str], list[str]]:
+    """(train texts, held-out texts); files named valid*, dev*, held_out* are the held-out part where there are any."""
+    if spec.source == "docs":
+        return docs_texts("train", progress), docs_texts("dev", progress)
+    if spec.source.startswith("hub:"):
+        texts = hub_texts(spec)
+        return every_fiftieth(texts)
+    files = text_files(spec.source)
+    held_out = [p for p in files if p.stem.startswith(("valid", "dev", "held_out"))]
+    train = [p for p in files if p not in held_out and not p.stem.startswith("test")]
+    if not train:
+        raise SpecError([f"[corpus] source {spec.source!r}: only validation and test files, nothing to train on"])
+    texts = [text for path in train for text in file_texts(path, spec.text_column)]
+    if not texts:
+        raise SpecError([f"[corpus] source {spec.source!r}: the corpus is empty, not one text in {len(train)} file(s)"])
+    if held_out:
+        return texts, [text for path in held_out for text in file_texts(path, spec.text_column)]
+    return every_fiftieth(texts)
+
+
+def every_fiftieth(texts: list[str]) -> tuple[list[str], list[str]]:
+    """Hold out one text in fifty, and never a text that also trains."""
+    held_out = set(texts[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
+    return [text for text in texts if text not in held_out], sorted(held_out)
+
+
+def hub_texts(spec: CorpusSpec) -> list[str]:
+    """The train split of a hub dataset, through the `datasets` library; no code of the repository is run."""
+    import datasets
+
+    try:
+        table = datasets.load_dataset(spec.source.removeprefix("hub:"), spec.subset, split="train")
+    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        raise SpecError([f"[corpus] source {spec.source!r}: the hub did not give it: {error}"]) from error
+    if spec.text_column not in table.column_names:
+        raise SpecError([f"[corpus] text_column {spec.text_column!r}: {spec.source} has {', '.join(table.column_names)}"])
+    return [text for text in table[spec.text_column] if text and text.strip()]
+
+
+def file_texts(path: Path, column: str) -> Iterator[str]:
+    """The non-empty texts of one file, in its order."""
+    if path.suffix == ".txt":
+        with path.open(encoding="utf-8") as file:
+            yield from (line.strip() for line in file if line.strip())
+        return
+    if path.suffix == ".parquet":
+        names = pq.read_schema(path).names
+        if column not in names:
+            raise SpecError([f"[corpus] text_column {column!r}: {path.name} has the columns {', '.join(names)}"])
+        yield from (text for text in pq.read_table(path, columns=[column])[column].to_pylist() if text and text.strip())
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = json.loads(line)[column]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise SpecError([f"[corpus] {path.name} line {number}: not a JSON object with {column!r}"]) from error
+            if isinstance(text, str) and text.strip():
+                yield text
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Changes with the vocabulary, the normalisation and the special tokens."""
+    return digest(tokenizer.backend_tokenizer.to_str(), sorted(map(str, tokenizer.all_special_tokens)))
+
+
+def tokenised(
+    texts: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int | None, progress: Progress, chunk: int = 2000
+) -> Iterator[list[int]]:
+    """Token ids of each text without special tokens, until `max_tokens` are reached."""
+    tokens = 0
+    for start in range(0, len(texts), chunk):
+        batch = tokenizer(texts[start : start + chunk], add_special_tokens=False, verbose=False)["input_ids"]
+        for ids in batch:
+            if ids:
+                yield ids
+                tokens += len(ids)
+            if max_tokens is not None and tokens >= max_tokens:
+                return
+        if start // chunk % 10 == 9:
+            progress(f"corpus: {start + len(batch):,} of {len(texts):,} texts, {tokens:,} tokens")
+
+
+def pack(documents: Iterable[list[int]], tokenizer: PreTrainedTokenizerBase, sequence_length: int) -> np.ndarray:
+    """Blocks (num_blocks, sequence_length) of uint16 or int32; what does not fill the last block is left out."""
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if first is None or last is None:
+        raise SpecError(["[teacher] its tokenizer has no [CLS] or [SEP] token: not an encoder of the BERT kind"])
+    stream = np.fromiter((i for ids in documents for i in (*ids, last)), dtype=np.int32)
+    inner = sequence_length - 2
+    body = stream[: len(stream) // inner * inner].reshape(-1, inner)
+    blocks = np.empty((len(body), sequence_length), dtype=np.uint16 if len(tokenizer) <= 2**16 else np.int32)
+    blocks[:, 0], blocks[:, 1:-1], blocks[:, -1] = first, body, last
+    return blocks
+
+
+def batch_indices(num_blocks: int, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """Which blocks make the batch of a step (counted from 0): epochs are permutations drawn from (seed, epoch).
+
+    A pure function: a resumed trial goes on with the batch it would have seen.
+    """
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    indices = np.empty(batch_size, dtype=np.int64)
+    for epoch in np.unique(positions // num_blocks):
+        chosen = positions // num_blocks == epoch
+        order = np.random.default_rng([seed, int(epoch)]).permutation(num_blocks)
+        indices[chosen] = order[positions[chosen] % num_blocks]
+    return indices
+
+
+def mask_tokens(
+    ids_BT: Tensor, corpus: Corpus, fraction: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(inputs_BT, positions_BT): the same number of masked positions in every row, none of them a special token.
+
+    80 % become the mask token, 10 % a random word, 10 % stay.
+    """
+    special_BT = torch.isin(ids_BT, torch.tensor(corpus.special_ids))
+    per_row = max(1, round(fraction * ids_BT.shape[1]))
+    scores_BT = torch.rand(ids_BT.shape, generator=generator).masked_fill(special_BT, 2.0)
+    chosen = scores_BT.topk(per_row, dim=1, largest=False).indices
+    positions_BT = torch.zeros_like(special_BT).scatter_(1, chosen, True) & ~special_BT
+    dice_BT = torch.rand(ids_BT.shape, generator=generator)
+    words_BT = torch.randint(corpus.vocab_size, ids_BT.shape, generator=generator)
+    inputs_BT = torch.where(positions_BT & (dice_BT >= KEEP + RANDOM), corpus.mask_token_id, ids_BT)
+    inputs_BT = torch.where(positions_BT & (dice_BT < RANDOM), words_BT, inputs_BT)
+    return inputs_BT, positions_BT

@@ -1,0 +1,85 @@
+"""Task metrics, and the share of the teacher's gain that a student recovers.
+
+A metric is a function of (targets, predictions); predictions are class ids, or real numbers for regression. All are
+better when larger and at most 1.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spaces.errors import SpecError
+
+DEFAULT_METRICS = {"classification": "accuracy", "pair_classification": "accuracy", "regression": "spearman"}
+MINIMUM_GAP = 0.02
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """A score between 0 and 1 (correlations from -1), and how it came about.
+
+    `layer` is the layer whose features the probe chose: 0 the embeddings, 1 the first layer; None under fine-tuning.
+    `converged` is False when the final probe hit its iteration limit.
+    """
+
+    score: float
+    layer: int | None
+    metric: str
+    converged: bool = True
+
+
+def accuracy(targets: np.ndarray, predictions: np.ndarray) -> float:
+    """Share of right answers."""
+    return float(np.mean(targets == predictions))
+
+
+def spearman(targets: np.ndarray, predictions: np.ndarray) -> float:
+    """Rank correlation; 0 when the predictions are all equal, which says nothing about any order."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(predictions) == 0 or np.ptp(targets) == 0:
+        return 0.0
+    return float(spearmanr(targets, predictions).statistic)
+
+
+def matthews(targets: np.ndarray, predictions: np.ndarray) -> float:
+    """Matthews correlation, CoLA's metric; 0 when only one class is answered."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(targets, predictions))
+
+
+def f1(targets: np.ndarray, predictions: np.ndarray) -> float:
+    """F1 of class 1 for two classes (MRPC's metric), the mean over classes for more."""
+    from sklearn.metrics import f1_score
+
+    binary = max(targets.max(), predictions.max()) <= 1
+    return float(f1_score(targets, predictions, average="binary" if binary else "macro", zero_division=0.0))
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "accuracy": accuracy,
+    "spearman": spearman,
+    "matthews": matthews,
+    "f1": f1,
+}
+
+
+def recovered(score: float, teacher: float, floor: float) -> float:
+    """(s - f) / (T - f): 0 for an untrained encoder, 1 for the teacher; may leave that range."""
+    return (score - floor) / (teacher - floor)
+
+
+def check_gap(task: str, teacher: float, floor: float, minimum: float = MINIMUM_GAP) -> None:
+    """Refuse a task on which the teacher is hardly better than an untrained encoder: shares of nothing are noise."""
+    if not (math.isfinite(teacher) and math.isfinite(floor) and teacher - floor >= minimum):
+        rule = f"the gap must be at least {minimum:g}"
+        advice = "Leave the task out, give it more train rows, or take another teacher"
+        raise SpecError(
+            [
+                f"task {task!r}: teacher scores {teacher:.3f}, hardly above its floor {floor:.3f}, the score of an "
+                f"untrained encoder; {rule}. {advice}"
+            ]
+        )

@@ -1,0 +1,113 @@
+"""Make a teacher of one's own: trim a vocabulary to a corpus, train on by masked LM, distil into the shape to ship.
+
+This is how the embedded teacher came to be. The stages are the tool's own trial loop under two methods: `mlm` from a
+copy of the source model, then `od + hs` from the first stage into the wanted shape. Each stage is resumable.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from spaces.architecture import parse_shape
+from trainables.cache import new_folder
+from trainables.corpus import CorpusSpec, open_corpus, prepare_corpus, read_texts
+from trainables.distill import TrainingSpec, distil, masked_accuracy
+from trainables.student import build_student
+from trainables.teacher import load_teacher
+from trainables.vocabulary import trim
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PretrainSpec:
+    """What a teacher is made from and how long each stage trains."""
+
+    source: str
+    """The model to start from: a folder, a hub id or package:module/path."""
+    corpus: str = "docs"
+    vocabulary: int = 6000
+    shape: str = "6x192"
+    first_tokens: int = 1_500_000
+    """Masked-LM tokens of the source's own shape over the trimmed vocabulary."""
+    final_tokens: int = 5_000_000
+    """Tokens of the distillation into `shape`."""
+    sequence_length: int = 128
+    batch_size: int = 16
+    first_learning_rate: float = 3e-4
+    final_learning_rate: float = 1e-3
+    seed: int = 0
+
+
+def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Progress) -> float:
+    """Write the teacher to `target` in float16 and return its masked-token accuracy on held-out text.
+
+    Stages and checkpoints stay in `work`, so that an interrupted run goes on where it stood.
+    """
+    trimmed, first = work / "1-trimmed", work / "2-masked-lm"
+    source = load_teacher(spec.source)
+    if not trimmed.is_dir():
+        texts, _ = read_texts(CorpusSpec(source=spec.corpus), progress)
+        with new_folder(trimmed) as folder:
+            trim(source.model, source.tokenizer, texts, spec.vocabulary, folder)
+        progress(f"vocabulary: {source.facts.vocab_size:,} -> {spec.vocabulary:,} word pieces")
+    shape = source.facts.architecture
+    if not first.is_dir():
+        config = stage_config(shape, "mlm", "teacher_layers", spec.first_learning_rate, spec.batch_size)
+        train_stage(spec, str(trimmed), config, spec.first_tokens, work / "2-masked-lm.safetensors", first, progress)
+    config = stage_config(
+        parse_shape(spec.shape), "od + hs", "projected_layers", spec.final_learning_rate, spec.batch_size
+    ) | {"temperature": 2.0, "mapping": "uniform"}
+    final = work / "3-distilled"
+    if not final.is_dir():
+        train_stage(spec, str(first), config, spec.final_tokens, work / "3-distilled.safetensors", final, progress)
+    return publish(spec, final, target, progress)
+
+
+def stage_config(shape, method: str, initialisation: str, learning_rate: float, batch_size: int) -> dict:
+    """A trial's configuration."""
+    return {
+        "method": method, "initialisation": initialisation, "learning_rate": learning_rate, "batch_size": batch_size,
+        **asdict(shape),
+    }  # fmt: skip
+
+
+def train_stage(
+    spec: PretrainSpec, teacher_path: str, config: dict, tokens: int, checkpoint: Path, target: Path, progress: Progress
+) -> None:
+    """One stage: build, train with checkpoints, save in float32 with the tokenizer."""
+    teacher = load_teacher(teacher_path)
+    cut = CorpusSpec(source=spec.corpus, sequence_length=spec.sequence_length)
+    corpus = open_corpus(prepare_corpus(cut, teacher.tokenizer, progress))
+    student = build_student(config, teacher, spec.seed)
+
+    def show(row: dict) -> None:
+        progress(
+            f"{target.name}: {row['train_tokens']:,} of {tokens:,} tokens, loss {row['loss']:.4f}, "
+            f"{row['tokens_per_s']:,.0f} tokens/s"
+        )
+
+    training = replace(TrainingSpec(), checkpoint_every_s=30.0)
+    distil(student, teacher, corpus, config, training, tokens, spec.seed, show, checkpoint)
+    progress(f"{target.name}: masked-token accuracy on held-out text {masked_accuracy(student, corpus):.1%}")
+    with new_folder(target) as folder:
+        student.save_pretrained(folder)
+        teacher.tokenizer.save_pretrained(folder)
+
+
+def publish(spec: PretrainSpec, final: Path, target: Path, progress: Progress) -> float:
+    """Halve the weights' precision, write the card, and measure what is written."""
+    made = load_teacher(str(final))
+    with new_folder(target) as folder:
+        made.model.to(torch.float16).save_pretrained(folder)
+        made.tokenizer.save_pretrained(folder)
+        (folder / "recipe.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
+    teacher = load_teacher(str(target))
+    cut = CorpusSpec(source=spec.corpus, sequence_length=spec.sequence_length)
+    accuracy = masked_accuracy(teacher.model, open_corpus(prepare_corpus(cut, teacher.tokenizer, progress)))
+    size = sum(path.stat().st_size for path in target.iterdir())
+    progress(f"{target}: {size / 2**20:.2f} MiB, masked-token accuracy on held-out text {accuracy:.1%}")
+    return accuracy

@@ -1,0 +1,229 @@
+"""What a student costs: parameters, FLOPs, latency and peak memory, and the machine they were measured on.
+
+Latency is the wall-clock time of one forward pass of the encoder (no head) over full sequences of random tokens, after
+warm-up, with the thread count pinned. Peak memory is the encoder's weights plus the most bytes of tensors alive at once
+during that pass: on CUDA what the allocator reports, elsewhere counted op by op. It leaves out the interpreter, the
+libraries and any scratch space inside a kernel, so it does not depend on what the process did before, as its resident
+set would.
+
+Shapes: B batch, T tokens.
+"""
+
+import importlib.metadata
+import os
+import platform
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import PreTrainedModel
+
+from spaces.architecture import FAMILIES, StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
+from spaces.errors import SpecError, choose
+
+WARMUP_RUNS = 3
+MINIMUM_RUNS = 5
+MAXIMUM_RUNS = 100
+TIME_CAP_S = 1.0
+PACKAGES = ("stillhouse", "torch", "transformers", "tokenizers", "ray", "optuna", "numpy", "scikit-learn")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median and 95th percentile over `runs` forward passes."""
+
+    p50_ms: float
+    p95_ms: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The cost columns of a trial's row; parameters are those of the encoder as handed over, without a head."""
+
+    parameters: int
+    parameters_without_embeddings: int
+    flops_per_token: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    peak_memory_mib: float
+    hardware: str
+
+
+def measure(
+    model: PreTrainedModel,
+    architecture: StudentArchitecture,
+    facts: TeacherFacts,
+    *,
+    batch_size: int,
+    sequence_length: int,
+    threads: int,
+    device: str = "cpu",
+) -> Profile:
+    """Count and measure one student. The model, its device and the thread count are left as they were."""
+    options: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length, "device": device}
+    latency = measure_latency(model, threads=threads, **options)
+    return Profile(
+        parameters=count_parameters(architecture, facts),
+        parameters_without_embeddings=count_parameters(architecture, facts, embeddings=False),
+        flops_per_token=flops_per_token(architecture, sequence_length),
+        latency_p50_ms=latency.p50_ms,
+        latency_p95_ms=latency.p95_ms,
+        peak_memory_mib=measure_peak_memory(model, **options),
+        hardware=hardware(),
+    )
+
+
+def measure_latency(
+    model: PreTrainedModel, *, batch_size: int, sequence_length: int, threads: int, device: str = "cpu"
+) -> Latency:
+    """Time forward passes: up to 100 within a second, five at least, after three that do not count."""
+    with prepared(model, batch_size, sequence_length, device) as (encoder, inputs), pinned_threads(threads):
+        for _ in range(WARMUP_RUNS):
+            run(encoder, inputs, device)
+        runs_ms: list[float] = []
+        while len(runs_ms) < MINIMUM_RUNS or (len(runs_ms) < MAXIMUM_RUNS and sum(runs_ms) < 1000 * TIME_CAP_S):
+            start = time.perf_counter()
+            run(encoder, inputs, device)
+            runs_ms.append(1000 * (time.perf_counter() - start))
+    p50_ms, p95_ms = np.percentile(runs_ms, [50, 95])
+    return Latency(float(p50_ms), float(p95_ms), len(runs_ms))
+
+
+def measure_peak_memory(
+    model: PreTrainedModel, *, batch_size: int, sequence_length: int, device: str = "cpu"
+) -> float:
+    """Weights, buffers and the largest set of activations alive at once, in MiB (see the top of the file)."""
+    with prepared(model, batch_size, sequence_length, device) as (encoder, inputs):
+        own = {tensor.untyped_storage().data_ptr(): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
+        weight_bytes = sum(tensor.untyped_storage().nbytes() for tensor in own.values())
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)
+            before = torch.cuda.memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            run(encoder, inputs, device)
+            return (weight_bytes + torch.cuda.max_memory_allocated(device) - before) / MIB
+        known = set(own) | {tensor.untyped_storage().data_ptr() for tensor in inputs.values()}
+        with LiveBytes(known) as live:
+            run(encoder, inputs, device)
+        return (weight_bytes + live.peak) / MIB
+
+
+def usable_positions(model: PreTrainedModel) -> int:
+    """The longest sequence that the position table serves."""
+    config: Any = model.config
+    return config.max_position_embeddings - choose("model family", FAMILIES, config.model_type).position_offset
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operations create, from their first tensor until their last one goes."""
+
+    def __init__(self, known: set[int]) -> None:
+        super().__init__()
+        self.known = known
+        self.tensors: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and note what it returned."""
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                key, size = storage.data_ptr(), storage.nbytes()
+                if key in self.known:
+                    continue
+                self.tensors[key] = self.tensors.get(key, 0) + 1
+                if self.tensors[key] == 1:
+                    self.now += size
+                    self.peak = max(self.peak, self.now)
+                weakref.finalize(tensor, self.release, key, size)
+        return out
+
+    def release(self, key: int, size: int) -> None:
+        """One tensor of a storage is gone."""
+        self.tensors[key] -= 1
+        if self.tensors[key] == 0:
+            del self.tensors[key]
+            self.now -= size
+
+
+@contextmanager
+def prepared(
+    model: PreTrainedModel, batch_size: int, sequence_length: int, device: str
+) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
+    """The encoder in evaluation mode on `device`, with full random sequences; put back as it was afterwards."""
+    if sequence_length > usable_positions(model):
+        rule = f"the model reads at most {usable_positions(model)} tokens"
+        raise SpecError([f"latency sequence_length is {sequence_length}; {rule}"])
+    module: nn.Module = model
+    home, was_training = model.device, model.training
+    tokens_BT = torch.randint(
+        5, model.config.vocab_size, (batch_size, sequence_length), generator=torch.Generator().manual_seed(0)
+    )
+    inputs = {"input_ids": tokens_BT.to(device), "attention_mask": torch.ones_like(tokens_BT).to(device)}
+    module.to(device).eval()
+    try:
+        with torch.inference_mode():
+            yield model.base_model, inputs
+    finally:
+        module.to(home).train(was_training)
+
+
+@contextmanager
+def pinned_threads(threads: int) -> Iterator[None]:
+    """Run on this many CPU threads, then on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run(encoder: nn.Module, inputs: dict[str, Tensor], device: str) -> None:
+    """One forward pass, finished when this returns."""
+    encoder(**inputs)
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def hardware() -> str:
+    """The machine in words, such as "AMD EPYC 7763, 2 cores" or "..., NVIDIA H200"; cores are those we may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parts = [cpu_model(), f"{cores} core{'s' if cores > 1 else ''}"]
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        parts.append((f"{count} x " if count > 1 else "") + torch.cuda.get_device_name(0))
+    return ", ".join(parts)
+
+
+def cpu_model() -> str:
+    """The processor's name as the system tells it, else its architecture."""
+    file = Path("/proc/cpuinfo")
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.split(":", 1)[1].split())
+    return platform.processor() or platform.machine() or "unknown CPU"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can move a number; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

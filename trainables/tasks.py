@@ -1,0 +1,46 @@
+"""Labelled tasks, as the rest of the tool sees them: prepare, load, score, and compare with teacher and floor.
+
+A trial's quality is the mean over tasks of `recovered(score, teacher, floor)`, never a raw score: an untrained encoder
+with a linear probe already gets most of the way on some tasks.
+"""
+
+from collections.abc import Callable
+
+from transformers import PreTrainedModel
+
+from spaces.errors import SpecError, choose
+from trainables.finetune import finetune
+from trainables.metrics import METRICS, TaskScore, check_gap, recovered
+from trainables.probe import probe
+from trainables.profile import usable_positions
+from trainables.task_data import TaskData, load_task, prepare_task
+from trainables.task_sources import TaskSpec
+
+__all__ = [
+    "METRICS",
+    "PROTOCOLS",
+    "TaskData",
+    "TaskScore",
+    "TaskSpec",
+    "check_gap",
+    "load_task",
+    "prepare_task",
+    "recovered",
+    "score_task",
+]
+
+Protocol = Callable[[PreTrainedModel, TaskData, str, int], TaskScore]
+PROTOCOLS: dict[str, Protocol] = {"probe": probe, "finetune": finetune}
+
+
+def score_task(model: PreTrainedModel, task: TaskData, protocol: str, split: str, seed: int) -> TaskScore:
+    """Score a model on the dev or test split of a task; the model is left as it was."""
+    score = choose("protocol", PROTOCOLS, protocol)
+    if split not in ("dev", "test") or split not in task.splits:
+        has = ", ".join(name for name in task.splits if name != "train")
+        raise SpecError([f"task {task.name!r} cannot be scored on {split!r}; it has {has}"])
+    usable = usable_positions(model)
+    if (longest := task.longest()) > usable:
+        problem = f"task {task.name!r} has texts of {longest} tokens, the model reads {usable}"
+        raise SpecError([f"{problem}; set max_length = {usable}"])
+    return score(model, task, split, seed)

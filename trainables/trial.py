@@ -1,0 +1,125 @@
+"""One trial from a configuration to the measured columns of its row: distil, score, profile, save the student."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from spaces.architecture import architecture_of, count_parameters
+from trainables.corpus import Corpus, open_corpus
+from trainables.distill import TrainingSpec, distil
+from trainables.export import export_student
+from trainables.profile import measure, versions
+from trainables.student import build_student
+from trainables.tasks import TaskData, load_task, recovered, score_task
+from trainables.teacher import Teacher, load_teacher
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """Everything that one trial needs; plain values, for it travels to a worker."""
+
+    trial: int
+    config: dict[str, Any]
+    seed: int
+    teacher: str
+    corpus: str
+    """The prepared corpus folder."""
+    tasks: tuple[str, ...]
+    """The prepared task folders."""
+    train_tokens: int
+    protocol: str
+    floors: Mapping[str, Mapping[str, float]]
+    """Per task the dev scores of "teacher" and "floor"."""
+    training: Mapping[str, Any]
+    latency: Mapping[str, Any] | None
+    """How to measure latency; None when the study measured all its shapes beforehand."""
+    folder: str
+    """Where the checkpoint of the running trial is kept."""
+    student_folder: str
+    """Where the finished student goes."""
+
+
+@lru_cache(maxsize=1)
+def kept_teacher(path: str, device: str) -> Teacher:
+    """The teacher of the last trial in this process is nearly always the teacher of the next."""
+    teacher = load_teacher(path)
+    teacher.model.to(device)  # type: ignore[arg-type]
+    return teacher
+
+
+@lru_cache(maxsize=1)
+def kept_corpus(folder: str) -> Corpus:
+    """Mapped once per process."""
+    return open_corpus(Path(folder))
+
+
+@lru_cache(maxsize=32)
+def kept_task(folder: str) -> TaskData:
+    """Mapped once per process."""
+    return load_task(folder)
+
+
+def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, world_size: int = 1) -> dict[str, Any]:
+    """Run a trial to its end; rank 0 returns the measured columns, the other ranks an empty dict.
+
+    Raises TrialFailed when training leaves the road.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    teacher = kept_teacher(job.teacher, device)
+    student = build_student(job.config, teacher, job.seed).to(device)  # type: ignore[arg-type]
+    trained = distil(
+        student, teacher, kept_corpus(job.corpus), job.config, TrainingSpec(**job.training), job.train_tokens, job.seed,
+        report, Path(job.folder) / CHECKPOINT, rank, world_size,
+    )  # fmt: skip
+    if rank:
+        return {}
+    started = time.perf_counter()
+    scores = score(student, job)
+    scored = time.perf_counter()
+    costs = profile(student, job, teacher)
+    profiled = time.perf_counter()
+    card = {
+        "name": f"student {job.trial}", "teacher": job.teacher, "config": job.config, "method": job.config["method"],
+        "seed": job.seed, **{key: trained[key] for key in ("train_tokens", "held_out_loss")}, **costs,
+        "quality": scores["quality"], "corpus": job.corpus, "versions": versions(),
+    }  # fmt: skip
+    export_student(student, teacher.tokenizer, job.student_folder, card)
+    return {
+        **trained, **scores, **costs,
+        "evaluate_s": scored - started, "profile_s": profiled - scored,
+    }  # fmt: skip
+
+
+def score(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
+    """Dev scores, the share of the teacher's gap that each recovers, the probed layers, and their mean: quality."""
+    columns: dict[str, Any] = {}
+    shares = []
+    for folder in job.tasks:
+        task = kept_task(folder)
+        found = score_task(student, task, job.protocol, "dev", job.seed)
+        reference = job.floors[task.name]
+        shares.append(recovered(found.score, reference["teacher"], reference["floor"]))
+        columns |= {
+            f"score_{task.name}": found.score, f"recovered_{task.name}": shares[-1],
+            f"probe_layer_{task.name}": found.layer,
+        }  # fmt: skip
+    return {"quality": sum(shares) / len(shares), **columns}
+
+
+def profile(student: PreTrainedModel, job: TrialJob, teacher: Teacher) -> dict[str, Any]:
+    """Size always, latency only where the study has not measured this shape already."""
+    shape = architecture_of(job.config)
+    if job.latency is not None:
+        return asdict(measure(student, shape, teacher.facts, **job.latency))
+    return {
+        "parameters": count_parameters(shape, teacher.facts),
+        "parameters_without_embeddings": count_parameters(shape, teacher.facts, embeddings=False),
+    }

@@ -1,0 +1,333 @@
+"""A lane: one long-lived Ray Train worker group that takes trial after trial.
+
+Starting a TorchTrainer costs about 9 s; a lane pays that once and then switches trials in a fraction of a second. Tune sees a class
+Trainable that it reuses (`reuse_actors=True`); the Trainable owns a TorchTrainer, run in a thread, whose workers wait at a mailbox actor:
+
+    Tune -> Lane.step -> Mailbox.submit(job)        worker ranks: next_job -> function(job, report) -> finish
+            Lane.step <- Mailbox.next_message <-    rank 0: report(dict), the outcome
+
+A trial that raises is an outcome with its reason and the group stays warm. A group that loses a process is booted again and the trial
+is tried once more (it resumes from its own checkpoint); the second loss is its outcome. One code path for one worker and for many.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import gc
+import importlib
+import json
+import logging
+import random
+import re
+import shutil
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray import train, tune
+from ray.train.torch import TorchTrainer
+
+from spaces.errors import TrialFailed
+
+Report = Callable[[dict[str, Any]], None]
+TrialFunction = Callable[[dict[str, Any], Report, int, int], dict[str, Any]]
+
+LANE_MEMORY = 1_000_000
+"""Bytes of logical memory that Tune books for a lane. It books no CPU, so that all CPUs are left to the worker groups."""
+RANKS_APART_S = 20.0
+"""When one rank has ended a trial, the others must follow within this time, else the group is torn down."""
+BOOT_ATTEMPTS = 10
+"""Worker groups that may fail to start (each waits a minute for free CPUs or GPUs) before the lane gives up."""
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """What all trials of a lane share. `function` is `module:name`, importable on every node."""
+
+    function: str = "trainables.worker:distil"
+    num_workers: int = 1
+    cpus_per_worker: float = 1
+    gpus_per_worker: float = 0
+
+
+class Stopped(Exception):
+    """Raised inside a trial, by its report, when nobody waits for its result any more."""
+
+
+def distil(job: dict[str, Any], report: Report, rank: int, world_size: int) -> dict[str, Any]:
+    """The trial function of a real study. Imports late: a lane with another function never loads transformers."""
+    from trainables.trial import TrialJob, run_trial
+
+    return run_trial(TrialJob(**job), report, rank, world_size)
+
+
+def load_function(reference: str) -> TrialFunction:
+    """`package.module:name` -> the function."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def lane_trainable(settings: LaneSettings) -> Any:
+    """The Trainable class to hand to a Tuner."""
+    return tune.with_resources(tune.with_parameters(Lane, settings=dataclasses.asdict(settings)), {"memory": LANE_MEMORY})
+
+
+def attempt(function: TrialFunction, job: dict[str, Any], report: Report, rank: int, world_size: int) -> dict[str, Any]:
+    """Run one trial; whatever it raises becomes `reason` (one line) and `traceback`."""
+    seed = int(job.get("seed", 0))
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        outcome = function(job, report, rank, world_size)
+        return json.loads(json.dumps(outcome or {}, default=_plain))
+    except Stopped:
+        return {"reason": "stopped"}
+    except TrialFailed as error:
+        return {"reason": str(error)}
+    except Exception as error:
+        return {"reason": reason_of(error), "traceback": traceback.format_exc()}
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for a person; the traceback goes to the log."""
+    text = (str(error).strip().splitlines() or [""])[0][:200]
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return f"out of GPU memory: {text}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text or "not enough memory" in text:
+        return f"out of memory: {text or 'no more could be allocated'}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{where}"
+
+
+def serve(config: dict[str, Any]) -> None:
+    """What every rank of a worker group does until it is sent away: wait, run, hand over."""
+    settings, mailbox = LaneSettings(**config["settings"]), config["mailbox"]
+    context = train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(max(1, int(settings.cpus_per_worker)))
+    function = load_function(settings.function)
+    if settings.function == LaneSettings.function:
+        importlib.import_module("trainables.trial")  # now, rather than in the first trial
+    while (delivery := ray.get(mailbox.next_job.remote(rank))) is not None:
+        key, job = delivery
+        report = functools.partial(_report, mailbox, key) if rank == 0 else _silent
+        outcome = attempt(function, job, report, rank, world_size)
+        if not ray.get(mailbox.finish.remote(key, rank, outcome)):
+            raise RuntimeError(f"rank {rank} ended the trial and the others did not: {outcome.get('reason', 'no error here')}")
+
+
+def _report(mailbox: Any, key: str, report: dict[str, Any]) -> None:
+    if not ray.get(mailbox.report.remote(key, json.dumps(report, default=_plain))):
+        raise Stopped
+
+
+def _silent(report: dict[str, Any]) -> None:
+    """Ranks above 0 report nothing."""
+
+
+def _plain(value: Any) -> Any:
+    """NumPy and torch scalars, times and paths as JSON."""
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a trial returned {type(value).__name__}, which is no number, text or time")
+
+
+class Mailbox:
+    """Where a lane and its ranks meet. An async actor, so that waiting costs nothing."""
+
+    def __init__(self, world_size: int) -> None:
+        self.world_size = world_size
+        self.jobs: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in range(world_size)]
+        self.messages: asyncio.Queue[tuple[str, str, Any]] = asyncio.Queue()
+        self.current: str | None = None
+        self.ended: dict[int, dict[str, Any]] = {}
+        self.all_ended = asyncio.Event()
+
+    async def submit(self, key: str | None, job: dict[str, Any] | None) -> None:
+        """Give every rank the job, or None to send it home."""
+        self.current, self.ended, self.all_ended = key, {}, asyncio.Event()
+        for queue in self.jobs:
+            await queue.put(None if job is None else (key, job))
+
+    async def cancel(self) -> None:
+        self.current = None
+
+    async def next_job(self, rank: int) -> Any:
+        return await self.jobs[rank].get()
+
+    async def report(self, key: str, report: str) -> bool:
+        """Pass a report on; False means that the trial is no longer wanted."""
+        if key != self.current:
+            return False
+        await self.messages.put((key, "report", report))
+        return True
+
+    async def finish(self, key: str, rank: int, outcome: dict[str, Any]) -> bool:
+        """Hand over a rank's outcome; True when all ranks ended the trial, so that the group is fit for the next."""
+        if key != self.current:
+            return self.world_size == 1
+        self.ended[rank] = outcome
+        if len(self.ended) == self.world_size:
+            self.all_ended.set()
+        try:
+            await asyncio.wait_for(self.all_ended.wait(), RANKS_APART_S)
+        except TimeoutError:
+            pass
+        together = self.all_ended.is_set()
+        if key == self.current and rank == min(self.ended):
+            failed = [self.ended[r] for r in sorted(self.ended) if self.ended[r].get("reason")]
+            await self.messages.put((key, "outcome", failed[0] if failed else outcome))
+        return together
+
+    async def next_message(self, key: str, timeout_s: float) -> tuple[str, Any] | None:
+        """The next report or outcome of a trial; what is left of earlier ones is dropped."""
+        while True:
+            try:
+                sender, kind, content = await asyncio.wait_for(self.messages.get(), timeout_s)
+            except TimeoutError:
+                return None
+            if sender == key:
+                return kind, content
+
+
+class Lane(tune.Trainable):
+    """Tune's side of a worker group. A result is `{report}` (JSON) or `{outcome, done}` (JSON)."""
+
+    def setup(self, config: dict[str, Any], settings: dict[str, Any]) -> None:
+        logging.getLogger("ray.train").setLevel(logging.ERROR)
+        self.settings = LaneSettings(**settings)
+        self.folder = Path(self.logdir) / "worker_group"
+        self.boots = 0
+        self._boot()
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial; a group that has died meanwhile is booted again."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self.mailbox.cancel.remote())
+        self.job: dict[str, Any] = json.loads(new_config["job"])
+        self.key = ""
+        self.losses = 0
+        self.started_s = time.time()
+        self.first_report_s: float | None = None
+        if not self.thread.is_alive():
+            self._boot()
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if not self.key:
+            self._submit()
+        while True:
+            message = self._next_message()
+            if message is None:
+                if self.thread.is_alive():
+                    continue
+                message = self._after_loss()
+                if message is None:
+                    continue
+            kind, content = message
+            if kind == "report":
+                self.first_report_s = self.first_report_s or time.time()
+                return {"report": content}
+            return {"outcome": json.dumps(self._timed(content)), "done": True}
+
+    def cleanup(self) -> None:
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self.mailbox.submit.remote(None, None))
+        self.thread.join(5)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Trials keep their own checkpoints, in the study folder."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """See `save_checkpoint`."""
+
+    def _boot(self) -> None:
+        self.boots += 1
+        self.loss: BaseException | None = None
+        self.mailbox = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote(self.settings.num_workers)
+        resources = {"CPU": self.settings.cpus_per_worker}
+        if self.settings.gpus_per_worker:
+            resources["GPU"] = self.settings.gpus_per_worker
+        trainer = TorchTrainer(
+            serve,
+            train_loop_config={"mailbox": self.mailbox, "settings": dataclasses.asdict(self.settings)},
+            scaling_config=train.ScalingConfig(
+                num_workers=self.settings.num_workers, use_gpu=bool(self.settings.gpus_per_worker), resources_per_worker=resources
+            ),
+            run_config=train.RunConfig(
+                name=f"lane-{uuid.uuid4().hex[:12]}",
+                storage_path=str(self.folder),
+                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=BOOT_ATTEMPTS),
+            ),
+        )
+
+        def run() -> None:
+            try:
+                trainer.fit()
+            except BaseException as error:
+                self.loss = error
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+
+    def _submit(self) -> None:
+        self.key = uuid.uuid4().hex
+        ray.get(self.mailbox.submit.remote(self.key, self.job))
+
+    def _next_message(self) -> tuple[str, Any] | None:
+        # Short while the group may be dead, long enough not to be polling while it works.
+        return ray.get(self.mailbox.next_message.remote(self.key, 1.0 if self.thread.is_alive() else 0.01))
+
+    def _after_loss(self) -> tuple[str, Any] | None:
+        """The group is gone: try the trial once more, or give it up. A group that never came up is not tried again."""
+        self.losses += 1
+        why = loss_of(self.loss)
+        if self.losses > 1:
+            return "outcome", {"reason": f"a worker was lost twice: {why}", "traceback": str(self.loss)}
+        self._boot()
+        self._submit()
+        return None
+
+    def _timed(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        first = self.first_report_s or time.time()
+        started = datetime.fromtimestamp(self.started_s, UTC).isoformat()
+        return {**outcome, "start_up_s": first - self.started_s, "started_at": started}
+
+
+def loss_of(error: BaseException | None) -> str:
+    """Why a worker group ended, in a few words."""
+    text = str(error or "")
+    if "OutOfMemoryError" in text or "low on memory" in text or "OOM" in text:
+        return "it was killed, probably for memory"
+    if match := re.search(r"exit code (-?\d+)", text):
+        return f"its process ended with exit code {match[1]}"
+    if "did not:" in text:
+        return text.split("did not:")[-1].strip().splitlines()[0]
+    if "ActorDiedError" in text or "ActorUnavailable" in text or "WorkerCrashedError" in text:
+        return "its process died"
+    if "startup timed out" in text:
+        return "the workers could not be placed (no free CPUs or GPUs)"
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip()[:200] if lines else "the worker group ended early"

@@ -73,7 +73,8 @@ def failures(study: Study) -> pd.DataFrame:
 def axis_importance(study: Study) -> pd.DataFrame | None:
     """Share of importance per axis (rows) and objective (columns), most important for the first objective first.
 
-    None below 10 finished trials; of more than 1,000, an even sample. An axis that was never varied is left out.
+    None below 10 finished trials; of more than 1,000, an even sample. What never varied is left out, and so are heads
+    and feed-forward width where depth and width decide them.
     """
     objectives = objectives_of(study)
     rows = study.finished[np.isfinite(costs_of(study.finished, objectives)).all(axis=1)]
@@ -87,8 +88,10 @@ def axis_importance(study: Study) -> pd.DataFrame | None:
         used = {axis: distributions[axis] for axis in params}
         scratch.add_trial(optuna.trial.create_trial(params=params, distributions=used, values=list(cost_K)))
     axes = list(distributions)
-    table = {objective.name: _importances(scratch, axes, k) for k, objective in enumerate(objectives)}
-    return pd.DataFrame(table).sort_values(objectives[0].name, ascending=False)
+    table = {o.name: _importances(scratch, axes, k) for k, o in enumerate(objectives) if rows[o.column].nunique() > 1}
+    if not table:
+        return None
+    return pd.DataFrame(table).sort_values(next(iter(table)), ascending=False)
 
 
 def _importances(scratch: optuna.Study, axes: list[str], k: int) -> dict[str, float]:
@@ -112,10 +115,12 @@ def _quiet_study(num_objectives: int) -> optuna.Study:
 
 def _distributions(rows: pd.DataFrame) -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {}
+    by_shape = rows.groupby(["num_layers", "hidden_size"])
     for axis in AXES:
         values = rows[axis].dropna()
         values = values[values != ""]
-        if values.nunique() < 2:
+        follows = axis in ("num_heads", "intermediate_size") and (by_shape[axis].nunique() <= 1).all()
+        if values.nunique() < 2 or follows:
             continue
         if axis == "learning_rate":
             found[axis] = FloatDistribution(float(values.min()), float(values.max()), log=True)

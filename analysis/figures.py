@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.pareto import costs_of
+from analysis.pareto import costs_of, within_limits
 from analysis.table import Study
 from analysis.text import config_of, number, percent, student_name
 from spaces.dominance import non_dominated
@@ -24,7 +24,8 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagram",
 COSTS = {"parameters": "parameters", "latency_ms": "latency", "flops": "FLOPs"}
 AXIS_TITLES = {"parameters": "parameters", "latency_ms": "median latency, ms", "flops": "forward FLOPs per token"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-MAX_DOMINATED, MAX_CURVES, MAX_CURVE_POINTS, MAX_LABELS, MAX_PANELS = 1500, 24, 150, 10, 6
+MAX_DOMINATED, MAX_LABELS = 1500, 10
+MAX_PANELS, MAX_CURVES, MAX_FRONT_CURVES, MAX_CURVE_POINTS = 6, 8, 24, 150
 PHASES = {"train_s": "training", "evaluate_s": "evaluation", "profile_s": "profiling", "start_up_s": "start-up"}
 
 
@@ -49,8 +50,9 @@ def method_colours(study: Study) -> dict[str, str]:
 def front_figure(study: Study) -> go.Figure:
     """Quality against a cost, switched between parameters, latency and FLOPs.
 
-    What another trial beats in the shown view is faded; the rest is joined by a step line: the best quality that each
-    cost buys. Colour is the method, symbol the depth. The teacher stands at 1, the floor at 0.
+    What another trial beats in the shown view, or what breaks the study's limits, is faded; the rest is joined by a
+    step line: the best quality that each cost buys. Colour is the method, symbol the depth. The teacher is at 1, the
+    floor at 0.
     """
     rows = study.finished[study.finished["quality"].notna()]
     colours = method_colours(study)
@@ -72,23 +74,23 @@ def front_figure(study: Study) -> go.Figure:
             start = len(figure.data)
             _add_view(figure, study, measured, name, colours, symbols)
             costs_N = np.append(measured[column].to_numpy(dtype=float), study.meta["teacher"].get(column) or np.nan)
-            views.append((start, len(figure.data), _cost_axis(name, costs_N)))
+            views.append((name, start, len(figure.data), _cost_axis(name, costs_N)))
     figure.add_hline(y=1, line={"dash": "dot", "width": 1, "color": GREY})
     figure.add_hline(y=0, line={"dash": "dot", "width": 1, "color": GREY})
     for y, words in ((1, "teacher"), (0, "floor: untrained")):
         figure.add_annotation(
             x=0, xref="paper", y=y, text=words, showarrow=False, xanchor="left", yanchor="bottom", font={"size": 11}
         )
-    buttons = []
-    for start, stop, axis in views:
+    buttons: list[dict[str, Any]] = []
+    for name, start, stop, axis in views:
         visible = [i < always or start <= i < stop for i in range(len(figure.data))]
-        flat = {"xaxis.title.text": axis["title_text"], "xaxis.type": axis["type"], "xaxis.range": axis["range"]}
-        buttons.append({"label": axis["name"], "method": "update", "args": [{"visible": visible}, flat]})
+        relayout = {f"xaxis.{key}": value for key, value in axis.items()}
+        buttons.append({"label": COSTS[name], "method": "update", "args": [{"visible": visible}, relayout]})
     _style(figure, 520, "quality: share of the teacher's gain recovered")
     if views:
         for trace, visible in zip(figure.data, buttons[0]["args"][0]["visible"], strict=True):
             trace.visible = visible
-        figure.update_xaxes(**{key: value for key, value in views[0][2].items() if key != "name"})
+        figure.update_layout(**{key.replace(".", "_"): value for key, value in buttons[0]["args"][1].items()})
     if len(views) > 1:
         menu = {"type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
         figure.update_layout(updatemenus=[{**menu, "buttons": buttons, "pad": {"l": 0, "b": 4}, "showactive": True}])
@@ -105,7 +107,18 @@ def _cost_axis(cost: str, costs_N: np.ndarray) -> dict[str, Any]:
     ends = (np.log10(low), np.log10(high)) if scale == "log" else (low, high)
     room = (ends[1] - ends[0]) or abs(ends[0]) or 1
     span = [float(ends[0] - 0.14 * room), float(ends[1] + 0.06 * room)]
-    return {"name": COSTS[cost], "title_text": AXIS_TITLES[cost], "type": scale, "range": span}
+    axis = {"title.text": AXIS_TITLES[cost], "type": scale, "range": span, "tickmode": "auto"}
+    if scale == "log":
+        decades = range(int(np.floor(span[0])), int(np.ceil(span[1])) + 1)
+        ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+        ticks = [tick for tick in ticks if span[0] <= np.log10(tick) <= span[1]]
+        axis |= {"tickmode": "array", "tickvals": ticks, "ticktext": [_tick(tick) for tick in ticks]}
+    return axis
+
+
+def _tick(value: float) -> str:
+    text = number(value, 1).replace(" ", "")
+    return f"{value:g}" if value < 1000 else text
 
 
 def _legend_entry(figure: go.Figure, name: str, marker: dict[str, object], group: str | None) -> None:
@@ -117,7 +130,9 @@ def _add_view(
     figure: go.Figure, study: Study, rows: pd.DataFrame, cost: str, colours: dict[str, str], symbols: dict[int, str]
 ) -> None:
     column = OBJECTIVES[cost].column
-    on_front = non_dominated(costs_of(rows, [OBJECTIVES["quality"], OBJECTIVES[cost]]))
+    costs_NK = costs_of(rows, [OBJECTIVES["quality"], OBJECTIVES[cost]])
+    costs_NK[~within_limits(study, rows)] = np.nan
+    on_front = non_dominated(costs_NK)
     members, beaten = rows[on_front].sort_values(column), evenly(rows[~on_front], MAX_DOMINATED)
     if teacher := study.meta["teacher"].get(column):
         name = escape(str(study.meta["teacher"].get("name", "")))
@@ -128,7 +143,7 @@ def _add_view(
         )  # fmt: skip
     for method, colour in colours.items():
         some = beaten[beaten["method"] == method]
-        _add_points(figure, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.4})
+        _add_points(figure, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
@@ -194,17 +209,19 @@ def learning_curves(study: Study, members: pd.DataFrame) -> dict[str, go.Figure]
 
     The front in the accent colour, a sample of the others in grey.
     """
+    methods = list(method_colours(study))[:MAX_PANELS]
     others = study.finished.drop(members.index).sort_values("quality", ascending=False)
-    chosen = pd.concat([evenly(members, MAX_CURVES), evenly(others, MAX_CURVES)])
+    samples = [evenly(others[others["method"] == method], MAX_CURVES) for method in methods]
+    chosen = pd.concat([evenly(members, MAX_FRONT_CURVES), *samples])
     reports = study.reports_of(chosen["trial"])
     by_trial = reports[reports["loss"].notna()].sort_values("train_tokens").groupby("trial")
     figures: dict[str, go.Figure] = {}
-    for method in method_colours(study):
+    for method in methods:
         rows = chosen[chosen["method"] == method].iloc[::-1]
         curves = [
             (row, by_trial.get_group(row["trial"])) for _, row in rows.iterrows() if row["trial"] in by_trial.groups
         ]
-        if not curves or len(figures) == MAX_PANELS:
+        if not curves:
             continue
         figure = figures[method] = go.Figure()
         for row, curve in curves:

@@ -5,7 +5,7 @@ Hypervolume is measured in units of the teacher: quality from the floor (0) up, 
 would be the teacher's quality at no cost, and a student that is worse than the floor or dearer than the teacher adds 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +57,29 @@ def costs_of(rows: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
+def limits_of(study: Study) -> dict[Objective, float]:
+    """The study's upper limits on costs."""
+    limits = study.meta.get("constraints") or {}
+    return {choose("objective", OBJECTIVES, name): float(limit) for name, limit in limits.items()}
+
+
+def limits_text(study: Study) -> str:
+    """'latency_ms <= 4, parameters <= 15,000,000'."""
+    return ", ".join(f"{objective.name} <= {limit:,.10g}" for objective, limit in limits_of(study).items())
+
+
+def within_limits(study: Study, rows: pd.DataFrame, overridden: Collection[Objective] = ()) -> np.ndarray:
+    """Mask of the rows that keep the study's limits, but for those `overridden`; what was not measured keeps none."""
+    mask_N = np.ones(len(rows), dtype=bool)
+    for objective, limit in limits_of(study).items():
+        if objective not in overridden:
+            mask_N &= rows[objective.column].to_numpy(dtype=float) <= limit
+    return mask_N
+
+
 def front(study: Study, objectives: Sequence[str] | None = None) -> pd.DataFrame:
-    """The finished trials that no other beats, cheapest first (by the first cost, then by quality)."""
-    chosen, rows = objectives_of(study, objectives), study.finished
+    """The finished trials within the study's limits that no other such trial beats, cheapest first."""
+    chosen, rows = objectives_of(study, objectives), study.finished[within_limits(study, study.finished)]
     members = rows[non_dominated(costs_of(rows, chosen))]
     by = [o.column for o in chosen if o.direction == "min"] + [o.column for o in chosen if o.direction == "max"]
     return members.sort_values(by, kind="stable")
@@ -84,6 +104,7 @@ def hypervolume_history(study: Study) -> pd.DataFrame:
     """Best hypervolume so far after each finished trial: columns trial, finished (a count), hypervolume."""
     objectives, rows = objectives_of(study), study.finished
     costs_NK, reference_K = teacher_shares(study, rows, objectives), reference_of(objectives)
+    costs_NK[~within_limits(study, rows)] = np.nan
     kept_MK, volume, volumes = np.empty((0, len(objectives))), 0.0, []
     for row_K in costs_NK:
         beaten = (kept_MK <= row_K).all(axis=1).any()
@@ -97,15 +118,18 @@ def hypervolume_history(study: Study) -> pd.DataFrame:
 def knee(members: pd.DataFrame, objectives: Sequence[Objective]) -> int:
     """Position of the front member where giving up more of one objective stops paying for the others.
 
-    Every objective is scaled to [0, 1] over the front; the knee lies furthest from the plane through the ends, that is
-    at the least sum (Das 1999). Ties go to the first objective, usually quality.
+    Every objective is scaled to [0, 1] over the front; the knee has the least shortfall in quality plus mean cost. For
+    two objectives that is the point furthest from the line through the ends (Das 1999); the mean keeps several costs
+    that rise together, such as size and latency, from outvoting quality. Ties go to quality.
     """
     costs_NK = costs_of(members, objectives)
-    low_K, span_K = costs_NK.min(axis=0), np.ptp(costs_NK, axis=0)
-    scaled_NK = (costs_NK - low_K) / np.where(span_K > 0, span_K, 1)
-    sums_N = scaled_NK.sum(axis=1)
+    span_K = np.ptp(costs_NK, axis=0)
+    scaled_NK = (costs_NK - costs_NK.min(axis=0)) / np.where(span_K > 0, span_K, 1)
+    gained_K = np.array([objective.direction == "max" for objective in objectives])
+    sides = [scaled_NK[:, side_K].mean(axis=1) for side_K in (gained_K, ~gained_K) if side_K.any()]
+    sums_N = np.sum(sides, axis=0)
     tied = np.flatnonzero(sums_N <= sums_N.min() + 1e-9)
-    return int(tied[np.argmin(scaled_NK[tied, 0])])
+    return int(tied[np.argmin(sides[0][tied])])
 
 
 @dataclass(frozen=True)
@@ -129,7 +153,8 @@ def pick(
 
     With a cost limit: the best quality within all limits. With only a wish for quality (`min_quality`, or at most
     `below_teacher_fraction` of the teacher's gain lost, 0.1 meaning quality 0.9): the cheapest that meets it, by the
-    study's first cost. With nothing: the knee of the front.
+    study's first cost. With nothing: the knee of the front. The study's own limits hold unless one given here replaces
+    them.
     """
     quality = OBJECTIVES["quality"]
     limits = {"parameters": max_parameters, "latency_ms": max_latency_ms, "flops": max_flops}
@@ -137,9 +162,12 @@ def pick(
     wishes = [] if min_quality is None else [min_quality]
     wishes += [] if below_teacher_fraction is None else [1 - below_teacher_fraction]
     rows = study.finished
-    rows = rows[rows[quality.column].notna()]
+    rows = rows[rows[quality.column].notna().to_numpy() & within_limits(study, rows, ceilings)]
     if rows.empty:
-        raise StillhouseError(f"{study.folder} has no finished trial to pick from ({len(study.trials)} rows in all).")
+        bound = f" within its limits ({limits_text(study)})" if limits_of(study) else ""
+        raise StillhouseError(
+            f"{study.folder} has no finished trial to pick from{bound}; {len(study.trials)} trials ended in all."
+        )
     if not ceilings and not wishes:
         return _pick_knee(study)
 

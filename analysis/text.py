@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.compare import AXES, failures
-from analysis.pareto import front, knee, objectives_of
+from analysis.pareto import front, knee, limits_of, limits_text, objectives_of
 from analysis.table import Study
 
 MAX_TASK_COLUMNS = 4
@@ -75,8 +75,9 @@ def verdict(study: Study) -> str:
         return f"None of {plural(len(trials), 'trial')} finished.{common}"
     members = front(study)
     if members.empty:
-        needed = ", ".join(study.meta["objectives"])
-        return f"{plural(len(finished), 'trial')} finished, none with all of {needed} measured."
+        needed = f"with all of {', '.join(study.meta['objectives'])} measured"
+        bound = f" within the limits ({limits_text(study)})" if limits_of(study) else ""
+        return f"{plural(len(finished), 'trial')} finished, none {needed}{bound}."
     if finished["quality"].max() <= 0:
         return (
             f"No student is better than an untrained encoder: the best of {len(finished):,} has quality "
@@ -106,7 +107,7 @@ def _in_units_of_the_teacher(study: Study, row: pd.Series) -> str:
 def front_text(study: Study) -> Group:
     """The front as a table for the terminal, with teacher and floor for scale, under the verdict."""
     parts: list[Text | Table] = [Text(verdict(study), style="bold")]
-    members = front(study) if len(study.finished) else study.finished
+    members = front(study)
     if len(members):
         parts.append(_front_table(study, members))
     return Group(*parts, *(Text(note, style="yellow") for note in study.notes))

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import IO
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints its tables even at verbose=0
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the default of 2 s is paid at each end and each loss of a worker group
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the default, 2 s, is paid at each end of a worker group
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -27,6 +28,16 @@ def quiet_environment() -> None:
         os.environ.setdefault(name, value)
 
 
+def private_token() -> None:
+    """Close a cluster of this machine's own to everybody else, without leaving a token in the user's home.
+
+    Must run before Ray is imported. What the user has set stays; a cluster that is joined has a token of its own.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def import_everywhere() -> None:
     """Let the worker processes of a local cluster find the packages when they run from a checkout."""
     root = str(Path(__file__).resolve().parent.parent)
@@ -37,7 +48,7 @@ def import_everywhere() -> None:
 
 @contextlib.contextmanager
 def output_to(log: Path) -> Iterator[IO[str]]:
-    """Send file descriptors 1 and 2 to a log, native code and raylet included; yields the terminal for our own lines."""
+    """Send file descriptors 1 and 2 to a log, native code and raylet included; yields the terminal for our lines."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()

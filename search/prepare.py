@@ -1,8 +1,8 @@
 """Everything a study needs before its first trial: data cut, teacher and floor scored, costs measured.
 
-Each piece is cached by its content, so the second study on the same teacher and tasks starts at once. The floor is the mean score of
-untrained encoders of the teacher's shape; a task on which the teacher is hardly above it is refused before anything is spent. Costs are
-measured here, while no trial competes for the cores.
+Each piece is cached by its content, so the second study on the same teacher and tasks starts at once. The floor is the
+mean score of untrained encoders of the teacher's shape; a task on which the teacher is hardly above it is refused
+before anything is spent. Costs are measured here, while no trial competes for the cores.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from search.spec import StudySpec
+from search.sections import StudySpec
 from search.store import now
 from spaces.architecture import (
     StudentArchitecture,
@@ -54,12 +54,15 @@ class Prepared:
 
 def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, say: Say) -> Prepared:
     """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks."""
-    say(f"teacher {facts.name}: {facts.family} {facts.architecture.name}, {count_parameters(facts.architecture, facts):,} parameters")
+    say(
+        f"teacher {facts.name}: {facts.family} {facts.architecture.name}, "
+        f"{count_parameters(facts.architecture, facts):,} parameters"
+    )
     teacher = load_teacher(spec.teacher.path)
     corpus, tasks = prepare_data(spec, teacher, say)
     teacher = put_on_device(teacher, spec)
     scored = score_all(spec, teacher, tasks, "dev", say)
-    problems = []
+    problems: list[str] = []
     for name, scores in scored.items():
         try:
             check_gap(name, scores["teacher"], scores["floor"])
@@ -81,7 +84,8 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, say: Say) 
 def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dict[str, Path]]:
     """Corpus and tasks, tokenised; folders in the cache."""
     problems: list[str] = []
-    corpus, tasks = None, {}
+    corpus: Path | None = None
+    tasks: dict[str, Path] = {}
     say(f"corpus {spec.corpus.source}")
     try:
         fields = {field.name: getattr(spec.corpus, field.name) for field in dataclasses.fields(CorpusSpec)}
@@ -106,17 +110,27 @@ def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
     return teacher
 
 
-def score_all(spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], split: str, say: Say) -> dict[str, dict[str, Any]]:
+def score_all(
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], split: str, say: Say
+) -> dict[str, dict[str, Any]]:
     """Per task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric."""
     found = {}
     for name, folder in tasks.items():
         if split not in load_task(folder).splits:
             continue
         own = cached_score(teacher.model, teacher.facts.digest, folder, spec, split, spec.seed)
-        floors = [floor_score(spec, teacher, folder, split, seed)["score"] for seed in range(spec.evaluation.floor_seeds)]
+        floors = [
+            floor_score(spec, teacher, folder, split, seed)["score"] for seed in range(spec.evaluation.floor_seeds)
+        ]
         floor = sum(floors) / len(floors)
         say(f"task {name} ({split}): teacher {own['score']:.3f}, untrained {floor:.3f} ({own['metric']})")
-        found[name] = {"teacher": own["score"], "floor": floor, "floor_seeds": floors, "teacher_layer": own["layer"], "metric": own["metric"]}
+        found[name] = {
+            "teacher": own["score"],
+            "floor": floor,
+            "floor_seeds": floors,
+            "teacher_layer": own["layer"],
+            "metric": own["metric"],
+        }
     return found
 
 
@@ -133,7 +147,9 @@ def untrained(teacher: Teacher, architecture: StudentArchitecture, seed: int) ->
     return build_student(config, teacher, seed).to(teacher.model.device)  # type: ignore[arg-type]
 
 
-def cached_score(model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, split: str, seed: int) -> dict[str, Any]:
+def cached_score(
+    model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, split: str, seed: int
+) -> dict[str, Any]:
     """Score a model once per task, protocol, split and seed."""
     protocol = spec.evaluation.protocol
     folder = cache_folder() / "scores" / digest(1, identity, task.name, protocol, split, seed)
@@ -159,7 +175,14 @@ def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: S
     profiles = {}
     for name, architecture in todo.items():
         key = digest(
-            1, hardware(), torch.__version__, facts.family, facts.vocab_size, facts.max_positions, shape_key(architecture), *options.values()
+            1,
+            hardware(),
+            torch.__version__,
+            facts.family,
+            facts.vocab_size,
+            facts.max_positions,
+            shape_key(architecture),
+            *options.values(),
         )
 
         def compute(architecture: StudentArchitecture = architecture) -> dict[str, Any]:
@@ -175,7 +198,9 @@ def shape_key(architecture: StudentArchitecture) -> str:
     return "-".join(str(value) for value in dataclasses.astuple(architecture))
 
 
-def cost_columns(prepared: Prepared, facts: TeacherFacts, sequence_length: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def cost_columns(
+    prepared: Prepared, facts: TeacherFacts, sequence_length: int
+) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """What a configuration costs, as far as that is known before it runs."""
 
     def costs(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +226,12 @@ def cached(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any
 
 
 def describe(
-    spec: StudySpec, space: SearchSpace, facts: TeacherFacts, scored: Mapping[str, Any], tasks: Mapping[str, Path], costs: Mapping[str, Any]
+    spec: StudySpec,
+    space: SearchSpace,
+    facts: TeacherFacts,
+    scored: Mapping[str, Any],
+    tasks: Mapping[str, Path],
+    costs: Mapping[str, Any],
 ) -> dict[str, Any]:
     """study.json."""
     data = {name: load_task(folder) for name, folder in tasks.items()}
@@ -227,7 +257,10 @@ def describe(
         "tasks": {
             name: {
                 "kind": kinds[name],
-                **{f"num_{split}": len(data[name].splits[split]) if split in data[name].splits else 0 for split in ("train", "dev", "test")},
+                **{
+                    f"num_{split}": len(data[name].splits[split]) if split in data[name].splits else 0
+                    for split in ("train", "dev", "test")
+                },
                 **scores,
             }
             for name, scores in scored.items()

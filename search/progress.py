@@ -66,7 +66,9 @@ class StudyProgress(ray.tune.Callback):
     def row(self, row: dict[str, Any]) -> None:
         """A trial has ended."""
         if row["status"] == "finished":
-            best = max((r["quality"] for r in self.asktell.progress.rows if r["status"] == "finished"), default=row["quality"])
+            best = max(
+                (r["quality"] for r in self.asktell.progress.rows if r["status"] == "finished"), default=row["quality"]
+            )
             what = f"quality {row['quality']:.3f} (best {best:.3f})  {short(row['parameters'])} parameters"
             if row.get("latency_p50_ms") is not None:
                 what += f"  {row['latency_p50_ms']:.1f} ms"
@@ -86,7 +88,9 @@ class StudyProgress(ray.tune.Callback):
         left = f", about {duration(self.elapsed_s / fresh * (budget - spent))} left" if fresh and spent < budget else ""
         return f"{spent}/{budget}{left}"
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         self.waiting_since = None
         if result.get("report"):
             self.tokens_per_s[trial.trial_id] = json.loads(result["report"]).get("tokens_per_s", 0.0)
@@ -104,7 +108,8 @@ class StudyProgress(ray.tune.Callback):
     def view(self) -> Group:
         """The live view."""
         progress = self.asktell.progress
-        line = f"{progress.count('finished')} finished, {progress.count('failed')} failed, {self.asktell.running} running  [{self.counts()}]"
+        counts = f"{progress.count('finished')} finished, {progress.count('failed')} failed"
+        line = f"{counts}, {self.asktell.running} running  [{self.counts()}]"
         if self.tokens_per_s:
             line += f"  {short(sum(self.tokens_per_s.values()), 0)} tokens/s"
         if self.waiting_since is not None:

@@ -1,14 +1,13 @@
 """A study from its spec to its results: prepare, tune, finish.
 
-The study folder is the one truth. A run on a folder that already holds the same study goes on with it, whatever ended the last run:
-a finished trial stays, an asked one is run again under its number, from its own checkpoint if there is one.
+The study folder is the one truth. A run on a folder that already holds the same study goes on with it, whatever ended
+the last run: a finished trial stays, an asked one is run again under its number, from its own checkpoint if it has one.
 """
 
 import contextlib
 import dataclasses
 import json
 import logging
-import os
 import shutil
 import signal
 import tempfile
@@ -18,23 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
+from search.cluster import cluster
 from search.environment import output_to
 from search.progress import StudyProgress, duration
-from search.sampler import Ask, AskTell, Costs, StudySearcher
-from search.spec import ClusterSection, StudySpec, check_all, differences, load_table, read_spec, to_toml
+from search.sampler import Ask, AskTell, Costs
+from search.searcher import StudySearcher
+from search.sections import StudySpec
+from search.spec import check_all, differences, load_table, read_spec, to_toml
 from search.store import Store
 from spaces.architecture import TeacherFacts
-from spaces.errors import SpecError, StillhouseError
+from spaces.errors import StillhouseError
 from spaces.search_space import SearchSpace
 from trainables.cache import cache_folder
 from trainables.worker import LaneSettings, lane_trainable
 
 LOG = logging.getLogger("stillhouse.runner")
-OBJECT_STORE_BYTES = 100_000_000
-"""Ray's shared memory: data goes to the workers as memory-mapped files, so the least that Ray is content with will do."""
 LOST_LANES = 2
 """How often Tune starts a lane again that was lost with its node."""
 
@@ -65,7 +64,14 @@ class Outcome:
     """Why the search was over; empty when it was stopped before."""
 
 
-def run_spec(path: str, folder: str | None, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print) -> Outcome:
+def run_spec(
+    path: str,
+    folder: str | None,
+    *,
+    address: str | None = None,
+    trials: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
     """`stillhouse run`: a new study, or more of the one that is in the folder."""
     from trainables.teacher import read_facts
 
@@ -76,13 +82,17 @@ def run_spec(path: str, folder: str | None, *, address: str | None = None, trial
     return run_study(spec, space, facts, folder or f"studies/{spec.name}", address=address, say=say)
 
 
-def resume(folder: str, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print) -> Outcome:
+def resume(
+    folder: str, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print
+) -> Outcome:
     """`stillhouse resume`: go on from the spec that the folder keeps."""
     from trainables.teacher import read_facts
 
     store = Store(folder)
     if not store.is_study():
-        raise StillhouseError(f"{folder} is not a study folder: it has no spec.toml. To start one: stillhouse run SPEC {folder}")
+        raise StillhouseError(
+            f"{folder} is not a study folder: it has no spec.toml. To start one: stillhouse run SPEC {folder}"
+        )
     table = tomllib.loads(store.read_text("spec.toml"))
     if trials is not None:
         table["budget"]["trials"] = trials
@@ -91,7 +101,13 @@ def resume(folder: str, *, address: str | None = None, trials: int | None = None
 
 
 def run_study(
-    spec: StudySpec, space: SearchSpace, facts: TeacherFacts, folder: str, *, address: str | None = None, say: Callable[[str], None] = print
+    spec: StudySpec,
+    space: SearchSpace,
+    facts: TeacherFacts,
+    folder: str,
+    *,
+    address: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
     store = Store(folder, [task.name for task in spec.tasks])
@@ -107,7 +123,9 @@ def run_study(
     return outcome
 
 
-def make_plan(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, store: Store, say: Callable[[str], None]) -> Plan:
+def make_plan(
+    spec: StudySpec, space: SearchSpace, facts: TeacherFacts, store: Store, say: Callable[[str], None]
+) -> Plan:
     """Prepare data, scores and costs; keep what a study on disk has already settled."""
     from search.prepare import cost_columns, prepare
 
@@ -147,60 +165,9 @@ def refuse_other_study(store: Store, spec: StudySpec) -> None:
     stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{store.folder}/spec.toml")
     if found := differences(stored, spec):
         listed = "".join(f"\n  {line}" for line in found)
-        raise StillhouseError(f"{store.folder} holds another study; choose another folder or undo these changes:{listed}")
-
-
-@contextlib.contextmanager
-def cluster(wanted: ClusterSection, address: str | None, log: Path) -> Iterator[None]:
-    """Ray, connected or started, with room for at least one lane; shut down afterwards.
-
-    Without an address a cluster of this machine's own is started, even when another one is running here.
-    """
-    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False, "ignore_reinit_error": False}
-    with output_to(log):
-        if ray.is_initialized():  # a caller's own cluster, as in the tests: used and left alone
-            check_room(wanted)
-            started = False
-        else:
-            if address is None:
-                os.environ.setdefault("RAY_AUTH_MODE", "token")
-                cpus = max(os.cpu_count() or 1, 1)
-                ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **options)
-            else:
-                try:
-                    ray.init(address=address, **options)
-                except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-                    first = (str(error).strip().splitlines() or ["no answer"])[0]
-                    raise StillhouseError(
-                        f"no Ray cluster answers at {address!r}: {first}\n"
-                        "If it uses a token: export RAY_AUTH_MODE=token with the same ~/.ray/auth_token as on the cluster"
-                    ) from error
-            started = True
-    try:
-        if started:
-            check_room(wanted)
-        yield
-    finally:
-        if started:
-            with output_to(log):
-                ray.shutdown()
-
-
-def check_room(wanted: ClusterSection) -> None:
-    """Refuse at once what would wait for ever: Ray queues a request that no node can serve, without a word."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker}
-    places = sum(min(int(node.get(kind, 0) / amount + 1e-6) for kind, amount in needs.items() if amount) for node in nodes)
-    asked = wanted.concurrent_trials * wanted.workers_per_trial
-    if asked <= places:
-        return
-    have = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
-    room = places // wanted.workers_per_trial
-    advice = f"concurrent_trials can be at most {room}" if room else "not even one trial fits"
-    raise SpecError([
-        f"[cluster] {wanted.concurrent_trials} concurrent trials x {wanted.workers_per_trial} workers x ({wanted.cpus_per_worker} CPUs, "
-        f"{wanted.gpus_per_worker:g} GPUs) do not fit: the cluster has {len(nodes)} node{'s' * (len(nodes) != 1)} with {have}; {advice}"
-    ])
+        raise StillhouseError(
+            f"{store.folder} holds another study; choose another folder or undo these changes:{listed}"
+        )
 
 
 def tune_study(plan: Plan, store: Store, say: Callable[[str], None] = print) -> Outcome:
@@ -275,7 +242,9 @@ def _fit(plan: Plan, searcher: StudySearcher, progress: StudyProgress, scratch: 
     settings = LaneSettings(plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker)
     tuner = tune.Tuner(
         lane_trainable(settings),
-        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, max_concurrent_trials=wanted.concurrent_trials, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, num_samples=-1, max_concurrent_trials=wanted.concurrent_trials, reuse_actors=True
+        ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=scratch,
@@ -295,7 +264,9 @@ def _ended(row: dict[str, Any], store: Store, progress: StudyProgress) -> None:
 
 
 def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress) -> None:
-    counts = ", ".join(f"{asktell.progress.count(status)} {status}" for status in ("finished", "failed", "duplicate", "infeasible"))
+    counts = ", ".join(
+        f"{asktell.progress.count(status)} {status}" for status in ("finished", "failed", "duplicate", "infeasible")
+    )
     if asktell.progress.ended:
         say(f"done: {asktell.progress.ended} ({counts}) after {duration(progress.elapsed_s)}")
     else:

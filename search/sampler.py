@@ -1,11 +1,10 @@
-"""What to try next: an ask/tell loop over an Optuna study that is rebuilt from the store, and its thin face towards Ray Tune.
+"""What to try next: an ask/tell loop over an Optuna study that is rebuilt from the store.
 
-The history is the state. Every ask uses a sampler freshly seeded from (seed, trial number), so nothing has to be pickled and a resume is
-the same code as a start. Optuna sees what was drawn under the names of the search space (`params`); the store keeps those beside the
-canonical configuration, and the past is retold by enqueueing them. The order is always: write `asked`, run, write `reports`, write
-`trials`, tell. A configuration that was asked before is answered from the store.
-
-Ray's own OptunaSearch tells truncated results as complete, loses NaN results as running for ever and cannot set constraints.
+The history is the state. Every ask uses a sampler freshly seeded from (seed, trial number), so nothing has to be
+pickled and a resume is the same code as a start. Optuna sees what was drawn under the names of the search space
+(`params`); the store keeps those beside the canonical configuration, and the past is retold by enqueueing them. The
+order is always: write `asked`, run, write `reports`, write `trials`, tell. A configuration that was asked before is
+answered from the store.
 """
 
 import json
@@ -15,19 +14,18 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
-from ray.tune.search import Searcher
 
 from search.store import Store, now
-from spaces.errors import InfeasibleConfig, StillhouseError
+from spaces.errors import InfeasibleConfig
 from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace, config_hash
 
+MINIMIZE, MAXIMIZE = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
 Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """The cost columns of a configuration as far as they are known before it runs."""
 
@@ -108,10 +106,13 @@ class AskTell:
         self._by_hash: dict[str, dict[str, Any]] = {}
         self._asked: dict[str, str] = {}
         self._duplicates = 0
+        self._last_number = -1
         self._wait_for_a_result = False
-        directions = ["maximize" if o.direction == "max" else "minimize" for o in self.objectives]
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study = optuna.create_study(directions=directions, sampler=self._seeded(-1, 0))
+        self._study = optuna.create_study(
+            directions=[MAXIMIZE if o.direction == "max" else MINIMIZE for o in self.objectives],
+            sampler=self._seeded(-1, 0),
+        )
         self._grid = self._grid_order() if sampler == "grid" else None
         self._retell()
 
@@ -141,8 +142,10 @@ class AskTell:
             return None
         return self._next_of_grid() if self._grid is not None else self._draw()
 
-    def tell(self, trial: int, measured: Mapping[str, Any], reports: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-        """Record the result of a trial. `measured` holds columns of its row; a `reason` in it means that the trial failed."""
+    def tell(
+        self, trial: int, measured: Mapping[str, Any], reports: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[str, Any]:
+        """Record the result of a trial: columns of its row, among them a `reason` if it failed."""
         ask, drawn = self._live.pop(trial)
         self._wait_for_a_result = False
         known = set(self.store.schemas["trials"].names)
@@ -153,7 +156,9 @@ class AskTell:
         row["status"] = "failed" if row["reason"] else "finished"
         if reports:
             columns = set(self.store.schemas["reports"].names)
-            self.store.write_part("reports", trial, [{"trial": trial} | {k: v for k, v in r.items() if k in columns} for r in reports])
+            self.store.write_part(
+                "reports", trial, [{"trial": trial} | {k: v for k, v in r.items() if k in columns} for r in reports]
+            )
         self._record(row)
         self._tell_study(drawn, row)
         return row
@@ -177,7 +182,9 @@ class AskTell:
             if digest in self._by_hash:
                 self._answer(number, digest, config, drawn)
                 if self._duplicates >= MAX_DUPLICATES:
-                    self.progress.ended = f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
+                    self.progress.ended = (
+                        f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
+                    )
                     return None
                 number = self._next_number()
                 continue
@@ -246,7 +253,7 @@ class AskTell:
                 raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
 
     def _answer(self, number: int, digest: str, config: Mapping[str, Any], drawn: optuna.Trial) -> None:
-        """A configuration that was tried before: repeat its row under a new number and tell the sampler what it had been."""
+        """A configuration that was tried before: repeat its row under a new number, and tell the sampler."""
         earlier = self._by_hash[digest]
         self._duplicates += 1
         row = {**earlier, "trial": number, "status": "duplicate", "of_trial": earlier["trial"], "started_at": now()}
@@ -261,7 +268,13 @@ class AskTell:
         self._asked[digest] = ""
         known = set(self.store.schemas["trials"].names)
         row = {k: v for k, v in config.items() if k in known}
-        row |= {"trial": self._next_number(), "config_hash": digest, "seed": self.seed, "status": "infeasible", "reason": reason}
+        row |= {
+            "trial": self._next_number(),
+            "config_hash": digest,
+            "seed": self.seed,
+            "status": "infeasible",
+            "reason": reason,
+        }
         self._record({**row, "started_at": now(), "student_path": ""})
 
     def _record(self, row: dict[str, Any]) -> None:
@@ -291,7 +304,7 @@ class AskTell:
         self._study.tell(drawn, [float(row[o.column]) for o in self.objectives])
 
     def _redraw(self, params: str | None) -> optuna.Trial | None:
-        """The Optuna trial of recorded draws, as if they were drawn now; None when the space cannot be asked for them."""
+        """The Optuna trial of recorded draws, as if drawn now; None when the space cannot be asked for them."""
         if not params:
             return None
         self._study.enqueue_trial(json.loads(params))
@@ -319,7 +332,9 @@ class AskTell:
             if row["status"] != "infeasible":
                 source = asked.get(row["of_trial"] if row["status"] == "duplicate" else row["trial"])
                 drawn = self._redraw(source["params"] if source else None)
-                self._tell_study(drawn, {**row, "status": "finished"} if row["status"] == "duplicate" and not row["reason"] else row)
+                self._tell_study(
+                    drawn, {**row, "status": "finished"} if row["status"] == "duplicate" and not row["reason"] else row
+                )
         done = {row["trial"] for row in rows}
         self._again = [asked[number] for number in sorted(asked) if number not in done]
 
@@ -329,64 +344,6 @@ class AskTell:
 
     def _next_number(self) -> int:
         return self._last_number + 1
-
-
-class StudySearcher(Searcher):
-    """Tune's view of `AskTell`. Results carry JSON texts, because Tune flattens and amends result dictionaries.
-
-    An error of ours (a full disk, say) must stop the search, which Tune would rather survive: it is kept in `fatal`.
-    """
-
-    def __init__(self, asktell: AskTell, make_job: Callable[[Ask], dict[str, Any]], on_row: Callable[[dict[str, Any]], None]) -> None:
-        super().__init__(metric=None, mode=None)
-        self.asktell, self.make_job, self.on_row = asktell, make_job, on_row
-        self.fatal: Exception | None = None
-        self._trials: dict[str, tuple[int, list[dict[str, Any]]]] = {}
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.fatal is not None:
-            return Searcher.FINISHED
-        try:
-            ask = self.asktell.ask()
-        except Exception as error:
-            self.fatal = error
-            return Searcher.FINISHED
-        if ask is None:
-            return Searcher.FINISHED if self.asktell.progress.ended and not self.asktell.running else None
-        self._trials[trial_id] = (ask.trial, [])
-        return {"job": json.dumps(self.make_job(ask))}
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if trial_id in self._trials and result.get("report"):
-            self._trials[trial_id][1].append(json.loads(result["report"]))
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        outcome = (result or {}).get("outcome")
-        if trial_id not in self._trials or (outcome is None and not error):
-            return  # the search was stopped: the trial stays asked and is run again by a resume
-        number, reports = self._trials.pop(trial_id)
-        measured = json.loads(outcome) if outcome else {"reason": "the node or process that ran the trial was lost again and again"}
-        if where := measured.pop("traceback", None):
-            LOG.error("trial %d failed: %s\n%s", number, measured.get("reason"), where)
-        if "started_at" in measured:
-            measured["started_at"] = datetime.fromisoformat(measured["started_at"])
-        try:
-            self.on_row(self.asktell.tell(number, measured, reports))
-        except Exception as failure:
-            self.fatal = failure
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The Tuner pickles itself for a restore that never happens."""
-        return {}
-
-    def save(self, checkpoint_path: str) -> None:
-        """Tune's snapshots are not used: the store is the record."""
-
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """See `save`."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise StillhouseError("a study is resumed from its folder: stillhouse resume DIR")
 
 
 def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:

@@ -1,8 +1,8 @@
 """The study folder on disk: Parquet parts, one file per trial, written complete or not at all.
 
-One part per trial number (`trials/part-00012.parquet`) means that nothing is ever appended to and no writer can harm another trial's row.
-On a local disk a part is written under a temporary name in the same folder, flushed and renamed; an object store makes an object
-visible only when it is whole, so there it is one plain write and no rename is assumed.
+One part per trial number (`trials/part-00012.parquet`) means that nothing is ever appended to and no writer can harm
+another trial's row. On a local disk a part is written under a temporary name in the same folder, flushed and renamed;
+an object store makes an object visible only when it is whole, so there it is one plain write and no rename is assumed.
 """
 
 import errno
@@ -48,7 +48,9 @@ def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
 class Store:
     """The files of one study folder. `tasks` names the score columns of the trials rows."""
 
-    def __init__(self, folder: str | Path, tasks: Sequence[str] = (), filesystem: pafs.FileSystem | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, tasks: Sequence[str] = (), filesystem: pafs.FileSystem | None = None
+    ) -> None:
         self.folder = str(folder)
         if filesystem is None:
             self.filesystem, self.root = open_filesystem(folder)
@@ -97,7 +99,9 @@ class Store:
         schema = self.schemas[dataset]
         unknown = sorted({key for row in rows for key in row} - set(schema.names))
         if unknown:
-            raise StillhouseError(f"{dataset} has no column {', '.join(map(repr, unknown))}; columns are declared in spaces/records.py")
+            raise StillhouseError(
+                f"{dataset} has no column {', '.join(map(repr, unknown))}; columns are declared in spaces/records.py"
+            )
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
@@ -193,6 +197,8 @@ def _lock(handle: IO[str], folder: str) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StillhouseError(f"another stillhouse process is running the study in {folder}; wait for it or stop it first") from None
+        raise StillhouseError(
+            f"another stillhouse process is running the study in {folder}; wait for it or stop it first"
+        ) from None
     except OSError:
         return  # the filesystem has no locks (some network mounts): one driver at a time is then up to the user

@@ -7,13 +7,17 @@ block: then a batch split over several workers has the same mean as the whole ba
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -26,6 +30,7 @@ HELD_OUT_EVERY = 50  # one text in fifty is held out of a corpus that has no spl
 HELD_OUT_BLOCKS = 512
 KEEP, RANDOM = 0.1, 0.1  # of the chosen positions: left as they are, replaced by a random word; the rest is masked
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
+PART_OF_WORD = {"valid": "held_out", "validation": "held_out", "dev": "held_out", "held": "held_out", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,9 @@ class Corpus:
         return int(self.train.size)
 
 
-def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress = lambda line: None) -> Path:
+def prepare_corpus(
+    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress = lambda line: None
+) -> Path:
     """Tokenise and pack a corpus once; the folder is keyed by content, tokenizer and cut.
 
     Raises SpecError for a source that cannot be found, has no text, or is shorter than one block.
@@ -119,23 +126,29 @@ def text_files(source: str) -> list[Path]:
     """The text files of a file or folder. Raises SpecError when there is none."""
     path = Path(source).expanduser()
     if not path.exists():
-        raise SpecError([f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, 'hub:' is for the hub"])
+        raise SpecError([
+            f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, the hub is 'hub:owner/name'"
+        ])
     found = sorted(p for p in path.rglob("*") if p.suffix in TEXT_SUFFIXES) if path.is_dir() else [path]
     if not found or any(p.suffix not in TEXT_SUFFIXES for p in found):
         raise SpecError([f"[corpus] source {source!r}: expected files ending in {', '.join(TEXT_SUFFIXES)}"])
     return found
 
 
+def part_of(path: Path) -> str:
+    """train | held_out | test, by the first word of a file's name: valid-0.txt, dev.jsonl, test_1.parquet, ..."""
+    return PART_OF_WORD.get(re.split("[^a-z]", path.stem.lower())[0], "train")
+
+
 def read_texts(spec: CorpusSpec, progress: Progress) -> tuple[list[str], list[str]]:
-    """(train texts, held-out texts); files named valid*, dev*, held_out* are the held-out part where there are any."""
+    """(train texts, held-out texts); of a folder, `part_of` says which files train; a single file trains."""
     if spec.source == "docs":
         return docs_texts("train", progress), docs_texts("dev", progress)
     if spec.source.startswith("hub:"):
-        texts = hub_texts(spec)
-        return every_fiftieth(texts)
+        return every_fiftieth(hub_texts(spec))
     files = text_files(spec.source)
-    held_out = [p for p in files if p.stem.startswith(("valid", "dev", "held_out"))]
-    train = [p for p in files if p not in held_out and not p.stem.startswith("test")]
+    train = [path for path in files if part_of(path) == "train"] if len(files) > 1 else files
+    held_out = [path for path in files if path not in train and part_of(path) == "held_out"]
     if not train:
         raise SpecError([f"[corpus] source {spec.source!r}: only validation and test files, nothing to train on"])
     texts = [text for path in train for text in file_texts(path, spec.text_column)]
@@ -148,7 +161,7 @@ def read_texts(spec: CorpusSpec, progress: Progress) -> tuple[list[str], list[st
 
 def every_fiftieth(texts: list[str]) -> tuple[list[str], list[str]]:
     """Hold out one text in fifty, and never a text that also trains."""
-    held_out = set(texts[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
+    held_out = set(texts[min(HELD_OUT_EVERY // 2, len(texts) - 1) :: HELD_OUT_EVERY])
     return [text for text in texts if text not in held_out], sorted(held_out)
 
 
@@ -161,35 +174,58 @@ def hub_texts(spec: CorpusSpec) -> list[str]:
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         raise SpecError([f"[corpus] source {spec.source!r}: the hub did not give it: {error}"]) from error
     if spec.text_column not in table.column_names:
-        raise SpecError([f"[corpus] text_column {spec.text_column!r}: {spec.source} has {', '.join(table.column_names)}"])
+        names = ", ".join(table.column_names)
+        raise SpecError([f"[corpus] text_column {spec.text_column!r}: {spec.source} has the columns {names}"])
     return [text for text in table[spec.text_column] if text and text.strip()]
 
 
 def file_texts(path: Path, column: str) -> Iterator[str]:
     """The non-empty texts of one file, in its order."""
-    if path.suffix == ".txt":
-        with path.open(encoding="utf-8") as file:
-            yield from (line.strip() for line in file if line.strip())
-        return
-    if path.suffix == ".parquet":
-        names = pq.read_schema(path).names
-        if column not in names:
-            raise SpecError([f"[corpus] text_column {column!r}: {path.name} has the columns {', '.join(names)}"])
-        yield from (text for text in pq.read_table(path, columns=[column])[column].to_pylist() if text and text.strip())
-        return
+    read = {".txt": txt_texts, ".jsonl": jsonl_texts, ".parquet": parquet_texts}[path.suffix]
+    try:
+        yield from (text for text in read(path, column) if text and text.strip())
+    except (UnicodeDecodeError, pa.ArrowInvalid) as error:
+        raise SpecError([f"[corpus] {path.name} cannot be read: {error}"]) from error
+
+
+def txt_texts(path: Path, column: str) -> Iterator[str]:
+    """One text a line."""
+    with path.open(encoding="utf-8") as file:
+        yield from (line.strip() for line in file)
+
+
+def jsonl_texts(path: Path, column: str) -> Iterator[str | None]:
+    """One object a line."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
                 text = json.loads(line)[column]
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise SpecError([f"[corpus] {path.name} line {number}: not a JSON object with {column!r}"]) from error
-            if isinstance(text, str) and text.strip():
-                yield text
+            if not isinstance(text, str | None):
+                raise SpecError([f"[corpus] {path.name} line {number}: {column!r} holds {text!r}, not a text"])
+            yield text
+
+
+def parquet_texts(path: Path, column: str) -> list[str | None]:
+    """One row a text."""
+    schema = pq.read_schema(path)
+    if column not in schema.names:
+        raise SpecError([f"[corpus] text_column {column!r}: {path.name} has the columns {', '.join(schema.names)}"])
+    kind = schema.field(column).type
+    if kind not in (pa.string(), pa.large_string(), pa.string_view()):
+        raise SpecError([f"[corpus] text_column {column!r}: in {path.name} it holds {kind}, not text"])
+    return pq.read_table(path, columns=[column])[column].to_pylist()
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Changes with the vocabulary, the normalisation and the special tokens."""
-    return digest(tokenizer.backend_tokenizer.to_str(), sorted(map(str, tokenizer.all_special_tokens)))
+    """Changes with the vocabulary, the normalisation and the special tokens, not with the last call's padding."""
+    backend = tokenizer.backend_tokenizer
+    if backend.truncation is not None or backend.padding is not None:
+        backend = Tokenizer.from_str(backend.to_str())
+        backend.no_truncation()
+        backend.no_padding()
+    return digest(backend.to_str(), sorted(map(str, tokenizer.all_special_tokens)))
 
 
 def tokenised(
@@ -231,25 +267,34 @@ def batch_indices(num_blocks: int, batch_size: int, step: int, seed: int) -> np.
     indices = np.empty(batch_size, dtype=np.int64)
     for epoch in np.unique(positions // num_blocks):
         chosen = positions // num_blocks == epoch
-        order = np.random.default_rng([seed, int(epoch)]).permutation(num_blocks)
-        indices[chosen] = order[positions[chosen] % num_blocks]
+        indices[chosen] = epoch_order(seed, int(epoch), num_blocks)[positions[chosen] % num_blocks]
     return indices
 
 
-def mask_tokens(
-    ids_BT: Tensor, corpus: Corpus, fraction: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, num_blocks: int) -> np.ndarray:
+    """The permutation of an epoch; kept, for every step of the epoch asks for it again."""
+    return np.random.default_rng([seed, epoch]).permutation(num_blocks)
+
+
+def mask_tokens(ids_BT: Tensor, corpus: Corpus, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(inputs_BT, positions_BT): the same number of masked positions in every row, none of them a special token.
 
-    80 % become the mask token, 10 % a random word, 10 % stay.
+    80 % become the mask token, 10 % a random word, 10 % stay. A random word is never a special token: RoBERTa counts
+    its positions from the padding tokens that it sees.
     """
-    special_BT = torch.isin(ids_BT, torch.tensor(corpus.special_ids))
+    if corpus.mask_token_id is None:
+        raise SpecError(["[teacher] its tokenizer has no mask token, and this method masks words"])
+    special = torch.tensor(corpus.special_ids)
+    words = torch.arange(corpus.vocab_size)
+    words = words[~torch.isin(words, special)]
+    special_BT = torch.isin(ids_BT, special)
     per_row = max(1, round(fraction * ids_BT.shape[1]))
     scores_BT = torch.rand(ids_BT.shape, generator=generator).masked_fill(special_BT, 2.0)
     chosen = scores_BT.topk(per_row, dim=1, largest=False).indices
     positions_BT = torch.zeros_like(special_BT).scatter_(1, chosen, True) & ~special_BT
     dice_BT = torch.rand(ids_BT.shape, generator=generator)
-    words_BT = torch.randint(corpus.vocab_size, ids_BT.shape, generator=generator)
+    words_BT = words[torch.randint(len(words), ids_BT.shape, generator=generator)]
     inputs_BT = torch.where(positions_BT & (dice_BT >= KEEP + RANDOM), corpus.mask_token_id, ids_BT)
     inputs_BT = torch.where(positions_BT & (dice_BT < RANDOM), words_BT, inputs_BT)
     return inputs_BT, positions_BT

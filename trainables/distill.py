@@ -6,9 +6,7 @@ batch and gradients are averaged, so the number of workers does not change the m
 """
 
 import contextlib
-import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
@@ -26,15 +22,17 @@ from transformers import PreTrainedModel
 from spaces.architecture import architecture_of
 from spaces.errors import TrialFailed
 from spaces.transfer import parse_method, terms_of
+from trainables.checkpoint import Progress, resume, save_checkpoint
 from trainables.corpus import Corpus, batch_indices, mask_tokens
-from trainables.encoder import lm_logits
+from trainables.encoder import lm_logits, word_embeddings
 from trainables.objectives import OBJECTIVES, Batch, Pairing, joined
 from trainables.student import principal_directions
 from trainables.teacher import Signals, Teacher, read_signals
 
 Report = Callable[[dict], None]
 REPORTS_PER_TRIAL = 20
-HELD_OUT_BATCHES = 4
+HELD_OUT_BLOCKS = 64
+HELD_OUT_CHUNK = 16  # not the trial's batch size, so that all trials of a study see the same masks
 DIVERGED_FACTOR = 4.0
 
 
@@ -57,7 +55,7 @@ class TrainingSpec:
 class Distillation(nn.Module):
     """Student and learned projections under the loss of a method; what DistributedDataParallel wraps."""
 
-    def __init__(self, student: PreTrainedModel, teacher: Teacher, config: dict, bf16: tuple[bool, bool]):
+    def __init__(self, student: PreTrainedModel, teacher: Teacher, config: dict, training: TrainingSpec):
         super().__init__()
         self.student = student
         self.pairing = Pairing(config, architecture_of(config), teacher.facts.architecture)
@@ -65,33 +63,73 @@ class Distillation(nn.Module):
         wants = [OBJECTIVES[name].wants(self.pairing) for name, _ in self.terms]
         self.student_wanted, self.teacher_wanted = joined([w[0] for w in wants]), joined([w[1] for w in wants])
         self.needs_teacher = self.teacher_wanted != joined([])
-        self.student_bf16, self.teacher_bf16 = bf16
+        self.masked_inputs = any(term.masked_inputs for term in terms_of(config["method"]))
+        device = next(student.parameters()).device
+        self.student_bf16 = use_bf16(training.precision, device, student=True)
+        self.teacher_bf16 = use_bf16(training.teacher_precision, device, student=False)
         self.projections = nn.ParameterDict()
         for name, _ in self.terms:
             for key, (narrow, wide) in OBJECTIVES[name].projections(self.pairing).items():
                 self.projections[key] = first_projection(key, narrow, wide, teacher)
 
-    def forward(
-        self, teacher: PreTrainedModel, inputs_BT: Tensor, positions_BT: Tensor | None, labels_N: Tensor | None
-    ) -> Tensor:
+    def forward(self, teacher: PreTrainedModel, reading: "Reading") -> Tensor:
         """The weighted sum of the method's losses over one batch without padding."""
-        kind = inputs_BT.device.type
+        kind, inputs_BT, positions_BT = reading.inputs_BT.device.type, reading.inputs_BT, reading.positions_BT
         read = Signals(hidden={})
         if self.needs_teacher:
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.teacher_bf16):
                 read = read_signals(teacher, self.teacher_wanted, inputs_BT, None, positions_BT)
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
             ours = read_signals(self.student, self.student_wanted, inputs_BT, None, positions_BT)
-        batch = Batch(labels_N=labels_N)
+        batch = Batch(labels_N=None if positions_BT is None else reading.words_BT[positions_BT])
         maps = dict(self.projections.items())
         losses = [w * OBJECTIVES[name].loss(ours, read, maps, batch, self.pairing) for name, w in self.terms]
         return torch.stack(losses).sum()
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A batch as both models read it: the inputs, the masked positions (None: nothing is masked), the words before."""
+
+    inputs_BT: Tensor
+    positions_BT: Tensor | None
+    words_BT: Tensor
+
+    def rows(self, start: int, stop: int, device: torch.device) -> "Reading":
+        """Some rows, on a device."""
+        tensors = (self.inputs_BT, self.positions_BT, self.words_BT)
+        return Reading(*(None if x is None else x[start:stop].to(device) for x in tensors))  # type: ignore[arg-type]
+
+
+class Meter:
+    """Sums of loss and gradient norm since the last report; on the device, so that no step waits for them."""
+
+    def __init__(self, device: torch.device, world_size: int):
+        self.sums, self.world_size = torch.zeros(2, device=device), world_size
+        self.steps, self.since = 0, time.perf_counter()
+
+    def add(self, loss: Tensor, gradient_norm: Tensor) -> None:
+        """Count one step."""
+        self.sums += torch.stack([loss, gradient_norm])
+        self.steps += 1
+
+    def read(self) -> tuple[float, float, float]:
+        """(mean loss over all workers, mean gradient norm, steps per second) since the last call."""
+        if self.world_size > 1:
+            dist.all_reduce(self.sums)
+            self.sums /= self.world_size
+        loss, norm = (self.sums / self.steps).tolist()
+        now = time.perf_counter()
+        rate = self.steps / (now - self.since)
+        self.sums.zero_()
+        self.steps, self.since = 0, now
+        return loss, norm, rate
+
+
 def first_projection(key: str, narrow: int, wide: int, teacher: Teacher) -> nn.Parameter:
     """Hidden states start in the basis in which students are projected; everything else starts orthonormal."""
     if key.startswith("hidden") and narrow <= wide:
-        return nn.Parameter(principal_directions(teacher.model.get_input_embeddings().weight, narrow).T.contiguous())
+        return nn.Parameter(principal_directions(word_embeddings(teacher.model), narrow).T.contiguous())
     return nn.Parameter(nn.init.orthogonal_(torch.empty(narrow, wide)))
 
 
@@ -113,72 +151,70 @@ def distil(
     Reports carry step, train_tokens, loss (mean since the last report), learning_rate, gradient_norm, tokens_per_s and
     elapsed_s, and every rank makes the same number of them. Raises TrialFailed when the loss is not finite or diverges.
     """
-    device = next(student.parameters()).device
-    batch_size, length = config["batch_size"], corpus.train.shape[1]
-    if batch_size % (world_size * training.gradient_accumulation):
-        raise TrialFailed(
-            f"batch_size {batch_size} cannot be split over {world_size} workers x "
-            f"{training.gradient_accumulation} accumulation steps"
-        )
-    masked = any(term.masked_inputs for term in terms_of(config["method"]))
-    torch.manual_seed(seed)
-    module = Distillation(student, teacher, config, (use_bf16(training.precision, device, student=True),
-                                                     use_bf16(training.teacher_precision, device, student=False)))  # fmt: skip
-    module.to(device)
-    optimizer = build_optimizer(module, config["learning_rate"], training)
-    total_steps = max(1, math.ceil(train_tokens / (batch_size * length)))
-    step, elapsed_s = 0, 0.0
-    if checkpoint is not None and checkpoint.is_file():
-        step, elapsed_s = load_checkpoint(checkpoint, module, optimizer)
-    wrapped = DistributedDataParallel(module, find_unused_parameters=True) if world_size > 1 else module
-
-    def batch_loss(blocks: np.ndarray, step: int, micro: int) -> Tensor:
-        rows = slice(*shard(batch_size, rank, world_size, micro, training.gradient_accumulation))
-        inputs, positions, labels = read_batch(blocks, corpus, masked, training.mask_fraction, [seed, step], rows)
-        return wrapped(teacher.model, inputs.to(device), move(positions, device), move(labels, device))
-
+    device, batch_size = next(student.parameters()).device, config["batch_size"]
+    tokens_per_step = batch_size * corpus.train.shape[1]
+    total_steps = max(1, math.ceil(train_tokens / tokens_per_step))
     every = max(1, total_steps // REPORTS_PER_TRIAL)
-    summed, norms, lowest, first = torch.zeros((), device=device), torch.zeros((), device=device), math.inf, math.nan
-    counted, loss = 0, math.nan
-    started = last_report = last_saved = time.perf_counter()
-    while step < total_steps:
-        rate = config["learning_rate"] * schedule(step, total_steps, training.warmup_fraction)
+    shares = shards(batch_size, rank, world_size, training.gradient_accumulation)
+    torch.manual_seed(seed)
+    module = Distillation(student, teacher, config, training).to(device)
+    optimizer = build_optimizer(module, config["learning_rate"], training)
+    progress = resume(checkpoint, module, optimizer, rank, world_size)
+    wrapped = DistributedDataParallel(module, find_unused_parameters=True) if world_size > 1 else module
+    meter, started_s, saved_s = Meter(device, world_size), time.perf_counter() - progress.elapsed_s, time.perf_counter()
+    for step in range(progress.step + 1, total_steps + 1):
+        rate = config["learning_rate"] * schedule(step - 1, total_steps, training.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        blocks = corpus.train[batch_indices(len(corpus.train), batch_size, step, seed)]
-        for micro in range(training.gradient_accumulation):
-            final = micro == training.gradient_accumulation - 1
-            with contextlib.nullcontext() if final or world_size == 1 else wrapped.no_sync():  # type: ignore[operator]
-                part = batch_loss(blocks, step, micro) / training.gradient_accumulation
-                part.backward()
-            summed += part.detach()
-        norms += nn.utils.clip_grad_norm_(module.parameters(), training.gradient_clip)
+        blocks = corpus.train[batch_indices(len(corpus.train), batch_size, step - 1, seed)]
+        reading = read_batch(blocks, corpus, module.masked_inputs, training.mask_fraction, [seed, step - 1])
+        loss = accumulate_gradients(wrapped, teacher.model, [reading.rows(*share, device) for share in shares])
+        norm = nn.utils.clip_grad_norm_(module.parameters(), training.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        step, counted = step + 1, counted + 1
-        if step % every == 0 or step == total_steps:
-            if world_size > 1:
-                dist.all_reduce(summed)
-                summed /= world_size
-            loss = summed.item() / counted
-            check_loss(loss, lowest, first, step, config["learning_rate"])
-            lowest, first = min(lowest, loss), loss if math.isnan(first) else first
-            now = time.perf_counter()
-            report({
-                "step": step, "train_tokens": step * batch_size * length, "loss": loss, "learning_rate": rate,
-                "gradient_norm": norms.item() / counted, "elapsed_s": elapsed_s + now - started,
-                "tokens_per_s": counted * batch_size * length / (now - last_report),
-            })  # fmt: skip
-            last_report, counted = now, 0
-            summed.zero_(), norms.zero_()
-            if checkpoint is not None and rank == 0 and now - last_saved > training.checkpoint_every_s:
-                save_checkpoint(checkpoint, module, optimizer, step, elapsed_s + now - started)
-                last_saved = now
+        meter.add(loss, norm)
+        if step % every and step < total_steps:
+            continue
+        mean_loss, mean_norm, steps_per_s = meter.read()
+        now = time.perf_counter()
+        progress = advanced(progress, step, now - started_s, mean_loss, config["learning_rate"])
+        report({
+            "step": step, "train_tokens": step * tokens_per_step, "loss": mean_loss, "learning_rate": rate,
+            "gradient_norm": mean_norm, "tokens_per_s": steps_per_s * tokens_per_step, "elapsed_s": progress.elapsed_s,
+        })  # fmt: skip
+        if checkpoint is not None and rank == 0 and now - saved_s > training.checkpoint_every_s:
+            save_checkpoint(checkpoint, module, optimizer, progress)
+            saved_s = now
     return {
-        "loss_first": first, "loss_last": loss, "steps": step, "train_tokens": step * batch_size * length,
-        "train_s": elapsed_s + time.perf_counter() - started,
-        "held_out_loss": held_out_loss(module, teacher, corpus, masked, training, batch_size, device),
+        "loss_first": progress.first, "loss_last": progress.last, "steps": total_steps,
+        "train_tokens": total_steps * tokens_per_step, "train_s": time.perf_counter() - started_s,
+        "held_out_loss": held_out_loss(module, teacher, corpus, training, device),
     }  # fmt: skip
+
+
+def accumulate_gradients(wrapped: nn.Module, teacher: PreTrainedModel, parts: list[Reading]) -> Tensor:
+    """The mean loss over equal parts of a batch, and its gradients; workers exchange them with the last part only."""
+    losses = []
+    for number, part in enumerate(parts, start=1):
+        alone = isinstance(wrapped, DistributedDataParallel) and number < len(parts)
+        with wrapped.no_sync() if alone else contextlib.nullcontext():  # type: ignore[operator]
+            loss = wrapped(teacher, part) / len(parts)
+            loss.backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
+def advanced(progress: Progress, step: int, elapsed_s: float, loss: float, learning_rate: float) -> Progress:
+    """The progress after a report. Raises TrialFailed when training has left the road."""
+    if not math.isfinite(loss):
+        raise TrialFailed(f"the loss became {loss} by step {step} (learning_rate {learning_rate:g})")
+    if loss > DIVERGED_FACTOR * progress.lowest and loss > progress.first:
+        raise TrialFailed(
+            f"diverged: loss {loss:.4g} at step {step} after a low of {progress.lowest:.4g} "
+            f"(learning_rate {learning_rate:g})"
+        )
+    first = loss if math.isnan(progress.first) else progress.first
+    return Progress(step, elapsed_s, first, min(progress.lowest, loss), loss)
 
 
 def use_bf16(precision: str, device: torch.device, *, student: bool) -> bool:
@@ -206,53 +242,39 @@ def schedule(step: int, total_steps: int, warmup_fraction: float) -> float:
     return min((step + 1) / warmup, (total_steps - step) / max(1, total_steps - warmup))
 
 
-def shard(batch_size: int, rank: int, world_size: int, micro: int, accumulation: int) -> tuple[int, int]:
-    """(start, stop) rows of the global batch for one micro-batch of one worker."""
-    size = batch_size // (world_size * accumulation)
-    start = (micro * world_size + rank) * size
-    return start, start + size
+def shards(batch_size: int, rank: int, world_size: int, accumulation: int) -> list[tuple[int, int]]:
+    """(start, stop) rows of the global batch for each micro-batch of one worker."""
+    size, left = divmod(batch_size, world_size * accumulation)
+    if left or not size:
+        raise TrialFailed(
+            f"batch_size {batch_size} cannot be split evenly over {world_size} workers x "
+            f"{accumulation} accumulation steps"
+        )
+    starts = [(micro * world_size + rank) * size for micro in range(accumulation)]
+    return [(start, start + size) for start in starts]
 
 
-def read_batch(
-    blocks: np.ndarray, corpus: Corpus, masked: bool, fraction: float, key: list[int], rows: slice
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(inputs_BT, masked positions_BT, labels_N) of some rows; masks are drawn for the whole batch from `key`."""
+def read_batch(blocks: np.ndarray, corpus: Corpus, masked: bool, fraction: float, key: list[int]) -> Reading:
+    """A whole global batch, masked under a generator made from `key`."""
     ids_BT = torch.from_numpy(blocks.astype(np.int64))
     if not masked:
-        return ids_BT[rows], None, None
+        return Reading(ids_BT, None, ids_BT)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-    inputs_BT, positions_BT = mask_tokens(ids_BT, corpus, fraction, generator)
-    inputs_BT, positions_BT, ids_BT = inputs_BT[rows], positions_BT[rows], ids_BT[rows]
-    return inputs_BT, positions_BT, ids_BT[positions_BT]
-
-
-def move(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    """To the device, where there is something to move."""
-    return None if tensor is None else tensor.to(device)
-
-
-def check_loss(loss: float, lowest: float, first: float, step: int, learning_rate: float) -> None:
-    """Raises TrialFailed when training has left the road."""
-    if not math.isfinite(loss):
-        raise TrialFailed(f"the loss became {loss} by step {step} (learning_rate {learning_rate:g})")
-    if loss > DIVERGED_FACTOR * lowest and loss > first:
-        raise TrialFailed(
-            f"diverged: loss {loss:.4g} at step {step} after a low of {lowest:.4g} (learning_rate {learning_rate:g})"
-        )
+    return Reading(*mask_tokens(ids_BT, corpus, fraction, generator), ids_BT)
 
 
 @torch.no_grad()
 def held_out_loss(
-    module: Distillation, teacher: Teacher, corpus: Corpus, masked: bool, training: TrainingSpec, size: int,
-    device: torch.device,
-) -> float:  # fmt: skip
+    module: Distillation, teacher: Teacher, corpus: Corpus, training: TrainingSpec, device: torch.device
+) -> float:
     """The same loss on held-out blocks, under masks that are the same for every trial."""
-    losses = []
-    for start in range(0, min(len(corpus.held_out), HELD_OUT_BATCHES * size), size):
-        blocks = corpus.held_out[start : start + size]
-        inputs, positions, labels = read_batch(blocks, corpus, masked, training.mask_fraction, [start], slice(None))
-        losses.append(module(teacher.model, inputs.to(device), move(positions, device), move(labels, device)).item())
-    return float(np.mean(losses))
+    total = 0.0
+    kept = corpus.held_out[:HELD_OUT_BLOCKS]
+    for start in range(0, len(kept), HELD_OUT_CHUNK):
+        blocks = kept[start : start + HELD_OUT_CHUNK]
+        reading = read_batch(blocks, corpus, module.masked_inputs, training.mask_fraction, [start])
+        total += module(teacher.model, reading.rows(0, len(blocks), device)).item() * len(blocks)
+    return total / len(kept)
 
 
 @torch.no_grad()
@@ -261,43 +283,10 @@ def masked_accuracy(model: PreTrainedModel, corpus: Corpus, max_blocks: int = 51
     right = total = 0
     for start in range(0, min(len(corpus.held_out), max_blocks), 16):
         blocks = corpus.held_out[start : start + 16]
-        inputs, positions, labels = read_batch(blocks, corpus, True, fraction, [7, start], slice(None))
-        assert positions is not None and labels is not None
-        states = model.base_model(input_ids=inputs).last_hidden_state
-        right += int((lm_logits(model, states[positions]).argmax(-1) == labels).sum())
+        reading = read_batch(blocks, corpus, True, fraction, [7, start]).rows(0, len(blocks), model.device)
+        assert reading.positions_BT is not None
+        states = model.base_model(input_ids=reading.inputs_BT).last_hidden_state
+        labels = reading.words_BT[reading.positions_BT]
+        right += int((lm_logits(model, states[reading.positions_BT]).argmax(-1) == labels).sum())
         total += len(labels)
     return right / total
-
-
-def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.AdamW, step: int, elapsed_s: float) -> None:
-    """Weights, projections and both Adam moments in one safetensors file, whole or not at all."""
-    tensors = {f"module.{name}": value.detach().contiguous() for name, value in module.named_parameters()}
-    for name, parameter in module.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, unfinished, metadata={"progress": json.dumps({"step": step, "elapsed_s": elapsed_s})})
-    os.replace(unfinished, path)
-
-
-def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.AdamW) -> tuple[int, float]:
-    """Put a checkpoint back; returns (step, seconds trained). One that cannot be read is set aside: (0, 0.0)."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            progress = json.loads(file.metadata()["progress"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except Exception as error:  # safetensors raises its own bare Exception kinds for a truncated file
-        path.rename(path.with_name(f"{path.name}.unreadable"))
-        print(f"checkpoint {path.name} could not be read ({error}); the trial starts over", flush=True)
-        return 0, 0.0
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(tensors[f"module.{name}"])
-            state = {
-                key.split(".")[1]: value for key, value in tensors.items()
-                if key.startswith("optimizer.") and key.split(".", 2)[2] == name
-            }  # fmt: skip
-            if state:
-                optimizer.state[parameter] = {k: v.to(parameter.device) if v.ndim else v for k, v in state.items()}
-    return int(progress["step"]), float(progress["elapsed_s"])

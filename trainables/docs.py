@@ -2,7 +2,8 @@
 
 Files are parsed, never imported. Each docstring becomes paragraphs with the package of origin, the kind of section they
 stand in and a split that is drawn per docstring, so that no docstring (and no text) is in two splits. The corpus
-trains on the train split alone; the three tasks below (`docs:package`, `docs:section`, `docs:pairs`) report on the others.
+trains on the train split alone; the three tasks below (`docs:package`, `docs:section`, `docs:pairs`) report on the
+others.
 """
 
 import ast
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spaces.errors import StillhouseError, choose
+from spaces.errors import SpecError, StillhouseError, choose
 from trainables.cache import cache_folder, digest, new_folder
 
 PACKAGES = (
@@ -100,7 +101,7 @@ def read_file(job: tuple[str, str]) -> list[tuple[str, str, str, str]]:
     try:
         source = Path(path).read_text(encoding="utf-8")
         texts = list(docstrings(source)) if '"""' in source or "'''" in source else []
-    except (SyntaxError, UnicodeDecodeError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError):
         return []
     rows = []
     for docstring in texts:
@@ -178,6 +179,8 @@ def section_examples(rows: Rows, rng: np.random.Generator) -> Examples:
 def labelled(rows: Rows, column: str, names: tuple[str, ...], rng: np.random.Generator) -> Examples:
     """Classes of equal size, shuffled."""
     groups = {name: [row["text"] for row in rows if row[column] == name] for name in names}
+    if missing := [name for name, group in groups.items() if not group]:
+        raise SpecError([f"docs task by {column}: no paragraph of {', '.join(missing)} in the installed packages"])
     size = min(len(group) for group in groups.values())
     chosen = [
         (group[i], names.index(name)) for name, group in groups.items() for i in rng.permutation(len(group))[:size]

@@ -8,6 +8,7 @@ Shapes: B batch, T tokens, D width, N chosen positions, V vocabulary.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -31,12 +32,12 @@ class Wiring:
     ffn_out: str
     ffn_norm: str
     head_marker: str  # a weight that only a checkpoint with a trained language-modelling head has
-    head: Callable[[PreTrainedModel], Callable[[Tensor], Tensor]]
+    head: Callable[[Any], Callable[[Tensor], Tensor]]
     config_keys: tuple[str, str, str, str]  # layers, width, heads, feed-forward width
     build: dict[str, bool]
 
 
-def distilbert_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+def distilbert_head(model: Any) -> Callable[[Tensor], Tensor]:
     """DistilBERT keeps the three steps of its head beside the encoder instead of in one module."""
     return lambda hidden: model.vocab_projector(
         model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
@@ -105,14 +106,19 @@ def has_lm_head(folder: Path, config: PretrainedConfig) -> bool:
     return False
 
 
-def part(layer: nn.Module, path: str) -> nn.Module:
-    """A part of a layer by its attribute path."""
+def part(layer: nn.Module, path: str) -> Any:
+    """A part of a layer (a linear map or a LayerNorm) by its attribute path."""
     return layer.get_submodule(path)
 
 
 def layers(model: PreTrainedModel) -> nn.ModuleList:
     """The Transformer layers, first to last; layer l of the papers is `layers(model)[l - 1]`."""
     return getattr(model.base_model, wiring(model.config).stack).layer
+
+
+def word_embeddings(model: PreTrainedModel) -> Tensor:
+    """The matrix VD of word embeddings."""
+    return part(model.base_model, "embeddings.word_embeddings").weight
 
 
 def hidden_states(
@@ -122,7 +128,7 @@ def hidden_states(
 
     mask_BT: 1 at valid tokens, on either side; None when every token is valid.
     """
-    base = model.base_model
+    base: Any = model.base_model
     if num_layers == 0:
         return (base.embeddings(input_ids=input_ids_BT),)
     stack = getattr(base, wiring(model.config).stack)

@@ -19,10 +19,15 @@ from trainables.teacher import Signals, Wanted
 QKV = ("query", "key", "value")
 
 
+def full(x: Tensor) -> Tensor:
+    """At least float32: half precision is good enough for a model's signals, not for sums over thousands of them."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def output_distribution_loss(student_NV: Tensor, teacher_NV: Tensor, temperature: float) -> Tensor:
     """tau^2 KL(softmax(z_T / tau) || softmax(z_S / tau)), mean over positions (Hinton et al. 2015, section 2)."""
-    log_student = F.log_softmax(student_NV.float() / temperature, dim=-1)
-    log_teacher = F.log_softmax(teacher_NV.float() / temperature, dim=-1)
+    log_student = F.log_softmax(full(student_NV) / temperature, dim=-1)
+    log_teacher = F.log_softmax(full(teacher_NV) / temperature, dim=-1)
     return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
 
 
@@ -38,7 +43,7 @@ def direct_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask_BT: Tensor | None) 
 
 def masked_mse(student_BTD: Tensor, teacher_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
     """Squared error, mean over width and valid positions."""
-    error_BT = (student_BTD.float() - teacher_BTD.float()).square().mean(-1)
+    error_BT = (full(student_BTD) - full(teacher_BTD)).square().mean(-1)
     if mask_BT is None:
         return error_BT.mean()
     return (error_BT * mask_BT).sum() / mask_BT.sum()
@@ -48,10 +53,10 @@ def relation_loss(
     student_qkv: Sequence[Tensor], teacher_qkv: Sequence[Tensor], mask_BT: Tensor | None, relation_heads: int
 ) -> Tensor:
     """MiniLMv2 (Wang et al. 2021, eq. 4 to 6): sum over X in Q, K, V of the mean over relation heads and valid rows of
-    KL(softmax(X_T X_T^T / sqrt(d_r)) || softmax(X_S X_S^T / sqrt(d_r))), with d_r = width / relation_heads on each side.
+    KL(softmax(X_T X_T^T / sqrt(d_r)) || softmax(X_S X_S^T / sqrt(d_r))).
 
-    student_qkv, teacher_qkv: three BTD each, all attention heads side by side; the widths need not agree, but
-    relation_heads must divide both.
+    student_qkv, teacher_qkv: three BTD each, all attention heads side by side. On each side d_r = width /
+    relation_heads; the widths need not agree, but relation_heads must divide both.
     """
     losses = []
     for student_BTD, teacher_BTD in zip(student_qkv, teacher_qkv, strict=True):
@@ -69,7 +74,7 @@ def log_relations(x_BTD: Tensor, mask_BT: Tensor | None, relation_heads: int) ->
     """Log-softmax over tokens of the scaled self-relations, BRTT; a padded column has probability 0."""
     batch, tokens, width = x_BTD.shape
     head = width // relation_heads
-    x_BRTH = x_BTD.float().reshape(batch, tokens, relation_heads, head).transpose(1, 2)
+    x_BRTH = full(x_BTD).reshape(batch, tokens, relation_heads, head).transpose(1, 2)
     scores_BRTT = (x_BRTH * head**-0.5) @ x_BRTH.transpose(-1, -2)
     if mask_BT is not None:
         # Finite instead of -inf: the KL term of a padded column must be 0 * 0 and not 0 * (inf - inf).
@@ -79,7 +84,7 @@ def log_relations(x_BTD: Tensor, mask_BT: Tensor | None, relation_heads: int) ->
 
 def masked_lm_loss(student_NV: Tensor, labels_N: Tensor) -> Tensor:
     """Cross entropy of the masked words, mean over positions: training without a teacher."""
-    return F.cross_entropy(student_NV.float(), labels_N)
+    return F.cross_entropy(full(student_NV), labels_N)
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ def od(student: Signals, teacher: Signals, maps: Mapping[str, Tensor], batch: Ba
 
 def hs(student: Signals, teacher: Signals, maps: Mapping[str, Tensor], batch: Batch, pairing: Pairing) -> Tensor:
     """`hidden_state_loss` over the mapped layers."""
-    pairs = [(student.hidden[i] @ maps[f"hidden_{i}_{j}"], teacher.hidden[j]) for i, j in pairing.layer_pairs()]
+    pairs = [(full(student.hidden[i]) @ maps[f"hidden_{i}_{j}"], teacher.hidden[j]) for i, j in pairing.layer_pairs()]
     return hidden_state_loss(pairs, batch.mask_BT)
 
 
@@ -183,7 +188,7 @@ def mha_direct(
 ) -> Tensor:
     """`direct_loss` of the student's last layer against the configured teacher layer."""
     assert student.qkv is not None and teacher.qkv is not None
-    pairs = [(x @ maps[name], y) for name, x, y in zip(QKV, student.qkv, teacher.qkv, strict=True)]
+    pairs = [(full(x) @ maps[name], y) for name, x, y in zip(QKV, student.qkv, teacher.qkv, strict=True)]
     return direct_loss(pairs, batch.mask_BT)
 
 

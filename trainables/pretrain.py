@@ -6,12 +6,10 @@ copy of the source model, then `od + hs` from the first stage into the wanted sh
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
-from spaces.architecture import parse_shape
+from spaces.architecture import StudentArchitecture, parse_shape
 from trainables.cache import new_folder
 from trainables.corpus import CorpusSpec, open_corpus, prepare_corpus, read_texts
 from trainables.distill import TrainingSpec, distil, masked_accuracy
@@ -67,7 +65,9 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Progress) -
     return publish(spec, final, target, progress)
 
 
-def stage_config(shape, method: str, initialisation: str, learning_rate: float, batch_size: int) -> dict:
+def stage_config(
+    shape: StudentArchitecture, method: str, initialisation: str, learning_rate: float, batch_size: int
+) -> dict:
     """A trial's configuration."""
     return {
         "method": method, "initialisation": initialisation, "learning_rate": learning_rate, "batch_size": batch_size,
@@ -90,7 +90,7 @@ def train_stage(
             f"{row['tokens_per_s']:,.0f} tokens/s"
         )
 
-    training = replace(TrainingSpec(), checkpoint_every_s=30.0)
+    training = TrainingSpec(checkpoint_every_s=30.0)
     distil(student, teacher, corpus, config, training, tokens, spec.seed, show, checkpoint)
     progress(f"{target.name}: masked-token accuracy on held-out text {masked_accuracy(student, corpus):.1%}")
     with new_folder(target) as folder:
@@ -102,7 +102,7 @@ def publish(spec: PretrainSpec, final: Path, target: Path, progress: Progress) -
     """Halve the weights' precision, write the card, and measure what is written."""
     made = load_teacher(str(final))
     with new_folder(target) as folder:
-        made.model.to(torch.float16).save_pretrained(folder)
+        made.model.half().save_pretrained(folder)
         made.tokenizer.save_pretrained(folder)
         (folder / "recipe.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
     teacher = load_teacher(str(target))

@@ -6,6 +6,7 @@ student starts as a copy of uniformly spaced teacher layers.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,14 @@ from transformers import PreTrainedModel
 from spaces.architecture import architecture_of
 from spaces.layer_mapping import MAPPINGS
 from spaces.transfer import METHODS, parse_method
-from trainables.encoder import build_model, layers, part, set_architecture, wiring
+from trainables.encoder import build_model, layers, part, set_architecture, wiring, word_embeddings
 from trainables.teacher import Teacher
 
 
 def build_student(config: dict, teacher: Teacher, seed: int) -> PreTrainedModel:
     """A student of the teacher's family and vocabulary, with a masked-LM head where its method trains one.
 
-    In evaluation mode: distillation runs without dropout, for a student of few tokens underfits long before it overfits.
+    In evaluation mode: distillation runs without dropout, for a student of few tokens underfits before it overfits.
     """
     lm_head = any(METHODS[name].student_lm_head for name, _ in parse_method(config["method"]))
     model_config = copy.deepcopy(teacher.model.config)
@@ -42,10 +43,12 @@ def projected_start(student: PreTrainedModel, teacher: PreTrainedModel) -> Tenso
 
     Returns the basis, (teacher width, student width) with orthonormal columns.
     """
-    width = student.get_input_embeddings().embedding_dim
-    basis = principal_directions(teacher.get_input_embeddings().weight, width)
-    targets = dict(student.base_model.embeddings.named_modules())
-    for name, module in teacher.base_model.embeddings.named_modules():
+    ours: Any = student.base_model.embeddings
+    theirs: Any = teacher.base_model.embeddings
+    width = word_embeddings(student).shape[1]
+    basis = principal_directions(word_embeddings(teacher), width)
+    targets = dict(ours.named_modules())
+    for name, module in theirs.named_modules():
         if isinstance(module, nn.Embedding):
             targets[name].weight.copy_(module.weight @ basis)
         elif isinstance(module, nn.LayerNorm) and width == len(basis):
@@ -77,7 +80,7 @@ def principal_directions(rows_VD: Tensor, width: int) -> Tensor:
     if width > full:
         raise ValueError(f"cannot project embeddings of width {full} to a larger width, got {width}")
     if width == full:
-        return torch.eye(full)
+        return torch.eye(full, device=rows_VD.device)
     rows = rows_VD.double()
     directions = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)[:, :width]
     largest = directions.abs().argmax(0, keepdim=True)
@@ -101,13 +104,13 @@ def copy_layer(
             part(target, name).load_state_dict(part(source, name).state_dict())
 
 
-def read_stream(target: nn.Module, source: nn.Module, rows: Tensor, basis: Tensor) -> None:
+def read_stream(target: nn.Linear, source: nn.Linear, rows: Tensor, basis: Tensor) -> None:
     """A linear map from the residual stream to inner units, of which `rows` are kept."""
     target.weight.copy_(source.weight[rows] @ basis)
     target.bias.copy_(source.bias[rows])
 
 
-def write_stream(target: nn.Module, source: nn.Module, columns: Tensor, basis: Tensor) -> None:
+def write_stream(target: nn.Linear, source: nn.Linear, columns: Tensor, basis: Tensor) -> None:
     """A linear map from inner units, of which `columns` are kept, to the residual stream."""
     target.weight.copy_(basis.T @ source.weight[:, columns])
     target.bias.copy_(basis.T @ source.bias)
@@ -126,13 +129,13 @@ def kept_head_rows(teacher: PreTrainedModel, student: PreTrainedModel) -> Tensor
     return table[evenly(many, few)][:, evenly(wide // many, narrow // few)].flatten()
 
 
-def strongest_units(first: nn.Module, second: nn.Module, target: nn.Module) -> Tensor:
+def strongest_units(first: nn.Linear, second: nn.Linear, target: nn.Linear) -> Tensor:
     """The feed-forward units whose incoming and outgoing weights are largest, in their old order."""
-    kept = min(target.weight.shape[0], first.weight.shape[0])
+    kept = min(target.out_features, first.out_features)
     strength = first.weight.norm(dim=1) * second.weight.norm(dim=0)
     chosen = strength.topk(kept).indices.sort().values
     # A student with more units than the teacher repeats some: harmless, they part ways while training.
-    return chosen[torch.arange(target.weight.shape[0]) % kept]
+    return chosen[torch.arange(target.out_features) % kept]
 
 
 def evenly(available: int, wanted: int) -> Tensor:
@@ -146,7 +149,7 @@ def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor)
     if ours is None or theirs is None:
         return
     ours.bias.copy_(theirs.bias)
-    before = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
+    before: dict[str, Any] = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
     for name, module in student.named_modules():
         if name.startswith(student.base_model_prefix) or module is ours:
             continue

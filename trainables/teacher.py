@@ -20,6 +20,7 @@ from trainables.cache import digest_files
 from trainables.encoder import architecture, has_lm_head, hidden_states, lm_logits, load_model, qkv
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def resolve_model_folder(path: str) -> Path:
     """A local folder for a folder, a `package:module/path` or a hub id. Raises SpecError when there is none."""
     if path.startswith("package:"):
         module, _, inside = path.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(module)
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # of a.b, when there is not even an a
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             raise SpecError([
                 f"[teacher] path {path!r}: no package {module!r} is installed here; all-MiniLM-L6-v2 comes with "
@@ -105,7 +109,7 @@ def read_facts(path: str) -> TeacherFacts:
         raw = json.loads((folder / "config.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise SpecError([f"[teacher] path {path!r}: no readable config.json in that folder"]) from error
-    kind = raw.get("model_type", "")
+    kind = str(raw.get("model_type", ""))
     if kind not in FAMILIES:
         raise SpecError([
             f"[teacher] path {path!r}: models of type {kind!r} cannot be distilled yet."
@@ -136,6 +140,12 @@ def load_teacher(path: str) -> Teacher:
     """Weights in float32, evaluation mode, no gradients. Raises SpecError as `read_facts` does."""
     facts = read_facts(path)
     folder = resolve_model_folder(path)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        # transformers would make one of five special tokens, to which every word is unknown.
+        names = ", ".join(TOKENIZER_FILES)
+        raise SpecError([f"[teacher] path {path!r}: no tokenizer in that folder, expected one of {names}"])
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False, local_files_only=True)
+    if (tokens := len(tokenizer)) > facts.vocab_size:
+        raise SpecError([f"[teacher] path {path!r}: {tokens} tokens in the tokenizer, {facts.vocab_size} in the model"])
     model = load_model(folder, dtype=torch.float32).eval().requires_grad_(False)
     return Teacher(model, tokenizer, facts)

@@ -60,6 +60,7 @@ def trim_model(model: PreTrainedModel, old_ids: list[int], *, lm_head: bool) -> 
     """A copy of the model over the kept words; row n of its embeddings is row old_ids[n] of the old ones."""
     config = copy.deepcopy(model.config)
     config.vocab_size = len(old_ids)
+    config.pad_token_id = old_ids.index(config.pad_token_id) if config.pad_token_id in old_ids else None
     small = build_model(config, lm_head=lm_head)
     theirs = model.base_model.state_dict()
     for name, value in small.base_model.state_dict().items():
@@ -75,6 +76,7 @@ def trim_model(model: PreTrainedModel, old_ids: list[int], *, lm_head: bool) -> 
 def trim(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], size: int, folder: Path) -> None:
     """Trim both to the pieces that `texts` use and write them to `folder`."""
     pieces = kept_pieces(tokenizer, texts, size)
-    old_ids = tokenizer.convert_tokens_to_ids(pieces)
+    vocabulary = tokenizer.get_vocab()
+    old_ids = [vocabulary[piece] for piece in pieces]
     trim_tokenizer(tokenizer, pieces).save_pretrained(folder)
     trim_model(model, old_ids, lm_head=model.get_output_embeddings() is not None).save_pretrained(folder)

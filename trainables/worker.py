@@ -1,16 +1,17 @@
 """A lane: one long-lived Ray Train worker group that takes trial after trial.
 
-Starting a TorchTrainer costs about 9 s; a lane pays that once and then switches trials in a fraction of a second. Tune sees a class
-Trainable that it reuses (`reuse_actors=True`); the Trainable owns a TorchTrainer, run in a thread, whose workers wait at a mailbox actor:
+Starting a TorchTrainer costs about 9 s; a lane pays that once and then switches trials in a fraction of a second. Tune
+sees a class Trainable that it reuses (`reuse_actors=True`); the Trainable owns a TorchTrainer, run in a thread, whose
+workers wait at a mailbox actor:
 
     Tune -> Lane.step -> Mailbox.submit(job)        worker ranks: next_job -> function(job, report) -> finish
             Lane.step <- Mailbox.next_message <-    rank 0: report(dict), the outcome
 
-A trial that raises is an outcome with its reason and the group stays warm. A group that loses a process is booted again and the trial
-is tried once more (it resumes from its own checkpoint); the second loss is its outcome. One code path for one worker and for many.
+A trial that raises is an outcome with its reason and the group stays warm. A group that loses a process is booted again
+and the trial is tried once more (it resumes from its own checkpoint); the second loss is its outcome. One code path for
+one worker and for many.
 """
 
-import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -21,6 +22,7 @@ import logging
 import random
 import re
 import shutil
+import tempfile
 import threading
 import time
 import traceback
@@ -32,20 +34,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.fs
 import ray
 import torch
 from ray import train, tune
 from ray.train.torch import TorchTrainer
 
 from spaces.errors import TrialFailed
+from trainables.mailbox import Mailbox
 
 Report = Callable[[dict[str, Any]], None]
 TrialFunction = Callable[[dict[str, Any], Report, int, int], dict[str, Any]]
 
 LANE_MEMORY = 1_000_000
-"""Bytes of logical memory that Tune books for a lane. It books no CPU, so that all CPUs are left to the worker groups."""
-RANKS_APART_S = 20.0
-"""When one rank has ended a trial, the others must follow within this time, else the group is torn down."""
+"""Bytes of logical memory that Tune books for a lane: no CPU, so that all of them are left to the worker groups."""
+RemoteMailbox: Any = ray.remote(num_cpus=0)(Mailbox).options(max_concurrency=64)  # type: ignore[attr-defined]
 BOOT_ATTEMPTS = 10
 """Worker groups that may fail to start (each waits a minute for free CPUs or GPUs) before the lane gives up."""
 
@@ -65,10 +68,22 @@ class Stopped(Exception):
 
 
 def distil(job: dict[str, Any], report: Report, rank: int, world_size: int) -> dict[str, Any]:
-    """The trial function of a real study. Imports late: a lane with another function never loads transformers."""
+    """The trial function of a real study. Imports late: a lane with another function never loads transformers.
+
+    A study on an object store gets its student by upload; its checkpoint stays on the node that wrote it.
+    """
     from trainables.trial import TrialJob, run_trial
 
-    return run_trial(TrialJob(**job), report, rank, world_size)
+    target = job["student_folder"]
+    if "://" not in target:
+        outcome = run_trial(TrialJob(**job), report, rank, world_size)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            folders = {"folder": f"{scratch}/checkpoint", "student_folder": f"{scratch}/student"}
+            outcome = run_trial(TrialJob(**{**job, **folders}), report, rank, world_size)
+            if rank == 0:
+                pyarrow.fs.copy_files(folders["student_folder"], target)
+    return {**outcome, "student_path": f"students/{Path(target).name}"} if rank == 0 else {}
 
 
 def load_function(reference: str) -> TrialFunction:
@@ -79,7 +94,9 @@ def load_function(reference: str) -> TrialFunction:
 
 def lane_trainable(settings: LaneSettings) -> Any:
     """The Trainable class to hand to a Tuner."""
-    return tune.with_resources(tune.with_parameters(Lane, settings=dataclasses.asdict(settings)), {"memory": LANE_MEMORY})
+    return tune.with_resources(
+        tune.with_parameters(Lane, settings=dataclasses.asdict(settings)), {"memory": LANE_MEMORY}
+    )
 
 
 def attempt(function: TrialFunction, job: dict[str, Any], report: Report, rank: int, world_size: int) -> dict[str, Any]:
@@ -129,7 +146,9 @@ def serve(config: dict[str, Any]) -> None:
         report = functools.partial(_report, mailbox, key) if rank == 0 else _silent
         outcome = attempt(function, job, report, rank, world_size)
         if not ray.get(mailbox.finish.remote(key, rank, outcome)):
-            raise RuntimeError(f"rank {rank} ended the trial and the others did not: {outcome.get('reason', 'no error here')}")
+            raise RuntimeError(
+                f"rank {rank} ended the trial and the others did not: {outcome.get('reason', 'no error here')}"
+            )
 
 
 def _report(mailbox: Any, key: str, report: dict[str, Any]) -> None:
@@ -152,68 +171,10 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a trial returned {type(value).__name__}, which is no number, text or time")
 
 
-class Mailbox:
-    """Where a lane and its ranks meet. An async actor, so that waiting costs nothing."""
-
-    def __init__(self, world_size: int) -> None:
-        self.world_size = world_size
-        self.jobs: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in range(world_size)]
-        self.messages: asyncio.Queue[tuple[str, str, Any]] = asyncio.Queue()
-        self.current: str | None = None
-        self.ended: dict[int, dict[str, Any]] = {}
-        self.all_ended = asyncio.Event()
-
-    async def submit(self, key: str | None, job: dict[str, Any] | None) -> None:
-        """Give every rank the job, or None to send it home."""
-        self.current, self.ended, self.all_ended = key, {}, asyncio.Event()
-        for queue in self.jobs:
-            await queue.put(None if job is None else (key, job))
-
-    async def cancel(self) -> None:
-        self.current = None
-
-    async def next_job(self, rank: int) -> Any:
-        return await self.jobs[rank].get()
-
-    async def report(self, key: str, report: str) -> bool:
-        """Pass a report on; False means that the trial is no longer wanted."""
-        if key != self.current:
-            return False
-        await self.messages.put((key, "report", report))
-        return True
-
-    async def finish(self, key: str, rank: int, outcome: dict[str, Any]) -> bool:
-        """Hand over a rank's outcome; True when all ranks ended the trial, so that the group is fit for the next."""
-        if key != self.current:
-            return self.world_size == 1
-        self.ended[rank] = outcome
-        if len(self.ended) == self.world_size:
-            self.all_ended.set()
-        try:
-            await asyncio.wait_for(self.all_ended.wait(), RANKS_APART_S)
-        except TimeoutError:
-            pass
-        together = self.all_ended.is_set()
-        if key == self.current and rank == min(self.ended):
-            failed = [self.ended[r] for r in sorted(self.ended) if self.ended[r].get("reason")]
-            await self.messages.put((key, "outcome", failed[0] if failed else outcome))
-        return together
-
-    async def next_message(self, key: str, timeout_s: float) -> tuple[str, Any] | None:
-        """The next report or outcome of a trial; what is left of earlier ones is dropped."""
-        while True:
-            try:
-                sender, kind, content = await asyncio.wait_for(self.messages.get(), timeout_s)
-            except TimeoutError:
-                return None
-            if sender == key:
-                return kind, content
-
-
 class Lane(tune.Trainable):
     """Tune's side of a worker group. A result is `{report}` (JSON) or `{outcome, done}` (JSON)."""
 
-    def setup(self, config: dict[str, Any], settings: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, Any], settings: dict[str, Any]) -> None:  # type: ignore[override]
         logging.getLogger("ray.train").setLevel(logging.ERROR)
         self.settings = LaneSettings(**settings)
         self.folder = Path(self.logdir) / "worker_group"
@@ -266,7 +227,7 @@ class Lane(tune.Trainable):
     def _boot(self) -> None:
         self.boots += 1
         self.loss: BaseException | None = None
-        self.mailbox = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox).remote(self.settings.num_workers)
+        self.mailbox = RemoteMailbox.remote(self.settings.num_workers)
         resources = {"CPU": self.settings.cpus_per_worker}
         if self.settings.gpus_per_worker:
             resources["GPU"] = self.settings.gpus_per_worker
@@ -274,12 +235,14 @@ class Lane(tune.Trainable):
             serve,
             train_loop_config={"mailbox": self.mailbox, "settings": dataclasses.asdict(self.settings)},
             scaling_config=train.ScalingConfig(
-                num_workers=self.settings.num_workers, use_gpu=bool(self.settings.gpus_per_worker), resources_per_worker=resources
+                num_workers=self.settings.num_workers,
+                use_gpu=bool(self.settings.gpus_per_worker),
+                resources_per_worker=resources,
             ),
             run_config=train.RunConfig(
                 name=f"lane-{uuid.uuid4().hex[:12]}",
                 storage_path=str(self.folder),
-                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=BOOT_ATTEMPTS),
+                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=BOOT_ATTEMPTS),  # type: ignore[call-arg]
             ),
         )
 
@@ -319,15 +282,13 @@ class Lane(tune.Trainable):
 def loss_of(error: BaseException | None) -> str:
     """Why a worker group ended, in a few words."""
     text = str(error or "")
-    if "OutOfMemoryError" in text or "low on memory" in text or "OOM" in text:
-        return "it was killed, probably for memory"
-    if match := re.search(r"exit code (-?\d+)", text):
-        return f"its process ended with exit code {match[1]}"
     if "did not:" in text:
         return text.split("did not:")[-1].strip().splitlines()[0]
-    if "ActorDiedError" in text or "ActorUnavailable" in text or "WorkerCrashedError" in text:
-        return "its process died"
+    if "OutOfMemoryError" in text or "low on memory" in text:
+        return "Ray killed it because its node ran out of memory"
     if "startup timed out" in text:
         return "the workers could not be placed (no free CPUs or GPUs)"
+    if re.search("ActorDied|ActorUnavailable|WorkerCrashed|actor died", text):
+        return "its process died (killed, out of memory, or a crash in native code)"
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip()[:200] if lines else "the worker group ended early"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spaces.architecture import default_num_heads
+from spaces.architecture import parse_shape
 from spaces.records import Column, reports_columns, schema, test_scores_columns, trials_columns
 
 TASKS = {
@@ -53,12 +53,14 @@ def write_part(folder: Path, name: str, columns: Sequence[Column], rows: Sequenc
 def finished_row(trial: int, quality: float, shape: tuple[int, int] = (3, 192), **more: Any) -> dict[str, Any]:
     """A finished trial of one shape; costs follow from the shape unless told."""
     layers, width = shape
+    architecture = parse_shape(f"{layers}x{width}")
     body = layers * 12 * width**2
     row = {
         "trial": trial, "config_hash": f"{trial:016x}", "status": "finished", "reason": "", "seed": 0, "method": "mha",
         "relation_heads": 12, "teacher_layer": 5, "num_layers": layers, "hidden_size": width,
-        "num_heads": default_num_heads(width),
-        "intermediate_size": 4 * width, "initialisation": "random", "learning_rate": 1e-3, "batch_size": 16,
+        "num_heads": architecture.num_heads,
+        "intermediate_size": architecture.intermediate_size, "initialisation": "random",
+        "learning_rate": 1e-3, "batch_size": 16,
         "quality": quality, "parameters": body + 31_036 * width, "parameters_without_embeddings": body,
         "flops_per_token": 2 * body, "latency_p50_ms": 31 * (body / 10_616_832) ** 0.8,
         "latency_p95_ms": 33 * (body / 10_616_832) ** 0.8, "peak_memory_mib": 200.0, "loss_first": 3.0,

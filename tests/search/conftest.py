@@ -73,7 +73,16 @@ def costs(config):
 def make_plan(text=SPEC, **job):
     """A study whose trials are formulas."""
     spec, space = make_spec(text)
-    return Plan(spec, space, costs, ("toy",), job, {"format": 1, "name": spec.name, "tasks": {"toy": {}}}, {}, "fake_trials:study_trial")
+    return Plan(
+        spec,
+        space,
+        costs,
+        ("toy",),
+        job,
+        {"format": 1, "name": spec.name, "tasks": {"toy": {}}},
+        {},
+        "fake_trials:study_trial",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -53,8 +53,10 @@ def study_trial(job, report, rank, world_size):
     quality = formula(config)
     if config["hidden_size"] == job.get("nan_width"):
         quality = float("nan")
-    return {"quality": quality, "score_toy": 0.5 + quality / 2, "recovered_toy": quality, "probe_layer_toy": 1, "loss_first": 1.0,
-            "loss_last": 0.3, "train_tokens": 300, "steps": 3, "train_s": 0.3}  # fmt: skip
+    return {
+        "quality": quality, "score_toy": 0.5 + quality / 2, "recovered_toy": quality, "probe_layer_toy": 1,
+        "loss_first": 1.0, "loss_last": 0.3, "train_tokens": 300, "steps": 3, "train_s": 0.3,
+    }  # fmt: skip
 
 
 def formula(config):

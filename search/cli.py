@@ -1,0 +1,298 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` and `front` answer at once.
+
+A new command is a function with an entry in COMMANDS: its arguments, its one-line help and an example.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from spaces.errors import SpecError, StillhouseError
+
+SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand."""
+
+    run: Callable[[argparse.Namespace], None]
+    help: str
+    example: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+
+
+def parse_number(text: str) -> float:
+    """15M, 1.5k, 4, 2e6."""
+    match = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)\s*([kmgb]?)", text.strip().lower())
+    try:
+        if match is None:
+            raise ValueError
+        value = float(match[1]) * SUFFIXES.get(match[2], 1.0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 15M, 1.5k or 4.0") from None
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text!r}")
+    return value
+
+
+def parse_count(text: str) -> int:
+    """A whole number above 0, such as 20 or 1k."""
+    value = parse_number(text)
+    if value != int(value):
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
+    return int(value)
+
+
+def parse_limit(text: str) -> tuple[float, bool]:
+    """A number, or a share of the teacher's such as 50%: (value, is a share)."""
+    if text.strip().endswith("%"):
+        return parse_number(text.strip()[:-1]) / 100, True
+    return parse_number(text), False
+
+
+def check(args: argparse.Namespace) -> None:
+    """Read a spec and say what it would run."""
+    from search.sections import explain
+    from search.spec import check_all, describe, load_table
+
+    if args.explain:
+        sys.stdout.write(explain())
+        return
+    if args.spec is None:
+        raise SpecError(["which spec? stillhouse check SPEC"])
+    from trainables.teacher import read_facts
+
+    table, folder = load_table(args.spec)
+    spec, space, facts = check_all(table, folder, args.spec, read_facts)
+    print("\n".join(describe(spec, space, facts)))
+    print(f"\nno problems. To run it: stillhouse run {args.spec}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Search."""
+    before_ray(args.address)
+    from search.runner import run_spec
+
+    end(run_spec(args.spec, args.folder, address=args.address, trials=args.trials, say=say))
+
+
+def resume(args: argparse.Namespace) -> None:
+    """Go on with a study."""
+    before_ray(args.address)
+    from search.runner import resume as resume_study
+
+    end(resume_study(args.folder, address=args.address, trials=args.trials, say=say))
+
+
+def before_ray(address: str | None) -> None:
+    """Settings that Ray reads when it is imported."""
+    from search.environment import import_everywhere, private_token, quiet_environment
+
+    quiet_environment()
+    if address is None:
+        private_token()
+        import_everywhere()
+
+
+def end(outcome: object) -> None:
+    """A study that was stopped before its end leaves with the exit code of an interrupted program."""
+    if not getattr(outcome, "ended", ""):
+        raise SystemExit(130)
+
+
+def say(line: str) -> None:
+    """Lines appear when they are written, in a pipe as well."""
+    print(line, flush=True)
+
+
+def front(args: argparse.Namespace) -> None:
+    """Show the front."""
+    from rich.console import Console
+
+    from analysis.table import load
+    from analysis.text import front_text
+
+    Console(width=None if sys.stdout.isatty() else 160).print(front_text(load(args.folder)))
+
+
+def best(args: argparse.Namespace) -> None:
+    """Pick one student."""
+    _, chosen = pick_by(args)
+    row = chosen.trial
+    if args.json:
+        plain = json.loads(row.to_json(date_format="iso"))
+        print(json.dumps({"reason": chosen.reason, **{k: v for k, v in plain.items() if v is not None}}, indent=2))
+        return
+    from analysis.text import config_of, number, student_name
+
+    print(f"trial {row['trial']}: {student_name(row)}, {chosen.reason}")
+    print(f"quality {row['quality']:.3f}, {number(row['parameters'])} parameters, {number(row['latency_p50_ms'])} ms")
+    print(", ".join(f"{axis} {value}" for axis, value in config_of(row).items()))
+    print(f"to take it: stillhouse export {args.folder} my-student --trial {row['trial']}")
+
+
+def pick_by(args: argparse.Namespace):
+    """The study and the pick under the limits of the command line."""
+    from analysis.pareto import pick
+    from analysis.table import load
+
+    study = load(args.folder)
+    columns = {"max_parameters": "parameters", "max_latency_ms": "latency_p50_ms", "max_flops": "flops_per_token"}
+    limits = {}
+    for name, column in columns.items():
+        limit = getattr(args, name)
+        if limit is None:
+            continue
+        value, is_share = limit
+        if is_share and not study.meta["teacher"].get(column):
+            raise SpecError(
+                [f"the teacher's {column} is not recorded in {args.folder}: give a number instead of a share"]
+            )
+        limits[name] = value * study.meta["teacher"][column] if is_share else value
+    return study, pick(study, **limits, min_quality=args.min_quality)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a student folder."""
+    trial = args.trial
+    if trial is None:
+        _, chosen = pick_by(args)
+        trial = int(chosen.trial["trial"])
+        say(f"trial {trial}: {chosen.reason}")
+    from search.finish import export_trial
+
+    written = export_trial(args.folder, trial, args.to, weights=not args.config_only, onnx=args.onnx)
+    say(f"written to {written}; load it with transformers.AutoModel.from_pretrained({str(written)!r})")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the HTML page."""
+    from analysis.report import write_report
+
+    say(f"written to {write_report(args.folder, args.out)}")
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `check`."""
+    parser.add_argument("spec", nargs="?", metavar="SPEC", help="spec file (TOML)")
+    parser.add_argument("--explain", action="store_true", help="print every key with its default and meaning")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `run`."""
+    parser.add_argument("spec", metavar="SPEC", help="spec file (TOML)")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="study folder or URI; default studies/NAME")
+    add_cluster(parser)
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `resume`."""
+    parser.add_argument("folder", metavar="DIR", help="study folder")
+    add_cluster(parser)
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """What `run` and `resume` share."""
+    parser.add_argument("--address", help="a running Ray cluster, such as auto or host:6379; default: this machine")
+    parser.add_argument("--trials", type=parse_count, metavar="N", help="instead of the budget in the spec")
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """A study folder and nothing else."""
+    parser.add_argument("folder", metavar="DIR", help="study folder or URI")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """The limits of `best` and `export`."""
+    parser.add_argument("--max-parameters", type=parse_limit, metavar="N", help="such as 15M, or 50%% of the teacher's")
+    parser.add_argument("--max-latency-ms", type=parse_limit, metavar="MS", help="median latency, such as 4 or 25%%")
+    parser.add_argument("--max-flops", type=parse_limit, metavar="N", help="FLOPs per token, such as 20M or 25%%")
+    parser.add_argument("--min-quality", type=float, metavar="Q", help="such as 0.9: the cheapest student that has it")
+
+
+def add_best(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `best`."""
+    add_folder(parser)
+    add_limits(parser)
+    parser.add_argument("--json", action="store_true", help="print the whole row as JSON")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `export`."""
+    add_folder(parser)
+    parser.add_argument("to", metavar="TO", help="folder to write")
+    add_limits(parser)
+    parser.add_argument("--trial", type=int, metavar="ID", help="this trial instead of the best one")
+    parser.add_argument("--config-only", action="store_true", help="config, tokenizer and recipe without weights")
+    parser.add_argument("--onnx", action="store_true", help="write model.onnx as well")
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `report`."""
+    add_folder(parser)
+    parser.add_argument("--out", metavar="FILE", help="default DIR/report.html")
+
+
+COMMANDS: dict[str, Command] = {
+    "check": Command(check, "read a spec and say what it would run", "stillhouse check study.toml", add_check),
+    "run": Command(
+        run, "search; goes on where an earlier run stopped", "stillhouse run study.toml runs/first", add_run
+    ),
+    "resume": Command(
+        resume, "go on with a study from its folder", "stillhouse resume runs/first --trials 40", add_resume
+    ),
+    "front": Command(front, "show the front of a study", "stillhouse front runs/first", add_folder),
+    "best": Command(
+        best, "pick the best student within limits", "stillhouse best runs/first --max-parameters 15M", add_best
+    ),
+    "export": Command(
+        export, "write a student that AutoModel loads", "stillhouse export runs/first my-student --trial 12", add_export
+    ),
+    "report": Command(report, "write the HTML page of a study", "stillhouse report runs/first", add_report),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="stillhouse", description="Find the best small student of a Transformer encoder."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            epilog=f"example: {command.example}",
+        )
+        command.arguments(sub)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 an error of the study, 2 an input that must be corrected, 130 interrupted."""
+    args = build_parser().parse_args(argv)
+    try:
+        COMMANDS[args.command].run(args)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except StillhouseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted before the search began; nothing is lost", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

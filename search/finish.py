@@ -1,0 +1,133 @@
+"""After the search: the students on the front meet the test splits, once, and leave as folders of their own."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import torch
+
+from search.prepare import Say, put_on_device, score_all
+from search.sections import StudySpec
+from search.store import Store
+from spaces.dominance import front_of
+from spaces.errors import StillhouseError
+from spaces.records import OBJECTIVES
+from trainables.encoder import load_model
+from trainables.export import export_student
+from trainables.tasks import load_task, recovered, score_task
+from trainables.teacher import load_teacher
+
+TEACHER, FLOOR = -1, -2
+
+
+def score_front(spec: StudySpec, store: Store, task_folders: Sequence[str], say: Say) -> None:
+    """Test scores of teacher, floor and every member of the front; what is already scored stays."""
+    tasks = {load_task(folder).name: Path(folder) for folder in task_folders}
+    tasks = {name: folder for name, folder in tasks.items() if "test" in load_task(folder).splits}
+    objectives = [OBJECTIVES[name] for name in spec.search.objectives]
+    members = [row for row in front_of(store.read_rows("trials"), objectives) if row["student_path"]]
+    done = {number for number, _ in store.parts("test_scores")}
+    missing = [row for row in members if row["trial"] not in done]
+    if not tasks or not missing:
+        return
+    say(f"test scores of the {len(missing)} students on the front")
+    teacher = put_on_device(load_teacher(spec.teacher.path), spec)
+    references = score_all(spec, teacher, tasks, "test", lambda line: None)
+    for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):
+        rows = [
+            {"trial": number, "task": name, "protocol": spec.evaluation.protocol, "score": found[key],
+             "recovered": float(key == "teacher"), "layer": found["teacher_layer"] if key == "teacher" else None,
+             "metric": found["metric"]}
+            for name, found in references.items()
+        ]  # fmt: skip
+        store.write_part("test_scores", number, rows)
+    for member in missing:
+        with local_student(store, member) as folder:
+            model = load_model(folder, dtype=torch.float32).eval().to(teacher.model.device)  # type: ignore[arg-type]
+        rows = []
+        for name, path in tasks.items():
+            found = score_task(model, load_task(path), spec.evaluation.protocol, "test", member["seed"])
+            reference = references[name]
+            share = recovered(found.score, reference["teacher"], reference["floor"])
+            rows.append({
+                "trial": member["trial"], "task": name, "protocol": spec.evaluation.protocol, "score": found.score,
+                "recovered": share, "layer": found.layer, "metric": found.metric,
+            })  # fmt: skip
+        store.write_part("test_scores", member["trial"], rows)
+
+
+@contextmanager
+def local_student(store: Store, row: Mapping[str, Any]) -> Iterator[Path]:
+    """The folder of a trial's student on this machine, fetched when the study is on an object store."""
+    if not row.get("student_path") or not store.exists(row["student_path"]):
+        raise StillhouseError(f"trial {row['trial']} left no student in {store.folder}/students")
+    if store.is_local:
+        yield Path(store.path(row["student_path"]))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        pyarrow.fs.copy_files(
+            store.path(row["student_path"]), scratch, source_filesystem=store.filesystem,
+            destination_filesystem=pyarrow.fs.LocalFileSystem(),
+        )  # fmt: skip
+        yield Path(scratch)
+
+
+def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, onnx: bool = False) -> Path:
+    """Write the student of a trial, with a card that says where it comes from and what it scores."""
+    from trainables.export import export_onnx
+
+    store = Store(folder)
+    study = store.read_json("study.json")
+    store = Store(folder, list(study["tasks"]))
+    rows = {row["trial"]: row for row in store.read_rows("trials")}
+    if trial not in rows:
+        raise StillhouseError(f"{folder} has no trial {trial}; it has {min(rows, default=0)} to {max(rows, default=0)}")
+    row = rows[trial]
+    if row["status"] == "duplicate":
+        row = rows[row["of_trial"]]
+    asked = {each["trial"]: each for each in store.read_rows("asked")}
+    with local_student(store, row) as source:
+        student = load_teacher(str(source))
+    card = make_card(study, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
+    written = export_student(student.model, student.tokenizer, target, card, weights=weights)
+    if onnx:
+        export_onnx(student.model, written)
+    return written
+
+
+def make_card(
+    study: Mapping[str, Any], row: Mapping[str, Any], config: Mapping[str, Any], tested: Sequence[Any]
+) -> dict[str, Any]:
+    """What trainables/card.py shows, from the records of the study."""
+    scores = {}
+    for task, facts in study["tasks"].items():
+        scores[task] = {
+            "split": "dev", "protocol": study["protocol"], "metric": facts["metric"], "score": row[f"score_{task}"],
+            "teacher": facts["teacher"], "floor": facts["floor"], "recovered": row[f"recovered_{task}"],
+            "layer": row[f"probe_layer_{task}"],
+        }  # fmt: skip
+    for found in (each for each in tested if each["trial"] == row["trial"]):
+        base = {each["trial"]: each["score"] for each in tested if each["task"] == found["task"]}
+        scores[found["task"]] |= {
+            "split": "test", "score": found["score"], "teacher": base[TEACHER], "floor": base[FLOOR],
+            "recovered": found["recovered"], "layer": found["layer"],
+        }  # fmt: skip
+    columns = (
+        "method", "seed", "train_tokens", "quality", "parameters", "parameters_without_embeddings", "flops_per_token",
+        "latency_p50_ms", "latency_p95_ms", "peak_memory_mib", "hardware",
+    )  # fmt: skip
+    return {
+        "name": f"{study['name']}-{row['trial']:05d}",
+        "study": study["name"],
+        "teacher": study["teacher"]["name"],
+        "config": dict(config),
+        "num_trials": study["num_trials"],
+        "latency": study["latency"],
+        "versions": json.loads(row["versions"]) if row["versions"] else {},
+        "scores": scores,
+        **{name: row[name] for name in columns},
+    }

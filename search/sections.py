@@ -1,0 +1,226 @@
+"""The sections of a spec: every key with its type, default, rules and meaning, and the reading of one table.
+
+What stands beside each field here is what `stillhouse check --explain` prints.
+"""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spaces.errors import nearest
+
+SAMPLERS = ("tpe", "nsga2", "random", "grid")
+
+
+def setting(doc: str, default: Any = dataclasses.MISSING, **rules: Any) -> Any:
+    """A documented field; rules are `at_least`, `above`, `below`, `choices`."""
+    metadata = {"doc": doc, **rules}
+    if default is dict:
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TeacherSection:
+    path: str = setting("model folder, hub id, or package:module/path")
+
+
+@dataclass(frozen=True)
+class CorpusSection:
+    source: str = setting("'docs', a file or folder of text, or hub:name")
+    text_column: str = setting("the column that holds the text", "text")
+    subset: str | None = setting("the configuration of a hub data set", None)
+    sequence_length: int = setting("tokens per block", 128, at_least=8)
+    max_tokens: int | None = setting("use no more than this many tokens of the corpus", None, at_least=1)
+
+
+@dataclass(frozen=True)
+class BudgetSection:
+    trials: int = setting("trials to run; duplicates and infeasible draws do not count", 20, at_least=1)
+    train_tokens: int = setting("tokens every trial trains on", 1_000_000, at_least=1)
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    weight_decay: float = setting("AdamW weight decay", 0.01, at_least=0)
+    warmup_fraction: float = setting("share of the steps with rising learning rate", 0.1, at_least=0, below=1)
+    gradient_clip: float = setting("gradient norm is cut to this", 1.0, above=0)
+    mask_fraction: float = setting("share of tokens masked for od and mlm", 0.15, above=0, below=1)
+    precision: str = setting("arithmetic of the training steps", "auto", choices=("auto", "fp32", "bf16"))
+    gradient_accumulation: int = setting("micro-batches per step", 1, at_least=1)
+    teacher_precision: str = setting(
+        "arithmetic of the teacher's forward pass", "auto", choices=("auto", "fp32", "bf16")
+    )
+    checkpoint_every_s: float = setting("seconds between two checkpoints of a running trial", 60.0, above=0)
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    name: str = setting("short name; becomes score_<name>")
+    source: str = setting("folder or file stem with train/dev/test, hub:glue/sst2, or docs:package")
+    kind: str = setting("what is predicted", choices=("classification", "pair_classification", "regression"))
+    max_train: int | None = setting("use at most this many training examples", None, at_least=2)
+    max_dev: int | None = setting("use at most this many development examples", None, at_least=2)
+    max_test: int | None = setting("use at most this many test examples", None, at_least=2)
+    text_column: str = setting("column of the text", "text")
+    text2_column: str = setting("column of the second text of a pair", "text2")
+    label_column: str = setting("column of the label or target", "label")
+    max_length: int = setting("tokens kept of an example", 128, at_least=4)
+    metric: str | None = setting(
+        "accuracy, f1, matthews or spearman; unset: accuracy, or spearman for regression", None
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationSection:
+    protocol: str = setting("how a student is scored", "probe", choices=("probe", "finetune"))
+    floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
+
+
+@dataclass(frozen=True)
+class SearchSection:
+    sampler: str = setting("how configurations are chosen", "tpe", choices=SAMPLERS)
+    objectives: tuple[str, ...] = setting("what is optimised; quality and at least one cost", ("quality", "parameters"))
+    constraints: Mapping[str, float] = setting("upper limits on costs, such as { latency_ms = 4.0 }", dict)
+
+
+@dataclass(frozen=True)
+class ClusterSection:
+    concurrent_trials: int = setting("trials that run at the same time", 1, at_least=1)
+    workers_per_trial: int = setting("data-parallel workers of one trial", 1, at_least=1)
+    cpus_per_worker: int = setting("CPUs (and threads) of one worker", 1, at_least=1)
+    gpus_per_worker: float = setting("GPUs of one worker", 0.0, at_least=0)
+
+
+@dataclass(frozen=True)
+class LatencySection:
+    device: str = setting("where latency is measured", "cpu", choices=("cpu", "cuda"))
+    threads: int = setting("threads of the measurement", 1, at_least=1)
+    batch_size: int = setting("texts at a time", 1, at_least=1)
+    sequence_length: int = setting("tokens of each text", 128, at_least=1)
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """One study, as written in a TOML file."""
+
+    name: str
+    seed: int
+    teacher: TeacherSection
+    corpus: CorpusSection
+    budget: BudgetSection
+    training: TrainingSection
+    space: dict[str, Any]
+    tasks: tuple[TaskSection, ...]
+    evaluation: EvaluationSection
+    search: SearchSection
+    cluster: ClusterSection
+    latency: LatencySection
+
+
+SECTIONS: dict[str, type] = {
+    "teacher": TeacherSection,
+    "corpus": CorpusSection,
+    "budget": BudgetSection,
+    "training": TrainingSection,
+    "evaluation": EvaluationSection,
+    "search": SearchSection,
+    "cluster": ClusterSection,
+    "latency": LatencySection,
+}
+TOP_LEVEL = ("name", "seed", "space", "tasks", *SECTIONS)
+
+
+def explain() -> str:
+    """Every section and key with its default and meaning, as commented TOML."""
+    lines = ['name = "..."   # default: the file name', "seed = 0       # of the sampler and of every trial"]
+    for title, section in {**SECTIONS, "tasks": TaskSection}.items():
+        lines += ["", f"[[{title}]]" if title == "tasks" else f"[{title}]"]
+        for field in dataclasses.fields(section):
+            default = default_of(field)
+            shown = "(required)" if default is dataclasses.MISSING else "(unset)" if default is None else show(default)
+            choices = field.metadata.get("choices")
+            tail = f"; one of {', '.join(choices)}" if choices else ""
+            lines.append(f"{field.name} = {shown}".ljust(36) + f"# {field.metadata['doc']}{tail}")
+    return "\n".join(lines) + "\n"
+
+
+def read_section(title: str, section: type, table: Any, problems: list[str]) -> Any:
+    if not isinstance(table, dict):
+        problems.append(f"{title} must be a table, got {table!r}")
+        return None
+    fields = {f.name: f for f in dataclasses.fields(section)}
+    hints = typing.get_type_hints(section)
+    for key in table:
+        if key not in fields:
+            problems.append(f"{title} unknown key {key!r}.{nearest(key, list(fields))} Known: {', '.join(fields)}")
+    values = {}
+    for name, field in fields.items():
+        default = default_of(field)
+        if name in table:
+            values[name] = _read_value(f"{title} {name}", hints[name], field.metadata, table[name], problems)
+        elif default is dataclasses.MISSING:
+            problems.append(f"{title} {name} is required: {field.metadata['doc']}")
+            values[name] = None
+        else:
+            values[name] = default
+    return section(**values)
+
+
+def _read_value(where: str, hint: Any, rules: Mapping[str, Any], value: Any, problems: list[str]) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    if hint == tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        problems.append(f"{where} must be a list of texts, got {value!r}")
+        return ()
+    if hint == Mapping[str, float]:
+        if isinstance(value, dict) and all(_is_number(v) for v in value.values()):
+            return dict(value)
+        problems.append(f"{where} must be a table of numbers, got {value!r}")
+        return {}
+    fits = {
+        str: lambda v: isinstance(v, str) and v != "",
+        int: is_int,
+        float: _is_number,
+        bool: lambda v: isinstance(v, bool),
+    }
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    if not fits[hint](value):
+        problems.append(f"{where} must be {names[hint]}, got {value!r}")
+        return value
+    if "at_least" in rules and value < rules["at_least"]:
+        problems.append(f"{where} must be at least {rules['at_least']}, got {value!r}")
+    if "above" in rules and value <= rules["above"]:
+        problems.append(f"{where} must be above {rules['above']}, got {value!r}")
+    if "below" in rules and value >= rules["below"]:
+        problems.append(f"{where} must be below {rules['below']}, got {value!r}")
+    if "choices" in rules and value not in rules["choices"]:
+        problems.append(
+            f"{where}: unknown {value!r}.{nearest(value, rules['choices'])} Known: {', '.join(rules['choices'])}"
+        )
+    return float(value) if hint is float else value
+
+
+def is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return is_int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def show(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,167 @@
+"""Does each transfer method earn its keep? Every method against no training and against training without the teacher.
+
+Same student, start, data, budget and seeds; the learning rate of each method (mlm included) is chosen first, on a seed
+that is not reported, by dev quality. Reported is the quality on the test splits of the docs tasks, over three seeds.
+
+    python tests/bench/methods.py --out /tmp/methods             # about 25 minutes on two cores, resumable
+"""
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from spaces.architecture import parse_shape
+from spaces.errors import TrialFailed
+from trainables.cache import cache_folder
+from trainables.corpus import CorpusSpec, open_corpus, prepare_corpus
+from trainables.distill import TrainingSpec, distil
+from trainables.profile import hardware, versions
+from trainables.student import build_student
+from trainables.tasks import TaskSpec, load_task, prepare_task, recovered, score_task
+from trainables.teacher import load_teacher
+
+TEACHER = "package:trainables/embedded_teacher"
+SHAPE, INITIALISATION, BATCH_SIZE, SEQUENCE_LENGTH = "3x144", "projected", 16, 64
+METHODS = {
+    "mlm": {},
+    "od": {"temperature": 2.0},
+    "hs": {"mapping": "uniform"},
+    "mha": {"relation_heads": 12, "teacher_layer": 5},
+    "mha_direct": {"teacher_layer": 5},
+}
+LEARNING_RATES = (5e-4, 1.5e-3, 5e-3)
+TUNING_SEED, SEEDS = 1000, (0, 1, 2)
+TASKS = (
+    TaskSpec("package", "docs:package", "classification", max_train=2000, max_dev=1000, max_length=64),
+    TaskSpec("section", "docs:section", "classification", max_train=2000, max_dev=1000, max_length=64),
+    TaskSpec("pairs", "docs:pairs", "pair_classification", max_train=2000, max_dev=1000, max_test=2000, max_length=64),
+)
+
+
+def prepare() -> tuple[Path, list[Path]]:
+    """Corpus and task folders."""
+    teacher = load_teacher(TEACHER)
+    corpus = prepare_corpus(CorpusSpec("docs", SEQUENCE_LENGTH, max_tokens=4_000_000), teacher.tokenizer, print)
+    return corpus, [prepare_task(task, teacher.tokenizer, cache_folder()) for task in TASKS]
+
+
+def run(method: str, rate: float, seed: int, tokens: int, split: str, folders: tuple[Path, list[Path]]) -> dict:
+    """Raw scores of one student by task; no training at all for `untrained`."""
+    torch.set_num_threads(1)
+    teacher = load_teacher(TEACHER)
+    extras = METHODS.get(method, {"mapping": "uniform"})
+    config = {
+        "method": "hs" if method == "untrained" else method, "initialisation": INITIALISATION, "learning_rate": rate,
+        "batch_size": BATCH_SIZE, **asdict(parse_shape(SHAPE)), **extras,
+    }  # fmt: skip
+    student = build_student(config, teacher, seed)
+    seconds = 0.0
+    if method != "untrained":
+        try:
+            outcome = distil(
+                student, teacher, open_corpus(folders[0]), config, TrainingSpec(), tokens, seed, lambda row: None
+            )
+        except TrialFailed as error:
+            return {"failed": str(error)}
+        seconds = outcome["train_s"]
+    return {"train_s": seconds} | scores(student, folders[1], split, seed)
+
+
+def reference(kind: str, seed: int, split: str, folders: tuple[Path, list[Path]]) -> dict:
+    """The teacher, or an untrained encoder of its shape."""
+    torch.set_num_threads(1)
+    teacher = load_teacher(TEACHER)
+    model = teacher.model
+    if kind == "floor":
+        config = {"method": "hs", "initialisation": "random", **asdict(teacher.facts.architecture)}
+        model = build_student(config, teacher, seed)
+    return scores(model, folders[1], split, seed)
+
+
+def scores(model: torch.nn.Module, tasks: list[Path], split: str, seed: int) -> dict:
+    """Probe scores by task."""
+    loaded = [load_task(folder) for folder in tasks]
+    return {task.name: score_task(model, task, "probe", split, seed).score for task in loaded}
+
+
+class Results:
+    """One JSON file per finished run, so that an interrupted benchmark goes on."""
+
+    def __init__(self, folder: Path, workers: int):
+        self.folder, self.workers = folder, workers
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def compute(self, jobs: dict[str, tuple]) -> dict[str, dict]:
+        """name -> (function, *arguments); returns name -> result."""
+        missing = {name: job for name, job in jobs.items() if not (self.folder / f"{name}.json").is_file()}
+        with ProcessPoolExecutor(self.workers) as pool:
+            futures = {pool.submit(*job): name for name, job in missing.items()}
+            for number, future in enumerate(as_completed(futures), start=1):
+                name = futures[future]
+                (self.folder / f"{name}.json").write_text(json.dumps(future.result()))
+                print(f"{number} of {len(missing)}: {name}", flush=True)
+        return {name: json.loads((self.folder / f"{name}.json").read_text()) for name in jobs}
+
+
+def main() -> None:
+    """Tune, run, print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of results")
+    parser.add_argument("--tokens", type=int, default=500_000, help="tokens of each run")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
+    options = parser.parse_args()
+    folders = prepare()
+    results = Results(options.out, options.workers)
+    references = results.compute({
+        f"{kind}-{split}-{seed}": (reference, kind, seed, split, folders)
+        for split in ("dev", "test") for kind in ("teacher", "floor") for seed in SEEDS
+    })  # fmt: skip
+
+    def quality(row: dict, split: str) -> float:
+        if "failed" in row:
+            return -np.inf
+        shares = []
+        for task in (task.name for task in TASKS):
+            top, floor = (
+                float(np.mean([references[f"{kind}-{split}-{seed}"][task] for seed in SEEDS]))
+                for kind in ("teacher", "floor")
+            )
+            shares.append(recovered(row[task], top, floor))
+        return float(np.mean(shares))
+
+    tuned = results.compute({
+        f"tune-{method}-{rate:g}": (run, method, rate, TUNING_SEED, options.tokens // 2, "dev", folders)
+        for method in METHODS for rate in LEARNING_RATES
+    })  # fmt: skip
+    best = {
+        method: max(LEARNING_RATES, key=lambda rate, m=method: quality(tuned[f"tune-{m}-{rate:g}"], "dev"))
+        for method in METHODS
+    }
+    rows = results.compute({
+        f"run-{method}-{seed}": (run, method, best.get(method, 0.0), seed, options.tokens, "test", folders)
+        for method in ("untrained", *METHODS) for seed in SEEDS
+    })  # fmt: skip
+    print(f"\n{SHAPE}, {INITIALISATION} start, {options.tokens:,} tokens; {hardware()}; torch {versions()['torch']}\n")
+    print("| method | learning rate | quality, mean of 3 seeds | each seed | seconds |")
+    print("| --- | --- | --- | --- | --- |")
+    for method in ("untrained", *METHODS):
+        mine = [rows[f"run-{method}-{seed}"] for seed in SEEDS]
+        each = [quality(row, "test") for row in mine]
+        rate = f"{best[method]:g}" if method in best else ""
+        seconds = np.mean([row.get("train_s", np.nan) for row in mine])
+        print(f"| {method} | {rate} | {np.mean(each):.3f} | {', '.join(f'{q:.3f}' for q in each)} | {seconds:.0f} |")
+    for kind in ("teacher", "floor"):
+        means = {t.name: np.mean([references[f"{kind}-test-{seed}"][t.name] for seed in SEEDS]) for t in TASKS}
+        print(f"\n{kind}: " + ", ".join(f"{task} {value:.3f}" for task, value in means.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Where a lane meets its ranks: jobs one way, reports and outcomes the other.
+
+Plain asyncio; worker.py makes it an actor. Every message carries the key of its trial, so that nothing of a trial that
+was given up reaches the next one.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+RANKS_APART_S = 20.0
+"""When one rank has ended a trial, the others must follow within this time, else the group is torn down."""
+
+
+class Mailbox:
+    """Waiting costs nothing: every method is a coroutine."""
+
+    def __init__(self, world_size: int) -> None:
+        self.world_size = world_size
+        self.jobs: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in range(world_size)]
+        self.messages: asyncio.Queue[tuple[str, str, Any]] = asyncio.Queue()
+        self.current: str | None = None
+        self.ended: dict[int, dict[str, Any]] = {}
+        self.all_ended = asyncio.Event()
+
+    async def submit(self, key: str | None, job: dict[str, Any] | None) -> None:
+        """Give every rank the job, or None to send it home."""
+        self.current, self.ended, self.all_ended = key, {}, asyncio.Event()
+        for queue in self.jobs:
+            await queue.put(None if job is None else (key, job))
+
+    async def cancel(self) -> None:
+        self.current = None
+
+    async def next_job(self, rank: int) -> Any:
+        return await self.jobs[rank].get()
+
+    async def report(self, key: str, report: str) -> bool:
+        """Pass a report on; False means that the trial is no longer wanted."""
+        if key != self.current:
+            return False
+        await self.messages.put((key, "report", report))
+        return True
+
+    async def finish(self, key: str, rank: int, outcome: dict[str, Any]) -> bool:
+        """Hand over a rank's outcome; True when all ranks ended the trial, so that the group is fit for the next."""
+        if key != self.current:
+            return self.world_size == 1
+        self.ended[rank] = outcome
+        if len(self.ended) == self.world_size:
+            self.all_ended.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.all_ended.wait(), RANKS_APART_S)
+        together = self.all_ended.is_set()
+        if key == self.current and rank == min(self.ended):
+            failed = [self.ended[r] for r in sorted(self.ended) if self.ended[r].get("reason")]
+            await self.messages.put((key, "outcome", failed[0] if failed else outcome))
+        return together
+
+    async def next_message(self, key: str, timeout_s: float) -> tuple[str, Any] | None:
+        """The next report or outcome of a trial; what is left of earlier ones is dropped."""
+        while True:
+            try:
+                sender, kind, content = await asyncio.wait_for(self.messages.get(), timeout_s)
+            except TimeoutError:
+                return None
+            if sender == key:
+                return kind, content

@@ -126,7 +126,7 @@ def best(args: argparse.Namespace) -> None:
     row = chosen.trial
     if args.json:
         plain = json.loads(row.to_json(date_format="iso"))
-        print(json.dumps({"reason": chosen.reason, **{k: v for k, v in plain.items() if v is not None}}, indent=2))
+        print(json.dumps({"why": chosen.reason, **{k: v for k, v in plain.items() if v is not None}}, indent=2))
         return
     from analysis.text import config_of, number, student_name
 

@@ -17,7 +17,7 @@ from spaces.dominance import front_of
 from spaces.errors import StillhouseError
 from spaces.records import OBJECTIVES
 from trainables.encoder import load_model
-from trainables.export import export_student
+from trainables.export import export_student, quiet_transformers
 from trainables.tasks import load_task, recovered, score_task
 from trainables.teacher import load_teacher
 
@@ -90,7 +90,7 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
     if row["status"] == "duplicate":
         row = rows[row["of_trial"]]
     asked = {each["trial"]: each for each in store.read_rows("asked")}
-    with local_student(store, row) as source:
+    with local_student(store, row) as source, quiet_transformers():
         student = load_teacher(str(source))
     card = make_card(study, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
     written = export_student(student.model, student.tokenizer, target, card, weights=weights)

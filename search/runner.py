@@ -110,16 +110,17 @@ def run_study(
     say: Callable[[str], None] = print,
 ) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
+    from search.finish import score_front
+    from trainables.export import quiet_transformers
+
     store = Store(folder, [task.name for task in spec.tasks])
-    with store.locked():
+    with store.locked(), quiet_transformers():
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
             plan = make_plan(spec, space, facts, store, say)
             outcome = tune_study(plan, store, say)
-    if outcome.ended:
-        from search.finish import score_front
-
-        score_front(plan.spec, store, plan.job["tasks"], say)
+        if outcome.ended:
+            score_front(plan.spec, store, plan.job["tasks"], say)
     return outcome
 
 

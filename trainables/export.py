@@ -161,7 +161,7 @@ def export_onnx(model: PreTrainedModel, folder: str | Path, *, name: str = "mode
     unfinished = file.with_name(f".{name}.{os.getpid()}")
     try:
         module.to("cpu").eval()
-        encoder = LastHiddenState(model.base_model)
+        encoder = LastHiddenState(model.base_model).eval()
         write_onnx(encoder, sample_inputs(model), unfinished)
         verify_onnx(encoder, sample_inputs(model), unfinished)
         unfinished.replace(file)

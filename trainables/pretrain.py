@@ -31,7 +31,7 @@ class PretrainSpec:
     shape: str = "6x192"
     first_tokens: int = 1_500_000
     """Masked-LM tokens of the source's own shape over the trimmed vocabulary."""
-    final_tokens: int = 5_000_000
+    final_tokens: int = 3_000_000
     """Tokens of the distillation into `shape`."""
     sequence_length: int = 128
     batch_size: int = 16

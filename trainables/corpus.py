@@ -48,7 +48,7 @@ class CorpusSpec:
     max_tokens: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """Prepared blocks (num_blocks, sequence_length), memory-mapped and read-only, and how to mask them."""
 

@@ -24,9 +24,9 @@ from spaces.errors import TrialFailed
 from spaces.transfer import parse_method, terms_of
 from trainables.checkpoint import Progress, resume, save_checkpoint
 from trainables.corpus import Corpus, batch_indices, mask_tokens
-from trainables.encoder import lm_logits, word_embeddings
+from trainables.encoder import lm_logits
 from trainables.objectives import OBJECTIVES, Batch, Pairing, joined
-from trainables.student import principal_directions
+from trainables.student import stream_directions
 from trainables.teacher import Signals, Teacher, read_signals
 
 Report = Callable[[dict], None]
@@ -55,7 +55,9 @@ class TrainingSpec:
 class Distillation(nn.Module):
     """Student and learned projections under the loss of a method; what DistributedDataParallel wraps."""
 
-    def __init__(self, student: PreTrainedModel, teacher: Teacher, config: dict, training: TrainingSpec):
+    def __init__(
+        self, student: PreTrainedModel, teacher: Teacher, corpus: Corpus, config: dict, training: TrainingSpec
+    ):
         super().__init__()
         self.student = student
         self.pairing = Pairing(config, architecture_of(config), teacher.facts.architecture)
@@ -70,7 +72,7 @@ class Distillation(nn.Module):
         self.projections = nn.ParameterDict()
         for name, _ in self.terms:
             for key, (narrow, wide) in OBJECTIVES[name].projections(self.pairing).items():
-                self.projections[key] = first_projection(key, narrow, wide, teacher)
+                self.projections[key] = first_projection(key, narrow, wide, teacher, corpus)
 
     def forward(self, teacher: PreTrainedModel, reading: "Reading") -> Tensor:
         """The weighted sum of the method's losses over one batch without padding."""
@@ -126,11 +128,11 @@ class Meter:
         return loss, norm, rate
 
 
-def first_projection(key: str, narrow: int, wide: int, teacher: Teacher) -> nn.Parameter:
+def first_projection(key: str, narrow: int, wide: int, teacher: Teacher, corpus: Corpus) -> nn.Parameter:
     """Hidden states start in the basis in which students are projected; everything else starts orthonormal."""
-    if key.startswith("hidden") and narrow <= wide:
-        return nn.Parameter(principal_directions(word_embeddings(teacher.model), narrow).T.contiguous())
-    return nn.Parameter(nn.init.orthogonal_(torch.empty(narrow, wide)))
+    if key.startswith("hidden") and narrow < wide:
+        return nn.Parameter(stream_directions(teacher, corpus)[:, :narrow].T.contiguous())
+    return nn.Parameter(torch.eye(wide) if narrow == wide else nn.init.orthogonal_(torch.empty(narrow, wide)))
 
 
 def distil(
@@ -157,7 +159,7 @@ def distil(
     every = max(1, total_steps // REPORTS_PER_TRIAL)
     shares = shards(batch_size, rank, world_size, training.gradient_accumulation)
     torch.manual_seed(seed)
-    module = Distillation(student, teacher, config, training).to(device)
+    module = Distillation(student, teacher, corpus, config, training).to(device)
     optimizer = build_optimizer(module, config["learning_rate"], training)
     progress = resume(checkpoint, module, optimizer, rank, world_size)
     wrapped = DistributedDataParallel(module, find_unused_parameters=True) if world_size > 1 else module

@@ -134,11 +134,22 @@ def hidden_states(
     stack = getattr(base, wiring(model.config).stack)
     every = stack.layer
     stack.layer = every if num_layers is None else every[:num_layers]
+    states: list[Tensor] = []
+    # Not `output_hidden_states`: its hooks are set once, on the layers that the first call happens to run.
+    handles = [stack.layer[0].register_forward_pre_hook(
+        lambda module, args, options: states.append(args[0] if args else options["hidden_states"]), with_kwargs=True
+    )]  # fmt: skip
+    handles += [
+        layer.register_forward_hook(lambda module, args, out: states.append(out if isinstance(out, Tensor) else out[0]))
+        for layer in stack.layer
+    ]
     try:
-        out = base(input_ids=input_ids_BT, attention_mask=mask_BT, output_hidden_states=True)
+        base(input_ids=input_ids_BT, attention_mask=mask_BT)
     finally:
         stack.layer = every
-    return out.hidden_states
+        for handle in handles:
+            handle.remove()
+    return tuple(states)
 
 
 def qkv(model: PreTrainedModel, layer: int, previous_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:

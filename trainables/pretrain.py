@@ -31,7 +31,7 @@ class PretrainSpec:
     shape: str = "6x192"
     first_tokens: int = 1_500_000
     """Masked-LM tokens of the source's own shape over the trimmed vocabulary."""
-    final_tokens: int = 3_000_000
+    final_tokens: int = 2_500_000
     """Tokens of the distillation into `shape`."""
     sequence_length: int = 128
     batch_size: int = 16
@@ -82,7 +82,7 @@ def train_stage(
     teacher = load_teacher(teacher_path)
     cut = CorpusSpec(source=spec.corpus, sequence_length=spec.sequence_length)
     corpus = open_corpus(prepare_corpus(cut, teacher.tokenizer, progress))
-    student = build_student(config, teacher, spec.seed)
+    student = build_student(config, teacher, spec.seed, corpus)
 
     def show(row: dict) -> None:
         progress(

@@ -1,11 +1,15 @@
 """Build a student and give it its first weights.
 
-The embeddings of a narrower student are the teacher's, projected on their first principal directions (truncated SVD);
-its layers may be the teacher's, written in that same basis. At equal width the projection is the identity, and the
-student starts as a copy of uniformly spaced teacher layers.
+A narrower student starts in the basis of the teacher's residual stream: the first principal directions of its hidden
+states over a sample of the corpus (which keep about 90 % of their energy at half the width, where those of the
+embeddings alone keep 45 %). Embeddings and, if wanted, teacher layers are written in that basis, and the gains and
+biases of the LayerNorms are then set, layer by layer, to what brings the student's states closest to the projected
+ones. At equal width the projection is the identity and the student a copy of uniformly spaced teacher layers.
+Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sample.
 """
 
 import copy
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,55 +19,55 @@ from transformers import PreTrainedModel
 from spaces.architecture import architecture_of
 from spaces.layer_mapping import MAPPINGS
 from spaces.transfer import METHODS, parse_method
-from trainables.encoder import build_model, layers, part, set_architecture, wiring, word_embeddings
+from trainables.corpus import Corpus
+from trainables.encoder import build_model, hidden_states, layers, part, set_architecture, wiring
 from trainables.teacher import Teacher
 
+SAMPLE_BLOCKS = 48
+GAIN_LIMITS = (0.05, 3.0)
 
-def build_student(config: dict, teacher: Teacher, seed: int) -> PreTrainedModel:
+
+def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | None = None) -> PreTrainedModel:
     """A student of the teacher's family and vocabulary, with a masked-LM head where its method trains one.
 
-    In evaluation mode: distillation runs without dropout, for a student of few tokens underfits before it overfits.
+    corpus: what a projected start takes its sample from; a random start needs none.
+    In evaluation mode: distillation runs without dropout, for a student underfits long before it overfits.
     """
     lm_head = any(METHODS[name].student_lm_head for name, _ in parse_method(config["method"]))
     model_config = copy.deepcopy(teacher.model.config)
     set_architecture(model_config, architecture_of(config))
     torch.manual_seed(seed)
     student = build_model(model_config, lm_head=lm_head).eval()
-    INITIALISATIONS[config["initialisation"]](student, teacher.model)
+    INITIALISATIONS[config["initialisation"]](student, teacher, corpus)
     return student
 
 
-def random_start(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+def random_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:
     """transformers' own initialisation, as it is."""
 
 
 @torch.no_grad()
-def projected_start(student: PreTrainedModel, teacher: PreTrainedModel) -> Tensor:
-    """Word, position and type embeddings in the basis of the teacher's first principal directions.
-
-    Returns the basis, (teacher width, student width) with orthonormal columns.
-    """
-    ours: Any = student.base_model.embeddings
-    theirs: Any = teacher.base_model.embeddings
-    width = word_embeddings(student).shape[1]
-    basis = principal_directions(word_embeddings(teacher), width)
-    targets = dict(ours.named_modules())
-    for name, module in theirs.named_modules():
-        if isinstance(module, nn.Embedding):
-            targets[name].weight.copy_(module.weight @ basis)
-        elif isinstance(module, nn.LayerNorm) and width == len(basis):
-            targets[name].load_state_dict(module.state_dict())
-    return basis
+def projected_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:
+    """Word, position and type embeddings in the projected basis under random layers."""
+    basis = projection_for(student, teacher, corpus)
+    project_embeddings(student, teacher.model, basis)
+    if not is_identity(basis):
+        calibrate(student, teacher, corpus, basis, pairs=((0, 0),))
 
 
 @torch.no_grad()
-def projected_layers_start(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+def projected_layers_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:
     """Projected embeddings, and teacher layers spaced uniformly, their matrices written in the projected basis."""
-    basis = projected_start(student, teacher)
-    sources, targets = layers(teacher), layers(student)
-    for student_layer, teacher_layer in MAPPINGS["uniform"](len(targets), len(sources)):
-        copy_layer(targets[student_layer - 1], sources[teacher_layer - 1], student, teacher, basis)
-    copy_head(student, teacher, basis)
+    basis = projection_for(student, teacher, corpus)
+    project_embeddings(student, teacher.model, basis)
+    sources, targets = layers(teacher.model), layers(student)
+    pairs = MAPPINGS["uniform"](len(targets), len(sources))
+    for student_layer, teacher_layer in pairs:
+        source = copy.deepcopy(sources[teacher_layer - 1]).cpu()
+        copy_layer(targets[student_layer - 1], source, student, teacher.model, basis)
+    copy_head(student, teacher.model, basis)
+    if not is_identity(basis):
+        calibrate(student, teacher, corpus, basis, pairs=((0, 0), *pairs))
 
 
 INITIALISATIONS = {
@@ -74,17 +78,86 @@ INITIALISATIONS = {
 }
 
 
-def principal_directions(rows_VD: Tensor, width: int) -> Tensor:
-    """The first right singular vectors (D, width) of a matrix, by its Gram matrix; the identity at full width."""
-    full = rows_VD.shape[1]
-    if width > full:
-        raise ValueError(f"cannot project embeddings of width {full} to a larger width, got {width}")
+def projection_for(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> Tensor:
+    """The basis Dd for a student's width; at full width the identity, for which no sample is needed."""
+    width, full = student.get_input_embeddings().embedding_dim, teacher.facts.architecture.hidden_size
     if width == full:
-        return torch.eye(full, device=rows_VD.device)
-    rows = rows_VD.double()
-    directions = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)[:, :width]
+        return torch.eye(full)
+    if corpus is None:
+        raise ValueError("a projected start needs a corpus to sample the teacher's hidden states from")
+    return stream_directions(teacher, corpus)[:, :width]
+
+
+def is_identity(basis_Dd: Tensor) -> bool:
+    """Whether the student is as wide as the teacher."""
+    return basis_Dd.shape[0] == basis_Dd.shape[1]
+
+
+@lru_cache(maxsize=1)
+@torch.no_grad()
+def stream_directions(teacher: Teacher, corpus: Corpus) -> Tensor:
+    """Orthonormal directions DD of the teacher's hidden states, all layers together, strongest first."""
+    states = sampled_states(teacher.model, corpus)
+    return principal_directions(sum(state.T @ state / len(state) for state in states))  # type: ignore[arg-type]
+
+
+def principal_directions(gram_DD: Tensor) -> Tensor:
+    """Eigenvectors DD of a Gram matrix as columns, strongest first, each with its largest entry positive."""
+    directions = torch.linalg.eigh(gram_DD.double()).eigenvectors.flip(1)
     largest = directions.abs().argmax(0, keepdim=True)
     return (directions * directions.gather(0, largest).sign()).float()
+
+
+def sampled_states(model: PreTrainedModel, corpus: Corpus, num_layers: int | None = None) -> list[Tensor]:
+    """H_0 to H_n over a fixed sample of blocks spread over the corpus, each (N, width), on the CPU."""
+    chosen = torch.linspace(0, len(corpus.train) - 1, min(SAMPLE_BLOCKS, len(corpus.train))).long()
+    ids_BT = torch.from_numpy(corpus.train[chosen.numpy()].astype("int64")).to(model.device)
+    return [state.flatten(0, 1).float().cpu() for state in hidden_states(model, ids_BT, None, num_layers)]
+
+
+def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
+    """Every embedding table and the LayerNorm over their sum."""
+    targets: dict[str, Any] = dict(student.base_model.embeddings.named_modules())
+    for name, module in teacher.base_model.embeddings.named_modules():
+        if isinstance(module, nn.Embedding):
+            targets[name].weight.copy_(module.weight.cpu() @ basis)
+        elif isinstance(module, nn.LayerNorm):
+            project_norm(targets[name], module, basis)
+
+
+def project_norm(target: Any, source: Any, basis: Tensor) -> None:
+    """LayerNorm in the projected basis: the diagonal of the rotated gain, and the rotated bias.
+
+    A LayerNorm scales to unit variance per unit, so with fewer units the same state comes out sqrt(D / d) too small.
+    """
+    gain, bias = source.weight.cpu(), source.bias.cpu()
+    wide, narrow = basis.shape
+    target.weight.copy_((wide / narrow) ** 0.5 * (basis * gain[:, None] * basis).sum(0))
+    target.bias.copy_(basis.T @ bias)
+
+
+def calibrate(
+    student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None, basis: Tensor, pairs: tuple[tuple[int, int], ...]
+) -> None:
+    """From the bottom up, fit gain and bias of each layer's last LayerNorm to its teacher layer's projected states.
+
+    Least squares for each unit by itself: the part of the projection error that a LayerNorm can undo.
+    """
+    assert corpus is not None
+    wanted = sampled_states(teacher.model, corpus, max(layer for _, layer in pairs))
+    norm = wiring(student.config).ffn_norm
+    for student_layer, teacher_layer in pairs:
+        ours_Nd = sampled_states(student, corpus, student_layer)[student_layer]
+        target_Nd = wanted[teacher_layer] @ basis
+        module: Any = (
+            part(layers(student)[student_layer - 1], norm) if student_layer else student.base_model.embeddings.LayerNorm
+        )
+        mean_d, target_mean_d = ours_Nd.mean(0), target_Nd.mean(0)
+        centred_Nd = ours_Nd - mean_d
+        gain_d = (centred_Nd * (target_Nd - target_mean_d)).mean(0) / centred_Nd.square().mean(0).clamp_min(1e-12)
+        gain_d = gain_d.clamp(*GAIN_LIMITS)
+        module.bias.copy_(gain_d * (module.bias - mean_d) + target_mean_d)
+        module.weight.mul_(gain_d)
 
 
 def copy_layer(
@@ -99,9 +172,8 @@ def copy_layer(
     write_stream(part(target, names.attention_output), part(source, names.attention_output), heads, basis)
     read_stream(part(target, names.ffn_in), part(source, names.ffn_in), units, basis)
     write_stream(part(target, names.ffn_out), part(source, names.ffn_out), units, basis)
-    if basis.shape[0] == basis.shape[1]:
-        for name in (names.attention_norm, names.ffn_norm):
-            part(target, name).load_state_dict(part(source, name).state_dict())
+    for name in (names.attention_norm, names.ffn_norm):
+        project_norm(part(target, name), part(source, name), basis)
 
 
 def read_stream(target: nn.Linear, source: nn.Linear, rows: Tensor, basis: Tensor) -> None:
@@ -149,12 +221,13 @@ def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor)
     if ours is None or theirs is None:
         return
     ours.bias.copy_(theirs.bias)
-    before: dict[str, Any] = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
+    head = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
     for name, module in student.named_modules():
         if name.startswith(student.base_model_prefix) or module is ours:
             continue
         if isinstance(module, nn.Linear):
-            module.weight.copy_(basis.T @ before[name].weight @ basis)
-            module.bias.copy_(basis.T @ before[name].bias)
-        elif isinstance(module, nn.LayerNorm) and basis.shape[0] == basis.shape[1]:
-            module.load_state_dict(before[name].state_dict())
+            source: Any = head[name]
+            module.weight.copy_(basis.T @ source.weight.cpu() @ basis)
+            module.bias.copy_(basis.T @ source.bias.cpu())
+        elif isinstance(module, nn.LayerNorm):
+            project_norm(module, head[name], basis)

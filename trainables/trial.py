@@ -74,7 +74,7 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teacher = kept_teacher(job.teacher, device)
-    student = build_student(job.config, teacher, job.seed).to(device)  # type: ignore[arg-type]
+    student = build_student(job.config, teacher, job.seed, kept_corpus(job.corpus)).to(device)  # type: ignore[arg-type]
     trained = distil(
         student, teacher, kept_corpus(job.corpus), job.config, TrainingSpec(**job.training), job.train_tokens, job.seed,
         report, Path(job.folder) / CHECKPOINT, rank, world_size,

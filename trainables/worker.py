@@ -82,7 +82,9 @@ def distil(job: dict[str, Any], report: Report, rank: int, world_size: int) -> d
             folders = {"folder": f"{scratch}/checkpoint", "student_folder": f"{scratch}/student"}
             outcome = run_trial(TrialJob(**{**job, **folders}), report, rank, world_size)
             if rank == 0:
-                pyarrow.fs.copy_files(folders["student_folder"], target)
+                filesystem, path = pyarrow.fs.FileSystem.from_uri(target)
+                filesystem.create_dir(path, recursive=True)
+                pyarrow.fs.copy_files(folders["student_folder"], path, destination_filesystem=filesystem)
     return {**outcome, "student_path": f"students/{Path(target).name}"} if rank == 0 else {}
 
 

@@ -62,12 +62,13 @@ def run(method: str, rate: float, seed: int, tokens: int, split: str, folders: t
         "method": "hs" if method == "untrained" else method, "initialisation": INITIALISATION, "learning_rate": rate,
         "batch_size": BATCH_SIZE, **asdict(parse_shape(SHAPE)), **extras,
     }  # fmt: skip
-    student = build_student(config, teacher, seed)
+    corpus = open_corpus(folders[0])
+    student = build_student(config, teacher, seed, corpus)
     seconds = 0.0
     if method != "untrained":
         try:
             outcome = distil(
-                student, teacher, open_corpus(folders[0]), config, TrainingSpec(), tokens, seed, lambda row: None
+                student, teacher, corpus, config, TrainingSpec(), tokens, seed, lambda row: None
             )
         except TrialFailed as error:
             return {"failed": str(error)}

@@ -1,5 +1,6 @@
-"""A small study on an invented teacher, whose trials are formulas. Run as a script it is a driver that can be killed."""
+"""A small study on an invented teacher, whose trials are formulas. As a script it is a driver that can be killed."""
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -10,6 +11,12 @@ from search.spec import check_all
 from search.store import Store
 from spaces.architecture import StudentArchitecture, TeacherFacts, architecture_of, count_parameters, flops_per_token
 
+ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)]),
+    "RAY_AUTH_MODE": "disabled",
+    "OMP_NUM_THREADS": "1",
+}
+"""What a driver needs so that its workers find the packages and the fake trials."""
 SPEC = """
 name = "toy"
 seed = 5
@@ -59,12 +66,19 @@ def costs(config):
 def plan(text=SPEC, **job):
     """The study, ready to run; `job` goes to the fake trials."""
     spec, space = read(text)
-    study = {"format": 1, "name": spec.name, "objectives": list(spec.search.objectives), "teacher": {}, "tasks": {"toy": {}}}
+    study = {
+        "format": 1,
+        "name": spec.name,
+        "objectives": list(spec.search.objectives),
+        "teacher": {},
+        "tasks": {"toy": {}},
+    }
     return Plan(spec, space, costs, ("toy",), job, study, {}, "fake_trials:study_trial")
 
 
 if __name__ == "__main__":
-    wanted = plan(journal=sys.argv[2], step_s=float(sys.argv[3]))
+    text = SPEC.replace("concurrent_trials = 2", "concurrent_trials = 1")
+    wanted = plan(text, journal=sys.argv[2], step_s=float(sys.argv[3]))
     store = Store(sys.argv[1], ["toy"])
     with store.locked(), cluster(wanted.spec.cluster, None, log_file(store)):
         tune_study(wanted, store)

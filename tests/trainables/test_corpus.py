@@ -51,8 +51,9 @@ def test_blocks_are_the_text(teachers, texts, tmp_path, family):
     assert (corpus.train[:, -1] == tokenizer.sep_token_id).all()
     train, held_out = every_fiftieth(texts(120))
     body = corpus.train[:, 1:-1].reshape(-1).tolist()
-    stream = [i for text in train for i in [*tokenizer(text, add_special_tokens=False)["input_ids"], corpus.special_ids]]
-    stream = [tokenizer.sep_token_id if i is corpus.special_ids else i for i in stream]
+    stream = []
+    for text in train:
+        stream += [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.sep_token_id]
     assert body == stream[: len(body)]
     assert len(stream) - len(body) < 8
     assert len(held_out) == 2

@@ -137,3 +137,9 @@ def test_shapes_are_written_and_read_back(teacher_of_family, lm_head):
 def test_an_unknown_family_is_refused_by_name():
     with pytest.raises(SpecError, match="gpt2"):
         wiring(GPT2Config())
+
+
+def test_a_shallow_call_leaves_later_calls_whole(write_teacher):
+    model = load_model(write_teacher()).eval()
+    ids_BT = torch.tensor([[2, 7, 9, 3]])
+    assert [len(hidden_states(model, ids_BT, None, depth)) for depth in (1, 0, 3, None)] == [2, 1, 4, 5]

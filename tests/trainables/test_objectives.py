@@ -70,7 +70,7 @@ def slow_relation_loss(student_qkv, teacher_qkv, mask, heads):
 
 def slow_mse(student, teacher, mask):
     rows = [
-        sum((a - b) ** 2 for a, b in zip(student[i, t].tolist(), teacher[i, t].tolist(), strict=True)) / student.shape[-1]
+        math.dist(student[i, t].tolist(), teacher[i, t].tolist()) ** 2 / student.shape[-1]
         for i in range(BATCH) for t in range(TOKENS) if mask is None or mask[i, t]
     ]  # fmt: skip
     return sum(rows) / len(rows)

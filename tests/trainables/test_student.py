@@ -7,7 +7,15 @@ import torch
 
 from spaces.architecture import StudentArchitecture, count_parameters
 from trainables.encoder import hidden_states, layers, part, wiring, word_embeddings
-from trainables.student import build_student, evenly, principal_directions, strongest_units
+from trainables.student import (
+    build_student,
+    calibrate,
+    evenly,
+    principal_directions,
+    sampled_states,
+    stream_directions,
+    strongest_units,
+)
 
 FAMILIES = ["bert", "roberta", "xlm-roberta", "distilbert"]
 SAME = StudentArchitecture(4, 32, 4, 64)
@@ -20,9 +28,9 @@ def config_of(shape=SAME, initialisation="projected_layers", method="od"):
 
 @pytest.mark.parametrize("initialisation", ["projected_layers", "teacher_layers"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_at_equal_shape_the_student_is_the_teacher(teachers, family, initialisation):
+def test_at_equal_shape_the_student_is_the_teacher(teachers, family, initialisation, corpus):
     teacher = teachers(family)
-    student = build_student(config_of(initialisation=initialisation), teacher, seed=3)
+    student = build_student(config_of(initialisation=initialisation), teacher, 3, corpus)
     with torch.no_grad():
         ours, theirs = (m(input_ids=IDS_BT, output_hidden_states=True) for m in (student, teacher.model))
     assert torch.equal(ours.logits, theirs.logits)
@@ -31,9 +39,9 @@ def test_at_equal_shape_the_student_is_the_teacher(teachers, family, initialisat
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_teacher_layers_are_spaced_evenly(teachers, family):
+def test_teacher_layers_are_spaced_evenly(teachers, family, corpus):
     teacher = teachers(family)
-    student = build_student(config_of(replace(SAME, num_layers=2), "teacher_layers", "hs"), teacher, seed=3)
+    student = build_student(config_of(replace(SAME, num_layers=2), "teacher_layers", "hs"), teacher, 3, corpus)
     for ours, theirs in zip(layers(student), (layers(teacher.model)[1], layers(teacher.model)[3]), strict=True):
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
@@ -42,9 +50,9 @@ def test_teacher_layers_are_spaced_evenly(teachers, family):
 @pytest.mark.parametrize("initialisation", ["random", "projected", "projected_layers"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method", ["mha", "od + hs", "mlm"])
-def test_narrower_students_are_built_as_counted(teachers, family, method, initialisation):
+def test_narrower_students_are_built_as_counted(teachers, family, method, initialisation, corpus):
     teacher, shape = teachers(family), StudentArchitecture(3, 24, 2, 40)
-    student = build_student(config_of(shape, initialisation, method), teacher, seed=3)
+    student = build_student(config_of(shape, initialisation, method), teacher, 3, corpus)
     lm_head = method != "mha"
     counted = count_parameters(shape, teacher.facts, lm_head=lm_head)
     assert sum(p.numel() for p in student.parameters()) == counted
@@ -59,10 +67,10 @@ def test_narrower_students_are_built_as_counted(teachers, family, method, initia
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_projected_embeddings_are_the_teachers_in_the_basis(teachers, family):
+def test_projected_embeddings_are_the_teachers_in_the_basis(teachers, family, corpus):
     teacher = teachers(family)
-    student = build_student(config_of(replace(SAME, hidden_size=24), "projected", "hs"), teacher, seed=3)
-    basis = principal_directions(word_embeddings(teacher.model), 24)
+    student = build_student(config_of(replace(SAME, hidden_size=24), "projected", "hs"), teacher, 3, corpus)
+    basis = stream_directions(teacher, corpus)[:, :24]
     for name, value in teacher.model.base_model.embeddings.named_parameters():
         if "LayerNorm" not in name:
             mine = dict(student.base_model.embeddings.named_parameters())[name]
@@ -70,11 +78,11 @@ def test_projected_embeddings_are_the_teachers_in_the_basis(teachers, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_projected_layers_are_the_teachers_in_the_basis(teachers, family):
+def test_projected_layers_are_the_teachers_in_the_basis(teachers, family, corpus):
     teacher, names = teachers(family), wiring(teachers(family).model.config)
     shape = StudentArchitecture(2, 16, 2, 24)
-    student = build_student(config_of(shape), teacher, seed=3)
-    basis = principal_directions(word_embeddings(teacher.model), 16)
+    student = build_student(config_of(shape), teacher, 3, corpus)
+    basis = stream_directions(teacher, corpus)[:, :16]
     source, target = layers(teacher.model)[3], layers(student)[1]
     rows = [*range(0, 8), *range(16, 24)]  # heads 0 and 2 of four, all eight dimensions of each
     for name in (names.query, names.key, names.value):
@@ -86,20 +94,45 @@ def test_projected_layers_are_the_teachers_in_the_basis(teachers, family):
     units = strongest_units(part(source, names.ffn_in), part(source, names.ffn_out), part(target, names.ffn_in))
     assert len(units) == 24
     torch.testing.assert_close(part(target, names.ffn_in).weight, part(source, names.ffn_in).weight[units] @ basis)
-    torch.testing.assert_close(part(target, names.ffn_out).weight, basis.T @ part(source, names.ffn_out).weight[:, units])
+    back = part(source, names.ffn_out).weight[:, units]
+    torch.testing.assert_close(part(target, names.ffn_out).weight, basis.T @ back)
     torch.testing.assert_close(student.get_output_embeddings().bias, teacher.model.get_output_embeddings().bias)
 
 
 def test_principal_directions_are_orthonormal_and_reconstruct_best():
-    rows_VD = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([5, 4, 3, 2, 1, 0.5, 0.2, 0.1])
-    basis = principal_directions(rows_VD, 3)
-    torch.testing.assert_close(basis.T @ basis, torch.eye(3))
-    error = (rows_VD - rows_VD @ basis @ basis.T).square().sum().item()
-    best = torch.linalg.svdvals(rows_VD)[3:].square().sum().item()
+    scales = torch.tensor([5, 4, 3, 2, 1, 0.5, 0.2, 0.1])
+    rows_ND = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) * scales
+    directions = principal_directions(rows_ND.T @ rows_ND)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(8))
+    basis = directions[:, :3]
+    error = (rows_ND - rows_ND @ basis @ basis.T).square().sum().item()
+    best = torch.linalg.svdvals(rows_ND)[3:].square().sum().item()
     assert error == pytest.approx(best, rel=1e-4)
-    assert torch.equal(principal_directions(rows_VD, 8), torch.eye(8))
-    with pytest.raises(ValueError, match="larger"):
-        principal_directions(rows_VD, 9)
+
+
+def test_a_projected_start_without_a_corpus_is_refused(teacher):
+    with pytest.raises(ValueError, match="corpus"):
+        build_student(config_of(replace(SAME, hidden_size=24), "projected", "hs"), teacher, 3)
+
+
+def test_calibration_brings_every_layer_closer_to_the_projected_teacher(teacher, corpus):
+    student = build_student(config_of(replace(SAME, hidden_size=24)), teacher, 3, corpus)
+    basis = stream_directions(teacher, corpus)[:, :24]
+    wanted = [state @ basis for state in sampled_states(teacher.model, corpus)]
+
+    def errors():
+        return [float((a - b).square().mean()) for a, b in zip(sampled_states(student, corpus), wanted, strict=True)]
+
+    calibrated = errors()
+    with torch.no_grad():
+        for name, value in student.base_model.named_parameters():
+            if "LayerNorm" in name:
+                value.fill_(1.0 if name.endswith("weight") else 0.0)
+    plain = errors()
+    assert all(ours < theirs for ours, theirs in zip(calibrated, plain, strict=True))
+    with torch.no_grad():
+        calibrate(student, teacher, corpus, basis, pairs=tuple((i, i) for i in range(len(wanted))))
+    assert all(again < theirs for again, theirs in zip(errors(), plain, strict=True))
 
 
 def test_a_seed_is_a_student(teacher):
@@ -109,9 +142,9 @@ def test_a_seed_is_a_student(teacher):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_building_leaves_the_teacher_alone(teacher):
+def test_building_leaves_the_teacher_alone(teacher, corpus):
     before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
-    student = build_student(config_of(), teacher, seed=3)
+    student = build_student(config_of(), teacher, 3, corpus)
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.zero_()

@@ -24,7 +24,7 @@ def main(folder: Path, rank: int, world_size: int) -> None:
     for name, config in jobs["configs"].items():
         rows: list[dict] = []
         training = replace(TrainingSpec(**jobs["training"]), gradient_accumulation=2 if name == "hs" else 1)
-        student = build_student(config, teacher, 0)
+        student = build_student(config, teacher, 0, corpus)
         out = distil(student, teacher, corpus, config, training, jobs["tokens"], 0, rows.append, None, rank, world_size)
         curves[name] = [[row["loss"], row["gradient_norm"]] for row in rows] + [[out["held_out_loss"], 0.0]]
     if rank == 0:

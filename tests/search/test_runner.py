@@ -1,0 +1,129 @@
+"""Whole studies on real Ray processes with trials that are formulas: killed, stopped, resumed, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import toy
+
+from search.cluster import check_room, cluster
+from search.runner import refuse_other_study, tune_study
+from search.sections import ClusterSection
+from search.spec import to_toml
+from search.store import Store
+from spaces.errors import SpecError, StillhouseError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def drive(tmp_path):
+    """Start toy.py on a folder, signal it once enough trials are done, and wait until all of it is gone."""
+    mark = f"{tmp_path.name}-{os.getpid()}"
+
+    def run(folder, number, trials, step_s=0.3):
+        environment = {**os.environ, **toy.ENVIRONMENT, "STILLHOUSE_TEST_MARK": mark}
+        command = [
+            sys.executable,
+            str(ROOT / "tests/search/toy.py"),
+            str(folder),
+            str(tmp_path / "journal"),
+            str(step_s),
+        ]
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        store = Store(folder, ["toy"])
+        deadline = time.time() + 240
+        while len(store.parts("trials")) < trials and process.poll() is None and time.time() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+        assert len(store.parts("trials")) >= trials, output
+        while (left := marked(mark)) and time.time() < deadline:
+            time.sleep(0.2)
+        assert not left, left
+        return process.returncode, output
+
+    return run
+
+
+def marked(mark):
+    """Command lines of the processes that carry the mark in their environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes() and (entry / "cmdline").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def test_stopped_killed_and_resumed_nothing_is_lost_or_repeated(drive, ray_cluster, tmp_path):
+    folder = tmp_path / "study"
+    code, output = drive(folder, signal.SIGTERM, 2)
+    assert code == 0 and f"To go on: stillhouse resume {folder}" in output
+    done = Counter(row["trial"] for row in Store(folder, ["toy"]).read_rows("trials"))
+    code, _ = drive(folder, signal.SIGKILL, len(done) + 1)
+    assert code == -signal.SIGKILL
+    store = Store(folder, ["toy"])
+    before = {row["trial"]: row for row in store.read_rows("trials")}
+    unfinished = {row["trial"] for row in store.unfinished()}
+    assert 2 <= len(before) < 8
+    lines = []
+    plan = toy.plan(journal=str(tmp_path / "journal"), failing_width=96, nan_width=192)
+    outcome = tune_study(plan, store, lines.append)
+    assert outcome.ended == "the budget of 8 trials is spent"
+    rows = {row["trial"]: row for row in store.read_rows("trials")}
+    assert sorted(rows) == list(range(8))
+    assert all(rows[trial] == row for trial, row in before.items())
+    assert f"{len(before)} trials done before, {len(unfinished)} to be run again" in lines[0]
+    runs = Counter(int(line) for line in (tmp_path / "journal").read_text().split())
+    assert set(runs) == set(range(8))
+    assert sum(runs.values()) <= 8 + 2  # each of the two ends cost at most the one trial that was running
+    for row in (row for trial, row in rows.items() if trial not in before):
+        reason = {96: "ValueError: this width", 192: "quality is not a finite number (nan)"}.get(row["hidden_size"], "")
+        assert row["status"] == ("failed" if reason else "finished")
+        assert row["reason"].startswith(reason) and bool(row["reason"]) == bool(reason)
+        assert row["parameters"] > 0 and row["start_up_s"] >= 0 and row["started_at"].year >= 2024
+    reports = Counter(row["trial"] for row in store.read_rows("reports"))
+    assert set(reports.values()) == {3}
+    assert json.loads(store.read_text("study.json"))["name"] == "toy"
+    # The same spec on the finished folder has nothing to do, and a larger budget goes on.
+    more, _ = toy.read(toy.SPEC.replace("trials = 8", "trials = 9"))
+    refuse_other_study(store, more)
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    store = Store(tmp_path, ["toy"])
+    spec, _ = toy.read()
+    store.write_text("spec.toml", to_toml(spec))
+    refuse_other_study(store, spec)
+    other, _ = toy.read(toy.SPEC.replace("[96, 192, 384]", "[96, 192]"))
+    with pytest.raises(
+        StillhouseError, match=r"space.hidden_size: \[96, 192, 384\] in the study, \[96, 192\] in the spec"
+    ):
+        refuse_other_study(store, other)
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers(ray_cluster, tmp_path):
+    check_room(ClusterSection(2, 1, 1, 0.0))
+    check_room(ClusterSection(1, 2, 1, 0.0))
+    started = time.time()
+    with (
+        pytest.raises(SpecError, match="1 node with 2 CPUs, 0 GPUs; concurrent_trials can be at most 2"),
+        cluster(ClusterSection(3, 1, 1, 0.0), None, tmp_path / "log.txt"),
+    ):
+        pass
+    with pytest.raises(SpecError, match="not even one trial fits"):
+        check_room(ClusterSection(1, 1, 1, 1.0))
+    with pytest.raises(SpecError, match="not even one trial fits"):
+        check_room(ClusterSection(1, 1, 3, 0.0))
+    assert time.time() - started < 60

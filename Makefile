@@ -13,9 +13,17 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 search: $(VENV)/ready
-	$(RUN)/stillhouse run search/specs/quick.toml $(STUDY)
-	$(RUN)/stillhouse report $(STUDY)
-	$(RUN)/stillhouse export $(STUDY) $(STUDY)/best --max-parameters 50%
+	@$(RUN)/stillhouse run search/specs/quick.toml $(STUDY)
+	@$(RUN)/stillhouse front $(STUDY)
+	@$(RUN)/stillhouse report $(STUDY)
+	@$(RUN)/stillhouse export $(STUDY) $(STUDY)/best --max-parameters 50%
+	@echo
+	@echo "the study:    $(STUDY)              Parquet, students, log"
+	@echo "the page:     $(STUDY)/report.html  open it in a browser"
+	@echo "the student:  $(STUDY)/best         AutoModel.from_pretrained('$(STUDY)/best')"
+	@echo "next:         $(RUN)/stillhouse resume $(STUDY) --trials 40    search on"
+	@echo "              $(RUN)/stillhouse best $(STUDY) --max-latency-ms 2"
+	@echo "              $(RUN)/stillhouse check search/specs/quick.toml  a spec to copy for your own teacher"
 
 test: $(VENV)/ready
 	$(RUN)/python -m pytest --quiet

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +93,8 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
     asked = {each["trial"]: each for each in store.read_rows("asked")}
     with local_student(store, row) as source, quiet_transformers():
         student = load_teacher(str(source))
-    card = make_card(study, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
+    spec = tomllib.loads(store.read_text("spec.toml"))
+    card = make_card(study, spec, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
     written = export_student(student.model, student.tokenizer, target, card, weights=weights)
     if onnx:
         export_onnx(student.model, written)
@@ -100,9 +102,13 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
 
 
 def make_card(
-    study: Mapping[str, Any], row: Mapping[str, Any], config: Mapping[str, Any], tested: Sequence[Any]
+    study: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    row: Mapping[str, Any],
+    config: Mapping[str, Any],
+    tested: Sequence[Any],
 ) -> dict[str, Any]:
-    """What trainables/card.py shows, from the records of the study."""
+    """What trainables/card.py shows and what repeats the trial, from the records of the study; no local paths."""
     scores = {}
     for task, facts in study["tasks"].items():
         scores[task] = {
@@ -124,6 +130,11 @@ def make_card(
         "name": f"{study['name']}-{row['trial']:05d}",
         "study": study["name"],
         "teacher": study["teacher"]["name"],
+        "teacher_digest": study["teacher"]["digest"],
+        "corpus": Path(spec["corpus"]["source"]).name,
+        "sequence_length": spec["corpus"]["sequence_length"],
+        "max_tokens": spec["corpus"].get("max_tokens"),
+        "training": spec["training"],
         "config": dict(config),
         "num_trials": study["num_trials"],
         "latency": study["latency"],

@@ -199,19 +199,16 @@ def hide_names(text: str) -> str:
 
 
 def pair_examples(rows: Rows, rng: np.random.Generator) -> Examples:
-    """Do two paragraphs come from one docstring? The wrong partner comes from another docstring of the same package."""
+    """Do two paragraphs come from one docstring? The wrong partner comes from any other docstring."""
     by_docstring: dict[str, Rows] = {}
-    by_package: dict[str, Rows] = {}
     for row in rows:
         by_docstring.setdefault(row["docstring"], []).append(row)
-        by_package.setdefault(row["package"], []).append(row)
     examples = []
     for group in by_docstring.values():
         if len(group) < 2:
             continue
         first, second = (group[i] for i in rng.permutation(len(group))[:2])
-        others = by_package[first["package"]]
-        stranger = others[rng.integers(len(others))]
+        stranger = rows[rng.integers(len(rows))]
         if stranger["docstring"] == first["docstring"]:
             continue
         same = bool(rng.integers(2))

@@ -1,7 +1,7 @@
 """Make a teacher of one's own: trim a vocabulary to a corpus, train on by masked LM, distil into the shape to ship.
 
 This is how the embedded teacher came to be. The stages are the tool's own trial loop under two methods: `mlm` from a
-copy of the source model, then `od + hs` from the first stage into the wanted shape. Each stage is resumable.
+copy of the source model, then `od + hs + mlm` from the first stage into the wanted shape. Each stage is resumable.
 """
 
 import json
@@ -57,7 +57,7 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Progress) -
         config = stage_config(shape, "mlm", "teacher_layers", spec.first_learning_rate, spec.batch_size)
         train_stage(spec, str(trimmed), config, spec.first_tokens, work / "2-masked-lm.safetensors", first, progress)
     config = stage_config(
-        parse_shape(spec.shape), "od + hs", "projected_layers", spec.final_learning_rate, spec.batch_size
+        parse_shape(spec.shape), "od + hs + mlm", "projected_layers", spec.final_learning_rate, spec.batch_size
     ) | {"temperature": 2.0, "mapping": "uniform"}
     final = work / "3-distilled"
     if not final.is_dir():

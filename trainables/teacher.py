@@ -125,7 +125,7 @@ def read_facts(path: str) -> TeacherFacts:
         ])  # fmt: skip
     config = AutoConfig.from_pretrained(folder)
     return TeacherFacts(
-        name=path,
+        name=folder.name if Path(path).expanduser().is_dir() else path,  # a card must not tell where it was made
         family=kind,
         architecture=architecture(config),
         vocab_size=config.vocab_size,

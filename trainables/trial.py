@@ -87,9 +87,9 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     costs = profile(student, job, teacher)
     profiled = time.perf_counter()
     card = {
-        "name": f"student {job.trial}", "teacher": job.teacher, "config": job.config, "method": job.config["method"],
+        "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": job.config, "method": job.config["method"],
         "seed": job.seed, **{key: trained[key] for key in ("train_tokens", "held_out_loss")}, **costs,
-        "quality": scores["quality"], "corpus": job.corpus, "versions": versions(),
+        "quality": scores["quality"], "versions": versions(),
     }  # fmt: skip
     export_student(student, teacher.tokenizer, job.student_folder, card)
     return {

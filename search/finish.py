@@ -95,10 +95,20 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
         student = load_teacher(str(source))
     spec = tomllib.loads(store.read_text("spec.toml"))
     card = make_card(study, spec, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
+    card["front"] = place_on_front(row, list(rows.values()), study["objectives"])
     written = export_student(student.model, student.tokenizer, target, card, weights=weights)
     if onnx:
         export_onnx(student.model, written)
     return written
+
+
+def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], objectives: Sequence[str]) -> str:
+    """Where a trial stands among all of its study, in words."""
+    members = front_of(rows, [OBJECTIVES[name] for name in objectives])
+    better = sum(member["quality"] > row["quality"] for member in members)
+    if any(member["trial"] == row["trial"] for member in members):
+        return f"One of {len(members)} students on the front of {', '.join(objectives)}; {better} of them have more quality."
+    return f"Not on the front of {', '.join(objectives)}: one of its {len(members)} students is better in everything."
 
 
 def make_card(

@@ -85,10 +85,12 @@ def prepare_corpus(
         ):
             blocks = pack(tokenised(texts, tokenizer, limit, progress), tokenizer, spec.sequence_length)
             if not len(blocks):
-                raise SpecError([
-                    f"[corpus] source {spec.source!r}: the {name} part is shorter than one block of "
-                    f"{spec.sequence_length} tokens ({len(texts)} texts); give more text or a smaller sequence_length"
-                ])
+                raise SpecError(
+                    [
+                        f"[corpus] source {spec.source!r}: the {name} part is shorter than one block of "
+                        f"{spec.sequence_length} tokens ({len(texts)} texts); give more text or a smaller sequence_length"
+                    ]
+                )
             np.save(unfinished / f"{name}.npy", blocks)
             counts[name] = len(blocks)
         meta = {
@@ -126,9 +128,9 @@ def text_files(source: str) -> list[Path]:
     """The text files of a file or folder. Raises SpecError when there is none."""
     path = Path(source).expanduser()
     if not path.exists():
-        raise SpecError([
-            f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, the hub is 'hub:owner/name'"
-        ])
+        raise SpecError(
+            [f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, the hub is 'hub:owner/name'"]
+        )
     found = sorted(p for p in path.rglob("*") if p.suffix in TEXT_SUFFIXES) if path.is_dir() else [path]
     if not found or any(p.suffix not in TEXT_SUFFIXES for p in found):
         raise SpecError([f"[corpus] source {source!r}: expected files ending in {', '.join(TEXT_SUFFIXES)}"])

@@ -131,7 +131,8 @@ class Meter:
 def first_projection(key: str, narrow: int, wide: int, teacher: Teacher, corpus: Corpus) -> nn.Parameter:
     """Hidden states start in the basis in which students are projected; everything else starts orthonormal."""
     if key.startswith("hidden") and narrow < wide:
-        return nn.Parameter(stream_directions(teacher, corpus)[:, :narrow].T.clone(memory_format=torch.contiguous_format))
+        basis_Dd = stream_directions(teacher, corpus)[:, :narrow]
+        return nn.Parameter(basis_Dd.T.clone(memory_format=torch.contiguous_format))  # each pair its own memory
     return nn.Parameter(torch.eye(wide) if narrow == wide else nn.init.orthogonal_(torch.empty(narrow, wide)))
 
 

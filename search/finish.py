@@ -107,7 +107,7 @@ def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ob
     members = front_of(rows, [OBJECTIVES[name] for name in objectives])
     better = sum(member["quality"] > row["quality"] for member in members)
     if any(member["trial"] == row["trial"] for member in members):
-        return f"One of {len(members)} students on the front of {', '.join(objectives)}; {better} of them have more quality."
+        return f"One of {len(members)} students on the front of {', '.join(objectives)}; {better} have more quality."
     return f"Not on the front of {', '.join(objectives)}: one of its {len(members)} students is better in everything."
 
 

@@ -1,4 +1,4 @@
-"""The whole way on the embedded teacher, as a user goes it: spec, trials on Ray, Parquet, front, page, exported student."""
+"""The whole way on the embedded teacher, as a user goes it: spec, trials on Ray, Parquet, front, page, export."""
 
 import json
 import os

@@ -88,7 +88,7 @@ def prepare_corpus(
                 raise SpecError(
                     [
                         f"[corpus] source {spec.source!r}: the {name} part is shorter than one block of "
-                        f"{spec.sequence_length} tokens ({len(texts)} texts); give more text or a smaller sequence_length"
+                        f"{spec.sequence_length} tokens ({len(texts)} texts); give more text or cut sequence_length"
                     ]
                 )
             np.save(unfinished / f"{name}.npy", blocks)

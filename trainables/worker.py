@@ -192,7 +192,7 @@ class Lane(tune.Trainable):
         self.key = ""
         self.losses = 0
         self.started_s = time.time()
-        self.first_report_s: float | None = None
+        self.first_step_s: float | None = None
         if not self.thread.is_alive():
             self._boot()
         return True
@@ -210,7 +210,8 @@ class Lane(tune.Trainable):
                     continue
             kind, content = message
             if kind == "report":
-                self.first_report_s = self.first_report_s or time.time()
+                if self.first_step_s is None:
+                    self.first_step_s = time.time() - json.loads(content).get("elapsed_s", 0.0)
                 return {"report": content}
             return {"outcome": json.dumps(self._timed(content)), "done": True}
 
@@ -276,9 +277,9 @@ class Lane(tune.Trainable):
         return None
 
     def _timed(self, outcome: dict[str, Any]) -> dict[str, Any]:
-        first = self.first_report_s or time.time()
+        first = self.first_step_s or time.time()
         started = datetime.fromtimestamp(self.started_s, UTC).isoformat()
-        return {**outcome, "start_up_s": first - self.started_s, "started_at": started}
+        return {**outcome, "start_up_s": max(0.0, first - self.started_s), "started_at": started}
 
 
 def loss_of(error: BaseException | None) -> str:

@@ -15,6 +15,7 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)]),
     "RAY_AUTH_MODE": "disabled",
     "OMP_NUM_THREADS": "1",
+    "RAY_worker_niceness": "0",  # the default, 15, makes the tests crawl on a machine that has anything else to do
 }
 """What a driver needs so that its workers find the packages and the fake trials."""
 SPEC = """

@@ -117,8 +117,10 @@ def _cost_axis(cost: str, costs_N: np.ndarray) -> dict[str, Any]:
 
 
 def _tick(value: float) -> str:
-    text = number(value, 1).replace(" ", "")
-    return f"{value:g}" if value < 1000 else text
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def _legend_entry(figure: go.Figure, name: str, marker: dict[str, object], group: str | None) -> None:

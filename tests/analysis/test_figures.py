@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from analysis import figures
 from analysis.pareto import front
@@ -87,3 +88,8 @@ def test_time_by_phase_adds_up(fake: SimpleNamespace) -> None:
     ]
     bars = {bar.name: list(bar.x) for bar in figures.time_figure(load(fake.study(rows))).data}
     assert bars["training"] == [15.0] and bars["evaluation"] == [4.0] and bars["start-up"] == [0.3]
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.5, "0.5"), (20, "20"), (5000, "5k"), (1e7, "10M"), (2e9, "2G")])
+def test_ticks_are_written_short(value, text):
+    assert figures._tick(value) == text

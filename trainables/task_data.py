@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from trainables.cache import digest, new_folder
+from trainables.corpus import tokenizer_digest
 from trainables.metrics import DEFAULT_METRICS
 from trainables.task_sources import Rows, TaskSpec, read_rows
 
@@ -229,16 +230,6 @@ def encode_views(
         offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
         views[view] = (np.fromiter((i for ids in encoded for i in ids), np.int32, int(offsets[-1])), offsets)
     return views
-
-
-def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Digest of what a tokenizer does to a text; its own truncation and padding state does not count."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        content: object = sorted(tokenizer.get_vocab().items())
-    else:
-        content = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("truncation", "padding")}
-    return digest(type(tokenizer).__name__, json.dumps(content, sort_keys=True), tokenizer.pad_token_id)
 
 
 def rows_digest(rows: dict[str, Rows]) -> str:

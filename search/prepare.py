@@ -5,6 +5,7 @@ mean score of untrained encoders of the teacher's shape; a task on which the tea
 before anything is spent. Costs are measured here, while no trial competes for the cores.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from search.sections import StudySpec
 from search.store import now
+from search.targets import prepare_targets
 from spaces.architecture import (
     StudentArchitecture,
     TeacherFacts,
@@ -43,6 +45,8 @@ class Prepared:
     """What the trials and the results need to know; all of it plain values."""
 
     corpus: str
+    targets: str
+    """The target cache; empty when the teacher runs live."""
     tasks: dict[str, str]
     scores: dict[str, dict[str, float]]
     """Per task the dev scores of `teacher` and `floor`."""
@@ -52,8 +56,11 @@ class Prepared:
     """The content of study.json."""
 
 
-def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, say: Say) -> Prepared:
-    """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks."""
+def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: contextlib.ExitStack, say: Say) -> Prepared:
+    """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks.
+
+    The target cache is kept from being deleted while `held` is open.
+    """
     say(
         f"teacher {facts.name}: {facts.family} {facts.architecture.name}, "
         f"{count_parameters(facts.architecture, facts):,} parameters"
@@ -72,8 +79,10 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, say: Say) 
         raise SpecError(problems)
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
+    targets = prepare_targets(spec, space, teacher, str(corpus), [spec.seed], held, say)
     return Prepared(
         corpus=str(corpus),
+        targets=targets,
         tasks={name: str(folder) for name, folder in tasks.items()},
         scores={name: {"teacher": s["teacher"], "floor": s["floor"]} for name, s in scored.items()},
         profiles=profiles,

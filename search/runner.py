@@ -114,10 +114,10 @@ def run_study(
     from trainables.export import quiet_transformers
 
     store = Store(folder, [task.name for task in spec.tasks])
-    with store.locked(), quiet_transformers():
+    with store.locked(), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
-            plan = make_plan(spec, space, facts, store, say)
+            plan = make_plan(spec, space, facts, store, held, say)
             outcome = tune_study(plan, store, say)
         if outcome.ended:
             score_front(plan.spec, store, plan.job["tasks"], say)
@@ -125,12 +125,17 @@ def run_study(
 
 
 def make_plan(
-    spec: StudySpec, space: SearchSpace, facts: TeacherFacts, store: Store, say: Callable[[str], None]
+    spec: StudySpec,
+    space: SearchSpace,
+    facts: TeacherFacts,
+    store: Store,
+    held: contextlib.ExitStack,
+    say: Callable[[str], None],
 ) -> Plan:
     """Prepare data, scores and costs; keep what a study on disk has already settled."""
     from search.prepare import cost_columns, prepare
 
-    prepared = prepare(spec, space, facts, say)
+    prepared = prepare(spec, space, facts, held, say)
     study = dict(prepared.study)
     if store.exists("study.json"):
         settled = store.read_json("study.json")
@@ -139,6 +144,7 @@ def make_plan(
     job = {
         "teacher": spec.teacher.path,
         "corpus": prepared.corpus,
+        "targets": prepared.targets,
         "tasks": list(prepared.tasks.values()),
         "train_tokens": spec.budget.train_tokens,
         "protocol": spec.evaluation.protocol,

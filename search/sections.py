@@ -52,11 +52,21 @@ class TrainingSection:
     gradient_clip: float = setting("gradient norm is cut to this", 1.0, above=0)
     mask_fraction: float = setting("share of tokens masked for od and mlm", 0.15, above=0, below=1)
     precision: str = setting("arithmetic of the training steps", "auto", choices=("auto", "fp32", "bf16"))
+    mask_views: int = setting("masks of one block; epochs take turns at them", 4, at_least=1)
     gradient_accumulation: int = setting("micro-batches per step", 1, at_least=1)
     teacher_precision: str = setting(
         "arithmetic of the teacher's forward pass", "auto", choices=("auto", "fp32", "bf16")
     )
     checkpoint_every_s: float = setting("seconds between two checkpoints of a running trial", 60.0, above=0)
+
+
+@dataclass(frozen=True)
+class TargetsSection:
+    mode: str = setting(
+        "write the teacher's states down once or run it live in each trial", "auto", choices=("auto", "cache", "live")
+    )
+    dtype: str = setting("how the states are kept", "float16", choices=("float16", "bfloat16", "int8"))
+    quota_gb: float = setting("disk that the target caches of all studies may take, in GB", 20.0, above=0)
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,7 @@ class StudySpec:
     corpus: CorpusSection
     budget: BudgetSection
     training: TrainingSection
+    targets: TargetsSection
     space: dict[str, Any]
     tasks: tuple[TaskSection, ...]
     evaluation: EvaluationSection
@@ -128,6 +139,7 @@ SECTIONS: dict[str, type] = {
     "corpus": CorpusSection,
     "budget": BudgetSection,
     "training": TrainingSection,
+    "targets": TargetsSection,
     "evaluation": EvaluationSection,
     "search": SearchSection,
     "cluster": ClusterSection,

@@ -20,7 +20,14 @@ from spaces.errors import SpecError, nearest
 from spaces.records import OBJECTIVES
 from spaces.search_space import SearchSpace
 
-NO_IDENTITY = ("cluster", "budget.trials", "name", "training.checkpoint_every_s")
+NO_IDENTITY = (
+    "cluster",
+    "budget.trials",
+    "name",
+    "training.checkpoint_every_s",
+    "targets.mode",
+    "targets.quota_gb",
+)
 """What may change between the runs of one study: where it runs and how long, never what a trial is."""
 
 

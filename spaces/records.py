@@ -100,6 +100,7 @@ def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
         Column("loss_first", FLOAT, "", "first training loss; scales differ between methods"),
         Column("loss_last", FLOAT, "", "last training loss; scales differ between methods"),
         Column("held_out_loss", FLOAT, "", "distillation loss on held-out text; scales differ between methods"),
+        Column("targets", TEXT, "", "where the teacher's part of the loss came from: cache, live, or none"),
         Column("train_tokens", INT, "tokens", "tokens trained on"),
         Column("steps", INT, "steps", "optimiser steps"),
         Column("train_s", FLOAT, "s", "wall-clock time of training"),

@@ -8,7 +8,8 @@ import pytest
 
 from search.environment import quiet_environment
 
-sys.path.insert(0, str(Path(__file__).parent / "search"))  # toy studies and fake trials
+for folder in ("search", "trainables"):
+    sys.path.insert(0, str(Path(__file__).parent / folder))  # toy studies, fake trials, small trials
 quiet_environment()
 
 

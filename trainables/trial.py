@@ -12,10 +12,12 @@ from transformers import PreTrainedModel
 
 from spaces.architecture import architecture_of, count_parameters
 from trainables.corpus import Corpus, open_corpus
-from trainables.distill import TrainingSpec, distil
+from trainables.distill import distil
+from trainables.distillation import TrainingSpec
 from trainables.export import export_student
 from trainables.profile import measure, versions
 from trainables.student import build_student
+from trainables.targets import Targets
 from trainables.tasks import TaskData, load_task, recovered, score_task
 from trainables.teacher import Teacher, load_teacher
 
@@ -45,6 +47,8 @@ class TrialJob:
     """Where the checkpoint of the running trial is kept."""
     student_folder: str
     """Where the finished student goes."""
+    targets: str = ""
+    """The target cache; empty when the teacher runs live."""
 
 
 @lru_cache(maxsize=1)
@@ -59,6 +63,12 @@ def kept_teacher(path: str, device: str) -> Teacher:
 def kept_corpus(folder: str) -> Corpus:
     """Mapped once per process."""
     return open_corpus(Path(folder))
+
+
+@lru_cache(maxsize=1)
+def kept_targets(folder: str) -> Targets | None:
+    """Mapped once per process."""
+    return Targets(Path(folder)) if folder else None
 
 
 @lru_cache(maxsize=32)
@@ -77,7 +87,7 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     student = build_student(job.config, teacher, job.seed, kept_corpus(job.corpus)).to(device)  # type: ignore[arg-type]
     trained = distil(
         student, teacher, kept_corpus(job.corpus), job.config, TrainingSpec(**job.training), job.train_tokens, job.seed,
-        report, Path(job.folder) / CHECKPOINT, rank, world_size,
+        report, Path(job.folder) / CHECKPOINT, rank, world_size, kept_targets(job.targets),
     )  # fmt: skip
     if rank:
         return {}

@@ -22,7 +22,8 @@ from spaces.architecture import parse_shape
 from spaces.errors import TrialFailed
 from trainables.cache import cache_folder
 from trainables.corpus import CorpusSpec, open_corpus, prepare_corpus
-from trainables.distill import TrainingSpec, distil
+from trainables.distill import distil
+from trainables.distillation import TrainingSpec
 from trainables.profile import hardware, versions
 from trainables.student import build_student
 from trainables.tasks import TaskSpec, load_task, prepare_task, recovered, score_task

@@ -109,10 +109,10 @@ def decide(
     limit = min(wanted.quota_gb * GB, FREE_SHARE * free_bytes)
     if plan.bytes() > limit:
         rule = "[targets] quota_gb" if wanted.quota_gb * GB <= limit else "the free disk"
-        text = f"live, since a cache would take {size} and {rule} leaves {limit / GB:.2f} GB"
+        text = f"a cache would take {size} and {rule} leaves {limit / GB:.2f} GB"
         if wanted.mode == "cache":
-            raise StillhouseError(f"[targets] mode is 'cache', but it would be {text.removeprefix('live, since ')}")
-        return Decision(False, text)
+            raise StillhouseError(f"[targets] mode is 'cache', but {text}; choose 'auto', or dtype 'int8'")
+        return Decision(False, f"live, since {text}")
     methods = space.axes["method"].choices
     learning = sum(any(METHODS[name].needs for name, _ in parse_method(str(m))) for m in methods) / len(methods)
     live_s = spec.budget.trials * learning * spec.budget.train_tokens * teacher_s_per_token

@@ -7,13 +7,13 @@ Shapes: B batch, T tokens, D student width, E teacher width, R relation heads, U
 H width of a relation head, I rows of a chunk; N positions, C positions of a chunk, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_CPU = 2**16  # scores per thread: three such buffers of float32 stay in a core's second-level cache
+CHUNK_CPU = 2**17  # scores per thread: three such buffers of float32 stay in cache, and calls cost little
 CHUNK_GPU = 2**25  # scores per chunk: enough to fill a device, 128 MiB of float32 for each buffer
 LOGITS_CPU = 2**21  # logits per chunk: a chunk is multiplied with the whole vocabulary, so that more rows cost less
 LOGITS_GPU = 2**25
@@ -33,74 +33,74 @@ def slices(length: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
-class Relations(torch.autograd.Function):
-    """Sum over pairs of the mean over relation heads and valid rows of KL(relations of E || relations of D)."""
-
-    @staticmethod
-    def forward(ctx, mask_BT: Tensor | None, relation_heads: int, *pairs: Tensor) -> Tensor:  # type: ignore[override]
-        """pairs: the students' BTD, then the teachers' BTE; only the students' get gradients."""
-        half = len(pairs) // 2
-        total = torch.zeros((), dtype=full_dtype(*pairs), device=pairs[0].device)
-        ctx.wanted, ctx.kinds = ctx.needs_input_grad[2 : 2 + half], [x.dtype for x in pairs[:half]]
-        with torch.autocast(total.device.type, enabled=False):
-            gradients = [
-                add_relation_divergence(total, student, teacher, mask_BT, relation_heads, wanted)
-                for student, teacher, wanted in zip(pairs[:half], pairs[half:], ctx.wanted, strict=True)
-            ]
-        rows = pairs[0].shape[0] * pairs[0].shape[1] if mask_BT is None else mask_BT.bool().sum(dtype=total.dtype)
-        ctx.rows = rows * relation_heads
-        ctx.save_for_backward(*(x for x in gradients if x is not None))
-        return total / ctx.rows
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_output: Tensor):  # type: ignore[override]
-        """The gradients were made with the loss; only the scale is new."""
-        ours = scaled(ctx.saved_tensors, grad_output / ctx.rows, ctx.wanted, ctx.kinds)
-        return None, None, *ours, *([None] * len(ours))
-
-
-def add_relation_divergence(
-    total: Tensor, student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int, wanted: bool
-) -> Tensor | None:
-    """Add the sum over heads and valid rows to `total`; returns its gradient for the student where that is wanted.
+class RelationDivergence(torch.autograd.Function):
+    """Mean over relation heads and valid rows of KL(relations of the teacher || relations of the student).
 
     With A = X_T X_T^T / sqrt(d_T), B likewise for the student and P, Q their softmax, a row of the divergence is
     sum(P (A - B)) - (lse A - lse B), and its gradient for B is Q - P; since B is made of X_S twice, X_S gets
     (G + G^T) X_S / sqrt(d_S) with G = Q - P. Padded tokens are set to 0 and their columns to probability 0, so that
     padded rows are the same on both sides and add exactly nothing.
     """
-    batch, tokens, width = student_BTD.shape
-    on_cpu = total.device.type == "cpu"
-    rows = max(1, min(tokens, (CHUNK_CPU if on_cpu else CHUNK_GPU) // tokens))
-    chunk = max(1, (CHUNK_CPU * torch.get_num_threads() if on_cpu else CHUNK_GPU) // (rows * tokens))
-    texts = 1 if on_cpu else max(1, chunk // heads)
-    buffers = [total.new_empty(min(chunk, min(texts, batch) * heads) * rows * tokens) for _ in range(3)]
-    gradient_BTD = total.new_empty(student_BTD.shape)
-    for some in slices(batch, texts):
-        padding_BT = None if mask_BT is None else ~mask_BT[some].bool()
-        bias_U1T = None
-        if padding_BT is not None:  # finite, so that a padded column is 0 * 0 and not 0 * (inf - inf)
-            bias_BT = total.new_zeros(padding_BT.shape).masked_fill_(padding_BT, torch.finfo(total.dtype).min / 2)
-            bias_U1T = bias_BT.repeat_interleave(heads, 0).unsqueeze(1)
-        theirs_UHT = by_head(teacher_BTE[some], padding_BT, heads, total)
-        ours_UHT = by_head(student_BTD[some], padding_BT, heads, total)
-        sums_UHT = torch.zeros_like(ours_UHT)
-        for units in slices(len(ours_UHT), chunk):
-            sums, bias = sums_UHT[units] if wanted else None, None if bias_U1T is None else bias_U1T[units]
-            for span in slices(tokens, rows):
-                add_chunk(total, sums, ours_UHT[units], theirs_UHT[units], bias, span, buffers)
-        if wanted:
-            gradient_BTD[some] = sums_UHT.view(-1, width, tokens).mT * (width // heads) ** -0.5
-    return gradient_BTD if wanted else None
+
+    @staticmethod
+    def forward(ctx, student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int) -> Tensor:  # type: ignore[override]
+        """Only the student gets a gradient."""
+        batch, tokens, width = student_BTD.shape
+        total = torch.zeros((), dtype=full_dtype(student_BTD, teacher_BTE), device=student_BTD.device)
+        rows, chunk, texts = chunk_sizes(tokens, heads, on_cpu=total.device.type == "cpu")
+        buffers = [total.new_empty(min(chunk, min(texts, batch) * heads) * rows * tokens) for _ in range(3)]
+        wanted, gradient_BTD = ctx.needs_input_grad[0], total.new_empty(student_BTD.shape)
+        with torch.autocast(total.device.type, enabled=False):
+            for some in slices(batch, texts):
+                padding_BT = None if mask_BT is None else ~mask_BT[some].bool()
+                bias_U1T = None if padding_BT is None else column_bias(padding_BT, heads, total)
+                theirs_UHT = by_head(teacher_BTE[some], padding_BT, heads, total)
+                ours_UHT = by_head(student_BTD[some], padding_BT, heads, total)
+                sums_UHT = torch.zeros_like(ours_UHT)
+                for units in slices(len(ours_UHT), chunk):
+                    sums, bias = sums_UHT[units] if wanted else None, None if bias_U1T is None else bias_U1T[units]
+                    for span in slices(tokens, rows):
+                        add_chunk(total, sums, ours_UHT[units], theirs_UHT[units], bias, span, buffers)
+                if wanted:
+                    transpose_each(sums_UHT.view(-1, width, tokens), gradient_BTD[some])
+        valid = batch * tokens if mask_BT is None else mask_BT.bool().sum(dtype=total.dtype)
+        ctx.rows, ctx.head, ctx.kind = valid * heads, width // heads, student_BTD.dtype
+        ctx.save_for_backward(gradient_BTD if wanted else None)
+        return total / ctx.rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output: Tensor):  # type: ignore[override]
+        """The gradient was made with the loss; only the scale is new."""
+        (gradient_BTD,) = ctx.saved_tensors
+        return (gradient_BTD * (grad_output * ctx.head**-0.5 / ctx.rows)).to(ctx.kind), None, None, None
+
+
+def chunk_sizes(tokens: int, heads: int, on_cpu: bool) -> tuple[int, int, int]:
+    """(rows, units, texts) of a chunk: some rows of one unit where texts are long, all rows of several where short."""
+    scores = CHUNK_CPU if on_cpu else CHUNK_GPU
+    rows = max(1, min(tokens, scores // tokens))  # whatever the number of threads, so that sums do not depend on it
+    units = max(1, scores * (torch.get_num_threads() if on_cpu else 1) // (rows * tokens))
+    return rows, units, 1 if on_cpu else max(1, units // heads)
+
+
+def column_bias(padding_BT: Tensor, heads: int, like: Tensor) -> Tensor:
+    """What takes padded columns out of the softmax, for each unit; finite: their term must be 0 * 0, not 0 * inf."""
+    bias_BT = like.new_zeros(padding_BT.shape).masked_fill_(padding_BT, torch.finfo(like.dtype).min / 2)
+    return bias_BT.repeat_interleave(heads, 0).unsqueeze(1)
+
+
+def transpose_each(source_BXY: Tensor, target_BYX: Tensor) -> None:
+    """One by one, since a copy is fast across two dimensions only."""
+    for source_XY, target_YX in zip(source_BXY, target_BYX, strict=True):
+        target_YX.copy_(source_XY.T)
 
 
 def by_head(x_BTD: Tensor, padding_BT: Tensor | None, heads: int, like: Tensor) -> Tensor:
     """UHT: the tokens of each unit side by side, the layout in which every product below is fast for narrow heads."""
     batch, tokens, width = x_BTD.shape
     x_BDT = like.new_empty(batch, width, tokens)
-    for source_TD, target_DT in zip(x_BTD, x_BDT, strict=True):  # one by one: only two dimensions transpose fast
-        target_DT.copy_(source_TD.T)
+    transpose_each(x_BTD, x_BDT)
     if padding_BT is not None:
         x_BDT.masked_fill_(padding_BT[:, None, :], 0.0)
     return x_BDT.view(batch * heads, width // heads, tokens)
@@ -149,10 +149,10 @@ class Decoded(torch.autograd.Function):
         """The product is made in the dtype of the words, everything after it in float32 at least."""
         dtype, device, (positions, _) = full_dtype(words_ND, bias_V), words_ND.device, words_ND.shape
         ctx.kinds = [x.dtype for x in (words_ND, weight_VD, bias_V)]
-        ctx.wanted, ctx.positions = ctx.needs_input_grad[1:], positions
+        ctx.positions = positions
         sums = [
             torch.zeros(x.shape, dtype=dtype, device=device) if wanted else None
-            for x, wanted in zip((words_ND, weight_VD, bias_V), ctx.wanted, strict=True)
+            for x, wanted in zip((words_ND, weight_VD, bias_V), ctx.needs_input_grad[1:], strict=True)
         ]
         total = torch.zeros((), dtype=dtype, device=device)
         with torch.autocast(device.type, enabled=False):
@@ -170,20 +170,18 @@ class Decoded(torch.autograd.Function):
                     sums[1] += narrow_CV.T @ words_CD
                 if sums[2] is not None:
                     sums[2] += gradient_CV.sum(0)
-        ctx.save_for_backward(*(x for x in sums if x is not None))
+        ctx.save_for_backward(*sums)
         return total / positions
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output: Tensor):  # type: ignore[override]
         """The gradients were made with the loss; only the scale is new."""
-        return None, *scaled(ctx.saved_tensors, grad_output / ctx.positions, ctx.wanted, ctx.kinds)
-
-
-def scaled(made: Sequence[Tensor], scale: Tensor, wanted: Sequence[bool], kinds: Sequence[torch.dtype]) -> list:
-    """A gradient for each input that wants one, in the dtype of that input."""
-    left = iter(made)
-    return [(next(left) * scale).to(kind) if wants else None for wants, kind in zip(wanted, kinds, strict=True)]
+        scale = grad_output / ctx.positions
+        ours = (
+            None if x is None else (x * scale).to(kind) for x, kind in zip(ctx.saved_tensors, ctx.kinds, strict=True)
+        )
+        return None, *ours
 
 
 def decode(words_CD: Tensor, weight_VD: Tensor, bias_V: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from spaces.architecture import StudentArchitecture
 from spaces.layer_mapping import resolve_mapping
 from trainables.encoder import Head
-from trainables.fused import Decoded, Relations, hard_targets, soft_targets
+from trainables.fused import Decoded, RelationDivergence, hard_targets, soft_targets
 from trainables.teacher import Signals, Wanted
 
 T = TypeVar("T")
@@ -65,7 +65,8 @@ def relation_loss(
     student_qkv, teacher_qkv: three BTD each, all attention heads side by side. On each side d_r = width /
     relation_heads; the widths need not agree, but relation_heads must divide both.
     """
-    return Relations.apply(mask_BT, relation_heads, *student_qkv, *teacher_qkv)
+    pairs = zip(student_qkv, teacher_qkv, strict=True)
+    return torch.stack([RelationDivergence.apply(*pair, mask_BT, relation_heads) for pair in pairs]).sum()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from trainables import fused
-from trainables.fused import Decoded, Relations, hard_targets, soft_targets
+from trainables.fused import Decoded, hard_targets, soft_targets
+from trainables.objectives import relation_loss
 from trainables.profile import LiveBytes
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -63,7 +64,7 @@ def test_relations_are_the_plain_formula_in_chunks_of_any_size(chunk, mask, devi
     student, teacher = three(12, 0, device=device), three(18, 10, device=device)
     for heads in (1, 6):
         plain = value_and_gradients(lambda *x, r=heads: plain_relations(x, teacher, mask_BT, r), student)
-        ours = value_and_gradients(lambda *x, r=heads: Relations.apply(mask_BT, r, *x, *teacher), student)
+        ours = value_and_gradients(lambda *x, r=heads: relation_loss(x, teacher, mask_BT, r), student)
         torch.testing.assert_close(ours, plain, atol=1e-12, rtol=1e-9)
 
 
@@ -72,7 +73,7 @@ def test_relations_in_single_precision(device):
     student, teacher = three(96, 0, 150, dtype=torch.float32, device=device), three(192, 10, 150, device=device)
     plain = value_and_gradients(lambda *x: plain_relations(x, teacher, None, 12), [x.double() for x in student])
     theirs = [x.float() for x in teacher]
-    ours = value_and_gradients(lambda *x: Relations.apply(None, 12, *x, *theirs), student)
+    ours = value_and_gradients(lambda *x: relation_loss(x, theirs, None, 12), student)
     assert ours[0].dtype == torch.float32
     assert ours[0].item() == pytest.approx(plain[0].item(), rel=1e-5)
     for mine, exact in zip(ours[1], plain[1], strict=True):
@@ -83,7 +84,7 @@ def test_relations_in_single_precision(device):
 def test_equal_relations_and_equal_logits_have_neither_loss_nor_gradient(device):
     for dtype in (torch.float32, torch.bfloat16):
         same = three(96, 0, 150, dtype=dtype, device=device)
-        value, gradients = value_and_gradients(lambda *x, s=same: Relations.apply(None, 12, *x, *s), same)
+        value, gradients = value_and_gradients(lambda *x, s=same: relation_loss(x, s, None, 12), same)
         assert value.item() == 0.0
         assert all(g.dtype == dtype and not g.any() for g in gradients)
         head = [draw(*shape, dtype=dtype, device=device) for shape in ((40, 24), (300, 24), (300,))]
@@ -95,9 +96,9 @@ def test_equal_relations_and_equal_logits_have_neither_loss_nor_gradient(device)
 def test_only_wanted_gradients_are_made():
     student, teacher = three(12, 0), three(18, 10)
     student[1].requires_grad_()
-    Relations.apply(None, 6, *student, *teacher).backward()
+    relation_loss(student, teacher, None, 6).backward()
     assert [x.grad is not None for x in student] == [False, True, False]
-    assert not Relations.apply(None, 6, *three(12, 0), *teacher).requires_grad
+    assert not relation_loss(three(12, 0), teacher, None, 6).requires_grad
     words, weight, bias = draw(5, 3), draw(7, 3).requires_grad_(), draw(7)
     Decoded.apply(hard_targets(torch.arange(5)), words, weight, bias).backward()
     assert weight.grad is not None
@@ -106,16 +107,16 @@ def test_only_wanted_gradients_are_made():
 
 def test_padding_may_hold_anything():
     student, teacher, mask_BT = three(12, 0), three(18, 10), torch.arange(9) < LENGTHS[:, None]
-    clean = value_and_gradients(lambda *x: Relations.apply(mask_BT, 6, *x, *teacher), student)
+    clean = value_and_gradients(lambda *x: relation_loss(x, teacher, mask_BT, 6), student)
     spoilt = [x.masked_fill(~mask_BT[:, :, None], float("nan")) for x in student]
-    dirty = value_and_gradients(lambda *x: Relations.apply(mask_BT, 6, *x, *teacher), spoilt)
+    dirty = value_and_gradients(lambda *x: relation_loss(x, teacher, mask_BT, 6), spoilt)
     torch.testing.assert_close(dirty, clean, atol=0.0, rtol=0.0)
 
 
 def test_scores_of_any_size_stay_finite():
     student, teacher = [300 * x for x in three(12, 0, dtype=torch.float32)], three(18, 10, dtype=torch.float32)
     for ours, theirs in ((student, teacher), (teacher, student)):  # scores up to 1e6, whose float32 are 0.06 apart
-        value, gradients = value_and_gradients(lambda *x, t=theirs: Relations.apply(None, 2, *x, *t), ours)
+        value, gradients = value_and_gradients(lambda *x, t=theirs: relation_loss(x, t, None, 2), ours)
         assert value.isfinite() and all(g.isfinite().all() for g in gradients)
         assert value.item() == pytest.approx(
             plain_relations([x.double() for x in ours], [x.double() for x in theirs], None, 2).item(), rel=5e-3
@@ -127,7 +128,7 @@ def test_autocast_changes_nothing(device):
     student, teacher = (three(w, s, dtype=torch.float32, device=device) for w, s in ((12, 0), (18, 10)))
     head = [draw(*shape, dtype=torch.float32, device=device) for shape in ((5, 3), (7, 3), (7,))]
     for loss, inputs in (
-        (lambda *x: Relations.apply(None, 6, *x, *teacher), student),
+        (lambda *x: relation_loss(x, teacher, None, 6), student),
         (lambda *x: Decoded.apply(soft_targets(*(h + 1 for h in head), 2.0), *x), head),
     ):
         exact = value_and_gradients(loss, inputs)
@@ -192,7 +193,7 @@ def peak_bytes(loss, inputs):
 def test_relations_are_never_held_for_all_heads_and_rows():
     student, teacher = ([draw(2, 256, 96, seed=s + i, dtype=torch.float32) for i in range(3)] for s in (0, 10))
     relations = 2 * 48 * 256 * 256 * 4
-    assert peak_bytes(lambda *x: Relations.apply(None, 48, *x, *teacher), student) < relations / 8
+    assert peak_bytes(lambda *x: relation_loss(x, teacher, None, 48), student) < relations / 8
     assert peak_bytes(lambda *x: plain_relations(x, teacher, None, 48), student) > relations
 
 

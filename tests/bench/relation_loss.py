@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from timing import interleaved_s, print_table, setting
+from timing import interleaved, print_table, setting, timed
 from torch import Tensor
 
 from trainables.objectives import relation_loss
@@ -65,11 +65,11 @@ def compare(teacher_width: int, student_width: int, heads: int, length: int, rou
         return torch.autograd.grad(relation_loss(students, teachers, None, heads), students)
 
     torch.testing.assert_close(fused(), plain(), atol=1e-8, rtol=1e-3)
-    seconds = interleaved_s({"plain": plain, "fused": fused}, rounds, device)
+    seconds = interleaved({"plain": timed(plain, device), "fused": timed(fused, device)}, rounds)
     memory = {name: peak_mib(run, students + teachers, device) for name, run in (("plain", plain), ("fused", fused))}
     return [
         teacher_width, student_width, heads, length, batch,
-        f"{1000 * seconds['plain']:.0f}", f"{1000 * seconds['fused']:.0f}", f"{seconds['fused'] / seconds['plain']:.2f}",
+        *(f"{1000 * s:.0f}" for s in seconds.values()), f"{seconds['fused'] / seconds['plain']:.2f}",
         f"{memory['plain']:.0f}", f"{memory['fused']:.1f}", f"1/{memory['plain'] / memory['fused']:.0f}",
     ]  # fmt: skip
 

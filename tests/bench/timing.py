@@ -10,18 +10,28 @@ import torch
 from trainables.profile import hardware, versions
 
 
-def interleaved_s(contenders: dict[str, Callable[[], object]], rounds: int, device: str = "cpu") -> dict[str, float]:
-    """Median seconds of each contender over rounds in which each runs once, after a round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+def timed(run: Callable[[], object], device: str = "cpu") -> Callable[[], float]:
+    """A function that runs `run` to its end and returns the seconds."""
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        run()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def interleaved(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median of what each returns over rounds in which each runs once, after a round that is not counted."""
+    found: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            if device == "cuda":
-                torch.cuda.synchronize()
+            value = run()
             if number:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                found[name].append(value)
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def setting(*packages: str) -> str:

@@ -1,7 +1,7 @@
 """The teacher: found, checked, loaded, and asked for signals.
 
 A loss sees `Signals`, never a model, so that the teacher may be live or read from a cache.
-Shapes: B batch, T tokens, D width, N masked positions, V vocabulary.
+Shapes: B batch, T tokens, D width, N masked positions.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from spaces.architecture import FAMILIES, TeacherFacts
 from spaces.errors import SpecError, nearest
 from trainables.cache import digest_files
-from trainables.encoder import architecture, has_lm_head, hidden_states, lm_logits, load_model, qkv
+from trainables.encoder import Head, architecture, has_lm_head, hidden_states, lm_head, load_model, qkv
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
@@ -59,11 +59,11 @@ class States:
 
 @dataclass(frozen=True)
 class Signals:
-    """What a loss may look at: hidden states BTD by layer, Q, K, V as BTD, logits NV at the masked positions."""
+    """What a loss may look at: hidden states BTD by layer, Q, K, V as BTD, the head at the masked positions."""
 
     hidden: Mapping[int, Tensor]
     qkv: tuple[Tensor, Tensor, Tensor] | None = None
-    logits_NV: Tensor | None = None
+    head: Head | None = None
 
 
 def read_states(
@@ -86,7 +86,7 @@ def signals_of(model: PreTrainedModel, wanted: Wanted, states: States) -> Signal
     return Signals(
         hidden={layer: states.hidden[layer] for layer in wanted.hidden},
         qkv=qkv(model, wanted.qkv_layer, states.hidden[wanted.qkv_layer - 1]) if wanted.qkv_layer else None,
-        logits_NV=lm_logits(model, states.last_ND) if wanted.logits and states.last_ND is not None else None,
+        head=lm_head(model, states.last_ND) if wanted.logits and states.last_ND is not None else None,
     )
 
 

@@ -158,9 +158,10 @@ def test_signals_are_what_was_wanted_and_no_more(teacher):
     states = hidden_states(teacher.model, ids_BT)
     read = read_signals(teacher.model, Wanted(frozenset({1, 2}), 3), ids_BT)
     assert read.hidden.keys() == {1, 2}
-    assert read.logits_NV is None
+    assert read.head is None
     torch.testing.assert_close(read.hidden[2], states[2])
     for ours, theirs in zip(read.qkv, qkv(teacher.model, 3, states[2]), strict=True):
         torch.testing.assert_close(ours, theirs)
-    logits = read_signals(teacher.model, Wanted(logits=True), ids_BT, None, positions_BT).logits_NV
-    torch.testing.assert_close(logits, teacher.model(input_ids=ids_BT).logits[positions_BT])
+    head = read_signals(teacher.model, Wanted(logits=True), ids_BT, None, positions_BT).head
+    logits_NV = head.words_ND @ head.weight_VD.T + head.bias_V
+    torch.testing.assert_close(logits_NV, teacher.model(input_ids=ids_BT).logits[positions_BT])

@@ -40,10 +40,14 @@ METHODS = {
 }
 LEARNING_RATES = (1.5e-3, 5e-3)
 TUNING_SEED, SEEDS = 1000, (0, 1, 2)
-TASKS = (
-    TaskSpec("package", "docs:package", "classification", max_train=2000, max_dev=1000, max_length=64),
-    TaskSpec("section", "docs:section", "classification", max_train=2000, max_dev=1000, max_length=64),
-    TaskSpec("pairs", "docs:pairs", "pair_classification", max_train=2000, max_dev=1000, max_test=2000, max_length=64),
+TASKS = tuple(
+    TaskSpec(name, f"docs:{name}", kind, max_train=2000, max_dev=2000, max_test=4000, max_length=64)
+    for name, kind in (
+        ("package", "classification"),
+        ("section", "classification"),
+        ("pairs", "pair_classification"),
+        ("order", "classification"),
+    )
 )
 
 

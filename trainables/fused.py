@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 CHUNK_CPU = 2**17  # scores per thread: three such buffers of float32 stay in cache, and calls cost little
 CHUNK_GPU = 2**25  # scores per chunk: enough to fill a device, 128 MiB of float32 for each buffer
-LOGITS_CPU = 2**21  # logits per chunk: a chunk is multiplied with the whole vocabulary, so that more rows cost less
+LOGITS_CPU = 2**22  # logits per chunk: a chunk is multiplied with the whole vocabulary, so that more rows cost less
 LOGITS_GPU = 2**25
 FEWEST_POSITIONS = 16
 
@@ -62,7 +62,7 @@ class RelationDivergence(torch.autograd.Function):
                     for span in slices(tokens, rows):
                         add_chunk(total, sums, ours_UHT[units], theirs_UHT[units], bias, span, buffers)
                 if wanted:
-                    transpose_each(sums_UHT.view(-1, width, tokens), gradient_BTD[some])
+                    gradient_BTD[some] = sums_UHT.view(-1, width, tokens).mT
         valid = batch * tokens if mask_BT is None else mask_BT.bool().sum(dtype=total.dtype)
         ctx.rows, ctx.head, ctx.kind = valid * heads, width // heads, student_BTD.dtype
         ctx.save_for_backward(gradient_BTD if wanted else None)
@@ -79,7 +79,7 @@ class RelationDivergence(torch.autograd.Function):
 def chunk_sizes(tokens: int, heads: int, on_cpu: bool) -> tuple[int, int, int]:
     """(rows, units, texts) of a chunk: some rows of one unit where texts are long, all rows of several where short."""
     scores = CHUNK_CPU if on_cpu else CHUNK_GPU
-    rows = max(1, min(tokens, scores // tokens))  # whatever the number of threads, so that sums do not depend on it
+    rows = max(1, min(tokens, scores // tokens))  # whatever the number of threads: it must not move gradients
     units = max(1, scores * (torch.get_num_threads() if on_cpu else 1) // (rows * tokens))
     return rows, units, 1 if on_cpu else max(1, units // heads)
 
@@ -90,17 +90,10 @@ def column_bias(padding_BT: Tensor, heads: int, like: Tensor) -> Tensor:
     return bias_BT.repeat_interleave(heads, 0).unsqueeze(1)
 
 
-def transpose_each(source_BXY: Tensor, target_BYX: Tensor) -> None:
-    """One by one, since a copy is fast across two dimensions only."""
-    for source_XY, target_YX in zip(source_BXY, target_BYX, strict=True):
-        target_YX.copy_(source_XY.T)
-
-
 def by_head(x_BTD: Tensor, padding_BT: Tensor | None, heads: int, like: Tensor) -> Tensor:
     """UHT: the tokens of each unit side by side, the layout in which every product below is fast for narrow heads."""
     batch, tokens, width = x_BTD.shape
-    x_BDT = like.new_empty(batch, width, tokens)
-    transpose_each(x_BTD, x_BDT)
+    x_BDT = like.new_empty(batch, width, tokens).copy_(x_BTD.mT)
     if padding_BT is not None:
         x_BDT.masked_fill_(padding_BT[:, None, :], 0.0)
     return x_BDT.view(batch * heads, width // heads, tokens)

@@ -212,7 +212,7 @@ def plain_mha(setup: Setup) -> Loop:
 
 def trainer_od(setup: Setup) -> Loop:
     """A Trainer whose loss selects the masked positions from the logits of both models."""
-    from transformers import Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     teacher = setup.teacher.model
 
@@ -236,7 +236,13 @@ def trainer_od(setup: Setup) -> Loop:
         for ids, labels in zip(*setup.masked(step), strict=True)
     ]
     student = setup.model("od")
-    return timed(lambda: Distiller(student, arguments, train_dataset=rows).train())
+
+    def loop() -> None:
+        trainer = Distiller(student, arguments, train_dataset=rows)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+
+    return timed(loop)
 
 
 CONTENDERS: dict[str, dict[str, Callable[[Setup], Loop]]] = {

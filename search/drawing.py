@@ -114,10 +114,8 @@ def study_of(
                 constraints=dict(each.constraints), system_attrs={generation: number // POPULATION},
             )
         )  # fmt: skip
-    for each in running:
-        study.add_trial(
-            create_trial(state=TrialState.RUNNING, params=each.params, distributions=each.distributions)
-        )
+    for live in running:
+        study.add_trial(create_trial(state=TrialState.RUNNING, params=live.params, distributions=live.distributions))
     return study
 
 

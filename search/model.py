@@ -7,6 +7,7 @@ a draw that a cheaper and better trial already beats promises nothing.
 Shapes: N candidates, M members of the front, S observations, F features, K costs.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,13 +90,15 @@ def improvement(
     reference = [1.0] * costs_NK.shape[1]
     levels = np.concatenate([[0.0], np.sort(quality_M[quality_M > 0]), [np.inf]])
     gains_N = np.zeros(len(mean_N))
-    for low, high in zip(levels[:-1], levels[1:], strict=True):
+    for low, high in itertools.pairwise(levels):
         rivals = front_MK[quality_M >= high] if high < np.inf else front_MK[:0]
         covered = hypervolume(rivals, reference) if reference else float(len(rivals) > 0)
         for i, cost_K in enumerate(costs_NK):
             rate = (hypervolume(np.vstack([rivals, cost_K]), reference) if reference else 1.0) - covered
             if rate > 1e-12:
-                gains_N[i] += rate * (expected_excess(mean_N[i], sd_N[i], low) - expected_excess(mean_N[i], sd_N[i], high))
+                gains_N[i] += rate * (
+                    expected_excess(mean_N[i], sd_N[i], low) - expected_excess(mean_N[i], sd_N[i], high)
+                )
     return gains_N
 
 

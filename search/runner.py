@@ -145,7 +145,6 @@ def make_plan(
         "train_tokens": spec.budget.train_tokens,
         "protocol": spec.evaluation.protocol,
         "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in study["tasks"].items()},
-        "rungs": rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
         "rung_floors": prepared.rung_scores,
         "training": dataclasses.asdict(spec.training),
         "latency": None if measured else dataclasses.asdict(spec.latency),
@@ -185,7 +184,28 @@ def tune_study(
     spec = plan.spec
     store.write_text("study.json", json.dumps(plan.study, indent=2) + "\n")
     store.write_text("spec.toml", to_toml(spec))  # last: its presence makes the folder a study
-    asktell = AskTell(
+    asktell = ask_tell(plan, store, say)
+    if only is not None:
+        asktell.confirm(only(asktell))
+    if asktell.spent or asktell.waiting:
+        say(f"going on: {asktell.spent} trials done before, {asktell.waiting} to be run again")
+    scratch = tempfile.mkdtemp(prefix="stillhouse-")
+    try:
+        with output_to(log_file(store)) as terminal, StudyProgress(asktell, terminal) as progress, terminable():
+            searcher = StudySearcher(asktell, job_maker(plan, store), lambda row: _ended(row, store, progress))
+            _fit(plan, searcher, progress, scratch)
+        if searcher.fatal is not None:
+            raise searcher.fatal
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    _report_end(asktell, store, say, progress)
+    return Outcome(tuple(asktell.progress.rows), asktell.progress.ended)
+
+
+def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
+    """The search of a plan, as far as the store has it."""
+    spec = plan.spec
+    return AskTell(
         store,
         plan.space,
         plan.costs,
@@ -204,31 +224,19 @@ def tune_study(
         earlier=learn_from(spec.search.warm_start, spec, plan.space, say),
         constants=plan.constants,
     )
-    if only is not None:
-        asktell.confirm(only(asktell))
-    if asktell.spent or asktell.waiting:
-        say(f"going on: {asktell.spent} trials done before, {asktell.waiting} to be run again")
-    scratch = tempfile.mkdtemp(prefix="stillhouse-")
-    try:
-        with output_to(log_file(store)) as terminal, StudyProgress(asktell, terminal) as progress, terminable():
-            searcher = StudySearcher(asktell, job_maker(plan, store), lambda row: _ended(row, store, progress))
-            _fit(plan, searcher, progress, scratch)
-        if searcher.fatal is not None:
-            raise searcher.fatal
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    _report_end(asktell, store, say, progress)
-    return Outcome(tuple(asktell.progress.rows), asktell.progress.ended)
 
 
 def job_maker(plan: Plan, store: Store) -> Callable[[Ask], dict[str, Any]]:
     """Jobs as plain dictionaries, which is how they travel to the lanes."""
 
+    spec = plan.spec
+    tokens = rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens)
+
     def make(ask: Ask) -> dict[str, Any]:
         number = f"{ask.trial:05d}"
         folders = {"folder": store.uri("checkpoints", number), "student_folder": store.uri("students", number)}
-        job = {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, **folders}
-        return job if ask.seed == plan.spec.seed else job | {"rungs": ()}  # a confirmation runs undisturbed
+        rungs = tokens if ask.seed == spec.seed else ()  # a confirmation runs undisturbed
+        return {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, "rungs": rungs, **folders}
 
     return make
 

@@ -100,6 +100,7 @@ class AskTell:
         self.rungs = rungs or Rungs((), 2, 0)
         self.earlier = tuple(earlier)
         self.objectives: list[Objective] = [OBJECTIVES[name] for name in objectives]
+        self._quality_column = list(objectives).index("quality")
         self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
         self.constants = dict(constants or {})
         self.progress = Progress()
@@ -246,11 +247,10 @@ class AskTell:
         """The draw that promises most; the sampler's first while the branches of the space are being tried."""
         if len(fresh) == 1 or self._branch() is not None:
             return next(iter(fresh))
-        front = [row for row in self.progress.rows if row["status"] == "finished"]
         rows = [{**self.costs(config), "quality": 0.0} for config in fresh.values()]
         best = choose_candidate(
             list(fresh.values()), costs_of_rows(rows, self.objectives), self._seen(),
-            costs_of_rows(front, self.objectives), [o.name for o in self.objectives].index("quality"), self.seed,
+            costs_of_rows(self._finished(), self.objectives), self._quality_column, self.seed,
         )  # fmt: skip
         return list(fresh)[best]
 
@@ -264,9 +264,8 @@ class AskTell:
     def _told(self) -> list[Told]:
         """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
         groups: dict[str, list[Mapping[str, Any]]] = {}
-        for row in sorted(self.progress.rows, key=lambda row: row["trial"]):
-            if row["status"] == "finished":
-                groups.setdefault(self._asked[row["trial"]]["config"], []).append(row)
+        for row in self._finished():
+            groups.setdefault(self._asked[row["trial"]]["config"], []).append(row)
         for each in (each for each in self.earlier if each.share == 1.0):
             row = {**self.costs(each.config), "quality": each.quality}
             if not _unusable(row, self.objectives):
@@ -283,13 +282,16 @@ class AskTell:
         """Every quality that was measured, at whatever share of the budget."""
         seen = list(self.earlier)
         running = {trial: live.reports for trial, live in self._live.items()}
-        for trial, reports in {**self._reports, **running}.items():
+        for trial, reports in sorted({**self._reports, **running}.items()):
             config = json.loads(self._asked[trial]["config"])
             seen += [Seen(config, tokens / self.train_tokens, quality) for tokens, quality in qualities(reports)]
-        for row in self.progress.rows:
-            if row["status"] == "finished":
-                seen.append(Seen(json.loads(self._asked[row["trial"]]["config"]), 1.0, row["quality"]))
+        for row in self._finished():
+            seen.append(Seen(json.loads(self._asked[row["trial"]]["config"]), 1.0, row["quality"]))
         return seen
+
+    def _finished(self) -> list[dict[str, Any]]:
+        """In the order of their numbers, which a resume does not change."""
+        return sorted((r for r in self.progress.rows if r["status"] == "finished"), key=lambda row: row["trial"])
 
     def _next_confirmation(self, left: list[tuple[dict[str, Any], int]]) -> Ask | None:
         while left:
@@ -433,8 +435,8 @@ class AskTell:
 
 def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     """(tokens, quality) of the reports that a trial made at rungs."""
-    found = [(row["train_tokens"], row.get("quality")) for row in reports if row.get("quality") is not None]
-    return [(tokens, quality) for tokens, quality in found if math.isfinite(quality)]
+    found = [(row["train_tokens"], row.get("quality")) for row in reports]
+    return [(tokens, quality) for tokens, quality in found if quality is not None and math.isfinite(quality)]
 
 
 def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:

@@ -2,10 +2,10 @@
 
 Successive halving for several objectives, without waiting: a trial that reaches a rung goes on when it is among the
 best 1/factor of those that have reached it so far, best meaning first by non-dominated front over quality at that rung
-and the costs, then by what it alone adds to its front's hypervolume. As a rung fills, a trial that was stopped there may
+and the costs, then by what it adds to the hypervolume of its front. As a rung fills, a trial that was stopped there may
 come to be among the best after all; it is then promoted and goes on from its checkpoint. Sources: asynchronous
-successive halving (Li et al. 2020, arXiv:1810.05934), its version for several objectives (Schmucker et al. 2021,
-arXiv:2106.12639); the front's order follows the latter but for hypervolume in place of the epsilon-net.
+successive halving (Li et al. 2020, arXiv:1810.05934) and its form for several objectives (Schmucker et al. 2021,
+arXiv:2106.12639), but for the order within a front, which there comes from an epsilon-net.
 
 Methods that start slowly would lose every early comparison, so the first trials of each pass whatever they score. All
 decisions are functions of what stands in the store: there is no state to save.
@@ -69,7 +69,8 @@ class Rungs:
         if passed < self.protected or place < self._room(entries):
             return ""
         own.stopped = True
-        return f"stopped at rung {level} ({self.tokens[level - 1]:,} tokens): beaten by {place} of {len(entries)} trials there"
+        where = f"stopped at rung {level} ({self.tokens[level - 1]:,} tokens)"
+        return f"{where}: beaten by {place} of {len(entries)} trials there"
 
     def stop(self, trial: int, level: int) -> None:
         """Remember, from the store, that a trial was stopped at a rung."""

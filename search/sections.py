@@ -101,7 +101,9 @@ class SearchSection:
     objectives: tuple[str, ...] = setting("what is optimised; quality and at least one cost", ("quality", "parameters"))
     constraints: Mapping[str, float] = setting("upper limits on costs, such as { latency_ms = 4.0 }", dict)
     candidates: int = setting(
-        "draws of the sampler for each trial, of which a model takes the most promising; 1: the first draw", 32, at_least=1
+        "draws of the sampler for each trial, of which a model takes the most promising; 1: the first draw",
+        32,
+        at_least=1,
     )
     warm_start: tuple[str, ...] = setting("folders of earlier studies of the same teacher and tasks to learn from", ())
 

@@ -32,14 +32,15 @@ def learn_from(folders: Sequence[str], spec: StudySpec, space: SearchSpace, say:
             listed = "".join(f"\n  {line}" for line in other)
             raise StillhouseError(f"[search] warm_start: qualities in {folder} mean something else:{listed}")
         seen, strange = read_study(store, [task.name for task in spec.tasks], space, spec.budget.train_tokens)
-        say(f"learned {len(seen)} qualities from {folder}" + (f"; {strange} trials are outside this space" * bool(strange)))
+        say(
+            f"learned {len(seen)} qualities from {folder}"
+            + (f"; {strange} trials are outside this space" * bool(strange))
+        )
         found += seen
     return found
 
 
-def read_study(
-    store: Store, tasks: Sequence[str], space: SearchSpace, train_tokens: int
-) -> tuple[list[Seen], int]:
+def read_study(store: Store, tasks: Sequence[str], space: SearchSpace, train_tokens: int) -> tuple[list[Seen], int]:
     """(qualities at rungs and at the end, trials whose configuration the space does not have)."""
     store = Store(store.folder, tasks)
     asked = {row["trial"]: json.loads(row["config"]) for row in store.read_rows("asked")}

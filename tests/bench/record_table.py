@@ -20,8 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +110,12 @@ def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
     job = TrialJob(trial=0, config=dict(config), seed=seed, **shared)
     teacher, corpus = kept_teacher(job.teacher, "cpu"), kept_corpus(job.corpus)
     known = {key: costs(config)[key] for key in ("parameters", "flops_per_token", "latency_p50_ms")}
-    head = {"config_hash": config_hash(config, seed), "config": json.dumps(config, sort_keys=True), "seed": seed, **known}
+    head = {
+        "config_hash": config_hash(config, seed),
+        "config": json.dumps(config, sort_keys=True),
+        "seed": seed,
+        **known,
+    }
     rows: list[dict[str, Any]] = []
 
     def scored(student: Any, tokens: int, train_s: float) -> dict[str, Any]:

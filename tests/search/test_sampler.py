@@ -161,7 +161,7 @@ def test_a_running_configuration_is_not_asked_again(tmp_path):
     assert asktell.ask() is None
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "grid"])
 def test_limits_on_known_costs_are_kept_before_anything_runs(sampler, tmp_path):
     asktell = make(tmp_path, sampler, LISTS, constraints={"parameters": 3_000_000, "latency_ms": 6.0})
     for config in run(asktell):

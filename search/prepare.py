@@ -50,6 +50,8 @@ class Prepared:
     tasks: dict[str, str]
     scores: dict[str, dict[str, float]]
     """Per task the dev scores of `teacher` and `floor`."""
+    rung_scores: dict[str, dict[str, float]]
+    """The same by the probe, which is what scores at rungs."""
     profiles: dict[str, dict[str, Any]]
     """Cost columns by shape; empty when there are too many shapes."""
     study: dict[str, Any]
@@ -84,7 +86,8 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: cont
         corpus=str(corpus),
         targets=targets,
         tasks={name: str(folder) for name, folder in tasks.items()},
-        scores={name: {"teacher": s["teacher"], "floor": s["floor"]} for name, s in scored.items()},
+        scores=references(scored),
+        rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
         profiles=profiles,
         study=describe(spec, space, facts, scored, tasks, own),
     )
@@ -141,6 +144,23 @@ def score_all(
             "metric": own["metric"],
         }
     return found
+
+
+def score_rungs(
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: dict[str, dict[str, Any]], say: Say
+) -> dict[str, dict[str, Any]]:
+    """`score_all` by the probe on dev, where that is not what `scored` holds already."""
+    if spec.evaluation.protocol == "probe" or spec.rungs.first_tokens is None:
+        return scored
+    return score_all(
+        dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, protocol="probe")),
+        teacher, tasks, "dev", lambda line: say(f"{line} at rungs"),
+    )  # fmt: skip
+
+
+def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What a score is measured against, by task."""
+    return {name: {"teacher": each["teacher"], "floor": each["floor"]} for name, each in scored.items()}
 
 
 def floor_score(spec: StudySpec, teacher: Teacher, folder: Path, split: str, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from spaces.errors import nearest
 
-SAMPLERS = ("tpe", "nsga2", "random", "grid")
+SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 
 
 def setting(doc: str, default: Any = dataclasses.MISSING, **rules: Any) -> Any:
@@ -43,6 +43,19 @@ class CorpusSection:
 class BudgetSection:
     trials: int = setting("trials to run; duplicates and infeasible draws do not count", 20, at_least=1)
     train_tokens: int = setting("tokens every trial trains on", 1_000_000, at_least=1)
+
+
+@dataclass(frozen=True)
+class RungsSection:
+    first_tokens: int | None = setting(
+        "tokens after which trials are first compared and weak ones stopped; unset: every trial trains its budget",
+        None,
+        at_least=1,
+    )
+    factor: int = setting(
+        "each rung has this many times the tokens of the one before; the best 1/factor of a rung go on", 3, at_least=2
+    )
+    protected: int = setting("trials of each method that pass each rung whatever they score", 1, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,12 @@ class SearchSection:
     sampler: str = setting("how configurations are chosen", "tpe", choices=SAMPLERS)
     objectives: tuple[str, ...] = setting("what is optimised; quality and at least one cost", ("quality", "parameters"))
     constraints: Mapping[str, float] = setting("upper limits on costs, such as { latency_ms = 4.0 }", dict)
+    candidates: int = setting(
+        "draws of the sampler for each trial, of which a model takes the most promising; 1: the first draw",
+        32,
+        at_least=1,
+    )
+    warm_start: tuple[str, ...] = setting("folders of earlier studies of the same teacher and tasks to learn from", ())
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,7 @@ class StudySpec:
     teacher: TeacherSection
     corpus: CorpusSection
     budget: BudgetSection
+    rungs: RungsSection
     training: TrainingSection
     targets: TargetsSection
     space: dict[str, Any]
@@ -138,6 +158,7 @@ SECTIONS: dict[str, type] = {
     "teacher": TeacherSection,
     "corpus": CorpusSection,
     "budget": BudgetSection,
+    "rungs": RungsSection,
     "training": TrainingSection,
     "targets": TargetsSection,
     "evaluation": EvaluationSection,

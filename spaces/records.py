@@ -12,6 +12,7 @@ import pyarrow as pa
 
 STATUSES: dict[str, str] = {
     "finished": "trained and scored",
+    "stopped": "ended at a rung, where other trials were better; its scores are those of that rung",
     "failed": "started and could not finish; the reason says why",
     "infeasible": "could not be built; nothing was spent",
     "duplicate": "the same configuration and seed as an earlier trial, whose result it repeats",
@@ -103,6 +104,7 @@ def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
         Column("targets", TEXT, "", "where the teacher's part of the loss came from: cache, live, or none"),
         Column("train_tokens", INT, "tokens", "tokens trained on"),
         Column("steps", INT, "steps", "optimiser steps"),
+        Column("rung", INT, "rungs", "rungs reached; null in a study without rungs"),
         Column("train_s", FLOAT, "s", "wall-clock time of training"),
         Column("evaluate_s", FLOAT, "s", "wall-clock time of scoring on tasks"),
         Column("profile_s", FLOAT, "s", "wall-clock time of measuring size and latency"),
@@ -126,6 +128,7 @@ def reports_columns() -> tuple[Column, ...]:
         Column("gradient_norm", FLOAT, "", "gradient norm before clipping"),
         Column("tokens_per_s", FLOAT, "tokens/s", "training speed since the last report"),
         Column("elapsed_s", FLOAT, "s", "wall-clock time since the trial started"),
+        Column("quality", FLOAT, "share", "quality by the probe, at a rung; null between rungs"),
     )
 
 

@@ -8,7 +8,7 @@ batch and gradients are averaged, so the number of workers does not change the m
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from trainables.targets import Targets
 from trainables.teacher import Teacher
 
 Report = Callable[[dict], None]
+Score = Callable[[PreTrainedModel], dict]
 REPORTS_PER_TRIAL = 20
 HELD_OUT_BLOCKS = 64
 HELD_OUT_CHUNK = 16  # not the trial's batch size, so that all trials of a study see the same masks
@@ -71,6 +72,8 @@ def distil(
     checkpoint: Path | None = None,
     rank: int = 0,
     world_size: int = 1,
+    rungs: Sequence[int] = (),
+    score: Score | None = None,
     targets: Targets | None = None,
 ) -> dict:
     """Train `student` in place until `train_tokens` are seen; returns losses, tokens, steps and seconds.
@@ -78,12 +81,15 @@ def distil(
     The teacher is read from `targets` where they hold all that the trial needs, and run live otherwise.
 
     Reports carry step, train_tokens, loss (mean since the last report), learning_rate, gradient_norm, tokens_per_s and
-    elapsed_s, and every rank makes the same number of them. Raises TrialFailed when the loss is not finite or diverges.
+    elapsed_s, and every rank makes the same number of them. At each of the token counts in `rungs` there is one more,
+    to which rank 0 adds what `score` says of the student; a checkpoint follows it, and its seconds are not training.
+    Raises TrialFailed when the loss is not finite or diverges.
     """
     device, batch_size = next(student.parameters()).device, config["batch_size"]
     tokens_per_step = batch_size * corpus.train.shape[1]
     total_steps = max(1, math.ceil(train_tokens / tokens_per_step))
     every = max(1, total_steps // REPORTS_PER_TRIAL)
+    rung_steps = {math.ceil(tokens / tokens_per_step) for tokens in rungs} - {total_steps}
     shares = shards(batch_size, rank, world_size, training.gradient_accumulation)
     torch.manual_seed(seed)
     module = Distillation(student, teacher, corpus, config, training).to(device)
@@ -107,16 +113,22 @@ def distil(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         meter.add(loss, norm)
-        if step % every and step < total_steps:
+        if step % every and step < total_steps and step not in rung_steps:
             continue
         mean_loss, mean_norm, steps_per_s = meter.read()
         now = time.perf_counter()
         progress = advanced(progress, step, now - started_s, mean_loss, config["learning_rate"])
-        report({
+        row = {
             "step": step, "train_tokens": step * tokens_per_step, "loss": mean_loss, "learning_rate": rate,
             "gradient_norm": mean_norm, "tokens_per_s": steps_per_s * tokens_per_step, "elapsed_s": progress.elapsed_s,
-        })  # fmt: skip
-        if checkpoint is not None and rank == 0 and now - saved_s > training.checkpoint_every_s:
+        }  # fmt: skip
+        if step in rung_steps and rank == 0 and score is not None:
+            row |= score(student)
+            meter.since = time.perf_counter()
+            started_s += meter.since - now
+        report(row)
+        due = step in rung_steps or now - saved_s > training.checkpoint_every_s
+        if checkpoint is not None and rank == 0 and due:
             save_checkpoint(checkpoint, module, optimizer, progress)
             saved_s = now
     return {

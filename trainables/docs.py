@@ -226,7 +226,8 @@ def order_examples(rows: Rows, rng: np.random.Generator) -> Examples:
 
     Bigram shift (Conneau et al. 2018, arXiv:1805.01070): a bag of words cannot tell, so what counts here is context.
     """
-    texts, labels = [], []
+    texts: list[str] = []
+    labels: list[int] = []
     for i in rng.permutation(len(rows)):
         words = rows[i]["text"].split()
         if not SHORTEST <= len(words) <= LONGEST:

@@ -96,6 +96,36 @@ def test_an_interrupted_trial_ends_in_the_same_bits(teacher, corpus, tmp_path, n
     assert all(torch.equal(value, finished.state_dict()[key]) for key, value in straight.state_dict().items())
 
 
+def test_a_rung_is_one_more_report_with_a_score_and_leaves_a_checkpoint(teacher, corpus, tmp_path):
+    config = METHODS["hs"]
+    straight, plain, _ = run(config, teacher, corpus, steps=100)
+    rows, scored = [], []
+    student = build_student(config, teacher, 0, corpus)
+    checkpoint = tmp_path / "trial" / "checkpoint.safetensors"
+
+    def score(model):
+        scored.append(model)
+        return {"quality": 0.25}
+
+    def stop(row):
+        rows.append(row)
+        if row["step"] == 20:
+            raise Interrupted
+
+    training = replace(EXACT, checkpoint_every_s=1e9)
+    arguments = (teacher, corpus, config, training, 100 * STEP, 0)
+    rungs = {"rungs": (12 * STEP - 1, 100 * STEP), "score": score}
+    with pytest.raises(Interrupted):
+        distil(student, *arguments, stop, checkpoint, **rungs)
+    assert [row["step"] for row in rows] == [5, 10, 12, 15, 20] and scored == [student]
+    assert [row["step"] for row in rows if "quality" in row] == [12]
+    again, later = build_student(config, teacher, 0, corpus), []
+    distil(again, *arguments, later.append, checkpoint, **rungs)
+    assert later[0]["step"] == 15 and len(scored) == 1  # from the rung on
+    assert [row["step"] for row in plain][-1] == later[-1]["step"] == 100
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in straight.state_dict().items())
+
+
 @pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\x00" * 100])
 def test_a_truncated_checkpoint_is_set_aside(teacher, corpus, tmp_path, spoil):
     checkpoint = tmp_path / "checkpoint.safetensors"

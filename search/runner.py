@@ -19,7 +19,7 @@ from typing import Any
 
 from ray import tune
 
-from search.cluster import cluster
+from search.cluster import cluster, lanes
 from search.environment import output_to
 from search.progress import StudyProgress, duration
 from search.sampler import Ask, AskTell, Costs
@@ -281,7 +281,7 @@ def _fit(plan: Plan, searcher: StudySearcher, progress: StudyProgress, scratch: 
             search_alg=searcher,
             scheduler=RungScheduler(searcher),
             num_samples=-1,
-            max_concurrent_trials=wanted.concurrent_trials,
+            max_concurrent_trials=lanes(wanted),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

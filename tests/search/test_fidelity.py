@@ -160,14 +160,3 @@ def test_earlier_studies_are_learned_from(whole, tmp_path):
         learn_from([str(whole[0])], other, space, print)
     with pytest.raises(StillhouseError, match="is not a study folder"):
         learn_from([str(tmp_path / "nosuch")], spec, space, print)
-
-
-def test_a_model_chooses_better_than_the_first_draw(tmp_path):
-    def best(candidates, seed):
-        asktell = make(
-            tmp_path / f"{candidates}-{seed}", "random", 24, (), candidates, seed=seed, objectives=["quality"]
-        )
-        run(asktell)
-        return max(row["quality"] for row in asktell.progress.rows if row["status"] == "finished")
-
-    assert sum(best(16, seed) for seed in range(2)) > sum(best(1, seed) for seed in range(2))

@@ -171,6 +171,8 @@ class AskTell:
             return None
         self._write_reports(live)
         row = {**self._identity(live.ask), **self._columns(report)}
+        if self.rungs.has_reached(trial, level):
+            return None
         self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
         if not (reason := self.rungs.judge(trial, level)):
             return None

@@ -86,6 +86,18 @@ def test_a_promoted_trial_goes_on_under_its_number(whole):
         assert all(status == "stopped" for _, status in runs[:-1]) and all(config == runs[0][0] for config, _ in runs)
 
 
+def test_a_promoted_trial_that_starts_over_is_not_judged_twice(whole, tmp_path):
+    """Its checkpoint may be gone: it then reports the rungs that it has passed once more."""
+    asktell = make(tmp_path)
+    while not (ask := asktell.ask()).asked_again:
+        run_one(asktell, ask)
+    for step, tokens in enumerate(
+        RUNGS[: asktell.rungs.level(asktell._live[ask.trial].reports[-1]["train_tokens"])], 1
+    ):
+        assert asktell.report(ask.trial, {"step": step, "train_tokens": tokens, "quality": -1.0}) is None
+    assert asktell.tell(ask.trial, {"quality": 0.5})["status"] == "finished"
+
+
 def test_a_resume_asks_what_an_undisturbed_run_would_have(whole, tmp_path):
     _, straight = whole
     parts = []

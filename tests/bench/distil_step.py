@@ -15,11 +15,14 @@ torchdistill needs a torchvision built for the installed torch.
 """
 
 import argparse
+import json
 import logging
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,10 +34,15 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from spaces.architecture import StudentArchitecture, TeacherFacts, parse_shape
-from trainables.corpus import Corpus
-from trainables.distill import TrainingSpec, distil, read_batch
+from trainables.corpus import Corpus, open_corpus
+from trainables.distill import distil
+from trainables.distillation import TrainingSpec, use_bf16
 from trainables.encoder import build_model, set_architecture
+from trainables.objectives import OBJECTIVES, Pairing
+from trainables.readings import read_batch
 from trainables.student import build_student
+from trainables.target_shards import build_shard, write_plan
+from trainables.targets import TargetPlan, Targets, needs_of
 from trainables.teacher import Teacher
 
 VOCABULARY, SPECIAL, MASK, RATE, CLIP, TEMPERATURE = 30_522, (0, 100, 101, 102, 103), 103, 1e-4, 1.0, 2.0
@@ -50,6 +58,8 @@ class Setup:
     teacher: Teacher
     student: StudentArchitecture
     corpus: Corpus
+    folder: Path
+    """Where the corpus is."""
     batch: int
     steps: int
     training: TrainingSpec
@@ -61,8 +71,8 @@ class Setup:
 
     def masked(self, step: int) -> tuple[Tensor, Tensor]:
         """(inputs, labels), labels -100 where nothing is masked."""
-        start = step * self.batch % len(self.corpus.train)
-        reading = read_batch(self.corpus.train[start : start + self.batch], self.corpus, True, 0.15, [step])
+        blocks = np.arange(step * self.batch, (step + 1) * self.batch) % len(self.corpus.train)
+        reading = read_batch(self.corpus, "train", blocks, np.zeros_like(blocks), 0.15)
         assert reading.positions_BT is not None
         return reading.inputs_BT, reading.words_BT.masked_fill(~reading.positions_BT, -100)
 
@@ -97,19 +107,43 @@ def make_setup(options: argparse.Namespace) -> Setup:
     model = random_bert(shape, options.length).requires_grad_(False)
     facts = TeacherFacts("random", "bert", shape, VOCABULARY, options.length, 2, True, "random")
     words = np.random.default_rng(0).integers(1000, VOCABULARY, (BLOCKS, options.length)).astype(np.uint16)
-    corpus = Corpus(words, words[:1], VOCABULARY, MASK, SPECIAL, "random")
+    folder = Path(options.scratch) / "corpus"
+    folder.mkdir()
+    np.save(folder / "train.npy", words)
+    np.save(folder / "held_out.npy", words[:1])
+    meta = {"vocab_size": VOCABULARY, "mask_token_id": MASK, "special_ids": SPECIAL}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    corpus = open_corpus(folder)
     training = TrainingSpec(teacher_precision=options.teacher_precision)
     student = parse_shape(options.student)
-    return Setup(Teacher(model, None, facts), student, corpus, options.batch, options.steps, training)  # type: ignore[arg-type]
+    teacher = Teacher(model, None, facts)  # type: ignore[arg-type]
+    return Setup(teacher, student, corpus, folder, options.batch, options.steps, training)
 
 
-def ours(method: str, setup: Setup) -> Loop:
-    """The training loop of a trial with a live teacher, without what is before and after it."""
+def ours(method: str, setup: Setup, targets: Targets | None = None) -> Loop:
+    """The training loop of a trial, without what is before and after it; the teacher is live without targets."""
     student, config = setup.model(method), setup.config(method)
     tokens = setup.steps * setup.batch * setup.corpus.train.shape[1]
     return lambda: distil(
-        student, setup.teacher, setup.corpus, config, setup.training, tokens, 0, lambda row: None
+        student, setup.teacher, setup.corpus, config, setup.training, tokens, 0, lambda row: None, targets=targets
     )["train_s"]  # fmt: skip
+
+
+def ours_cached(method: str, setup: Setup) -> Loop:
+    """The same, reading what the teacher says from a target cache that is written here and not counted."""
+    pairing = Pairing(setup.config(method), setup.student, setup.teacher.facts.architecture)
+    precision, device = setup.training.teacher_precision, setup.teacher.model.device
+    plan = TargetPlan(
+        teacher="random", teacher_digest=setup.teacher.facts.digest, corpus=str(setup.folder),
+        needs=needs_of([(OBJECTIVES[method].wants(pairing)[1], method == "od")]), blocks=tuple(range(BLOCKS)),
+        held_out=1, views=setup.training.mask_views, mask_fraction=setup.training.mask_fraction,
+        width=pairing.teacher.hidden_size, sequence_length=setup.corpus.train.shape[1],
+        bf16=use_bf16(precision, device, student=False),
+    )  # fmt: skip
+    for part, number in plan.shards():
+        build_shard(plan, part, number, setup.teacher)
+    write_plan(plan)
+    return ours(method, setup, Targets(plan.folder))
 
 
 def textbrewer_hs(setup: Setup) -> Loop:
@@ -245,11 +279,17 @@ def trainer_od(setup: Setup) -> Loop:
     return timed(loop)
 
 
-CONTENDERS: dict[str, dict[str, Callable[[Setup], Loop]]] = {
-    "hs": {"stillhouse": partial(ours, "hs"), "textbrewer": textbrewer_hs, "torchdistill": torchdistill_hs},
-    "mha": {"stillhouse": partial(ours, "mha"), "plain loop": plain_mha},
-    "od": {"stillhouse": partial(ours, "od"), "transformers Trainer": trainer_od},
+OTHERS: dict[str, dict[str, Callable[[Setup], Loop]]] = {
+    "hs": {"textbrewer": textbrewer_hs, "torchdistill": torchdistill_hs},
+    "mha": {"plain loop": plain_mha},
+    "od": {"transformers Trainer": trainer_od},
 }
+CACHED = "stillhouse, cached"
+
+
+def contenders(method: str) -> dict[str, Callable[[Setup], Loop]]:
+    """Ours both ways and the others."""
+    return {CACHED: partial(ours_cached, method), "stillhouse, live": partial(ours, method), **OTHERS[method]}
 
 
 def main() -> None:
@@ -257,7 +297,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", default="12x768")
     parser.add_argument("--student", default="3x192")
-    parser.add_argument("--methods", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--methods", nargs="+", choices=OTHERS, default=list(OTHERS))
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--steps", type=int, default=2, help="steps of each in a round")
@@ -267,10 +307,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["STILLHOUSE_CACHE"] = options.scratch = scratch
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure all contenders."""
     setup, rows = make_setup(options), []
     for method in options.methods:
         loops = {}
-        for name, build in CONTENDERS[method].items():
+        for name, build in contenders(method).items():
             try:
                 loops[name] = build(setup)
             except (ImportError, RuntimeError) as error:
@@ -280,13 +327,13 @@ def main() -> None:
             step_s = taken_s / options.steps
             tokens_per_s = options.batch * options.length / step_s
             rows.append([
-                method, name, f"{1000 * step_s:.0f}", f"{tokens_per_s:,.0f}", f"{taken_s / seconds['stillhouse']:.2f}",
+                method, name, f"{1000 * step_s:.0f}", f"{tokens_per_s:,.0f}", f"{taken_s / seconds[CACHED]:.2f}",
             ])  # fmt: skip
     print(
         f"{options.teacher} teaches {options.student}, steps of {options.batch} x {options.length} tokens, medians of"
     )
     print(f"{options.rounds} interleaved rounds; {setting('transformers')}")
-    print_table(["method", "loop", "ms per step", "tokens/s", "time over stillhouse"], rows)
+    print_table(["method", "loop", "ms per step", "tokens/s", "time over cached"], rows)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from spaces.architecture import StudentArchitecture, flops_per_token, parse_shape
-from trainables.distill import TrainingSpec, build_optimizer, use_bf16
+from trainables.distill import build_optimizer
+from trainables.distillation import TrainingSpec, use_bf16
 from trainables.encoder import build_model, hidden_states, set_architecture
 from trainables.objectives import full, hidden_state_loss
 

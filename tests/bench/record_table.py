@@ -31,7 +31,8 @@ from search.prepare import cost_columns, prepare
 from search.spec import check_all
 from spaces.errors import TrialFailed
 from spaces.search_space import config_hash
-from trainables.distill import TrainingSpec, distil
+from trainables.distill import distil
+from trainables.distillation import TrainingSpec
 from trainables.profile import hardware, versions
 from trainables.student import build_student
 from trainables.teacher import load_teacher, read_facts

@@ -10,7 +10,7 @@ from importlib.resources import files
 import pyarrow.fs
 from plotly.offline import get_plotlyjs
 
-from analysis import sections
+from analysis import pieces, search_sections, sections
 from analysis.pareto import front, limits_text
 from analysis.table import Study, load, open_folder
 from analysis.text import MISSING, number, plural, verdict
@@ -43,12 +43,13 @@ def render(study: Study) -> str:
         sections.test_section(study, members),
         sections.methods_section(study),
         sections.mappings_section(study),
-        sections.importance_section(study),
-        sections.progress_section(study),
-        sections.curves_section(study, members),
-        sections.failures_section(study),
-        sections.time_section(study),
-        sections.environment_section(study),
+        search_sections.progress_section(study),
+        search_sections.curves_section(study, members),
+        search_sections.parallel_section(study),
+        search_sections.importance_section(study),
+        search_sections.failures_section(study),
+        search_sections.time_section(study),
+        search_sections.environment_section(study),
     ]
     style, script = (files("analysis").joinpath(name).read_text() for name in ("report.css", "report.js"))
     return (
@@ -66,13 +67,13 @@ def _header(study: Study) -> str:
     ended = ", ".join(f"{counts[status]:,} {escape(str(status))}" for status in counts.index) or "none"
     planned = meta.get("num_trials")
     facts = {
-        "Teacher": sections.under(
+        "Teacher": pieces.under(
             escape(str(teacher.get("name", MISSING))), f"{number(teacher.get('parameters'))} parameters"
         ),
-        "Trials": sections.under(ended, f"{planned:,} planned" if planned else ""),
-        "Training": sections.under(f"{number(meta.get('train_tokens'))} tokens", "per trial"),
-        "Scored by": sections.under(escape(str(meta.get("protocol", MISSING))), escape(", ".join(study.tasks))),
-        "Objectives": sections.under(escape(", ".join(meta["objectives"])), escape(limits_text(study))),
+        "Trials": pieces.under(ended, f"{planned:,} planned" if planned else ""),
+        "Training": pieces.under(f"{number(meta.get('train_tokens'))} tokens", "per trial"),
+        "Scored by": pieces.under(escape(str(meta.get("protocol", MISSING))), escape(", ".join(study.tasks))),
+        "Objectives": pieces.under(escape(", ".join(meta["objectives"])), escape(limits_text(study))),
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in study.notes)

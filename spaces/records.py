@@ -13,6 +13,7 @@ import pyarrow as pa
 STATUSES: dict[str, str] = {
     "finished": "trained and scored",
     "failed": "started and could not finish; the reason says why",
+    "stopped": "stopped early at a rung, for better trials; its quality is the one at that rung",
     "infeasible": "could not be built; nothing was spent",
     "duplicate": "the same configuration and seed as an earlier trial, whose result it repeats",
 }
@@ -101,6 +102,7 @@ def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
         Column("loss_last", FLOAT, "", "last training loss; scales differ between methods"),
         Column("held_out_loss", FLOAT, "", "distillation loss on held-out text; scales differ between methods"),
         Column("train_tokens", INT, "tokens", "tokens trained on"),
+        Column("rung", INT, "rungs", "rungs of early stopping that were reached; null without early stopping"),
         Column("steps", INT, "steps", "optimiser steps"),
         Column("train_s", FLOAT, "s", "wall-clock time of training"),
         Column("evaluate_s", FLOAT, "s", "wall-clock time of scoring on tasks"),
@@ -125,6 +127,7 @@ def reports_columns() -> tuple[Column, ...]:
         Column("gradient_norm", FLOAT, "", "gradient norm before clipping"),
         Column("tokens_per_s", FLOAT, "tokens/s", "training speed since the last report"),
         Column("elapsed_s", FLOAT, "s", "wall-clock time since the trial started"),
+        Column("quality", FLOAT, "share", "quality of a probe at a rung of early stopping; null between rungs"),
     )
 
 
@@ -155,4 +158,25 @@ def test_scores_columns() -> tuple[Column, ...]:
         Column("recovered", FLOAT, "share", "(score - floor) / (teacher - floor) on the test split"),
         Column("layer", INT, "layer", "layer the probe chose; 0 = embeddings"),
         Column("metric", TEXT, "", "name of the metric"),
+    )
+
+
+def profiles_columns() -> tuple[Column, ...]:
+    """Costs of students measured again, on another device or with another runtime."""
+    return (
+        Column("profile", TEXT, "", "name of the setting and the machine, the same for all rows of one measurement"),
+        Column("trial", INT, "number", "number of the trial; -1 the teacher"),
+        Column("device", TEXT, "", "cpu or cuda"),
+        Column("runtime", TEXT, "", "torch or onnx"),
+        Column("threads", INT, "threads", "CPU threads of the forward pass"),
+        Column("batch_size", INT, "texts", "texts at a time"),
+        Column("sequence_length", INT, "tokens", "tokens of each text"),
+        Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
+        Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
+        Column("runs", INT, "passes", "forward passes that were timed"),
+        Column("peak_memory_mib", FLOAT, "MiB", "peak memory of the forward pass; null for onnx"),
+        Column("hardware", TEXT, "", "the machine in words"),
+        Column("fingerprint", TEXT, "", "hash of the machine and of the versions of the runtime"),
+        Column("versions", TEXT, "JSON", "versions of the packages that matter"),
+        Column("measured_at", pa.timestamp("us", tz="UTC"), "UTC", "when it was measured"),
     )

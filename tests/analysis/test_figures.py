@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis import figures
+from analysis import figures, front_figure
 from analysis.pareto import front
+from analysis.style import GREY, colours_of, evenly, tick
 from analysis.table import load
 
 
@@ -20,7 +21,7 @@ def test_each_view_draws_every_measured_trial_once_and_joins_its_own_front(fake:
     rows = fake.rows(60)
     rows[3]["latency_p50_ms"] = None
     study = load(fake.study(rows))
-    figure = figures.front_figure(study)
+    figure = front_figure.front_figure(study)
     for view, (name, column) in enumerate(
         [("parameters", "parameters"), ("latency_ms", "latency_p50_ms"), ("flops", "flops_per_token")]
     ):
@@ -35,14 +36,14 @@ def test_each_view_draws_every_measured_trial_once_and_joins_its_own_front(fake:
 
 
 def test_the_first_view_is_the_first_cost_of_the_study(fake: SimpleNamespace) -> None:
-    figure = figures.front_figure(load(fake.study(fake.rows(20), objectives=["quality", "flops"])))
+    figure = front_figure.front_figure(load(fake.study(fake.rows(20), objectives=["quality", "flops"])))
     assert figure.layout.updatemenus[0].buttons[0].label == "FLOPs"
     assert figure.layout.xaxis.title.text == "forward FLOPs per token"
     assert [trace.visible for trace in figure.data] == list(figure.layout.updatemenus[0].buttons[0].args[0]["visible"])
 
 
 def test_hover_shows_the_whole_configuration(fake: SimpleNamespace) -> None:
-    figure = figures.front_figure(
+    figure = front_figure.front_figure(
         load(fake.study([fake.row(0, 0.5, method="hs", mapping="uniform", temperature=None)]))
     )
     (hover,) = next(trace.hovertext for trace in figure.data if trace.hovertext)
@@ -63,8 +64,8 @@ def test_large_studies_draw_a_bounded_number_of_points_and_curves(fake: SimpleNa
     folder = fake.study(rows, per_part=1000)
     fake.reports(folder, rows[:200], points=400, per_part=200)
     study = load(folder)
-    points = sum(len(trace.x) for trace in figures.front_figure(study).data if trace.hovertext is not None)
-    assert points <= 3 * (figures.MAX_DOMINATED + 1)
+    points = sum(len(trace.x) for trace in front_figure.front_figure(study).data if trace.hovertext is not None)
+    assert points <= 3 * (front_figure.MAX_DOMINATED + 1)
     for figure in figures.learning_curves(study, front(study)).values():
         assert len(figure.data) <= figures.MAX_CURVES + figures.MAX_FRONT_CURVES
         assert all(len(trace.x) <= figures.MAX_CURVE_POINTS for trace in figure.data)
@@ -72,13 +73,13 @@ def test_large_studies_draw_a_bounded_number_of_points_and_curves(fake: SimpleNa
 
 def test_evenly_keeps_the_ends(fake: SimpleNamespace) -> None:
     trials = load(fake.study([fake.row(t, 0.1) for t in range(10)])).trials
-    assert figures.evenly(trials, 4)["trial"].tolist() == [0, 3, 6, 9]
-    assert figures.evenly(trials, 20) is trials
+    assert evenly(trials, 4)["trial"].tolist() == [0, 3, 6, 9]
+    assert evenly(trials, 20) is trials
 
 
 def test_a_colour_belongs_to_a_method_and_runs_out_gracefully() -> None:
-    colours = figures.colours_of([f"m{i}" for i in range(10)])
-    assert len({colours[f"m{i}"] for i in range(7)}) == 7 and colours["m9"] == figures.GREY
+    colours = colours_of([f"m{i}" for i in range(10)])
+    assert len({colours[f"m{i}"] for i in range(7)}) == 7 and colours["m9"] == GREY
 
 
 def test_time_by_phase_adds_up(fake: SimpleNamespace) -> None:
@@ -92,4 +93,4 @@ def test_time_by_phase_adds_up(fake: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "0.5"), (20, "20"), (5000, "5k"), (1e7, "10M"), (2e9, "2G")])
 def test_ticks_are_written_short(value, text):
-    assert figures._tick(value) == text
+    assert tick(value) == text

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis.pareto import front, hypervolume, hypervolume_history, knee, objectives_of, pick
+from analysis.pareto import front, hypervolume, hypervolume_history, knee, objectives_of
+from analysis.picking import pick
 from analysis.table import load
 from spaces.dominance import non_dominated
 from spaces.errors import SpecError, StillhouseError
@@ -141,8 +142,8 @@ def ladder(fake: SimpleNamespace) -> str:
         ({"max_latency_ms": 6.0}, 1, 0),
         ({"max_parameters": 4e6}, 0, None),
         ({"min_quality": 0.5}, 1, 2),
-        ({"below_teacher_fraction": 0.1}, 3, None),
-        ({"below_teacher_fraction": 0.2}, 2, 3),
+        ({"min_quality": 0.9}, 3, None),
+        ({"min_quality": 0.8}, 2, 3),
         ({"max_latency_ms": 12.0, "min_quality": 0.5}, 2, 1),
     ],
 )

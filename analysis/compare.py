@@ -20,6 +20,8 @@ from analysis.table import AXES, Study
 from spaces.errors import choose
 
 LEAST_TRIALS, MOST_TRIALS = 10, 1000
+MOST_CHOICES = 8
+"""Numbers with more distinct values than this were drawn from a range."""
 LEAST_VALUES = 3
 """Two values of a cell span an interval of Student's t that says nothing."""
 EVALUATORS: dict[str, Callable[[], optuna.importance.BaseImportanceEvaluator]] = {
@@ -120,19 +122,26 @@ def _quiet_study(num_objectives: int) -> optuna.Study:
         optuna.logging.set_verbosity(before)
 
 
-def _distributions(rows: pd.DataFrame) -> dict[str, BaseDistribution]:
-    found: dict[str, BaseDistribution] = {}
+def varying_axes(rows: pd.DataFrame) -> list[str]:
+    """The axes with two values or more; heads and feed-forward width only where the shape leaves them open."""
     by_shape = rows.groupby(["num_layers", "hidden_size"])
+    found = []
     for axis in AXES:
         values = rows[axis].dropna()
-        values = values[values != ""]
         follows = axis in ("num_heads", "intermediate_size") and (by_shape[axis].nunique() <= 1).all()
-        if values.nunique() < 2 or follows:
-            continue
-        if axis == "learning_rate":
-            found[axis] = FloatDistribution(float(values.min()), float(values.max()), log=True)
+        if values[values != ""].nunique() > 1 and not follows:
+            found.append(axis)
+    return found
+
+
+def _distributions(rows: pd.DataFrame) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {}
+    for axis in varying_axes(rows):
+        values = rows[axis].dropna()
+        if pd.api.types.is_float_dtype(values) and values.nunique() > MOST_CHOICES:
+            found[axis] = FloatDistribution(float(values.min()), float(values.max()), log=values.min() > 0)
         else:
-            found[axis] = CategoricalDistribution(sorted(values.unique().tolist()))
+            found[axis] = CategoricalDistribution(sorted(values[values != ""].unique().tolist()))
     return found
 
 

@@ -8,17 +8,20 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.compare import axis_importance
+from analysis.compare import axis_importance, varying_axes
 from analysis.front_figure import front_figure
 from analysis.pareto import front, hypervolume_history
 from analysis.style import ABOVE, ACCENT, GREY, buttons, evenly, method_colours, style
-from analysis.table import AXES, Study
-from analysis.text import percent, student_name
+from analysis.table import Study
+from analysis.text import number, percent, student_name
 
 MAX_DOTS, MAX_LINES = 1500, 600
 MAX_PANELS, MAX_CURVES, MAX_FRONT_CURVES, MAX_CURVE_POINTS = 6, 8, 24, 150
 PHASES = {"train_s": "training", "evaluate_s": "evaluation", "profile_s": "profiling", "start_up_s": "start-up"}
-MAX_TICKS, MAX_TICK_LENGTH = 12, 22
+MAX_TICKS, MAX_TICK_LENGTH = 12, 18
+MEASURED = {"learning_rate": "learning rate", "parameters": "parameters", "latency_p50_ms": "latency, ms",
+            "quality": "quality"}  # fmt: skip
+"""What has a scale in the parallel coordinates; other axes are choices."""
 
 
 def progress_figure(study: Study, history: pd.DataFrame | None = None) -> go.Figure:
@@ -122,6 +125,9 @@ def learning_curves(study: Study, members: pd.DataFrame) -> dict[str, go.Figure]
         longest = max(curve["train_tokens"].max() for _, curve in curves)
         figure.update_xaxes(title_text="train tokens", exponentformat="SI", range=[0, 1.04 * longest], nticks=6)
         figure.update_yaxes(type="log" if positive else "linear", nticks=5, exponentformat="SI")
+        ends = [curve["loss"].agg(["min", "max"]) for _, curve in curves]
+        if positive and max(end["max"] for end in ends) > 5 * min(end["min"] for end in ends):
+            figure.update_yaxes(dtick="D2")
         figure.update_layout(margin={"l": 52, "r": 10, "t": 8, "b": 42})
     return figures
 
@@ -133,15 +139,10 @@ def parallel_figure(study: Study) -> go.Figure:
     """
     rows = study.students[study.students["quality"].notna()].sort_values("quality")
     rows = evenly(rows, MAX_LINES)
-    dimensions: list[dict[str, Any]] = []
-    for axis in AXES:
-        values = rows[axis].dropna()
-        values = values[values != ""]
-        if values.nunique() > 1:
-            dimensions.append(_dimension(rows[axis], axis))
-    for column, label in (("parameters", "parameters"), ("latency_p50_ms", "latency, ms"), ("quality", "quality")):
-        if rows[column].nunique() > 1:
-            dimensions.append(_dimension(rows[column], label))
+    dimensions = [_places(rows[axis], axis) for axis in varying_axes(rows) if axis not in MEASURED]
+    for column, label in MEASURED.items():
+        if rows[column].nunique() > 1 and rows[column].notna().all():
+            dimensions.append(_range(rows[column], label))
     scale = [[0, "#c9cdd3"], [0.5, "#56B4E9"], [1, "#0072B2"]]
     line = {"color": rows["quality"], "colorscale": scale, "showscale": False}
     figure = go.Figure()
@@ -151,24 +152,26 @@ def parallel_figure(study: Study) -> go.Figure:
     return figure
 
 
-def _dimension(values: pd.Series, label: str) -> dict[str, Any]:
-    """An axis: numbers as they are (rates and costs by their logarithm), texts and gaps as places with names."""
-    label = escape(label.replace("_", " "))
-    numeric = pd.api.types.is_numeric_dtype(values) and values.notna().all()
-    if numeric and values.nunique() > MAX_TICKS:
-        if label == "quality" or values.min() <= 0 or values.max() < 5 * values.min():
-            return {"label": label, "values": values.tolist(), "tickformat": ".3~g"}
-        ends = np.log10([values.min(), values.max()])
-        ticks = np.linspace(*ends, 5)
-        texts = [f"{10**tick:.2g}" if values.max() < 1000 else f"{10**tick:.2e}" for tick in ticks]
-        return {"label": label, "values": np.log10(values).tolist(), "tickvals": ticks.tolist(), "ticktext": texts}
+def _range(values: pd.Series, label: str) -> dict[str, Any]:
+    """A measured axis with five ticks, logarithmic where the values span a factor of five."""
+    logarithmic = values.min() > 0 and values.max() > 5 * values.min()
+    scaled = np.log10(values.to_numpy(dtype=float)) if logarithmic else values.to_numpy(dtype=float)
+    ticks = np.linspace(scaled.min(), scaled.max(), 5)
+    texts = [number(10**place if logarithmic else place) for place in ticks]
+    return {"label": label, "values": scaled.tolist(), "tickvals": ticks.tolist(), "ticktext": texts}
+
+
+def _places(values: pd.Series, axis: str) -> dict[str, Any]:
+    """An axis of choices: a place with a name for each, the lowest for students that lack the axis."""
     known = sorted(values.dropna().unique().tolist())
     places = {value: place for place, value in enumerate(known, 1)}
     texts = [escape(_clip(value if isinstance(value, str) else f"{value:g}")) for value in known]
     ticks, placed = list(places.values()), [places.get(value, 0) for value in values]
     if 0 in placed:
         ticks, texts = [0, *ticks], ["-", *texts]
-    return {"label": label, "values": placed, "tickvals": ticks, "ticktext": texts}
+    shown = evenly(pd.DataFrame({"tick": ticks, "text": texts}), MAX_TICKS)
+    label = axis.replace("_", " ")
+    return {"label": label, "values": placed, "tickvals": shown["tick"].tolist(), "ticktext": shown["text"].tolist()}
 
 
 def _clip(text: str) -> str:

@@ -26,6 +26,12 @@ BASELINE = "mlm"
 """The method that learns without the teacher."""
 MAX_DOMINATED, MAX_STOPPED, MAX_LABELS, MAX_SHAPES = 1500, 500, 10, 5
 QUALITY = OBJECTIVES["quality"]
+PINNED = {
+    "quality": ("quality", 3), "parameters": ("parameters", 0), "latency_p50_ms": ("median latency, ms", 2),
+    "flops_per_token": ("FLOPs per token", 0), "peak_memory_mib": ("peak memory, MiB", 1),
+    "held_out_loss": ("held-out loss", 4), "train_tokens": ("train tokens", 0), "train_s": ("training, s", 1),
+}  # fmt: skip
+"""Columns of a pinned trial: label and decimals."""
 
 
 def front_figure(study: Study, cost: str | None = None) -> go.Figure:
@@ -245,15 +251,14 @@ def pinnable(study: Study, trials: Sequence[int]) -> dict[str, Any]:
     records = wanted.to_dict("records")
     configs = [config_of(record) for record in records]
     axes = [axis for axis in dict.fromkeys(axis for config in configs for axis in config)]
-    numbers = {"quality": 3, "parameters": 0, "latency_p50_ms": 2, "flops_per_token": 0, "peak_memory_mib": 1,
-               "held_out_loss": 4, "train_tokens": 0, "train_s": 1}  # fmt: skip
-    numbers = {name: places for name, places in numbers.items() if wanted[name].notna().any()}
-    labels = ["student", *(name.replace("_", " ") for name in numbers), *study.tasks, "seeds",
+    numbers = {name: shown for name, shown in PINNED.items() if wanted[name].notna().any()}
+    labels = ["student", *(label for label, _ in numbers.values()), *study.tasks, "seeds",
               *(axis.replace("_", " ") for axis in axes)]  # fmt: skip
     table = {}
     for record, config in zip(records, configs, strict=True):
         cells = [student_name(record)]
-        cells += [f"{record[name]:,.{places}f}" if pd.notna(record[name]) else "" for name, places in numbers.items()]
+        for name, (_, places) in numbers.items():
+            cells.append(f"{record[name]:,.{places}f}" if pd.notna(record[name]) else "")
         cells += [f"{record[f'score_{task}']:.3f}" if pd.notna(record[f"score_{task}"]) else "" for task in study.tasks]
         cells += [f"{record['seeds']:.0f}" if record.get("seeds", 0) >= 1 else ""]
         table[str(record["trial"])] = cells + [config.get(axis, "") for axis in axes]

@@ -7,10 +7,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 
-def plot(figure: go.Figure) -> str:
-    """A figure as a place for it and its data; the page's script draws it."""
-    height = figure.layout.height
-    return f'<div class="plot" style="min-height:{height}px"></div>{_script(figure.to_json())}'
+def plot(figure: go.Figure, *, wide: bool = False) -> str:
+    """A figure as a place for it and its data; the page's script draws it. A wide one scrolls on a narrow screen."""
+    style = f"min-height:{figure.layout.height}px"
+    drawn = f'<div class="plot" style="{style}"></div>{_script(figure.to_json())}'
+    return f'<div class="scroll wide">{drawn}</div>\n' if wide else drawn
 
 
 def data(value: Any) -> str:

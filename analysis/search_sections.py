@@ -47,7 +47,7 @@ def parallel_section(study: Study) -> str:
     lead = "One line per student, from its configuration to its costs and quality; blue is better. Drag along an axis."
     if len(study.students) > figures.MAX_LINES:
         lead += f" {figures.MAX_LINES} of {len(study.students):,} students are drawn."
-    return pieces.section("All students at once", lead, pieces.plot(figures.parallel_figure(study)))
+    return pieces.section("All students at once", lead, pieces.plot(figures.parallel_figure(study), wide=True))
 
 
 def _bar(share: float) -> str:

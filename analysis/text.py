@@ -1,6 +1,6 @@
 """What a study says in words: the verdict and the terminal's table of the front, shared by command line and report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -131,20 +131,35 @@ def noise_text(study: Study) -> str:
     return text
 
 
-def front_text(study: Study) -> Group:
+def front_text(study: Study, objectives: Sequence[str] | None = None) -> Group:
     """The front as a table for the terminal, with teacher and floor for scale, under the verdict."""
     parts: list[Text | Table] = [Text(verdict(study), style="bold")]
-    members = front(study)
+    members = front(study, objectives)
     if len(members):
-        parts.append(_front_table(study, members))
+        parts += [_front_table(study, members), Text(noise_text(study), style="dim")]
     return Group(*parts, *(Text(note, style="yellow") for note in study.notes))
+
+
+def _range(costs: Mapping[str, Any]) -> str:
+    return f"{costs['low']:.2f}..{costs['high']:.2f}" if "low" in costs else ""
 
 
 def _front_table(study: Study, members: pd.DataFrame) -> Table:
     teacher, tasks = study.meta["teacher"], study.meta["tasks"]
     shown = list(tasks)[:MAX_TASK_COLUMNS]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("trial", "student", "quality", "params", "ms", "speed", "FLOPs", *shown):
+    intervals = members["low"].notna().any()
+    for name in (
+        "trial",
+        "student",
+        "quality",
+        *(["95 %", "seeds"] if intervals else []),
+        "params",
+        "ms",
+        "speed",
+        "FLOPs",
+        *shown,
+    ):
         table.add_column(Text(name), justify="left" if name == "student" else "right", no_wrap=True)
 
     def row(first: str, name: str, quality: float, costs: dict[str, Any], scores: list[Any], style: str = "") -> None:
@@ -152,6 +167,7 @@ def _front_table(study: Study, members: pd.DataFrame) -> Table:
             first,
             name,
             decimal(quality),
+            *([_range(costs), f"{costs['seeds']}" if "seeds" in costs else ""] if intervals else []),
             number(costs.get("parameters")),
             decimal(costs.get("latency_p50_ms"), 1),
             decimal(ratio(teacher.get("latency_p50_ms"), costs.get("latency_p50_ms")), 1) + "x" if costs else MISSING,

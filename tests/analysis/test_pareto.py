@@ -180,7 +180,7 @@ def test_pick_from_nothing_is_refused(fake: SimpleNamespace) -> None:
 def test_a_study_keeps_its_limits_unless_told_otherwise(ladder: str, fake: SimpleNamespace) -> None:
     rows = load(ladder).trials.drop(columns="architecture").to_dict("records")
     for row in rows:
-        row.update(relation_heads=12, teacher_layer=5, temperature=None, of_trial=None, mapping=None)
+        row.update(relation_heads=12, teacher_layer=5, temperature=None, of_trial=None, mapping=None, rung=None)
     study = load(fake.study(rows, constraints={"latency_ms": 11.0, "parameters": 9e6}))
     assert front(study)["trial"].tolist() == [0, 1]
     assert pick(study, min_quality=0.5).trial["trial"] == 1

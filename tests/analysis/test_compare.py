@@ -5,24 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis.compare import axis_importance, bootstrap_interval, compare_mappings, failures, method_by_architecture
+from analysis.compare import axis_importance, compare_mappings, failures, method_by_architecture
 from analysis.table import load
-
-
-def test_bootstrap_interval_covers_the_mean_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for seed in range(100):
-        low, high = bootstrap_interval(rng.normal(0.5, 0.1, 30), seed)
-        hits += low <= 0.5 <= high
-    assert 85 <= hits <= 100
-
-
-def test_bootstrap_interval_of_few_or_equal_values() -> None:
-    assert all(np.isnan(bootstrap_interval(np.array([0.1, 0.9]))))
-    assert bootstrap_interval(np.full(5, 0.4)) == pytest.approx((0.4, 0.4))
-    values = np.random.default_rng(1).normal(size=20)
-    assert bootstrap_interval(values) == bootstrap_interval(values)
 
 
 def test_method_by_architecture(fake: SimpleNamespace) -> None:
@@ -39,7 +23,7 @@ def test_method_by_architecture(fake: SimpleNamespace) -> None:
     assert table.index.tolist() == [("3x192", "mha"), ("3x192", "od"), ("6x384", "mha")]
     cell = table.loc[("3x192", "mha")]
     assert (cell["n"], cell["best"], cell["best_trial"]) == (3, 0.6, 3)
-    assert cell["mean"] == pytest.approx(0.4) and 0.2 <= cell["low"] < 0.4 < cell["high"] <= 0.6
+    assert cell["mean"] == pytest.approx(0.4) and cell["low"] < 0.4 < cell["high"]
     assert np.isnan(table.loc[("3x192", "od"), "low"])
 
 

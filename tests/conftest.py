@@ -8,7 +8,8 @@ import pytest
 
 from search.environment import quiet_environment
 
-sys.path.insert(0, str(Path(__file__).parent / "search"))  # toy studies and fake trials
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "search"), str(HERE / "analysis")]  # the browser, toy studies, fake studies
 quiet_environment()
 
 

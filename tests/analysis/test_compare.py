@@ -56,7 +56,16 @@ def test_importance_finds_the_axis_that_decides(fake: SimpleNamespace) -> None:
     for trial in range(80):
         depth = int(rng.integers(2, 7))
         quality = depth / 6 + float(rng.normal(0, 0.01))
-        rows.append(fake.row(trial, quality, (depth, 192), batch_size=int(rng.choice([8, 16, 32])), temperature=None))
+        rows.append(
+            fake.row(
+                trial,
+                quality,
+                (depth, 192),
+                batch_size=int(rng.choice([8, 16, 32])),
+                temperature=None,
+                learning_rate=1e-3,
+            )
+        )
     table = axis_importance(load(fake.study(rows)))
     assert table is not None and table.index[0] == "num_layers"
     assert list(table.columns) == ["quality", "parameters"]
@@ -69,4 +78,4 @@ def test_importance_needs_ten_trials_and_something_that_varies(fake: SimpleNames
 
 
 def test_importance_needs_something_that_varies(fake: SimpleNamespace) -> None:
-    assert axis_importance(load(fake.study([fake.row(t, t / 20) for t in range(12)]))) is None
+    assert axis_importance(load(fake.study([fake.row(t, t / 20, learning_rate=1e-3) for t in range(12)]))) is None

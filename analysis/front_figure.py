@@ -24,7 +24,7 @@ COSTS = {"parameters": "parameters", "latency_ms": "latency", "flops": "FLOPs"}
 AXIS_TITLES = {"parameters": "parameters", "latency_ms": "median latency, ms", "flops": "forward FLOPs per token"}
 BASELINE = "mlm"
 """The method that learns without the teacher."""
-MAX_DOMINATED, MAX_STOPPED, MAX_LABELS, MAX_SHAPES = 1500, 500, 10, 5
+MAX_DOMINATED, MAX_STOPPED, MAX_LABELS, MAX_SHAPES = 1000, 300, 10, 5
 QUALITY = OBJECTIVES["quality"]
 PINNED = {
     "quality": ("quality", 3), "parameters": ("parameters", 0), "latency_p50_ms": ("median latency, ms", 2),

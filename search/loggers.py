@@ -38,7 +38,7 @@ class Flattened(LoggerCallback):
 
     def __init__(self, inner: LoggerCallback, folder: Path) -> None:
         self.inner, self.folder = inner, folder
-        self.runs: dict[tuple[str, str], Run] = {}
+        self.runs: dict[str, Run] = {}
         self.tokens: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,18 +51,17 @@ class Flattened(LoggerCallback):
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         """A report or the outcome of a trial."""
-        key = (trial.trial_id, trial.config["job"])
-        if key not in self.runs:
-            self.runs[key] = Run(trial, self.folder)
-            self.inner.log_trial_start(self.runs[key])  # type: ignore[arg-type]
-        run, found = self.runs[key], numbers(result)
+        if trial.trial_id not in self.runs:
+            self.runs[trial.trial_id] = Run(trial, self.folder)
+            self.inner.log_trial_start(self.runs[trial.trial_id])  # type: ignore[arg-type]
+        run, found = self.runs[trial.trial_id], numbers(result)
         tokens = self.tokens[run.trial_id] = int(found.get("train_tokens", self.tokens.get(run.trial_id, 0)))
         step = {TRAINING_ITERATION: max(1, int(found.get("step", found.get("steps", 1)))), TIMESTEPS_TOTAL: tokens}
         self.inner.log_trial_result(iteration, run, {**found, **step})  # type: ignore[arg-type]
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
         """The trial's run is over."""
-        if run := self.runs.pop((trial.trial_id, trial.config["job"]), None):
+        if run := self.runs.pop(trial.trial_id, None):
             self.inner.log_trial_end(run, failed)  # type: ignore[arg-type]
 
 

@@ -26,8 +26,8 @@ from spaces.records import OBJECTIVES, Objective
 HOST = "127.0.0.1"
 STATES = {"finished": TrialState.COMPLETE, "duplicate": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
 ATTRIBUTES = (
-    "status", "reason", "seed", "student_path", "latency_p95_ms", "peak_memory_mib", "held_out_loss", "train_s",
-    "of_trial",
+    "status", "reason", "seed", "student_path", "quality", "parameters", "latency_p50_ms", "latency_p95_ms",
+    "peak_memory_mib", "held_out_loss", "train_s", "of_trial",
 )  # fmt: skip
 
 

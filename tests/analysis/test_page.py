@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing loaded, no errors, the switch, the hover box and the pins work, texts stay texts."""
+"""The page in a real browser: it loads nothing, has no errors, switches, shows, pins, and texts stay texts."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analysis.compare import axis_importance, varying_axes
 from analysis.front_figure import front_figure
 from analysis.pareto import front, hypervolume_history
-from analysis.style import ABOVE, ACCENT, GREY, buttons, evenly, method_colours, style
+from analysis.style import ABOVE, ACCENT, GREY, buttons, evenly, log_ticks, method_colours, style
 from analysis.table import Study
 from analysis.text import number, percent, student_name
 
@@ -124,10 +124,11 @@ def learning_curves(study: Study, members: pd.DataFrame) -> dict[str, go.Figure]
         style(figure, 250, "loss")
         longest = max(curve["train_tokens"].max() for _, curve in curves)
         figure.update_xaxes(title_text="train tokens", exponentformat="SI", range=[0, 1.04 * longest], nticks=6)
-        figure.update_yaxes(type="log" if positive else "linear", nticks=5, exponentformat="SI")
-        ends = [curve["loss"].agg(["min", "max"]) for _, curve in curves]
-        if positive and max(end["max"] for end in ends) > 5 * min(end["min"] for end in ends):
-            figure.update_yaxes(dtick="D2")
+        figure.update_yaxes(nticks=5, exponentformat="SI")
+        if positive:
+            low, high = (getattr(np, end)([getattr(c["loss"], end)() for _, c in curves]) for end in ("min", "max"))
+            few = high < 3 * low  # then round numbers lie closer than 1, 2 and 5
+            figure.update_yaxes(type="log", **({} if few else log_ticks(low / 1.1, high * 1.1)))
         figure.update_layout(margin={"l": 52, "r": 10, "t": 8, "b": 42})
     return figures
 

@@ -47,11 +47,6 @@ def front_figure(study: Study, cost: str | None = None) -> go.Figure:
     depths = sorted(rows["num_layers"].dropna().astype(int).unique())
     symbols = {depth: SYMBOLS[i % len(SYMBOLS)] for i, depth in enumerate(depths)}
     figure = go.Figure()
-    ring = {"size": 20, "symbol": "circle-open", "color": GREY, "line": {"width": 2}}
-    figure.add_scatter(
-        x=[None], y=[None], mode="markers+text", marker=ring, showlegend=False, hoverinfo="skip", meta="pinned",
-        textposition="bottom center",
-    )  # fmt: skip
     _legend(figure, study, rows, colours, symbols)
     views, always = [], len(figure.data)
     wanted = [name for name in ([cost] if cost else []) + study.meta["objectives"] if name in COSTS]
@@ -63,6 +58,11 @@ def front_figure(study: Study, cost: str | None = None) -> go.Figure:
             costs_N = np.append(measured[column].to_numpy(dtype=float), study.meta["teacher"].get(column) or np.nan)
             _add_view(figure, study, measured, name, colours, symbols)
             views.append((name, start, len(figure.data), cost_axis(costs_N, AXIS_TITLES[name])))
+    ring = {"size": 20, "symbol": "circle-open", "color": GREY, "line": {"width": 2}}
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers+text", marker=ring, showlegend=False, hoverinfo="skip", meta="pinned",
+        textposition="bottom center", cliponaxis=False,
+    )  # fmt: skip
     for y, words in ((1, "teacher"), (0, "floor: untrained")):
         figure.add_hline(y=y, line={"dash": "dot", "width": 1, "color": GREY})
         figure.add_annotation(
@@ -70,7 +70,7 @@ def front_figure(study: Study, cost: str | None = None) -> go.Figure:
         )
     choices: list[dict[str, Any]] = []
     for name, start, stop, axis in views:
-        visible = [i < always or start <= i < stop for i in range(len(figure.data))]
+        visible = [i < always or start <= i < stop for i in range(len(figure.data) - 1)] + [True]
         relayout = {f"xaxis.{key}": value for key, value in axis.items()}
         choices.append({"label": COSTS[name], "method": "update", "args": [{"visible": visible}, relayout]})
     style(figure, 540, "quality: share of the teacher's gain recovered")
@@ -127,7 +127,7 @@ def _add_view(
     for method, colour in colours.items():
         some = beaten[beaten["method"] == method]
         _add_points(figure, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
-    _add_baseline(figure, rows[rows["method"] == BASELINE], cost)
+    _add_baseline(figure, study, rows[rows["method"] == BASELINE], cost)
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
@@ -166,16 +166,18 @@ def _add_points(
     )
 
 
-def _add_baseline(figure: go.Figure, rows: pd.DataFrame, cost: str) -> None:
-    """The front of the students that never saw the teacher."""
+def _add_baseline(figure: go.Figure, study: Study, rows: pd.DataFrame, cost: str) -> None:
+    """The best that each cost buys without ever seeing the teacher."""
     kept = rows[non_dominated(costs_of(rows, [QUALITY, OBJECTIVES[cost]]))].sort_values(OBJECTIVES[cost].column)
     if kept.empty:
         return
+    column = OBJECTIVES[cost].column
+    costs, quality = kept[column].tolist(), kept["quality"].tolist()
+    costs.append(max(study.students[column].max(), study.meta["teacher"].get(column) or 0))
     line = {"shape": "hv", "dash": "dash", "color": GREY, "width": 1.5}
     words = "without the teacher (mlm)<br>quality %{y:.3f}<extra></extra>"
     figure.add_scatter(
-        x=kept[OBJECTIVES[cost].column], y=kept["quality"], mode="lines+markers", line=line, hovertemplate=words,
-        marker={"size": 5, "color": GREY}, showlegend=False,
+        x=costs, y=[*quality, quality[-1]], mode="lines", line=line, hovertemplate=words, showlegend=False,
     )  # fmt: skip
 
 

@@ -63,15 +63,14 @@ def _front_table(study: Study, members: pd.DataFrame) -> str:
     rows = []
     for index, member in shown.iterrows():
         mark = '<span class="mark">knee</span>' if index == best else ""
-        if member["rivals"]:
-            mark += f'<span class="mark">within noise of {plural(member["rivals"], "cheaper student")}</span>'
         small = _words({axis: value for axis, value in configs[index].items() if axis not in common})
         name = f"{escape(student_name(member))}{mark}"
         scores = [
             pieces.under(decimal(member[f"score_{task}"]), percent(member[f"recovered_{task}"])) for task in study.tasks
         ]
         seeds = f", {member['seeds']} seeds" if member["seeds"] > 1 else ""
-        small = f"trial {member['trial']}{seeds}" + (f'<span class="config">: {small}</span>' if small else "")
+        noise = f", within noise of {plural(member['rivals'], 'cheaper student')}" if member["rivals"] else ""
+        small = f"trial {member['trial']}{seeds}{noise}" + (f'<span class="config">: {small}</span>' if small else "")
         rows.append(pieces.row(pieces.under(name, small), [*_costs(member, teacher), *scores]))
     top = {**teacher, "quality": 1.0}
     label = pieces.under(f"teacher {teacher.get('num_layers', '?')}x{teacher.get('hidden_size', '?')}", "")

@@ -47,6 +47,14 @@ def tick(value: float) -> str:
     return f"{value:g}"
 
 
+def log_ticks(low: float, high: float) -> dict[str, Any]:
+    """Ticks at 1, 2 and 5 of each decade between two values, with short numbers."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+    ticks = [value for value in ticks if low <= value <= high]
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [tick(value) for value in ticks]}
+
+
 def cost_axis(costs_N: np.ndarray, title: str) -> dict[str, Any]:
     """Logarithmic when the costs span a factor of six; room on the left for the labels of the front."""
     low, high = np.nanmin(costs_N), np.nanmax(costs_N)
@@ -56,10 +64,7 @@ def cost_axis(costs_N: np.ndarray, title: str) -> dict[str, Any]:
     span = [float(ends[0] - 0.14 * room), float(ends[1] + 0.06 * room)]
     axis = {"title.text": title, "type": scale, "range": span, "tickmode": "auto"}
     if scale == "log":
-        decades = range(int(np.floor(span[0])), int(np.ceil(span[1])) + 1)
-        ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
-        ticks = [value for value in ticks if span[0] <= np.log10(value) <= span[1]]
-        axis |= {"tickmode": "array", "tickvals": ticks, "ticktext": [tick(value) for value in ticks]}
+        axis |= log_ticks(10 ** span[0], 10 ** span[1])
     return axis
 
 

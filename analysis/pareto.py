@@ -11,38 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.table import Study
-from spaces.dominance import non_dominated
+from spaces.dominance import hypervolume, non_dominated
 from spaces.errors import choose
 from spaces.records import OBJECTIVES, Objective
-
-
-def hypervolume(costs_NK: np.ndarray, reference_K: Sequence[float]) -> float:
-    """Exact volume that the rows dominate up to the reference, by recursive slicing along the last column.
-
-    O(N log N) for two columns, O(N^2 log N) for three (Zitzler's HSO; While et al. 2006).
-    """
-    costs_NK = np.asarray(costs_NK, dtype=float).reshape(-1, len(reference_K))
-    reference = np.asarray(reference_K, dtype=float)
-    inside = np.isfinite(costs_NK).all(axis=1) & (costs_NK < reference).all(axis=1)
-    return _volume(costs_NK[inside], reference)
-
-
-def _volume(costs_NK: np.ndarray, reference_K: np.ndarray) -> float:
-    if not len(costs_NK):
-        return 0.0
-    if len(reference_K) == 1:
-        return float(reference_K[0] - costs_NK[:, 0].min())
-    costs_NK = costs_NK[np.argsort(costs_NK[:, -1], kind="stable")]
-    if len(reference_K) == 2:
-        best_N = np.minimum.accumulate(costs_NK[:, 0])
-        heights_N = np.diff(np.append(costs_NK[:, 1], reference_K[1]))
-        return float(((reference_K[0] - best_N) * heights_N).sum())
-    volume = 0.0
-    heights_N = np.diff(np.append(costs_NK[:, -1], reference_K[-1]))
-    for count in np.flatnonzero(heights_N > 0) + 1:
-        slab = costs_NK[:count, :-1]
-        volume += float(heights_N[count - 1]) * _volume(slab[non_dominated(slab)], reference_K[:-1])
-    return volume
 
 
 def objectives_of(study: Study, names: Sequence[str] | None = None) -> list[Objective]:

@@ -5,6 +5,7 @@ mean score of untrained encoders of the teacher's shape; a task on which the tea
 before anything is spent. Costs are measured here, while no trial competes for the cores.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from search.sections import StudySpec
 from search.store import now
+from search.targets import prepare_targets
 from spaces.architecture import (
     StudentArchitecture,
     TeacherFacts,
@@ -43,17 +45,24 @@ class Prepared:
     """What the trials and the results need to know; all of it plain values."""
 
     corpus: str
+    targets: str
+    """The target cache; empty when the teacher runs live."""
     tasks: dict[str, str]
     scores: dict[str, dict[str, float]]
     """Per task the dev scores of `teacher` and `floor`."""
+    rung_scores: dict[str, dict[str, float]]
+    """The same by the probe, which is what scores at rungs."""
     profiles: dict[str, dict[str, Any]]
     """Cost columns by shape; empty when there are too many shapes."""
     study: dict[str, Any]
     """The content of study.json."""
 
 
-def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, say: Say) -> Prepared:
-    """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks."""
+def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: contextlib.ExitStack, say: Say) -> Prepared:
+    """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks.
+
+    The target cache is kept from being deleted while `held` is open.
+    """
     say(
         f"teacher {facts.name}: {facts.family} {facts.architecture.name}, "
         f"{count_parameters(facts.architecture, facts):,} parameters"
@@ -72,10 +81,13 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, say: Say) 
         raise SpecError(problems)
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
+    targets = prepare_targets(spec, space, teacher, str(corpus), [spec.seed], held, say)
     return Prepared(
         corpus=str(corpus),
+        targets=targets,
         tasks={name: str(folder) for name, folder in tasks.items()},
-        scores={name: {"teacher": s["teacher"], "floor": s["floor"]} for name, s in scored.items()},
+        scores=references(scored),
+        rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
         profiles=profiles,
         study=describe(spec, space, facts, scored, tasks, own),
     )
@@ -132,6 +144,23 @@ def score_all(
             "metric": own["metric"],
         }
     return found
+
+
+def score_rungs(
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: dict[str, dict[str, Any]], say: Say
+) -> dict[str, dict[str, Any]]:
+    """`score_all` by the probe on dev, where that is not what `scored` holds already."""
+    if spec.evaluation.protocol == "probe" or spec.rungs.first_tokens is None:
+        return scored
+    return score_all(
+        dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, protocol="probe")),
+        teacher, tasks, "dev", lambda line: say(f"{line} at rungs"),
+    )  # fmt: skip
+
+
+def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What a score is measured against, by task."""
+    return {name: {"teacher": each["teacher"], "floor": each["floor"]} for name, each in scored.items()}
 
 
 def floor_score(spec: StudySpec, teacher: Teacher, folder: Path, split: str, seed: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ from search.environment import output_to
 from search.loggers import loggers
 from search.progress import StudyProgress, duration
 from search.sampler import Ask, AskTell, Costs
-from search.searcher import StudySearcher
+from search.scheduler import Rungs, rung_tokens
+from search.searcher import RungScheduler, StudySearcher
 from search.sections import StudySpec
 from search.spec import check_all, differences, load_table, read_spec, to_toml
 from search.store import Store
+from search.warm_start import learn_from
 from spaces.architecture import TeacherFacts
 from spaces.errors import StillhouseError
 from spaces.search_space import SearchSpace
@@ -116,10 +118,10 @@ def run_study(
     from trainables.export import quiet_transformers
 
     store = Store(folder, [task.name for task in spec.tasks])
-    with store.locked(), quiet_transformers():
+    with store.locked(), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
-            plan = make_plan(spec, space, facts, store, say)
+            plan = make_plan(spec, space, facts, store, held, say)
             outcome = tune_study(plan, store, say)
         if outcome.ended:
             score_front(plan.spec, store, plan.job["tasks"], say)
@@ -127,13 +129,18 @@ def run_study(
 
 
 def make_plan(
-    spec: StudySpec, space: SearchSpace, facts: TeacherFacts, store: Store, say: Callable[[str], None]
+    spec: StudySpec,
+    space: SearchSpace,
+    facts: TeacherFacts,
+    store: Store,
+    held: contextlib.ExitStack,
+    say: Callable[[str], None],
 ) -> Plan:
     """Prepare data, scores and costs; keep what a study on disk has already settled."""
     from search.prepare import cost_columns, prepare
 
     started = time.perf_counter()
-    prepared = prepare(spec, space, facts, say)
+    prepared = prepare(spec, space, facts, held, say)
     study = {**prepared.study, "prepare_s": time.perf_counter() - started}
     if store.exists("study.json"):
         settled = store.read_json("study.json")
@@ -142,10 +149,12 @@ def make_plan(
     job = {
         "teacher": spec.teacher.path,
         "corpus": prepared.corpus,
+        "targets": prepared.targets,
         "tasks": list(prepared.tasks.values()),
         "train_tokens": spec.budget.train_tokens,
         "protocol": spec.evaluation.protocol,
         "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in study["tasks"].items()},
+        "rung_floors": prepared.rung_scores,
         "training": dataclasses.asdict(spec.training),
         "latency": None if measured else dataclasses.asdict(spec.latency),
     }
@@ -174,22 +183,19 @@ def refuse_other_study(store: Store, spec: StudySpec) -> None:
         )
 
 
-def tune_study(plan: Plan, store: Store, say: Callable[[str], None] = print) -> Outcome:
-    """Run trials until the budget is spent, the space is used up, or somebody stops it."""
+def tune_study(
+    plan: Plan,
+    store: Store,
+    say: Callable[[str], None] = print,
+    only: Callable[[AskTell], Sequence[tuple[Mapping[str, Any], int]]] | None = None,
+) -> Outcome:
+    """Run trials until the budget is spent, the space is used up, or somebody stops it; or `only` some."""
     spec = plan.spec
     store.write_text("study.json", json.dumps(plan.study, indent=2) + "\n")
     store.write_text("spec.toml", to_toml(spec))  # last: its presence makes the folder a study
-    asktell = AskTell(
-        store,
-        plan.space,
-        plan.costs,
-        sampler=spec.search.sampler,
-        objectives=spec.search.objectives,
-        constraints=spec.search.constraints,
-        seed=spec.seed,
-        budget=spec.budget.trials,
-        constants=plan.constants,
-    )
+    asktell = ask_tell(plan, store, say)
+    if only is not None:
+        asktell.confirm(only(asktell))
     if asktell.spent or asktell.waiting:
         say(f"going on: {asktell.spent} trials done before, {asktell.waiting} to be run again")
     scratch = tempfile.mkdtemp(prefix="stillhouse-")
@@ -206,13 +212,41 @@ def tune_study(plan: Plan, store: Store, say: Callable[[str], None] = print) -> 
     return Outcome(tuple(asktell.progress.rows), asktell.progress.ended)
 
 
+def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
+    """The search of a plan, as far as the store has it."""
+    spec = plan.spec
+    return AskTell(
+        store,
+        plan.space,
+        plan.costs,
+        sampler=spec.search.sampler,
+        objectives=spec.search.objectives,
+        constraints=spec.search.constraints,
+        seed=spec.seed,
+        budget=spec.budget.trials,
+        train_tokens=spec.budget.train_tokens,
+        candidates=spec.search.candidates,
+        rungs=Rungs(
+            rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
+            spec.rungs.factor,
+            spec.rungs.protected,
+        ),
+        earlier=learn_from(spec.search.warm_start, spec, plan.space, say),
+        constants=plan.constants,
+    )
+
+
 def job_maker(plan: Plan, store: Store) -> Callable[[Ask], dict[str, Any]]:
     """Jobs as plain dictionaries, which is how they travel to the lanes."""
+
+    spec = plan.spec
+    tokens = rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens)
 
     def make(ask: Ask) -> dict[str, Any]:
         number = f"{ask.trial:05d}"
         folders = {"folder": store.uri("checkpoints", number), "student_folder": store.uri("students", number)}
-        return {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, **folders}
+        rungs = tokens if ask.seed == spec.seed else ()  # a confirmation runs undisturbed
+        return {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, "rungs": rungs, **folders}
 
     return make
 
@@ -248,7 +282,11 @@ def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], sc
     tuner = tune.Tuner(
         lane_trainable(settings),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, num_samples=-1, max_concurrent_trials=wanted.concurrent_trials, reuse_actors=True
+            search_alg=searcher,
+            scheduler=RungScheduler(searcher),
+            num_samples=-1,
+            max_concurrent_trials=wanted.concurrent_trials,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -263,16 +301,20 @@ def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], sc
 
 
 def _ended(row: dict[str, Any], store: Store, progress: StudyProgress) -> None:
-    if store.is_local:
+    if store.is_local and row["status"] != "stopped":  # a stopped trial may be promoted, and goes on from there
         shutil.rmtree(store.path("checkpoints", f"{row['trial']:05d}"), ignore_errors=True)
     progress.row(row)
 
 
 def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress) -> None:
     counts = ", ".join(
-        f"{asktell.progress.count(status)} {status}" for status in ("finished", "failed", "duplicate", "infeasible")
+        f"{asktell.progress.count(status)} {status}"
+        for status in ("finished", "stopped", "failed", "duplicate", "infeasible")
+        if status != "stopped" or asktell.rungs.tokens
     )
     if asktell.progress.ended:
+        if store.is_local:  # of stopped trials; should a larger budget promote one later, it starts over
+            shutil.rmtree(store.path("checkpoints"), ignore_errors=True)
         say(f"done: {asktell.progress.ended} ({counts}) after {duration(progress.elapsed_s)}")
     else:
         say(f"stopped ({counts}). To go on: stillhouse resume {store.folder}")

@@ -1,32 +1,36 @@
-"""What to try next: an ask/tell loop over an Optuna study that is rebuilt from the store.
+"""What to try next: an ask/tell loop whose only state is the store.
 
-The history is the state. Every ask uses a sampler freshly seeded from (seed, trial number), so nothing has to be
-pickled and a resume is the same code as a start. Optuna sees what was drawn under the names of the search space
-(`params`); the store keeps those beside the canonical configuration, and the past is retold by enqueueing them. The
-order is always: write `asked`, run, write `reports`, write `trials`, tell. A configuration that was asked before is
-answered from the store.
+Every ask is a function of the history and of (seed, trial number): Optuna's study, the rungs and the model are built
+from the rows each time, so nothing has to be pickled and a resume is the same code as a start. The order is always:
+write `asked`, run, write `reports`, write `trials`. A configuration that was asked before is answered from the store.
+
+A trial that was stopped at a rung is never told to Optuna, whose samplers know one fidelity only; the model of
+model.py, which chooses among several draws, learns from every rung. Seeds of one configuration are one point, their
+mean. Trials of another seed than the study's are confirmations: they count against no budget and are never stopped.
 """
 
 import json
 import logging
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from search.drawing import Told, Written, branches, sampler_of, study_of, written
+from search.model import Seen, choose_candidate
+from search.scheduler import Rungs
 from search.store import Store, now
+from spaces.dominance import costs_of_rows
 from spaces.errors import InfeasibleConfig
 from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace, config_hash
-from spaces.transfer import axes_of
 
-MINIMIZE, MAXIMIZE = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
 Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """The cost columns of a configuration as far as they are known before it runs."""
 
@@ -35,39 +39,7 @@ MAX_INFEASIBLE = 200
 """Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
 MAX_DUPLICATES = 50
 """Repeated configurations in a row before the search ends: the sampler has nothing new to say."""
-
-
-def tpe(seed: int) -> optuna.samplers.BaseSampler:
-    """Tree-structured Parzen estimator that models parameters jointly, per branch of the conditional space."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-
-
-def nsga2(seed: int) -> optuna.samplers.BaseSampler:
-    """Genetic search by non-dominated sorting; small populations, since trials are dear."""
-    return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
-
-
-def random(seed: int) -> optuna.samplers.BaseSampler:
-    """Independent draws: the baseline."""
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
-DRAWING: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {"tpe": tpe, "nsga2": nsga2, "random": random}
-"""The samplers that draw; `grid` walks through the space instead."""
-
-
-def branches(space: SearchSpace) -> list[dict[str, Any]]:
-    """Every method, and every mapping of the methods that have one: each is tried once before the model takes over.
-
-    A model of a conditional space learns nothing about a branch that random start-up draws happened to miss.
-    """
-    found: list[dict[str, Any]] = []
-    for method in space.axes["method"].choices:
-        mappings = space.axes["mapping"].choices if "mapping" in axes_of(str(method)) else (None,)
-        found += [{"method": method} | ({} if mapping is None else {"mapping": mapping}) for mapping in mappings]
-    return found
+RAN = ("finished", "failed", "stopped")
 
 
 @dataclass(frozen=True)
@@ -79,6 +51,15 @@ class Ask:
     seed: int
     config_hash: str
     asked_again: bool = False
+
+
+@dataclass
+class Running:
+    """A trial between ask and tell."""
+
+    ask: Ask
+    started_at: datetime
+    reports: list[dict[str, Any]]
 
 
 @dataclass
@@ -107,33 +88,40 @@ class AskTell:
         constraints: Mapping[str, float],
         seed: int,
         budget: int,
+        train_tokens: int = 1,
+        candidates: int = 1,
+        rungs: Rungs | None = None,
+        earlier: Sequence[Seen] = (),
         constants: Mapping[str, Any] | None = None,
     ) -> None:
         self.store, self.space, self.costs = store, space, costs
         self.sampler, self.seed, self.budget = sampler, seed, budget
+        self.train_tokens, self.candidates = train_tokens, candidates
+        self.rungs = rungs or Rungs((), 2, 0)
+        self.earlier = tuple(earlier)
         self.objectives: list[Objective] = [OBJECTIVES[name] for name in objectives]
+        self._quality_column = list(objectives).index("quality")
         self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
         self.constants = dict(constants or {})
         self.progress = Progress()
-        self._live: dict[int, tuple[Ask, optuna.Trial | None]] = {}
+        self._live: dict[int, Running] = {}
         self._by_hash: dict[str, dict[str, Any]] = {}
-        self._asked: dict[str, str] = {}
+        self._known: set[str] = set()
+        self._written: dict[str, Written] = {}
         self._duplicates = 0
         self._last_number = -1
         self._wait_for_a_result = False
+        self._only: list[tuple[dict[str, Any], int]] | None = None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._branches = branches(space)
-        self._study = optuna.create_study(
-            directions=[MAXIMIZE if o.direction == "max" else MINIMIZE for o in self.objectives],
-            sampler=self._seeded(-1, 0),
-        )
         self._grid = self._grid_order() if sampler == "grid" else None
-        self._retell()
+        self._read_store()
 
     @property
     def spent(self) -> int:
-        """Trials that count against the budget: those that ran."""
-        return self.progress.count("finished", "failed")
+        """Trials that count against the budget: those that ran, of the study's own seed, and do not run again."""
+        rows = self.progress.rows
+        return sum(r["status"] in RAN and r["seed"] == self.seed and r["trial"] not in self._live for r in rows)
 
     @property
     def running(self) -> int:
@@ -144,73 +132,174 @@ class AskTell:
         """Trials of an earlier run that are to be run again."""
         return len(self._again)
 
+    def confirm(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> None:
+        """Ask for these (configuration, seed) only, as far as they have not run, and then end."""
+        self._only = [(dict(config), seed) for config, seed in asks]
+
     def ask(self) -> Ask | None:
         """The next trial to run; None when nothing can be asked now (see `progress.ended` for whether ever again)."""
         if self._again:
-            return self._ask_again(self._again.pop(0))
-        if self.progress.ended or self._wait_for_a_result:
+            return self._go_on(self._again.pop(0))
+        if self.progress.ended:
             return None
-        if self.spent + len(self._live) >= self.budget:
+        if self._only is not None:
+            return self._next_confirmation(self._only)
+        if (promoted := self.rungs.promotable()) is not None:
+            self.rungs.go_on(promoted)
+            return self._go_on(self._asked[promoted])
+        if self._wait_for_a_result:
+            return None
+        own = sum(each.ask.seed == self.seed for each in self._live.values())
+        if self.spent + own >= self.budget:
             if not self._live:
                 self.progress.ended = f"the budget of {self.budget} trials is spent"
             return None
         return self._next_of_grid() if self._grid is not None else self._draw()
 
-    def tell(
-        self, trial: int, measured: Mapping[str, Any], reports: Sequence[Mapping[str, Any]] = ()
-    ) -> dict[str, Any]:
+    def report(self, trial: int, report: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take what a running trial says; its row when it has to stop here, at a rung."""
+        live = self._live[trial]
+        step = report.get("step", 0)
+        live.reports = [row for row in live.reports if row["step"] < step] + [{"step": step, **report, "trial": trial}]
+        quality = report.get("quality")
+        level = self.rungs.level(report["train_tokens"]) if quality is not None else 0
+        if not level or not math.isfinite(quality or 0.0) or live.ask.seed != self.seed:
+            return None
+        self._write_reports(live)
+        row = {**self._identity(live.ask), **self._columns(report)}
+        self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
+        if not (reason := self.rungs.judge(trial, level)):
+            return None
+        row |= {
+            "status": "stopped", "reason": reason, "rung": level, "started_at": live.started_at,
+            "loss_last": report.get("loss"), "steps": step, "train_s": report.get("elapsed_s"),
+        }  # fmt: skip
+        return self._end(live, row)
+
+    def tell(self, trial: int, measured: Mapping[str, Any]) -> dict[str, Any]:
         """Record the result of a trial: columns of its row, among them a `reason` if it failed."""
-        ask, drawn = self._live.pop(trial)
-        self._wait_for_a_result = False
-        known = set(self.store.schemas["trials"].names)
-        if unknown := sorted(set(measured) - known):
+        live = self._live[trial]
+        columns = self._columns(measured)
+        if unknown := sorted(set(measured) - set(columns)):
             LOG.warning("trial %d measured what no column records: %s", trial, ", ".join(unknown))
-        row = {**self._identity(ask), **{k: v for k, v in measured.items() if k in known}}
+        row = {**self._identity(live.ask), **columns}
         row["reason"] = measured.get("reason") or _unusable(row, self.objectives)
         row["status"] = "failed" if row["reason"] else "finished"
-        if reports:
-            columns = set(self.store.schemas["reports"].names)
-            self.store.write_part(
-                "reports", trial, [{"trial": trial} | {k: v for k, v in r.items() if k in columns} for r in reports]
-            )
+        if self.rungs.tokens and live.ask.seed == self.seed:
+            row["rung"] = len(qualities(live.reports))
+        if live.reports:
+            self._write_reports(live)
+        return self._end(live, row)
+
+    def _end(self, live: Running, row: dict[str, Any]) -> dict[str, Any]:
+        del self._live[live.ask.trial]
+        self._wait_for_a_result = False
+        self._reports[live.ask.trial] = live.reports
         self._record(row)
-        self._tell_study(drawn, row)
         return row
 
     def _draw(self) -> Ask | None:
         number = self._next_number()
         reasons: Counter[str] = Counter()
+        told, running = self._told(), [self._write(live.ask.config) for live in self._live.values()]
         for attempt in range(MAX_INFEASIBLE):
-            self._study.sampler = self._seeded(number, attempt)
-            drawn = self._study.ask()
-            try:
-                config = self.space.suggest(drawn)
-                self._check(config)
-            except InfeasibleConfig as error:
-                reasons[str(error)] += 1
-                self._study.tell(drawn, state=TrialState.FAIL)
-                self._record_infeasible(drawn.params, getattr(error, "config", None), str(error))
-                number = self._next_number()
-                continue
-            digest = config_hash(config, self.seed)
-            if digest in self._by_hash:
-                self._answer(number, digest, config, drawn)
+            sampler = sampler_of(self.sampler, (self.seed, number + 1, attempt), self._branch())
+            study = study_of(told, running, self.objectives, sampler)
+            fresh: dict[str, dict[str, Any]] = {}
+            repeated = False
+            for _ in range(self.candidates):
+                drawn = study.ask()
+                try:
+                    config = self.space.suggest(drawn)
+                    self._check(config)
+                except InfeasibleConfig as error:
+                    reasons[str(error)] += 1
+                    if self.candidates == 1:
+                        self._record_infeasible(drawn.params, getattr(error, "config", None), str(error))
+                    continue
+                finally:
+                    study.tell(drawn, state=TrialState.FAIL)
+                digest = config_hash(config, self.seed)
+                if digest in self._by_hash:
+                    repeated = True
+                    earlier = digest, config
+                elif all(live.ask.config_hash != digest for live in self._live.values()):
+                    fresh[digest] = config
+            if fresh:
+                self._duplicates = 0
+                digest = self._choose(fresh)
+                return self._start(Ask(self._next_number(), fresh[digest], self.seed, digest))
+            if repeated:
+                self._answer(*earlier)
                 if self._duplicates >= MAX_DUPLICATES:
                     self.progress.ended = (
                         f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
                     )
                     return None
-                number = self._next_number()
-                continue
-            if any(ask.config_hash == digest for ask, _ in self._live.values()):
-                self._study.tell(drawn, state=TrialState.FAIL)
-                continue
-            self._duplicates = 0
-            return self._start(Ask(number, config, self.seed, digest), drawn)
+            number = self._next_number()
         self._wait_for_a_result = True
         if not self._live:
             common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
             self.progress.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
+        return None
+
+    def _choose(self, fresh: Mapping[str, Mapping[str, Any]]) -> str:
+        """The draw that promises most; the sampler's first while the branches of the space are being tried."""
+        if len(fresh) == 1 or self._branch() is not None:
+            return next(iter(fresh))
+        rows = [{**self.costs(config), "quality": 0.0} for config in fresh.values()]
+        best = choose_candidate(
+            list(fresh.values()), costs_of_rows(rows, self.objectives), self._seen(),
+            costs_of_rows(self._finished(), self.objectives), self._quality_column, self.seed,
+        )  # fmt: skip
+        return list(fresh)[best]
+
+    def _branch(self) -> Mapping[str, Any] | None:
+        """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""
+        turn = self.spent + len(self._live)
+        if turn >= len(self._branches) or 2 * len(self._branches) > self.budget:
+            return None
+        return self._branches[turn]
+
+    def _told(self) -> list[Told]:
+        """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
+        groups: dict[str, list[Mapping[str, Any]]] = {}
+        for row in self._finished():
+            groups.setdefault(self._asked[row["trial"]]["config"], []).append(row)
+        for each in (each for each in self.earlier if each.share == 1.0):
+            row = {**self.costs(each.config), "quality": each.quality}
+            if not _unusable(row, self.objectives):
+                groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(row)
+        told = []
+        for text, rows in groups.items():
+            columns = {o.column for o in (*self.objectives, *self.constraints) if rows[0].get(o.column) is not None}
+            means = {column: float(np.mean([row[column] for row in rows])) for column in columns}
+            limits = {o.name: (means[o.column] - m) / m for o, m in self.constraints.items() if o.column in means}
+            told.append(Told(self._write(json.loads(text)), [means[o.column] for o in self.objectives], limits))
+        return told
+
+    def _seen(self) -> list[Seen]:
+        """Every quality that was measured, at whatever share of the budget."""
+        seen = list(self.earlier)
+        running = {trial: live.reports for trial, live in self._live.items()}
+        for trial, reports in sorted({**self._reports, **running}.items()):
+            config = json.loads(self._asked[trial]["config"])
+            seen += [Seen(config, tokens / self.train_tokens, quality) for tokens, quality in qualities(reports)]
+        for row in self._finished():
+            seen.append(Seen(json.loads(self._asked[row["trial"]]["config"]), 1.0, row["quality"]))
+        return seen
+
+    def _finished(self) -> list[dict[str, Any]]:
+        """In the order of their numbers, which a resume does not change."""
+        return sorted((r for r in self.progress.rows if r["status"] == "finished"), key=lambda row: row["trial"])
+
+    def _next_confirmation(self, left: list[tuple[dict[str, Any], int]]) -> Ask | None:
+        while left:
+            config, seed = left.pop(0)
+            if (digest := config_hash(config, seed)) not in self._known:
+                return self._start(Ask(self._next_number(), config, seed, digest))
+        if not self._live:
+            self.progress.ended = "every leader has its seeds"
         return None
 
     def _next_of_grid(self) -> Ask | None:
@@ -218,14 +307,14 @@ class AskTell:
         while self._grid:
             config = self._grid.pop()
             digest = config_hash(config, self.seed)
-            if digest in self._asked:
+            if digest in self._known:
                 continue
             try:
                 self._check(config)
             except InfeasibleConfig as error:
                 self._record_infeasible({}, config, str(error))
                 continue
-            return self._start(Ask(self._next_number(), config, self.seed, digest), None)
+            return self._start(Ask(self._next_number(), config, self.seed, digest))
         self._wait_for_a_result = True
         if not self._live:
             self.progress.ended = "every configuration of the grid has been tried"
@@ -236,25 +325,26 @@ class AskTell:
         order = np.random.default_rng([self.seed]).permutation(len(configs))
         return [configs[i] for i in order]
 
-    def _start(self, ask: Ask, drawn: optuna.Trial | None) -> Ask:
-        params = json.dumps(drawn.params) if drawn is not None else ""
+    def _start(self, ask: Ask) -> Ask:
         row = {
             "trial": ask.trial,
             "config_hash": ask.config_hash,
             "config": json.dumps(ask.config, sort_keys=True),
-            "params": params,
+            "params": json.dumps(self._write(ask.config).params),
             "seed": ask.seed,
             "asked_at": now(),
         }
         self.store.write_part("asked", ask.trial, [row])
-        self._asked[ask.config_hash] = params
+        self._asked[ask.trial] = row
+        self._known.add(ask.config_hash)
         self._last_number = max(self._last_number, ask.trial)
-        self._live[ask.trial] = (ask, drawn)
+        self._live[ask.trial] = Running(ask, now(), [])
         return ask
 
-    def _ask_again(self, row: Mapping[str, Any]) -> Ask:
+    def _go_on(self, row: Mapping[str, Any]) -> Ask:
+        """A trial that was interrupted or stopped: under its number, and from its checkpoint if it has one."""
         ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"], asked_again=True)
-        self._live[ask.trial] = (ask, self._redraw(row["params"]))
+        self._live[ask.trial] = Running(ask, now(), self._reports.get(ask.trial, []))
         return ask
 
     def _check(self, config: Mapping[str, Any]) -> None:
@@ -266,23 +356,20 @@ class AskTell:
             if value is not None and value > limit:
                 raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
 
-    def _answer(self, number: int, digest: str, config: Mapping[str, Any], drawn: optuna.Trial) -> None:
-        """A configuration that was tried before: repeat its row under a new number, and tell the sampler."""
+    def _answer(self, digest: str, config: Mapping[str, Any]) -> None:
+        """A configuration that was tried before: repeat its row under a new number."""
         earlier = self._by_hash[digest]
         self._duplicates += 1
-        row = {**earlier, "trial": number, "status": "duplicate", "of_trial": earlier["trial"], "started_at": now()}
-        self._record(row)
-        self._tell_study(drawn, earlier)
+        row = {**earlier, "trial": self._next_number(), "status": "duplicate", "of_trial": earlier["trial"]}
+        self._record({**row, "started_at": now()})
 
     def _record_infeasible(self, params: Mapping[str, Any], config: Mapping[str, Any] | None, reason: str) -> None:
         config = dict(config if config is not None else params)
         digest = config_hash(config, self.seed)
-        if digest in self._asked:
+        if digest in self._known:
             return
-        self._asked[digest] = ""
-        known = set(self.store.schemas["trials"].names)
-        row = {k: v for k, v in config.items() if k in known}
-        row |= {
+        self._known.add(digest)
+        row = self._columns(config) | {
             "trial": self._next_number(),
             "config_hash": digest,
             "seed": self.seed,
@@ -296,74 +383,60 @@ class AskTell:
         self._remember(row)
 
     def _remember(self, row: dict[str, Any]) -> None:
-        self.progress.rows.append(row)
+        self.progress.rows = [other for other in self.progress.rows if other["trial"] != row["trial"]] + [row]
         self._last_number = max(self._last_number, row["trial"])
-        if row["status"] in ("finished", "failed"):
-            self._by_hash.setdefault(row["config_hash"], row)
+        if row["status"] in RAN and (self._by_hash.get(row["config_hash"]) or row)["trial"] == row["trial"]:
+            self._by_hash[row["config_hash"]] = row
 
     def _identity(self, ask: Ask) -> dict[str, Any]:
+        return {**self.costs(ask.config), **self._columns(ask.config), **self.constants, "trial": ask.trial,
+                "config_hash": ask.config_hash, "seed": ask.seed, "student_path": ""}  # fmt: skip
+
+    def _columns(self, values: Mapping[str, Any]) -> dict[str, Any]:
         known = set(self.store.schemas["trials"].names)
-        row = {k: v for k, v in ask.config.items() if k in known}
-        return {**self.costs(ask.config), **row, **self.constants, "trial": ask.trial, "config_hash": ask.config_hash,
-                "seed": ask.seed, "student_path": ""}  # fmt: skip
+        return {key: value for key, value in values.items() if key in known}
 
-    def _tell_study(self, drawn: optuna.Trial | None, row: Mapping[str, Any]) -> None:
-        if drawn is None:
-            return
-        if row["status"] != "finished":
-            self._study.tell(drawn, state=TrialState.FAIL)
-            return
-        for objective, limit in self.constraints.items():
-            drawn.set_constraint(objective.name, (row[objective.column] - limit) / limit)
-        self._study.tell(drawn, [float(row[o.column]) for o in self.objectives])
+    def _write(self, config: Mapping[str, Any]) -> Written:
+        key = config_hash(config, 0)
+        if key not in self._written:
+            self._written[key] = written(self.space, config)
+        return self._written[key]
 
-    def _redraw(self, params: str | None) -> optuna.Trial | None:
-        """The Optuna trial of recorded draws, as if drawn now; None when the space cannot be asked for them."""
-        if not params:
-            return None
-        self._study.enqueue_trial(json.loads(params))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            drawn = self._study.ask()
-            try:
-                self.space.suggest(drawn)
-            except InfeasibleConfig:
-                self._study.tell(drawn, state=TrialState.FAIL)
-                return None
-        return drawn
+    def _write_reports(self, live: Running) -> None:
+        columns = set(self.store.schemas["reports"].names)
+        rows = [{key: value for key, value in row.items() if key in columns} for row in live.reports]
+        self.store.write_part("reports", live.ask.trial, rows)
 
-    def _retell(self) -> None:
-        """Rebuild counts, hashes and the Optuna study from the store."""
-        asked = {row["trial"]: row for row in self.store.read_rows("asked")}
+    def _read_store(self) -> None:
+        """Rebuild counts, hashes and rungs."""
+        self._asked = {row["trial"]: row for row in self.store.read_rows("asked")}
+        self._reports: dict[int, list[dict[str, Any]]] = {}
+        for row in self.store.read_rows("reports"):
+            self._reports.setdefault(row["trial"], []).append(row)
         rows = sorted(self.store.read_rows("trials"), key=lambda row: row["trial"])
-        self._last_number = max([-1, *asked])
-        self._asked = {row["config_hash"]: row["params"] or "" for row in asked.values()}
-        if self.sampler == "tpe":
-            self._study.sampler = random(self.seed)  # retelling draws nothing, so it need not be modelled
+        self._last_number = max([-1, *self._asked])
+        self._known = {row["config_hash"] for row in [*self._asked.values(), *rows]}
+        for trial, reports in self._reports.items():
+            if self._asked[trial]["seed"] == self.seed:
+                config = json.loads(self._asked[trial]["config"])
+                for tokens, quality in qualities(reports):
+                    costs = costs_of_rows([{**self.costs(config), "quality": quality}], self.objectives)[0]
+                    self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
         for row in rows:
             self._remember(row)
-            self._asked.setdefault(row["config_hash"], "")
-            if row["status"] != "infeasible":
-                source = asked.get(row["of_trial"] if row["status"] == "duplicate" else row["trial"])
-                drawn = self._redraw(source["params"] if source else None)
-                self._tell_study(
-                    drawn, {**row, "status": "finished"} if row["status"] == "duplicate" and not row["reason"] else row
-                )
+            if row["status"] == "stopped":
+                self.rungs.stop(row["trial"], row["rung"])
         done = {row["trial"] for row in rows}
-        self._again = [asked[number] for number in sorted(asked) if number not in done]
-
-    def _seeded(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
-        seed = int(np.random.SeedSequence([self.seed, number + 1, attempt]).generate_state(1)[0])
-        sampler = DRAWING.get(self.sampler, random)(seed)
-        turn = self.spent + len(self._live)
-        if turn >= len(self._branches) or 2 * len(self._branches) > self.budget:
-            return sampler
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.PartialFixedSampler(self._branches[turn], sampler)
+        self._again = [self._asked[number] for number in sorted(self._asked) if number not in done]
 
     def _next_number(self) -> int:
         return self._last_number + 1
+
+
+def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """(tokens, quality) of the reports that a trial made at rungs."""
+    found = [(row["train_tokens"], row.get("quality")) for row in reports]
+    return [(tokens, quality) for tokens, quality in found if quality is not None and math.isfinite(quality)]
 
 
 def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:

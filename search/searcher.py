@@ -1,7 +1,8 @@
 """The face of `AskTell` towards Ray Tune.
 
 Ray's own OptunaSearch tells truncated results as complete, loses NaN results as running for ever and cannot set
-constraints; here Tune only learns which job comes next and hands back what came of it.
+constraints, and its schedulers compare one metric; here Tune only learns which job comes next, whether a trial goes on,
+and hands back what came of it.
 """
 
 import json
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from search.sampler import Ask, AskTell
@@ -31,7 +33,7 @@ class StudySearcher(Searcher):
         super().__init__(metric=None, mode=None)
         self.asktell, self.make_job, self.on_row = asktell, make_job, on_row
         self.fatal: Exception | None = None
-        self._trials: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+        self._trials: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self.fatal is not None:
@@ -43,18 +45,28 @@ class StudySearcher(Searcher):
             return FINISHED
         if ask is None:
             return FINISHED if self.asktell.progress.ended and not self.asktell.running else None
-        self._trials[trial_id] = (ask.trial, [])
+        self._trials[trial_id] = ask.trial
         return {"job": json.dumps(self.make_job(ask))}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if trial_id in self._trials and result.get("report"):
-            self._trials[trial_id][1].append(json.loads(result["report"]))
+    def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Take a report; False when the trial has been stopped by it."""
+        if trial_id not in self._trials or not result.get("report"):
+            return True
+        try:
+            row = self.asktell.report(self._trials[trial_id], json.loads(result["report"]))
+            if row is not None:
+                del self._trials[trial_id]
+                self.on_row(row)
+        except Exception as failure:
+            self.fatal = failure
+            return False
+        return row is None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         outcome = (result or {}).get("outcome")
         if trial_id not in self._trials or (outcome is None and not error):
-            return  # the search was stopped: the trial stays asked and is run again by a resume
-        number, reports = self._trials.pop(trial_id)
+            return  # stopped at a rung, or with the whole search: then it stays asked and is run again by a resume
+        number = self._trials.pop(trial_id)
         measured = (
             json.loads(outcome)
             if outcome
@@ -65,7 +77,7 @@ class StudySearcher(Searcher):
         if "started_at" in measured:
             measured["started_at"] = datetime.fromisoformat(measured["started_at"])
         try:
-            self.on_row(self.asktell.tell(number, measured, reports))
+            self.on_row(self.asktell.tell(number, measured))
         except Exception as failure:
             self.fatal = failure
 
@@ -81,3 +93,18 @@ class StudySearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         raise StillhouseError("a study is resumed from its folder: stillhouse resume DIR")
+
+
+class RungScheduler(FIFOScheduler):
+    """Tune's scheduler: trials start in the order they were asked and stop where `AskTell` says so."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        super().__init__()
+        self.searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self.CONTINUE if self.searcher.goes_on(trial.trial_id, result) else self.STOP
+
+    def __getstate__(self) -> dict[str, Any]:
+        """See `StudySearcher`."""
+        return {}

@@ -14,7 +14,7 @@ from typing import Any
 
 from spaces.errors import nearest
 
-SAMPLERS = ("tpe", "nsga2", "random", "grid")
+SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 """Callbacks of Ray Tune that may be switched on, and the package that each needs; also the names of the extras."""
 
@@ -48,17 +48,40 @@ class BudgetSection:
 
 
 @dataclass(frozen=True)
+class RungsSection:
+    first_tokens: int | None = setting(
+        "tokens after which trials are first compared and weak ones stopped; unset: every trial trains its budget",
+        None,
+        at_least=1,
+    )
+    factor: int = setting(
+        "each rung has this many times the tokens of the one before; the best 1/factor of a rung go on", 3, at_least=2
+    )
+    protected: int = setting("trials of each method that pass each rung whatever they score", 1, at_least=0)
+
+
+@dataclass(frozen=True)
 class TrainingSection:
     weight_decay: float = setting("AdamW weight decay", 0.01, at_least=0)
     warmup_fraction: float = setting("share of the steps with rising learning rate", 0.1, at_least=0, below=1)
     gradient_clip: float = setting("gradient norm is cut to this", 1.0, above=0)
     mask_fraction: float = setting("share of tokens masked for od and mlm", 0.15, above=0, below=1)
     precision: str = setting("arithmetic of the training steps", "auto", choices=("auto", "fp32", "bf16"))
+    mask_views: int = setting("masks of one block; epochs take turns at them", 4, at_least=1)
     gradient_accumulation: int = setting("micro-batches per step", 1, at_least=1)
     teacher_precision: str = setting(
         "arithmetic of the teacher's forward pass", "auto", choices=("auto", "fp32", "bf16")
     )
     checkpoint_every_s: float = setting("seconds between two checkpoints of a running trial", 60.0, above=0)
+
+
+@dataclass(frozen=True)
+class TargetsSection:
+    mode: str = setting(
+        "write the teacher's states down once or run it live in each trial", "auto", choices=("auto", "cache", "live")
+    )
+    dtype: str = setting("how the states are kept", "float16", choices=("float16", "bfloat16", "int8"))
+    quota_gb: float = setting("disk that the target caches of all studies may take, in GB", 20.0, above=0)
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,12 @@ class SearchSection:
     sampler: str = setting("how configurations are chosen", "tpe", choices=SAMPLERS)
     objectives: tuple[str, ...] = setting("what is optimised; quality and at least one cost", ("quality", "parameters"))
     constraints: Mapping[str, float] = setting("upper limits on costs, such as { latency_ms = 4.0 }", dict)
+    candidates: int = setting(
+        "draws of the sampler for each trial, of which a model takes the most promising; 1: the first draw",
+        32,
+        at_least=1,
+    )
+    warm_start: tuple[str, ...] = setting("folders of earlier studies of the same teacher and tasks to learn from", ())
 
 
 @dataclass(frozen=True)
@@ -121,7 +150,9 @@ class StudySpec:
     teacher: TeacherSection
     corpus: CorpusSection
     budget: BudgetSection
+    rungs: RungsSection
     training: TrainingSection
+    targets: TargetsSection
     space: dict[str, Any]
     tasks: tuple[TaskSection, ...]
     evaluation: EvaluationSection
@@ -135,7 +166,9 @@ SECTIONS: dict[str, type] = {
     "teacher": TeacherSection,
     "corpus": CorpusSection,
     "budget": BudgetSection,
+    "rungs": RungsSection,
     "training": TrainingSection,
+    "targets": TargetsSection,
     "evaluation": EvaluationSection,
     "search": SearchSection,
     "cluster": ClusterSection,

@@ -15,6 +15,7 @@ from typing import Any
 
 import tomli_w
 
+from search.scheduler import rung_tokens
 from search.sections import (
     SECTIONS,
     TOP_LEVEL,
@@ -31,7 +32,15 @@ from spaces.errors import SpecError, nearest
 from spaces.records import OBJECTIVES
 from spaces.search_space import SearchSpace
 
-NO_IDENTITY = ("cluster", "logging", "budget.trials", "name", "training.checkpoint_every_s")
+NO_IDENTITY = (
+    "cluster",
+    "logging",
+    "budget.trials",
+    "name",
+    "training.checkpoint_every_s",
+    "targets.mode",
+    "targets.quota_gb",
+)
 """What may change between the runs of one study: where it runs and how long, never what a trial is."""
 
 
@@ -134,9 +143,19 @@ def describe(spec: StudySpec, space: SearchSpace, facts: TeacherFacts) -> list[s
         f"space    {len(shapes)} shapes; {axes}",
         f"search   {spec.search.sampler} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
+        f"rungs    {_rungs(spec)}",
         f"tasks    {', '.join(f'{task.name} ({task.kind}, {spec.evaluation.protocol})' for task in spec.tasks)}",
         f"cluster  {', '.join(f'{name} {value:g}' for name, value in lanes.items())}",
     ]
+
+
+def _rungs(spec: StudySpec) -> str:
+    rungs = spec.rungs
+    tokens = rung_tokens(rungs.first_tokens, rungs.factor, spec.budget.train_tokens)
+    if not tokens:
+        return "none: every trial trains its whole budget"
+    share = f"the best 1/{rungs.factor} and the first {rungs.protected} of each method go on"
+    return f"after {', '.join(f'{each:,}' for each in tokens)} tokens {share}"
 
 
 def _identity(spec: StudySpec) -> dict[str, Any]:
@@ -178,6 +197,9 @@ def _parse(table: Mapping[str, Any], folder: Path, source: str | None) -> tuple[
         teacher=TeacherSection(_resolve_teacher(spec.teacher.path, folder, problems)),
         corpus=dataclasses.replace(spec.corpus, source=_resolve_source(spec.corpus.source, folder)),
         tasks=tuple(dataclasses.replace(t, source=_resolve_source(t.source, folder)) for t in spec.tasks),
+        search=dataclasses.replace(
+            spec.search, warm_start=tuple(_resolve_source(study, folder) for study in spec.search.warm_start)
+        ),
     )
     return spec, problems
 
@@ -234,6 +256,12 @@ def _cross_rules(spec: StudySpec) -> list[str]:
         problems.append(
             f"[cluster] gpus_per_worker must be 1 or more with several workers per trial, since NCCL wants a device "
             f"for each, got {gpus!r}"
+        )
+    first = spec.rungs.first_tokens
+    if first is not None and first >= spec.budget.train_tokens:
+        problems.append(
+            f"[rungs] first_tokens must be below the budget of {spec.budget.train_tokens:,} tokens, got {first:,}; "
+            f"nearest with factor {spec.rungs.factor}: {max(1, spec.budget.train_tokens // spec.rungs.factor):,}"
         )
     for folder in (spec.corpus.source, *(t.source for t in spec.tasks)):
         if folder.startswith("hub:") and not folder.removeprefix("hub:"):

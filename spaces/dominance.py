@@ -1,4 +1,7 @@
-"""Which of several results no other result beats. Numbers only: what they mean is the caller's."""
+"""Which of several results no other result beats, and by how much. Numbers only: what they mean is the caller's.
+
+Every column is a cost, smaller is better. Shapes: N rows, K columns.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,6 +35,87 @@ def non_dominated(costs_NK: np.ndarray) -> np.ndarray:
             size += 1
             mask_N[i] = True
     return mask_N
+
+
+def ranks(costs_NK: np.ndarray) -> np.ndarray:
+    """The front each row is on when fronts are peeled off one after the other, from 0 (Deb et al. 2002, section III).
+
+    Equal rows share a front; rows with NaN or infinity come last, on one of their own.
+    """
+    costs_NK = np.asarray(costs_NK, dtype=float)
+    values_MK, which_N = np.unique(costs_NK, axis=0, return_inverse=True)
+    rank_M = np.full(len(values_MK), -1)
+    left = np.isfinite(values_MK).all(axis=1)
+    level = 0
+    while left.any():
+        members = np.flatnonzero(left)[non_dominated(values_MK[left])]
+        rank_M[members], left[members] = level, False
+        level += 1
+    rank_M[rank_M < 0] = level
+    return rank_M[which_N.reshape(-1)]
+
+
+def best_first(costs_NK: np.ndarray) -> np.ndarray:
+    """Indices of the rows: by front, and within a front as each adds most to the volume of those before it.
+
+    Volumes are taken with every column stretched to [0, 1] over all rows and the reference at 1.1, so that the ends of
+    a front count as well. Rows with NaN or infinity come last.
+    """
+    costs_NK = np.asarray(costs_NK, dtype=float)
+    rank_N, usable_N = ranks(costs_NK), np.isfinite(costs_NK).all(axis=1)
+    order: list[int] = []
+    if usable_N.any():
+        low_K, high_K = costs_NK[usable_N].min(axis=0), costs_NK[usable_N].max(axis=0)
+        scaled_NK = (costs_NK - low_K) / np.where(high_K > low_K, high_K - low_K, 1.0)
+        for rank in np.unique(rank_N[usable_N]):
+            members = np.flatnonzero((rank_N == rank) & usable_N)
+            order += members[_by_gain(scaled_NK[members], np.full(costs_NK.shape[1], 1.1))].tolist()
+    return np.array(order + np.flatnonzero(~usable_N).tolist(), dtype=int)
+
+
+def _by_gain(costs_NK: np.ndarray, reference_K: np.ndarray) -> list[int]:
+    """Greedy order by hypervolume gained; a gain only shrinks as others come first, so most need no second look."""
+    bound_N = np.prod(reference_K - costs_NK, axis=1)
+    chosen: list[int] = []
+    volume = 0.0
+    while len(chosen) < len(costs_NK):
+        best = int(np.argmax(bound_N))
+        gain = hypervolume(costs_NK[[*chosen, best]], reference_K.tolist()) - volume
+        bound_N[best] = gain
+        if gain >= bound_N.max() - 1e-12:
+            chosen.append(best)
+            volume += gain
+            bound_N[best] = -np.inf
+    return chosen
+
+
+def hypervolume(costs_NK: np.ndarray, reference_K: Sequence[float]) -> float:
+    """Exact volume that the rows dominate up to the reference, by recursive slicing along the last column.
+
+    O(N log N) for two columns, O(N^2 log N) for three (Zitzler's HSO; While et al. 2006).
+    """
+    costs_NK = np.asarray(costs_NK, dtype=float).reshape(-1, len(reference_K))
+    reference = np.asarray(reference_K, dtype=float)
+    inside = np.isfinite(costs_NK).all(axis=1) & (costs_NK < reference).all(axis=1)
+    return _volume(costs_NK[inside], reference)
+
+
+def _volume(costs_NK: np.ndarray, reference_K: np.ndarray) -> float:
+    if not len(costs_NK):
+        return 0.0
+    if len(reference_K) == 1:
+        return float(reference_K[0] - costs_NK[:, 0].min())
+    costs_NK = costs_NK[np.argsort(costs_NK[:, -1], kind="stable")]
+    if len(reference_K) == 2:
+        best_N = np.minimum.accumulate(costs_NK[:, 0])
+        heights_N = np.diff(np.append(costs_NK[:, 1], reference_K[1]))
+        return float(((reference_K[0] - best_N) * heights_N).sum())
+    volume = 0.0
+    heights_N = np.diff(np.append(costs_NK[:, -1], reference_K[-1]))
+    for count in np.flatnonzero(heights_N > 0) + 1:
+        slab = costs_NK[:count, :-1]
+        volume += float(heights_N[count - 1]) * _volume(slab[non_dominated(slab)], reference_K[:-1])
+    return volume
 
 
 def front_of(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> list[Mapping[str, Any]]:

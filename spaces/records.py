@@ -12,8 +12,8 @@ import pyarrow as pa
 
 STATUSES: dict[str, str] = {
     "finished": "trained and scored",
+    "stopped": "ended at a rung, where other trials were better; its scores are those of that rung",
     "failed": "started and could not finish; the reason says why",
-    "stopped": "stopped early at a rung, for better trials; its quality is the one at that rung",
     "infeasible": "could not be built; nothing was spent",
     "duplicate": "the same configuration and seed as an earlier trial, whose result it repeats",
 }
@@ -101,9 +101,10 @@ def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
         Column("loss_first", FLOAT, "", "first training loss; scales differ between methods"),
         Column("loss_last", FLOAT, "", "last training loss; scales differ between methods"),
         Column("held_out_loss", FLOAT, "", "distillation loss on held-out text; scales differ between methods"),
+        Column("targets", TEXT, "", "where the teacher's part of the loss came from: cache, live, or none"),
         Column("train_tokens", INT, "tokens", "tokens trained on"),
-        Column("rung", INT, "rungs", "rungs of early stopping that were reached; null without early stopping"),
         Column("steps", INT, "steps", "optimiser steps"),
+        Column("rung", INT, "rungs", "rungs reached; null in a study without rungs"),
         Column("train_s", FLOAT, "s", "wall-clock time of training"),
         Column("evaluate_s", FLOAT, "s", "wall-clock time of scoring on tasks"),
         Column("profile_s", FLOAT, "s", "wall-clock time of measuring size and latency"),
@@ -127,7 +128,7 @@ def reports_columns() -> tuple[Column, ...]:
         Column("gradient_norm", FLOAT, "", "gradient norm before clipping"),
         Column("tokens_per_s", FLOAT, "tokens/s", "training speed since the last report"),
         Column("elapsed_s", FLOAT, "s", "wall-clock time since the trial started"),
-        Column("quality", FLOAT, "share", "quality of a probe at a rung of early stopping; null between rungs"),
+        Column("quality", FLOAT, "share", "quality by the probe, at a rung; null between rungs"),
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 from search.environment import quiet_environment
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "search"), str(HERE / "analysis")]  # the browser, toy studies, fake studies
+for folder in ("", "search", "trainables", "analysis"):
+    sys.path.insert(0, str(HERE / folder))  # the browser, toy studies, fake trials, small trials, fake studies
 quiet_environment()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ name = "origin"
 source = "origin"
 kind = "classification"
 max_length = 32
+[targets]
+mode = "{targets}"
 [evaluation]
 floor_seeds = 1
 [search]
@@ -97,8 +100,10 @@ def stillhouse(data):
     return call
 
 
-def write_spec(data, name, space, *, trials, sampler="random", concurrent=2, workers=1):
-    text = SPEC.format(space=space, trials=trials, sampler=sampler, concurrent=concurrent, workers=workers)
+def write_spec(data, name, space, *, trials, sampler="random", concurrent=2, workers=1, targets="cache"):
+    text = SPEC.format(
+        space=space, trials=trials, sampler=sampler, concurrent=concurrent, workers=workers, targets=targets
+    )
     (data / name).write_text(text)
     return data / name
 
@@ -108,9 +113,11 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
     assert "no problems" in stillhouse("check", spec)
     printed = stillhouse("run", spec, study)
     assert "(5 finished, 0 failed" in printed
+    assert re.search(r"teacher targets: \d+ shards written", printed)
     assert "the budget of 5 trials is spent" in stillhouse("resume", study)
     trials = pd.read_parquet(study / "trials")
     assert sorted(trials.trial) == list(range(5)) and set(trials.status) == {"finished"}
+    assert set(trials.targets) == {"cache"}
     assert np.isfinite(trials[["quality", "score_origin", "parameters", "latency_p50_ms", "held_out_loss"]]).all().all()
     reports = pd.read_parquet(study / "reports")
     assert reports.groupby("trial").train_tokens.max().ge(3_000).all()
@@ -133,9 +140,9 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
 
 def test_two_workers_train_as_one_does(data, stillhouse):
     curves = []
-    for workers in (1, 2):
+    for workers, targets in ((1, "live"), (2, "cache")):
         spec = write_spec(
-            data, f"{workers}.toml", ONE, trials=1, sampler="grid", concurrent=1, workers=workers
+            data, f"{workers}.toml", ONE, trials=1, sampler="grid", concurrent=1, workers=workers, targets=targets
         )  # fmt: skip
         stillhouse("run", spec, data / f"workers{workers}")
         curves.append(pd.read_parquet(data / f"workers{workers}" / "reports").sort_values("step"))

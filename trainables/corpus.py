@@ -2,8 +2,6 @@
 
 A block is [CLS] w ... [SEP] w ... [SEP] of exactly `sequence_length` tokens: documents follow one another with a
 separator between them, so that no position is padding and every block weighs the same in every loss.
-Masking follows BERT (Devlin et al. 2019, arXiv:1810.04805, section 3.1), with the same number of positions in each
-block: then a batch split over several workers has the same mean as the whole batch.
 """
 
 import json
@@ -16,9 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
@@ -28,7 +24,6 @@ from trainables.docs import docs_table, docs_texts
 Progress = Callable[[str], None]
 HELD_OUT_EVERY = 50  # one text in fifty is held out of a corpus that has no split of its own
 HELD_OUT_BLOCKS = 512
-KEEP, RANDOM = 0.1, 0.1  # of the chosen positions: left as they are, replaced by a random word; the rest is masked
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 PART_OF_WORD = {"valid": "held_out", "validation": "held_out", "dev": "held_out", "held": "held_out", "test": "test"}
 
@@ -260,43 +255,28 @@ def pack(documents: Iterable[list[int]], tokenizer: PreTrainedTokenizerBase, seq
     return blocks
 
 
-def batch_indices(num_blocks: int, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """Which blocks make the batch of a step (counted from 0): epochs are permutations drawn from (seed, epoch).
+def batch_indices(num_blocks: int, batch_size: int, step: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(blocks, epochs): which blocks make the batch of a step (counted from 0), and in which epoch each is met.
 
-    A pure function: a resumed trial goes on with the batch it would have seen.
+    Epochs are permutations drawn from (seed, epoch). A pure function: a resumed trial goes on with the batch it would
+    have seen.
     """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    indices = np.empty(batch_size, dtype=np.int64)
-    for epoch in np.unique(positions // num_blocks):
-        chosen = positions // num_blocks == epoch
-        indices[chosen] = epoch_order(seed, int(epoch), num_blocks)[positions[chosen] % num_blocks]
-    return indices
+    blocks, epochs = np.empty(batch_size, dtype=np.int64), positions // num_blocks
+    for epoch in np.unique(epochs):
+        chosen = epochs == epoch
+        blocks[chosen] = epoch_order(seed, int(epoch), num_blocks)[positions[chosen] % num_blocks]
+    return blocks, epochs
+
+
+def blocks_visited(num_blocks: int, train_blocks: int, seed: int) -> np.ndarray:
+    """The blocks, ascending, that a trial meets within `train_blocks` blocks of training."""
+    if train_blocks >= num_blocks:
+        return np.arange(num_blocks)
+    return np.sort(epoch_order(seed, 0, num_blocks)[:train_blocks])
 
 
 @lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, num_blocks: int) -> np.ndarray:
     """The permutation of an epoch; kept, for every step of the epoch asks for it again."""
     return np.random.default_rng([seed, epoch]).permutation(num_blocks)
-
-
-def mask_tokens(ids_BT: Tensor, corpus: Corpus, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(inputs_BT, positions_BT): the same number of masked positions in every row, none of them a special token.
-
-    80 % become the mask token, 10 % a random word, 10 % stay. A random word is never a special token: RoBERTa counts
-    its positions from the padding tokens that it sees.
-    """
-    if corpus.mask_token_id is None:
-        raise SpecError(["[teacher] its tokenizer has no mask token, and this method masks words"])
-    special = torch.tensor(corpus.special_ids)
-    words = torch.arange(corpus.vocab_size)
-    words = words[~torch.isin(words, special)]
-    special_BT = torch.isin(ids_BT, special)
-    per_row = max(1, round(fraction * ids_BT.shape[1]))
-    scores_BT = torch.rand(ids_BT.shape, generator=generator).masked_fill(special_BT, 2.0)
-    chosen = scores_BT.topk(per_row, dim=1, largest=False).indices
-    positions_BT = torch.zeros_like(special_BT).scatter_(1, chosen, True) & ~special_BT
-    dice_BT = torch.rand(ids_BT.shape, generator=generator)
-    words_BT = words[torch.randint(len(words), ids_BT.shape, generator=generator)]
-    inputs_BT = torch.where(positions_BT & (dice_BT >= KEEP + RANDOM), corpus.mask_token_id, ids_BT)
-    inputs_BT = torch.where(positions_BT & (dice_BT < RANDOM), words_BT, inputs_BT)
-    return inputs_BT, positions_BT

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
@@ -32,30 +34,49 @@ class Wiring:
     ffn_out: str
     ffn_norm: str
     head_marker: str  # a weight that only a checkpoint with a trained language-modelling head has
-    head: Callable[[Any], Callable[[Tensor], Tensor]]
+    transform: Callable[[Any], Callable[[Tensor], Tensor]]  # the head up to its last map, the decoder
     config_keys: tuple[str, str, str, str]  # layers, width, heads, feed-forward width
     build: dict[str, bool]
 
 
-def distilbert_head(model: Any) -> Callable[[Tensor], Tensor]:
-    """DistilBERT keeps the three steps of its head beside the encoder instead of in one module."""
-    return lambda hidden: model.vocab_projector(model.vocab_layer_norm(model.activation(model.vocab_transform(hidden))))
+@dataclass(frozen=True)
+class Head:
+    """A masked-LM head at chosen positions, short of its logits words_ND @ weight_VD.T + bias_V, which are large."""
+
+    words_ND: Tensor
+    weight_VD: Tensor
+    bias_V: Tensor
+
+
+def bert_transform(model: Any) -> Callable[[Tensor], Tensor]:
+    """BERT has it as a module."""
+    return model.cls.predictions.transform
+
+
+def roberta_transform(model: Any) -> Callable[[Tensor], Tensor]:
+    """RoBERTa has the steps in its head, with the activation written into the code."""
+    return lambda hidden: model.lm_head.layer_norm(F.gelu(model.lm_head.dense(hidden)))
+
+
+def distilbert_transform(model: Any) -> Callable[[Tensor], Tensor]:
+    """DistilBERT has the steps beside the encoder."""
+    return lambda hidden: model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
 
 
 BERT = Wiring(
     stack="encoder", query="attention.self.query", key="attention.self.key", value="attention.self.value",
     attention_output="attention.output.dense", attention_norm="attention.output.LayerNorm",
     ffn_in="intermediate.dense", ffn_out="output.dense", ffn_norm="output.LayerNorm",
-    head_marker="cls.predictions.transform.dense.weight", head=lambda model: model.cls,
+    head_marker="cls.predictions.transform.dense.weight", transform=bert_transform,
     config_keys=("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"),
     build={"add_pooling_layer": False},
 )  # fmt: skip
-ROBERTA = Wiring(**{**vars(BERT), "head_marker": "lm_head.dense.weight", "head": lambda model: model.lm_head})
+ROBERTA = Wiring(**{**vars(BERT), "head_marker": "lm_head.dense.weight", "transform": roberta_transform})
 DISTILBERT = Wiring(
     stack="transformer", query="attention.q_lin", key="attention.k_lin", value="attention.v_lin",
     attention_output="attention.out_lin", attention_norm="sa_layer_norm",
     ffn_in="ffn.lin1", ffn_out="ffn.lin2", ffn_norm="output_layer_norm",
-    head_marker="vocab_transform.weight", head=distilbert_head,
+    head_marker="vocab_transform.weight", transform=distilbert_transform,
     config_keys=("n_layers", "dim", "n_heads", "hidden_dim"), build={},
 )  # fmt: skip
 WIRINGS: dict[str, Wiring] = {"bert": BERT, "roberta": ROBERTA, "xlm-roberta": ROBERTA, "distilbert": DISTILBERT}
@@ -159,6 +180,16 @@ def qkv(model: PreTrainedModel, layer: int, previous_BTD: Tensor) -> tuple[Tenso
     return tuple(part(module, name)(previous_BTD) for name in (names.query, names.key, names.value))  # type: ignore[return-value]
 
 
+def lm_head(model: PreTrainedModel, hidden_ND: Tensor) -> Head:
+    """The head at chosen positions. Under autocast the words carry its dtype, in which the logits are then made."""
+    words_ND, decoder = wiring(model.config).transform(model)(hidden_ND), model.get_output_embeddings()
+    kind = words_ND.device.type
+    if torch.is_autocast_enabled(kind):
+        words_ND = words_ND.to(torch.get_autocast_dtype(kind))
+    return Head(words_ND, decoder.weight, decoder.bias)
+
+
 def lm_logits(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
     """Vocabulary logits NV of chosen positions."""
-    return wiring(model.config).head(model)(hidden_ND)
+    head = lm_head(model, hidden_ND)
+    return F.linear(head.words_ND, head.weight_VD, head.bias_V)

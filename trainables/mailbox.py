@@ -22,25 +22,31 @@ class Mailbox:
         self.current: str | None = None
         self.ended: dict[int, dict[str, Any]] = {}
         self.all_ended = asyncio.Event()
+        self.judged = asyncio.Event()
 
     async def submit(self, key: str | None, job: dict[str, Any] | None) -> None:
         """Give every rank the job, or None to send it home."""
         self.current, self.ended, self.all_ended = key, {}, asyncio.Event()
+        self.judged.set()
         for queue in self.jobs:
             await queue.put(None if job is None else (key, job))
 
     async def cancel(self) -> None:
         self.current = None
+        self.judged.set()
 
     async def next_job(self, rank: int) -> Any:
         return await self.jobs[rank].get()
 
-    async def report(self, key: str, report: str) -> bool:
-        """Pass a report on; False means that the trial is no longer wanted."""
+    async def report(self, key: str, report: str, is_rung: bool = False) -> bool:
+        """Pass a report on; False means that the trial is no longer wanted. At a rung, wait for what is decided."""
         if key != self.current:
             return False
+        self.judged.clear()
         await self.messages.put((key, "report", report))
-        return True
+        if is_rung:
+            await self.judged.wait()
+        return key == self.current
 
     async def finish(self, key: str, rank: int, outcome: dict[str, Any]) -> bool:
         """Hand over a rank's outcome; True when all ranks ended the trial, so that the group is fit for the next."""
@@ -58,7 +64,12 @@ class Mailbox:
         return together
 
     async def next_message(self, key: str, timeout_s: float) -> tuple[str, Any] | None:
-        """The next report or outcome of a trial; what is left of earlier ones is dropped."""
+        """The next report or outcome of a trial; what is left of earlier ones is dropped.
+
+        Who asks for more has seen everything before and wants the trial to go on.
+        """
+        if self.messages.empty():
+            self.judged.set()
         while True:
             try:
                 sender, kind, content = await asyncio.wait_for(self.messages.get(), timeout_s)

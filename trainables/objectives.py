@@ -7,15 +7,18 @@ Shapes: B batch, T tokens, D width, R relation heads, N chosen positions, V voca
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from spaces.architecture import StudentArchitecture
 from spaces.layer_mapping import resolve_mapping
+from trainables.encoder import Head
+from trainables.fused import Decoded, RelationDivergence, hard_targets, soft_targets
 from trainables.teacher import Signals, Wanted
 
+T = TypeVar("T")
 QKV = ("query", "key", "value")
 
 
@@ -24,11 +27,15 @@ def full(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def output_distribution_loss(student_NV: Tensor, teacher_NV: Tensor, temperature: float) -> Tensor:
+def output_distribution_loss(student: Head, teacher: Head, temperature: float) -> Tensor:
     """tau^2 KL(softmax(z_T / tau) || softmax(z_S / tau)), mean over positions (Hinton et al. 2015, section 2)."""
-    log_student = F.log_softmax(full(student_NV) / temperature, dim=-1)
-    log_teacher = F.log_softmax(full(teacher_NV) / temperature, dim=-1)
-    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    criterion = soft_targets(teacher.words_ND, teacher.weight_VD, teacher.bias_V, temperature)
+    return Decoded.apply(criterion, student.words_ND, student.weight_VD, student.bias_V)
+
+
+def masked_lm_loss(student: Head, labels_N: Tensor) -> Tensor:
+    """Cross entropy of the masked words, mean over positions: training without a teacher."""
+    return Decoded.apply(hard_targets(labels_N), student.words_ND, student.weight_VD, student.bias_V)
 
 
 def hidden_state_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask_BT: Tensor | None) -> Tensor:
@@ -58,33 +65,8 @@ def relation_loss(
     student_qkv, teacher_qkv: three BTD each, all attention heads side by side. On each side d_r = width /
     relation_heads; the widths need not agree, but relation_heads must divide both.
     """
-    losses = []
-    for student_BTD, teacher_BTD in zip(student_qkv, teacher_qkv, strict=True):
-        log_student = log_relations(student_BTD, mask_BT, relation_heads)
-        log_teacher = log_relations(teacher_BTD, mask_BT, relation_heads)
-        rows_BRT = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
-        if mask_BT is None:
-            losses.append(rows_BRT.mean())
-        else:
-            losses.append((rows_BRT * mask_BT[:, None, :]).sum() / (mask_BT.sum() * relation_heads))
-    return torch.stack(losses).sum()
-
-
-def log_relations(x_BTD: Tensor, mask_BT: Tensor | None, relation_heads: int) -> Tensor:
-    """Log-softmax over tokens of the scaled self-relations, BRTT; a padded column has probability 0."""
-    batch, tokens, width = x_BTD.shape
-    head = width // relation_heads
-    x_BRTH = full(x_BTD).reshape(batch, tokens, relation_heads, head).transpose(1, 2)
-    scores_BRTT = (x_BRTH * head**-0.5) @ x_BRTH.transpose(-1, -2)
-    if mask_BT is not None:
-        # Finite instead of -inf: the KL term of a padded column must be 0 * 0 and not 0 * (inf - inf).
-        scores_BRTT = scores_BRTT.masked_fill(~mask_BT.bool()[:, None, None, :], torch.finfo(scores_BRTT.dtype).min / 2)
-    return F.log_softmax(scores_BRTT, dim=-1)
-
-
-def masked_lm_loss(student_NV: Tensor, labels_N: Tensor) -> Tensor:
-    """Cross entropy of the masked words, mean over positions: training without a teacher."""
-    return F.cross_entropy(full(student_NV), labels_N)
+    pairs = zip(student_qkv, teacher_qkv, strict=True)
+    return torch.stack([RelationDivergence.apply(*pair, mask_BT, relation_heads) for pair in pairs]).sum()
 
 
 @dataclass(frozen=True)
@@ -159,7 +141,7 @@ def direct_projections(pairing: Pairing) -> dict[str, tuple[int, int]]:
     return {name: (pairing.student.hidden_size, pairing.teacher.hidden_size) for name in QKV}
 
 
-def present(value: Tensor | None) -> Tensor:
+def present(value: T | None) -> T:
     """A signal that was asked for; None here is our own mistake."""
     assert value is not None, "a loss asked for a signal that was not read"
     return value
@@ -168,7 +150,7 @@ def present(value: Tensor | None) -> Tensor:
 def od(student: Signals, teacher: Signals, maps: Mapping[str, Tensor], batch: Batch, pairing: Pairing) -> Tensor:
     """`output_distribution_loss` at the masked positions."""
     temperature = float(str(pairing.config["temperature"]))
-    return output_distribution_loss(present(student.logits_NV), present(teacher.logits_NV), temperature)
+    return output_distribution_loss(present(student.head), present(teacher.head), temperature)
 
 
 def hs(student: Signals, teacher: Signals, maps: Mapping[str, Tensor], batch: Batch, pairing: Pairing) -> Tensor:
@@ -194,7 +176,7 @@ def mha_direct(
 
 def mlm(student: Signals, teacher: Signals, maps: Mapping[str, Tensor], batch: Batch, pairing: Pairing) -> Tensor:
     """`masked_lm_loss` at the masked positions."""
-    return masked_lm_loss(present(student.logits_NV), present(batch.labels_N))
+    return masked_lm_loss(present(student.head), present(batch.labels_N))
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -97,8 +97,15 @@ def is_identity(basis_Dd: Tensor) -> bool:
 @torch.no_grad()
 def stream_directions(teacher: Teacher, corpus: Corpus) -> Tensor:
     """Orthonormal directions DD of the teacher's hidden states, all layers together, strongest first."""
-    states = sampled_states(teacher.model, corpus)
+    states = teacher_sample(teacher, corpus)
     return principal_directions(sum(state.T @ state / len(state) for state in states))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1)
+@torch.no_grad()
+def teacher_sample(teacher: Teacher, corpus: Corpus) -> tuple[Tensor, ...]:
+    """The teacher's part of `sampled_states`; kept, for the next trial of a lane asks for it again."""
+    return tuple(sampled_states(teacher.model, corpus))
 
 
 def principal_directions(gram_DD: Tensor) -> Tensor:
@@ -144,7 +151,7 @@ def calibrate(
     Least squares for each unit by itself: the part of the projection error that a LayerNorm can undo.
     """
     assert corpus is not None
-    wanted = sampled_states(teacher.model, corpus, max(layer for _, layer in pairs))
+    wanted = teacher_sample(teacher, corpus)
     norm = wiring(student.config).ffn_norm
     for student_layer, teacher_layer in pairs:
         ours_Nd = sampled_states(student, corpus, student_layer)[student_layer]

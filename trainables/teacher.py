@@ -1,7 +1,7 @@
 """The teacher: found, checked, loaded, and asked for signals.
 
 A loss sees `Signals`, never a model, so that the teacher may be live or read from a cache.
-Shapes: B batch, T tokens, D width, N masked positions, V vocabulary.
+Shapes: B batch, T tokens, D width, N masked positions.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from spaces.architecture import FAMILIES, TeacherFacts
 from spaces.errors import SpecError, nearest
 from trainables.cache import digest_files
-from trainables.encoder import architecture, has_lm_head, hidden_states, lm_logits, load_model, qkv
+from trainables.encoder import Head, architecture, has_lm_head, hidden_states, lm_head, load_model, qkv
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
@@ -40,18 +40,54 @@ class Wanted:
     qkv_layer: int | None = None
     logits: bool = False
 
-    def depth(self, num_layers: int) -> int:
-        """How many layers must run."""
-        return max([*self.hidden, (self.qkv_layer or 1) - 1, num_layers if self.logits else 0])
+    @property
+    def layers(self) -> frozenset[int]:
+        """The layers whose whole hidden states are needed: Q, K and V of a layer are read from the one below."""
+        return self.hidden if self.qkv_layer is None else self.hidden | {self.qkv_layer - 1}
+
+
+@dataclass(frozen=True)
+class States:
+    """What a model is run for: hidden states BTD by layer, and ND of the last layer at the masked positions.
+
+    Every signal is one linear map away from them, so they are what the target cache keeps.
+    """
+
+    hidden: Mapping[int, Tensor]
+    last_ND: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What a loss may look at: hidden states BTD by layer, Q, K, V as BTD, logits NV at the masked positions."""
+    """What a loss may look at: hidden states BTD by layer, Q, K, V as BTD, the head at the masked positions."""
 
     hidden: Mapping[int, Tensor]
     qkv: tuple[Tensor, Tensor, Tensor] | None = None
-    logits_NV: Tensor | None = None
+    head: Head | None = None
+
+
+def read_states(
+    model: PreTrainedModel,
+    layers: frozenset[int],
+    input_ids_BT: Tensor,
+    mask_BT: Tensor | None = None,
+    positions_BT: Tensor | None = None,
+) -> States:
+    """Run a model as deep as `layers` need, to the end when `positions_BT` asks for the last layer's states there."""
+    num_layers = architecture(model.config).num_layers
+    last = num_layers if positions_BT is not None else 0
+    states = hidden_states(model, input_ids_BT, mask_BT, max([*layers, last]))
+    chosen = {layer: states[layer] for layer in layers}
+    return States(chosen, None if positions_BT is None else states[num_layers][positions_BT])
+
+
+def signals_of(model: PreTrainedModel, wanted: Wanted, states: States) -> Signals:
+    """The wanted signals, from states that hold `wanted.layers` and, for logits, the last layer."""
+    return Signals(
+        hidden={layer: states.hidden[layer] for layer in wanted.hidden},
+        qkv=qkv(model, wanted.qkv_layer, states.hidden[wanted.qkv_layer - 1]) if wanted.qkv_layer else None,
+        head=lm_head(model, states.last_ND) if wanted.logits and states.last_ND is not None else None,
+    )
 
 
 def read_signals(
@@ -62,13 +98,8 @@ def read_signals(
     positions_BT: Tensor | None = None,
 ) -> Signals:
     """Run a model as deep as the wanted signals need and no deeper. Used for teacher and student alike."""
-    num_layers = architecture(model.config).num_layers
-    states = hidden_states(model, input_ids_BT, mask_BT, wanted.depth(num_layers))
-    return Signals(
-        hidden={layer: states[layer] for layer in wanted.hidden},
-        qkv=qkv(model, wanted.qkv_layer, states[wanted.qkv_layer - 1]) if wanted.qkv_layer else None,
-        logits_NV=lm_logits(model, states[num_layers][positions_BT]) if wanted.logits else None,
-    )
+    positions = positions_BT if wanted.logits else None
+    return signals_of(model, wanted, read_states(model, wanted.layers, input_ids_BT, mask_BT, positions))
 
 
 def resolve_model_folder(path: str) -> Path:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from transformers import PreTrainedModel
 
 from spaces.architecture import architecture_of, count_parameters
 from trainables.corpus import Corpus, open_corpus
-from trainables.distill import TrainingSpec, distil
+from trainables.distill import distil
+from trainables.distillation import TrainingSpec
 from trainables.export import export_student
 from trainables.profile import measure, versions
 from trainables.student import build_student
+from trainables.targets import Targets
 from trainables.tasks import TaskData, load_task, recovered, score_task
 from trainables.teacher import Teacher, load_teacher
 
@@ -45,6 +47,12 @@ class TrialJob:
     """Where the checkpoint of the running trial is kept."""
     student_folder: str
     """Where the finished student goes."""
+    targets: str = ""
+    """The target cache; empty when the teacher runs live."""
+    rungs: tuple[int, ...] = ()
+    """Token counts at which the student is scored by the probe while it trains."""
+    rung_floors: Mapping[str, Mapping[str, float]] | None = None
+    """`floors` of the probe; None when `protocol` is the probe."""
 
 
 @lru_cache(maxsize=1)
@@ -59,6 +67,12 @@ def kept_teacher(path: str, device: str) -> Teacher:
 def kept_corpus(folder: str) -> Corpus:
     """Mapped once per process."""
     return open_corpus(Path(folder))
+
+
+@lru_cache(maxsize=1)
+def kept_targets(folder: str) -> Targets | None:
+    """Mapped once per process."""
+    return Targets(Path(folder)) if folder else None
 
 
 @lru_cache(maxsize=32)
@@ -77,7 +91,8 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     student = build_student(job.config, teacher, job.seed, kept_corpus(job.corpus)).to(device)  # type: ignore[arg-type]
     trained = distil(
         student, teacher, kept_corpus(job.corpus), job.config, TrainingSpec(**job.training), job.train_tokens, job.seed,
-        report, Path(job.folder) / CHECKPOINT, rank, world_size,
+        report, Path(job.folder) / CHECKPOINT, rank, world_size, job.rungs, lambda student: score_rung(student, job),
+        kept_targets(job.targets),
     )  # fmt: skip
     if rank:
         return {}
@@ -113,6 +128,11 @@ def score(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
             f"probe_layer_{task.name}": found.layer,
         }  # fmt: skip
     return {"quality": sum(shares) / len(shares), **columns}
+
+
+def score_rung(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
+    """The probe's scores in the middle of training, whatever protocol decides at its end."""
+    return score(student, replace(job, protocol="probe", floors=job.rung_floors or job.floors))
 
 
 def profile(student: PreTrainedModel, job: TrialJob, teacher: Teacher) -> dict[str, Any]:

@@ -37,6 +37,7 @@ import numpy as np
 import pyarrow.fs
 import ray
 import torch
+import torch.distributed as dist
 from ray import train, tune
 from ray.train.torch import TorchTrainer
 
@@ -101,8 +102,10 @@ def lane_trainable(settings: LaneSettings) -> Any:
     )
 
 
-def attempt(function: TrialFunction, job: dict[str, Any], report: Report, rank: int, world_size: int) -> dict[str, Any]:
-    """Run one trial; whatever it raises becomes `reason` (one line) and `traceback`."""
+def attempt(
+    function: TrialFunction, job: dict[str, Any], report: Report, rank: int, world_size: int
+) -> dict[str, Any] | None:
+    """Run one trial; whatever it raises becomes `reason` (one line) and `traceback`. None: nobody waits for it."""
     seed = int(job.get("seed", 0))
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -111,7 +114,7 @@ def attempt(function: TrialFunction, job: dict[str, Any], report: Report, rank: 
         outcome = function(job, report, rank, world_size)
         return json.loads(json.dumps(outcome or {}, default=_plain))
     except Stopped:
-        return {"reason": "stopped"}
+        return None
     except TrialFailed as error:
         return {"reason": str(error)}
     except Exception as error:
@@ -145,21 +148,28 @@ def serve(config: dict[str, Any]) -> None:
         importlib.import_module("trainables.trial")  # now, rather than in the first trial
     while (delivery := ray.get(mailbox.next_job.remote(rank))) is not None:
         key, job = delivery
-        report = functools.partial(_report, mailbox, key) if rank == 0 else _silent
+        report = functools.partial(_report, mailbox, key, rank, world_size)
         outcome = attempt(function, job, report, rank, world_size)
+        if outcome is None:
+            continue
         if not ray.get(mailbox.finish.remote(key, rank, outcome)):
             raise RuntimeError(
                 f"rank {rank} ended the trial and the others did not: {outcome.get('reason', 'no error here')}"
             )
 
 
-def _report(mailbox: Any, key: str, report: dict[str, Any]) -> None:
-    if not ray.get(mailbox.report.remote(key, json.dumps(report, default=_plain))):
+def _report(mailbox: Any, key: str, rank: int, world_size: int, report: dict[str, Any]) -> None:
+    """Rank 0 reports, and waits at a rung; all ranks learn from it whether the trial goes on, so that none is alone."""
+    wanted = True
+    if rank == 0:
+        text, is_rung = json.dumps(report, default=_plain), report.get("quality") is not None
+        wanted = ray.get(mailbox.report.remote(key, text, is_rung))
+    if world_size > 1:
+        flag = torch.tensor([wanted], dtype=torch.int32, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.broadcast(flag, 0)
+        wanted = bool(flag.item())
+    if not wanted:
         raise Stopped
-
-
-def _silent(report: dict[str, Any]) -> None:
-    """Ranks above 0 report nothing."""
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,8 @@ from spaces.architecture import parse_shape
 from spaces.errors import TrialFailed
 from trainables.cache import cache_folder
 from trainables.corpus import CorpusSpec, open_corpus, prepare_corpus
-from trainables.distill import TrainingSpec, distil
+from trainables.distill import distil
+from trainables.distillation import TrainingSpec
 from trainables.profile import hardware, versions
 from trainables.student import build_student
 from trainables.tasks import TaskSpec, load_task, prepare_task, recovered, score_task
@@ -39,10 +40,14 @@ METHODS = {
 }
 LEARNING_RATES = (1.5e-3, 5e-3)
 TUNING_SEED, SEEDS = 1000, (0, 1, 2)
-TASKS = (
-    TaskSpec("package", "docs:package", "classification", max_train=2000, max_dev=1000, max_length=64),
-    TaskSpec("section", "docs:section", "classification", max_train=2000, max_dev=1000, max_length=64),
-    TaskSpec("pairs", "docs:pairs", "pair_classification", max_train=2000, max_dev=1000, max_test=2000, max_length=64),
+TASKS = tuple(
+    TaskSpec(name, f"docs:{name}", kind, max_train=2000, max_dev=2000, max_test=4000, max_length=64)
+    for name, kind in (
+        ("package", "classification"),
+        ("section", "classification"),
+        ("pairs", "pair_classification"),
+        ("order", "classification"),
+    )
 )
 
 

@@ -35,6 +35,9 @@ def act(job, report, rank, world_size):
     if world_size > 1:
         dist.all_reduce(torch.ones(1))
     report({"step": 2, "loss": 1.0})
+    if name == "stopped":
+        report({"step": 3, "quality": 0.1, "pid": os.getpid()})
+        marker.write_text("went on")
     return {"quality": 0.5, "drawn": drawn, "ranks": int(ranks), "pid": os.getpid(), "threads": torch.get_num_threads()}
 
 
@@ -46,8 +49,12 @@ def study_trial(job, report, rank, world_size):
             journal.write(f"{job['trial']}\n")
     for step in range(1, 4):
         time.sleep(job.get("step_s", 0.0))
-        report({"step": step, "train_tokens": 100 * step, "loss": 1.0 / step, "learning_rate": config["learning_rate"],
-                "gradient_norm": 1.0, "tokens_per_s": 1e4, "elapsed_s": 0.1 * step})  # fmt: skip
+        row = {"step": step, "train_tokens": 100_000 * step, "loss": 1.0 / step, "gradient_norm": 1.0,
+               "learning_rate": config["learning_rate"], "tokens_per_s": 1e4, "elapsed_s": 0.1 * step}  # fmt: skip
+        if 100_000 * step in job.get("rungs", ()):
+            early = formula(config) * step / 3
+            row |= {"quality": early, "score_toy": 0.5 + early / 2, "recovered_toy": early, "probe_layer_toy": 1}
+        report(row)
     if config["hidden_size"] == job.get("failing_width"):
         raise ValueError("this width does not work")
     quality = formula(config)
@@ -55,7 +62,7 @@ def study_trial(job, report, rank, world_size):
         quality = float("nan")
     return {
         "quality": quality, "score_toy": 0.5 + quality / 2, "recovered_toy": quality, "probe_layer_toy": 1,
-        "loss_first": 1.0, "loss_last": 0.3, "train_tokens": 300, "steps": 3, "train_s": 0.3,
+        "loss_first": 1.0, "loss_last": 0.3, "train_tokens": 300_000, "steps": 3, "train_s": 0.3,
     }  # fmt: skip
 
 

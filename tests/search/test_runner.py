@@ -9,11 +9,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import fake_trials
 import pytest
 import toy
 
 from search.cluster import check_room, cluster
-from search.runner import refuse_other_study, tune_study
+from search.runner import ask_tell, job_maker, refuse_other_study, tune_study
 from search.sections import ClusterSection
 from search.spec import to_toml
 from search.store import Store
@@ -102,6 +103,37 @@ def test_stopped_killed_and_resumed_nothing_is_lost_or_repeated(drive, ray_clust
     # The same spec on the finished folder has nothing to do, and a larger budget goes on.
     more, _ = toy.read(toy.SPEC.replace("trials = 8", "trials = 9"))
     refuse_other_study(store, more)
+
+
+def test_weak_trials_are_stopped_at_rungs_and_may_be_promoted(ray_cluster, tmp_path):
+    text = toy.SPEC.replace("[space]", "[rungs]\nfirst_tokens = 100_000\nfactor = 2\n[space]").replace(
+        "concurrent_trials = 2", "concurrent_trials = 1"
+    )
+    store, lines = Store(tmp_path / "study", ["toy"]), []
+    outcome = tune_study(toy.plan(text, journal=str(tmp_path / "journal")), store, lines.append)
+    assert outcome.ended == "the budget of 8 trials is spent"
+    rows = {row["trial"]: row for row in store.read_rows("trials")}
+    assert sorted(rows) == list(range(8))
+    stopped = [row for row in rows.values() if row["status"] == "stopped"]
+    assert stopped and f"{len(stopped)} stopped" in lines[-1]
+    reports = Counter(row["trial"] for row in store.read_rows("reports"))
+    for row in stopped:
+        assert row["rung"] == reports[row["trial"]] == row["train_tokens"] // 100_000 < 3
+        assert row["score_toy"] and row["started_at"].year >= 2024
+    assert all(reports[row["trial"]] == 3 for row in rows.values() if row["status"] == "finished")
+    # In one lane Tune adds nothing: the same trials run and end in the same order without it.
+    plan = toy.plan(text, journal=str(tmp_path / "journal2"))
+    alone = ask_tell(plan, Store(tmp_path / "alone", ["toy"]), print)
+    make_job = job_maker(plan, alone.store)
+    while (ask := alone.ask()) is not None:
+        rows = []
+        measured = fake_trials.study_trial(make_job(ask), lambda row, ask=ask, rows=rows: rows.append(
+            None if any(rows) else alone.report(ask.trial, row)), 0, 1)  # fmt: skip
+        if not any(rows):
+            alone.tell(ask.trial, measured)
+    assert [(r["trial"], r["config_hash"], r["status"]) for r in alone.progress.rows] == [
+        (r["trial"], r["config_hash"], r["status"]) for r in outcome.rows
+    ]
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from search.cluster import cluster
 from search.runner import Plan, log_file, tune_study
-from search.spec import check_all
+from search.spec import check_all, to_toml  # noqa: F401 - for the tests
 from search.store import Store
 from spaces.architecture import StudentArchitecture, TeacherFacts, architecture_of, count_parameters, flops_per_token
 

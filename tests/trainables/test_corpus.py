@@ -8,15 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from spaces.errors import SpecError
 from trainables.corpus import (
-    Corpus,
     CorpusSpec,
     batch_indices,
+    blocks_visited,
     every_fiftieth,
-    mask_tokens,
     open_corpus,
     pack,
     prepare_corpus,
@@ -190,57 +188,16 @@ def test_a_tokenizer_without_separators(teacher):
 
 @pytest.mark.parametrize(("blocks", "size"), [(10, 4), (7, 7), (3, 8), (16, 4)])
 def test_each_epoch_is_a_permutation(blocks, size):
-    steps = [batch_indices(blocks, size, step, seed=5) for step in range(3 * blocks)]
+    read = [batch_indices(blocks, size, step, seed=5) for step in range(3 * blocks)]
+    steps = [chosen for chosen, _ in read]
     order = np.concatenate(steps)
+    assert (np.concatenate([met for _, met in read]) == np.arange(len(order)) // blocks).all()
     epochs = order[: len(order) // blocks * blocks].reshape(-1, blocks)
     assert all(sorted(epoch) == list(range(blocks)) for epoch in epochs)
     assert any((epochs[0] != epoch).any() for epoch in epochs[1:])
     for step in (2, 0, 1):  # in any order, from nothing but the step
-        assert (batch_indices(blocks, size, step, seed=5) == steps[step]).all()
-    other = np.concatenate([batch_indices(blocks, size, step, seed=6) for step in range(3 * blocks)])
+        assert (batch_indices(blocks, size, step, seed=5)[0] == steps[step]).all()
+    other = np.concatenate([batch_indices(blocks, size, step, seed=6)[0] for step in range(3 * blocks)])
     assert (other != order).any()
-
-
-def masked_corpus() -> Corpus:
-    empty = np.zeros((1, 1), dtype=np.uint16)
-    return Corpus(empty, empty, vocab_size=200, mask_token_id=MASK, special_ids=(0, 1, 2, 3, MASK), digest="")
-
-
-def masked(seed=0, fraction=0.15):
-    ids_BT = torch.randint(5, 200, (400, 40), generator=torch.Generator().manual_seed(9))
-    ids_BT[:, 0], ids_BT[:, 20], ids_BT[:, -1] = 2, 3, 3
-    return ids_BT, *mask_tokens(ids_BT, masked_corpus(), fraction, torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("fraction", [0.01, 0.15, 0.5])
-def test_the_same_number_of_words_is_masked_in_every_row(fraction):
-    ids_BT, inputs_BT, positions_BT = masked(fraction=fraction)
-    assert set(positions_BT.sum(1).tolist()) == {max(1, round(fraction * 40))}
-    assert not positions_BT[:, [0, 20, 39]].any()
-    assert torch.equal(inputs_BT[~positions_BT], ids_BT[~positions_BT])
-    assert positions_BT.float().mean(0)[1:20].min() > 0 or fraction < 0.1
-
-
-def test_masked_words_are_80_10_10():
-    ids_BT, inputs_BT, positions_BT = masked()
-    before, after = ids_BT[positions_BT], inputs_BT[positions_BT]
-    share = (after == MASK).float().mean().item()
-    kept = (after == before).float().mean().item()
-    assert share == pytest.approx(0.8, abs=0.03)
-    assert kept == pytest.approx(0.1, abs=0.03)
-    replaced = after[(after != MASK) & (after != before)]
-    assert len(replaced) / len(after) == pytest.approx(0.1, abs=0.03)
-    assert replaced.min() >= 5, "a random word is a special token"
-    assert replaced.max() > 150
-
-
-def test_masks_are_a_function_of_the_seed():
-    first, again, other = masked(1), masked(1), masked(2)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[2], other[2])
-
-
-def test_masking_without_a_mask_token_is_refused(corpus):
-    bare = Corpus(corpus.train, corpus.held_out, 200, None, (0,), "")
-    with pytest.raises(SpecError, match="no mask token"):
-        mask_tokens(torch.ones(1, 4), bare, 0.5, torch.Generator())
+    for count in (1, blocks - 1, blocks, 2 * blocks):
+        assert blocks_visited(blocks, count, seed=5).tolist() == sorted(set(order[:count].tolist()))

@@ -9,47 +9,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from small_trials import EXACT, FEW, METHODS, SHAPE, STEP, run
 
 from spaces.errors import TrialFailed
-from trainables import distill
+from trainables import distillation
 from trainables.checkpoint import Progress, load_checkpoint, save_checkpoint
-from trainables.distill import (
-    Distillation,
-    TrainingSpec,
-    advanced,
-    build_optimizer,
-    distil,
-    masked_accuracy,
-    read_batch,
-    schedule,
-    shards,
-)
+from trainables.distill import advanced, build_optimizer, distil, masked_accuracy, schedule, shards
+from trainables.distillation import Distillation
+from trainables.readings import read_batch
 from trainables.student import build_student
 
 ROOT = Path(__file__).parents[2]
-EXACT = TrainingSpec(precision="fp32", teacher_precision="fp32", checkpoint_every_s=0.0)
-SHAPE = {"num_layers": 2, "hidden_size": 24, "num_heads": 2, "intermediate_size": 48}
-COMMON = {**SHAPE, "initialisation": "projected", "learning_rate": 3e-3, "batch_size": 8}
-METHODS = {
-    "od": {"method": "od", "temperature": 2.0},
-    "hs": {"method": "hs", "mapping": "uniform"},
-    "mha": {"method": "mha", "relation_heads": 8, "teacher_layer": 3},
-    "mha_direct": {"method": "mha_direct", "teacher_layer": 4},
-    "mlm": {"method": "mlm"},
-    "sum": {"method": "od + 0.5 hs", "temperature": 1.0, "mapping": "1-1 2-4"},
-}
-METHODS = {name: COMMON | method for name, method in METHODS.items()}
-STEP = 8 * 16
-
-
-def run(config, teacher, corpus, steps=10, training=EXACT, report=None, checkpoint=None, seed=0):
-    """(student, reports, outcome)."""
-    rows = []
-    student = build_student(config, teacher, seed, corpus)
-    outcome = distil(student, teacher, corpus, config, training, steps * STEP, seed, report or rows.append, checkpoint)
-    return student, rows, outcome
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -74,7 +47,7 @@ def test_a_copy_of_the_teacher_has_nothing_to_learn(teacher, corpus, name):
     with torch.no_grad():
         for projection in module.projections.values():
             projection.copy_(torch.eye(32))
-    reading = read_batch(corpus.train[:4], corpus, module.masked_inputs, 0.15, [0])
+    reading = module.read(corpus, "train", FEW, np.zeros_like(FEW), EXACT, None)
     assert module(teacher.model, reading).item() == 0.0
     with torch.no_grad():
         for parameter in module.student.parameters():
@@ -123,6 +96,36 @@ def test_an_interrupted_trial_ends_in_the_same_bits(teacher, corpus, tmp_path, n
     assert all(torch.equal(value, finished.state_dict()[key]) for key, value in straight.state_dict().items())
 
 
+def test_a_rung_is_one_more_report_with_a_score_and_leaves_a_checkpoint(teacher, corpus, tmp_path):
+    config = METHODS["hs"]
+    straight, plain, _ = run(config, teacher, corpus, steps=100)
+    rows, scored = [], []
+    student = build_student(config, teacher, 0, corpus)
+    checkpoint = tmp_path / "trial" / "checkpoint.safetensors"
+
+    def score(model):
+        scored.append(model)
+        return {"quality": 0.25}
+
+    def stop(row):
+        rows.append(row)
+        if row["step"] == 20:
+            raise Interrupted
+
+    training = replace(EXACT, checkpoint_every_s=1e9)
+    arguments = (teacher, corpus, config, training, 100 * STEP, 0)
+    rungs = {"rungs": (12 * STEP - 1, 100 * STEP), "score": score}
+    with pytest.raises(Interrupted):
+        distil(student, *arguments, stop, checkpoint, **rungs)
+    assert [row["step"] for row in rows] == [5, 10, 12, 15, 20] and scored == [student]
+    assert [row["step"] for row in rows if "quality" in row] == [12]
+    again, later = build_student(config, teacher, 0, corpus), []
+    distil(again, *arguments, later.append, checkpoint, **rungs)
+    assert later[0]["step"] == 15 and len(scored) == 1  # from the rung on
+    assert [row["step"] for row in plain][-1] == later[-1]["step"] == 100
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in straight.state_dict().items())
+
+
 @pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\x00" * 100])
 def test_a_truncated_checkpoint_is_set_aside(teacher, corpus, tmp_path, spoil):
     checkpoint = tmp_path / "checkpoint.safetensors"
@@ -139,7 +142,7 @@ def test_a_checkpoint_holds_everything(teacher, corpus, tmp_path):
     config = METHODS["sum"]
     module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, EXACT)
     optimizer = build_optimizer(module, 1e-3, EXACT)
-    module(teacher.model, read_batch(corpus.train[:4], corpus, True, 0.15, [0])).backward()
+    module(teacher.model, module.read(corpus, "train", FEW, np.zeros_like(FEW), EXACT, None)).backward()
     optimizer.step()
     progress = Progress(7, 1.5, 2.0, 0.5, 0.75)
     save_checkpoint(tmp_path / "c", module, optimizer, progress)
@@ -156,18 +159,18 @@ def test_a_checkpoint_holds_everything(teacher, corpus, tmp_path):
             assert torch.equal(fresh.state[ours[name]][key], value)
 
 
-def test_every_step_has_masks_of_its_own(teacher, corpus, monkeypatch):
-    asked = []
+def test_epochs_take_turns_at_the_masks(teacher, corpus, monkeypatch):
+    few, seen = replace(corpus, train=corpus.train[:8]), []
 
-    def recording(blocks, corpus, masked, fraction, key):
-        asked.append(key)
-        return read_batch(blocks, corpus, masked, fraction, key)
+    def recording(corpus, split, blocks, views, fraction):
+        if split == "train":
+            seen.append(dict(zip(blocks.tolist(), views.tolist(), strict=True)))
+        return read_batch(corpus, split, blocks, views, fraction)
 
-    monkeypatch.setattr(distill, "read_batch", recording)
-    run(METHODS["od"], teacher, corpus, steps=4, seed=3)
-    assert asked[:4] == [[3, 0], [3, 1], [3, 2], [3, 3]]
-    readings = [read_batch(corpus.train[:8], corpus, True, 0.15, key) for key in asked[:4]]
-    assert not any(torch.equal(readings[0].positions_BT, other.positions_BT) for other in readings[1:])
+    monkeypatch.setattr(distillation, "read_batch", recording)
+    run(METHODS["od"], teacher, few, steps=5, training=replace(EXACT, mask_views=3))
+    assert [set(step.values()) for step in seen] == [{0}, {1}, {2}, {0}, {1}]
+    assert all(step.keys() == set(range(8)) for step in seen)
 
 
 def test_gradient_accumulation_changes_nothing(teacher, corpus):
@@ -234,7 +237,7 @@ def test_a_batch_that_does_not_split_fails_with_the_numbers(teacher, corpus):
 
 
 def test_shards_cover_the_batch_once():
-    rows = [row for rank in range(3) for start, stop in shards(24, rank, 3, 2) for row in range(start, stop)]
+    rows = [row for rank in range(3) for share in shards(24, rank, 3, 2) for row in range(24)[share]]
     assert sorted(rows) == list(range(24))
 
 
@@ -273,11 +276,9 @@ def test_the_held_out_loss_does_not_depend_on_the_batch_size(teacher, corpus):
 def test_masked_accuracy_is_that_of_the_head(teacher, corpus):
     """A head that always says one word is right exactly where that word was masked."""
     student = build_student(METHODS["mlm"], teacher, 0, corpus)
-    readings = [
-        read_batch(corpus.held_out[start : start + 16], corpus, True, 0.15, [7, start])
-        for start in range(0, len(corpus.held_out), 16)
-    ]
-    masked = torch.cat([reading.words_BT[reading.positions_BT] for reading in readings])
+    blocks = np.arange(len(corpus.held_out))
+    reading = read_batch(corpus, "held_out", blocks, np.zeros_like(blocks), 0.15)
+    masked = reading.words_BT[reading.positions_BT]
     word = masked.mode().values
     with torch.no_grad():
         student.get_output_embeddings().bias[word] = 1e4

@@ -159,6 +159,21 @@ def test_pairs_are_right_and_about_even(library):
     assert 0.4 < np.mean(examples["label"]) < 0.6
 
 
+def test_half_of_the_texts_have_two_neighbours_swapped(library):
+    rows = [row for row in pq.read_table(docs_table()).to_pylist() if row["split"] == "train"]
+    texts = {tuple(row["text"].split()) for row in rows}
+    bags = {tuple(sorted(words)) for words in texts}
+    examples = docs_task("order")["train"]
+    assert abs(np.mean(examples["label"]) - 0.5) <= 0.5 / len(examples["label"])
+    for text, label in zip(examples["text"], examples["label"], strict=True):
+        words = tuple(text.split())
+        assert docs.SHORTEST <= len(words) <= docs.LONGEST
+        assert tuple(sorted(words)) in bags  # nothing but the order has changed
+        undone = {(*words[:k], words[k + 1], words[k], *words[k + 2 :]) for k in range(len(words) - 1)}
+        assert (words in texts) != bool(label)
+        assert not label or undone & texts
+
+
 def test_a_package_that_is_absent_is_named(library, monkeypatch):
     kept = [(package, path) for package, path in docs.sources() if package != "sympy"]
     monkeypatch.setattr(docs, "sources", lambda: kept)

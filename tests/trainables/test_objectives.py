@@ -7,6 +7,7 @@ import torch
 
 from spaces.architecture import StudentArchitecture
 from spaces.transfer import METHODS
+from trainables.encoder import Head
 from trainables.objectives import (
     OBJECTIVES,
     QKV,
@@ -92,21 +93,28 @@ def test_regression_losses_are_the_loops(mask):
     assert direct_loss(pairs, mask).item() == pytest.approx(sum(slow), rel=1e-5)
 
 
+def head(positions, width, vocabulary, seed, dtype=torch.float32):
+    """A head and its logits as lists."""
+    made = Head(*(draw(*shape, seed=seed + i, dtype=dtype) for i, shape in enumerate(
+        ((positions, width), (vocabulary, width), (vocabulary,)))))  # fmt: skip
+    return made, (made.words_ND.double() @ made.weight_VD.double().T + made.bias_V.double()).tolist()
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 def test_output_distribution_loss_is_the_loops(temperature):
-    student, teacher = draw(7, 11), draw(7, 11, seed=1)
+    (student, ours), (teacher, theirs) = head(7, 3, 11, 0), head(7, 5, 11, 10)
     rows = [
         kl(softmax([x / temperature for x in t]), softmax([x / temperature for x in s]))
-        for s, t in zip(student.tolist(), teacher.tolist(), strict=True)
+        for s, t in zip(ours, theirs, strict=True)
     ]
     fast = output_distribution_loss(student, teacher, temperature).item()
     assert fast == pytest.approx(temperature**2 * sum(rows) / 7, rel=1e-5)
 
 
 def test_masked_lm_loss_is_the_loops():
-    logits, labels = draw(7, 11), [3, 0, 10, 3, 5, 1, 9]
-    slow = [-math.log(softmax(row)[label]) for row, label in zip(logits.tolist(), labels, strict=True)]
-    assert masked_lm_loss(logits, torch.tensor(labels)).item() == pytest.approx(sum(slow) / 7, rel=1e-5)
+    (student, logits), labels = head(7, 3, 11, 0), [3, 0, 10, 3, 5, 1, 9]
+    slow = [-math.log(softmax(row)[label]) for row, label in zip(logits, labels, strict=True)]
+    assert masked_lm_loss(student, torch.tensor(labels)).item() == pytest.approx(sum(slow) / 7, rel=1e-5)
 
 
 @pytest.mark.parametrize("mask", [RIGHT, RIGHT.flip(1)], ids=["right", "left"])
@@ -135,11 +143,11 @@ def test_losses_do_not_grow_with_batch_length_or_heads():
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_exactly_zero_at_equality(mask, dtype):
     same = three(12, 0, dtype)
-    logits = draw(7, 11, dtype=dtype)
+    alike, _ = head(7, 3, 11, 0, dtype)
     assert relation_loss(same, same, mask, 6).item() == 0.0
     assert hidden_state_loss([(x, x) for x in same], mask).item() == 0.0
     assert direct_loss([(x, x) for x in same], mask).item() == 0.0
-    assert output_distribution_loss(logits, logits, 2.0).item() == 0.0
+    assert output_distribution_loss(alike, alike, 2.0).item() == 0.0
 
 
 @pytest.mark.parametrize("mask", [None, RIGHT, RIGHT.flip(1)], ids=["none", "right", "left"])
@@ -153,11 +161,11 @@ def test_gradients(mask):
     assert torch.autograd.gradcheck(lambda *x: direct_loss(list(zip(x, wide, strict=True)), mask), student)
 
 
-def test_gradients_at_the_logits():
-    logits = draw(3, 5, dtype=torch.float64).requires_grad_()
-    other = draw(3, 5, seed=1, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: output_distribution_loss(x, other, 3.0), logits)
-    assert torch.autograd.gradcheck(lambda x: masked_lm_loss(x, torch.tensor([4, 0, 2])), logits)
+def test_gradients_of_the_head():
+    student, teacher = head(3, 2, 5, 0, torch.float64)[0], head(3, 4, 5, 10, torch.float64)[0]
+    ours = tuple(x.requires_grad_() for x in vars(student).values())
+    assert torch.autograd.gradcheck(lambda *x: output_distribution_loss(Head(*x), teacher, 3.0), ours)
+    assert torch.autograd.gradcheck(lambda *x: masked_lm_loss(Head(*x), torch.tensor([4, 0, 2])), ours)
 
 
 def test_half_precision_is_upcast_and_double_stays():
@@ -167,7 +175,7 @@ def test_half_precision_is_upcast_and_double_stays():
 
 def signals(width, layers, seed, dtype=torch.float32):
     hidden = {layer: draw(BATCH, TOKENS, width, seed=seed + layer, dtype=dtype) for layer in range(1, layers + 1)}
-    return Signals(hidden, three(width, seed + 50, dtype), draw(4, 11, seed=seed, dtype=dtype))
+    return Signals(hidden, three(width, seed + 50, dtype), head(4, width, 11, seed, dtype)[0])
 
 
 def maps_of(name):
@@ -178,7 +186,7 @@ def maps_of(name):
 def test_each_objective_reads_the_layers_it_is_configured_for():
     ours, theirs, batch = signals(12, 2, 0), signals(18, 4, 100), Batch(RIGHT, torch.tensor([1, 2, 3, 4]))
     expected = {
-        "od": output_distribution_loss(ours.logits_NV, theirs.logits_NV, 2.0),
+        "od": output_distribution_loss(ours.head, theirs.head, 2.0),
         "hs": (
             masked_mse(ours.hidden[1] @ maps_of("hs")["hidden_1_2"], theirs.hidden[2], RIGHT)
             + masked_mse(ours.hidden[2] @ maps_of("hs")["hidden_2_4"], theirs.hidden[4], RIGHT)
@@ -188,7 +196,7 @@ def test_each_objective_reads_the_layers_it_is_configured_for():
         "mha_direct": sum(
             masked_mse(ours.qkv[i] @ maps_of("mha_direct")[name], theirs.qkv[i], RIGHT) for i, name in enumerate(QKV)
         ),
-        "mlm": masked_lm_loss(ours.logits_NV, batch.labels_N),
+        "mlm": masked_lm_loss(ours.head, batch.labels_N),
     }
     assert expected.keys() == OBJECTIVES.keys()
     for name, value in expected.items():

@@ -11,7 +11,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from spaces.architecture import StudentArchitecture, count_parameters
 from spaces.errors import SpecError
 from trainables.encoder import hidden_states, qkv
-from trainables.teacher import Wanted, load_teacher, read_facts, read_signals, resolve_model_folder
+from trainables.teacher import Wanted, load_teacher, read_facts, read_signals, read_states, resolve_model_folder
 
 
 @pytest.fixture
@@ -129,11 +129,27 @@ def test_a_package_path(monkeypatch, folder):
     assert read_facts("package:mypackage/model").family == "bert"
 
 
-def test_depth():
-    assert Wanted(hidden=frozenset({1, 3})).depth(6) == 3
-    assert Wanted(qkv_layer=4).depth(6) == 3
-    assert Wanted(qkv_layer=1).depth(6) == 0
-    assert Wanted(hidden=frozenset({1}), logits=True).depth(6) == 6
+def test_qkv_are_read_from_the_layer_below():
+    assert Wanted(qkv_layer=4).layers == {3}
+    assert Wanted(frozenset({1, 3}), qkv_layer=1).layers == {0, 1, 3}
+    assert Wanted(logits=True).layers == set()
+
+
+@pytest.mark.parametrize(
+    ("layers", "last", "runs"), [({1, 3}, False, 3), ({0}, False, 0), ({1}, True, 4), ((), True, 4)]
+)
+def test_no_layer_runs_that_nothing_is_read_from(teacher, layers, last, runs):
+    ids_BT = torch.tensor([[2, 7, 9, 3]])
+    ran = []
+    every = teacher.model.base_model.encoder.layer
+    hooks = [layer.register_forward_hook(lambda *_, number=i: ran.append(number)) for i, layer in enumerate(every, 1)]
+    positions_BT = torch.tensor([[False, True, False, False]]) if last else None
+    states = read_states(teacher.model, frozenset(layers), ids_BT, None, positions_BT)
+    for hook in hooks:
+        hook.remove()
+    assert ran == list(range(1, runs + 1))
+    assert states.hidden.keys() == set(layers)
+    assert (states.last_ND is not None) == last
 
 
 def test_signals_are_what_was_wanted_and_no_more(teacher):
@@ -142,9 +158,10 @@ def test_signals_are_what_was_wanted_and_no_more(teacher):
     states = hidden_states(teacher.model, ids_BT)
     read = read_signals(teacher.model, Wanted(frozenset({1, 2}), 3), ids_BT)
     assert read.hidden.keys() == {1, 2}
-    assert read.logits_NV is None
+    assert read.head is None
     torch.testing.assert_close(read.hidden[2], states[2])
     for ours, theirs in zip(read.qkv, qkv(teacher.model, 3, states[2]), strict=True):
         torch.testing.assert_close(ours, theirs)
-    logits = read_signals(teacher.model, Wanted(logits=True), ids_BT, None, positions_BT).logits_NV
-    torch.testing.assert_close(logits, teacher.model(input_ids=ids_BT).logits[positions_BT])
+    head = read_signals(teacher.model, Wanted(logits=True), ids_BT, None, positions_BT).head
+    logits_NV = head.words_ND @ head.weight_VD.T + head.bias_V
+    torch.testing.assert_close(logits_NV, teacher.model(input_ids=ids_BT).logits[positions_BT])

@@ -54,6 +54,29 @@ def test_two_workers_end_together(run_lane):
     assert found[2]["reason"].startswith("ValueError: boom on rank 1")
 
 
+def test_a_stop_ends_a_trial_on_all_workers_and_keeps_them(ray_cluster, tmp_path):
+    from ray import tune
+    from ray.tune.schedulers import FIFOScheduler
+
+    class StopAtRung(FIFOScheduler):
+        def on_trial_result(self, controller, trial, result):
+            return self.STOP if "quality" in json.loads(result.get("report", "{}")) else self.CONTINUE
+
+    jobs = [
+        json.dumps({"number": i, "config": {"act": act}, "folder": str(tmp_path / f"marker{i}")})
+        for i, act in enumerate(["ok", "stopped", "ok"])
+    ]
+    results = tune.Tuner(
+        lane_trainable(LaneSettings("fake_trials:act", num_workers=2)),
+        param_space={"job": tune.grid_search(jobs)},
+        tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True, scheduler=StopAtRung()),
+        run_config=tune.RunConfig(name="lane", storage_path=str(tmp_path / "tune"), verbose=0),
+    ).fit()
+    found = [json.loads(result.metrics.get("outcome", "{}")) for result in results]
+    assert found[0]["pid"] == found[2]["pid"] and not found[1]
+    assert not (tmp_path / "marker1").exists()  # it waited at its rung for what was decided
+
+
 def test_what_cannot_be_recorded_is_a_reason():
     outcome = attempt(lambda *_: {"model": object()}, {"seed": 0}, print, 0, 1)
     assert outcome["reason"].startswith("TypeError: a trial returned object")

@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 
 from trainables.corpus import open_corpus
-from trainables.distill import TrainingSpec, distil
+from trainables.distill import distil
+from trainables.distillation import TrainingSpec
 from trainables.student import build_student
 from trainables.teacher import load_teacher
 

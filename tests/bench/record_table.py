@@ -1,0 +1,198 @@
+"""Record a table of real trials: every configuration of a small conditional space, scored rung by rung.
+
+Searches can then be compared by replay (search_efficiency.py), without training again. Every configuration of SPEC is
+distilled once, every third one with a second seed. Each run leaves one Parquet part in --out, so that an interrupted
+recording goes on; the parts of a complete recording are joined into one file in tests/bench/recorded.
+
+    python tests/bench/record_table.py --out table                  # about 45 minutes on two cores, resumable
+    python tests/bench/record_table.py --out table --only 8         # a taste: the first eight runs of the same order
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import time
+import tomllib
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from search.prepare import cost_columns, prepare
+from search.spec import check_all
+from spaces.errors import TrialFailed
+from spaces.search_space import config_hash
+from trainables.distill import TrainingSpec, distil
+from trainables.profile import hardware, versions
+from trainables.student import build_student
+from trainables.teacher import load_teacher, read_facts
+from trainables.trial import TrialJob, kept_corpus, kept_teacher, score
+
+SPEC = """
+name = "recorded"
+seed = 0
+[teacher]
+path = "package:trainables/embedded_teacher"
+[corpus]
+source = "docs"
+sequence_length = 64
+max_tokens = 2_000_000
+[budget]
+trials = 1000
+train_tokens = 65_536
+[space]
+method = ["od", "hs", "mha", "mha_direct"]
+temperature = [2.0]
+mapping = ["last", "uniform", "last_k", "uniform_consecutive", "uniform_last"]
+relation_heads = [12, 24]
+teacher_layer = [6]
+shape = ["2x96", "2x144", "2x192", "3x96", "3x144", "3x192", "4x96", "4x144", "4x192"]
+initialisation = ["random", "projected_layers"]
+learning_rate = [1.5e-3, 5e-3]
+batch_size = [16]
+[[tasks]]
+name = "package"
+source = "docs:package"
+kind = "classification"
+max_train = 400
+max_dev = 1000
+max_length = 64
+[[tasks]]
+name = "pairs"
+source = "docs:pairs"
+kind = "pair_classification"
+max_train = 400
+max_dev = 800
+max_length = 64
+[search]
+sampler = "grid"
+objectives = ["quality", "parameters"]
+"""
+RUNGS = (8_192, 24_576)
+SEEDS = (0, 1)
+RECORDED = Path(__file__).parent / "recorded" / "docs.parquet"
+
+
+@lru_cache(maxsize=1)
+def prepared() -> tuple[Any, Any, dict[str, Any]]:
+    """(space, costs, what all jobs share); from the cache after the first call on a machine."""
+    spec, space, facts = check_all(tomllib.loads(SPEC), Path.cwd(), "record_table.py", read_facts)
+    ready = prepare(spec, space, facts, print)
+    shared = {
+        "teacher": spec.teacher.path, "corpus": ready.corpus, "tasks": tuple(ready.tasks.values()),
+        "train_tokens": spec.budget.train_tokens, "protocol": "probe", "floors": ready.scores, "latency": None,
+        "training": dataclasses.asdict(spec.training), "folder": "", "student_folder": "", "rungs": RUNGS,
+    }  # fmt: skip
+    return space, cost_columns(ready, facts, spec.latency.sequence_length), shared
+
+
+def jobs() -> list[tuple[dict[str, Any], int]]:
+    """(configuration, seed) of every run, shuffled, so that a part of the recording is a fair sample of the space."""
+    configs = list(prepared()[0].enumerate())
+    order = np.random.default_rng(0).permutation(len(configs))
+    shuffled = [configs[i] for i in order]
+    return [(config, SEEDS[0]) for config in shuffled] + [(config, SEEDS[1]) for config in shuffled[::3]]
+
+
+def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
+    """Distil one configuration; one row per rung, the last at the full budget."""
+    torch.set_num_threads(1)
+    _, costs, shared = prepared()
+    job = TrialJob(trial=0, config=dict(config), seed=seed, **shared)
+    teacher, corpus = kept_teacher(job.teacher, "cpu"), kept_corpus(job.corpus)
+    known = {key: costs(config)[key] for key in ("parameters", "flops_per_token", "latency_p50_ms")}
+    head = {
+        "config_hash": config_hash(config, seed),
+        "config": json.dumps(config, sort_keys=True),
+        "seed": seed,
+        **known,
+    }
+    rows: list[dict[str, Any]] = []
+
+    def scored(student: Any, tokens: int, train_s: float) -> dict[str, Any]:
+        started = time.perf_counter()
+        found = score(student, job)
+        shares = {key: value for key, value in found.items() if key.startswith("recovered_") or key == "quality"}
+        row = {**head, "train_tokens": tokens, "train_s": train_s, **shares, "score_s": time.perf_counter() - started}
+        rows.append({**row, "reason": ""})
+        return shares
+
+    torch.manual_seed(seed)
+    started = time.perf_counter()
+    student = build_student(job.config, teacher, seed, corpus)
+    start_s = time.perf_counter() - started
+    pending = iter(RUNGS)
+    seconds: list[float] = []
+    try:
+        trained = distil(
+            student, teacher, corpus, job.config, TrainingSpec(**job.training), job.train_tokens, seed,
+            lambda report: seconds.append(report["elapsed_s"]) if report.get("quality") is not None else None,
+            rungs=RUNGS, score=lambda model: scored(model, next(pending), 0.0),
+        )  # fmt: skip
+    except TrialFailed as error:
+        spent = time.perf_counter() - started
+        return [*rows, {**head, "train_tokens": 0, "train_s": spent, "score_s": 0.0, "reason": str(error)}]
+    scored(student, job.train_tokens, trained["train_s"])
+    for row, train_s in zip(rows, [*seconds, trained["train_s"]], strict=True):
+        row["train_s"] = train_s + start_s
+    return rows
+
+
+def run(number: int, folder: Path) -> None:
+    """Record one run into its part, written whole or not at all."""
+    rows = record(*jobs()[number])
+    unfinished = folder / f".part-{number:05d}.tmp"
+    pq.write_table(pa.Table.from_pylist(rows), unfinished)
+    unfinished.rename(folder / f"part-{number:05d}.parquet")
+
+
+def join(folder: Path, target: Path, partial: bool) -> None:
+    """All parts as one file, with what made it beside it in the metadata."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    table = pa.concat_tables([pq.read_table(part) for part in parts], promote_options="permissive")
+    about = {
+        "command": "python tests/bench/record_table.py --out table", "spec": SPEC, "rungs": RUNGS,
+        "seeds": SEEDS, "runs": len(parts), "partial": partial, "hardware": hardware(), "versions": versions(),
+        "recorded": time.strftime("%Y-%m-%d", time.gmtime()), "processes": "1 thread each",
+    }  # fmt: skip
+    target.parent.mkdir(parents=True, exist_ok=True)
+    table = table.replace_schema_metadata({"about": json.dumps(about)})
+    pq.write_table(table, target, compression="zstd")
+    print(f"{len(parts)} runs, {table.num_rows} rows, {target.stat().st_size / 1024:.0f} KiB: {target}")
+
+
+def main() -> None:
+    """Record what is missing, then join."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of parts")
+    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--only", type=int, help="stop after this many runs of the order")
+    parser.add_argument("--to", type=Path, default=RECORDED, help="the joined file; a partial one stays in --out")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    load_teacher(prepared()[2]["teacher"])
+    wanted = range(len(jobs()))[: options.only]
+    missing = [number for number in wanted if not (options.out / f"part-{number:05d}.parquet").is_file()]
+    print(f"{len(missing)} of {len(jobs())} runs to record", flush=True)
+    started = time.time()
+    with ProcessPoolExecutor(options.workers) as pool:
+        futures = [pool.submit(run, number, options.out) for number in missing]
+        for count, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            left = (time.time() - started) / count * (len(missing) - count) / 60
+            print(f"{count} of {len(missing)}, about {left:.0f} min left", flush=True)
+    partial = len(wanted) < len(jobs())
+    join(options.out, options.out / "partial.parquet" if partial else options.to, partial)
+
+
+if __name__ == "__main__":
+    main()

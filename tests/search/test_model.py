@@ -1,0 +1,69 @@
+"""The expected improvement against sampling, the model against what it was told."""
+
+import numpy as np
+import pytest
+
+from search.model import Seen, choose_candidate, expected_excess, features, improvement, predict
+from spaces.dominance import hypervolume
+
+
+@pytest.mark.parametrize("num_costs", [1, 2])
+def test_the_closed_form_is_the_mean_of_samples(num_costs):
+    rng = np.random.default_rng(num_costs)
+    front_q, front_c = rng.random(6), rng.random((6, num_costs))
+    mean, sd, costs = rng.random(4), rng.random(4) * 0.3 + 0.05, rng.random((4, num_costs))
+    found = improvement(mean, sd, costs, front_q, front_c)
+    reference = [0.0] + [1.0] * num_costs
+    scale = np.concatenate([costs, front_c]).max(axis=0) * 1.1
+    whole = np.column_stack([-front_q, front_c / scale])
+    before = hypervolume(whole, reference)
+    for i in range(4):
+        draws = rng.normal(mean[i], sd[i], 1500)
+        gains = [hypervolume(np.vstack([whole, [-q, *(costs[i] / scale)]]), reference) - before for q in draws]
+        assert found[i] == pytest.approx(np.mean(gains), abs=4 * np.std(gains) / np.sqrt(len(gains)) + 1e-4)
+
+
+def test_quality_alone():
+    found = improvement(np.array([0.5, 0.7]), np.array([0.1, 0.1]), np.empty((2, 0)), np.array([0.6]), np.empty((1, 0)))
+    assert found == pytest.approx([expected_excess(0.5, 0.1, 0.6), expected_excess(0.7, 0.1, 0.6)])
+    assert expected_excess(0.0, 1.0, 0.0) == pytest.approx(1 / np.sqrt(2 * np.pi))
+
+
+def test_what_a_cheaper_and_better_trial_beats_promises_nothing():
+    found = improvement(
+        np.array([0.5, 0.5]), np.array([1e-3, 1e-3]), np.array([[20.0], [5.0]]), np.array([0.8]), np.array([[10.0]])
+    )
+    assert found[0] == pytest.approx(0.0, abs=1e-12) and found[1] > 0
+
+
+def test_an_empty_front_is_improved_by_anything_above_the_floor():
+    found = improvement(np.array([0.4]), np.array([1e-6]), np.array([[5.0]]), np.empty(0), np.empty((0, 1)))
+    assert found[0] == pytest.approx(0.4 * (1 - 1 / 1.1), rel=1e-3)
+
+
+def config(method, layers):
+    return {"method": method, "num_layers": layers, "learning_rate": 1e-3} | (
+        {"mapping": "last"} if method == "hs" else {}
+    )
+
+
+def test_features_have_a_column_for_each_text():
+    x_SF = features([(config("hs", 2), 1.0), (config("od", 4), 0.5)])
+    assert x_SF.shape == (2, 6)  # share, learning rate, mapping = last, method = hs, method = od, layers
+    assert np.isfinite(x_SF).all()
+
+
+def test_the_model_reads_low_fidelities_as_such():
+    """od starts low and ends high; one full od trial is enough to know it."""
+    seen = []
+    for layers in (2, 3, 4, 6):
+        seen += [Seen(config("hs", layers), 0.1, 0.5), Seen(config("hs", layers), 1.0, 0.6)]
+        seen += [Seen(config("od", layers), 0.1, 0.1), Seen(config("od", layers), 1.0, 0.9)]
+    mean, sd = predict([config("hs", 5), config("od", 5)], seen, 0)
+    assert mean[1] > mean[0] + 0.1 and (sd > 0).all()
+    costs = np.array([[0.0, 10.0], [0.0, 10.0]])
+    front = np.array([[-0.6, 10.0]])
+    assert choose_candidate([config("hs", 5), config("od", 5)], costs, seen, front, 0, 0) == 1
+    assert (
+        choose_candidate([config("hs", 5), config("od", 5)], costs, seen[:4], front, 0, 0) == 0
+    )  # too little is known

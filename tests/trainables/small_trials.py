@@ -1,0 +1,30 @@
+"""One small trial of every method, and how to run it."""
+
+import numpy as np
+
+from trainables.distill import distil
+from trainables.distillation import TrainingSpec
+from trainables.student import build_student
+
+EXACT = TrainingSpec(precision="fp32", teacher_precision="fp32", checkpoint_every_s=0.0)
+SHAPE = {"num_layers": 2, "hidden_size": 24, "num_heads": 2, "intermediate_size": 48}
+COMMON = {**SHAPE, "initialisation": "projected", "learning_rate": 3e-3, "batch_size": 8}
+METHODS = {
+    "od": {"method": "od", "temperature": 2.0},
+    "hs": {"method": "hs", "mapping": "uniform"},
+    "mha": {"method": "mha", "relation_heads": 8, "teacher_layer": 3},
+    "mha_direct": {"method": "mha_direct", "teacher_layer": 4},
+    "mlm": {"method": "mlm"},
+    "sum": {"method": "od + 0.5 hs", "temperature": 1.0, "mapping": "1-1 2-4"},
+}
+METHODS = {name: COMMON | method for name, method in METHODS.items()}
+STEP = 8 * 16
+FEW = np.arange(4)
+
+
+def run(config, teacher, corpus, steps=10, training=EXACT, report=None, checkpoint=None, seed=0):
+    """(student, reports, outcome)."""
+    rows = []
+    student = build_student(config, teacher, seed, corpus)
+    outcome = distil(student, teacher, corpus, config, training, steps * STEP, seed, report or rows.append, checkpoint)
+    return student, rows, outcome

@@ -1,13 +1,17 @@
 """The page in a real browser: it loads nothing, has no errors, switches, shows, pins, and texts stay texts."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fake_studies import add_reports, finished_row, random_rows, write_study
+from fake_studies import TASKS, add_reports, finished_row, random_rows, write_part, write_study
 
 from analysis.report import write_report
+from analysis.watch import Server
+from spaces.records import trials_columns
 
+COLUMNS = trials_columns(list(TASKS))
 EVIL = '<img src=x onerror="document.title=1"><script>document.title=2</script>&lt;i&gt;' + "long" * 80
 
 
@@ -102,6 +106,35 @@ def test_clicks_pin_and_unpin_and_pins_follow_the_switch(opened: SimpleNamespace
     page.get_by_role("button", name="unpin").click()
     page.wait_for_selector(".pins", state="hidden")
     assert opened.problems == []
+
+
+def test_the_live_page_takes_new_rows_and_keeps_pins_and_view(browser, tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "study", [finished_row(0, 0.5, (2, 128)), finished_row(1, 0.7, (4, 256))])
+    with Server(str(folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            page = browser.new_page(viewport={"width": 1000, "height": 900})
+            problems: list[str] = []
+            page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+            page.goto(server.url)
+            page.wait_for_function(f"document.querySelector('.live')?.textContent === 'live: {server.watcher.words}'")
+            page.wait_for_function("document.querySelectorAll('#front .plot .points path').length > 0")
+            page.locator("#front .updatemenu-button").nth(1).click()
+            page.evaluate("document.querySelector('#front').scrollIntoView()")
+            page.wait_for_timeout(300)
+            page.mouse.click(*front_member(page))
+            page.wait_for_selector(".pins table td")
+            write_part(folder / "trials", "part-00009.parquet", COLUMNS, [finished_row(2, 0.9, (6, 384))])
+            page.wait_for_function("document.querySelector('h1').textContent.startsWith('3 of 3 finished')")
+            page.wait_for_selector(".pins table td")
+            title = "document.querySelector('#front .plot').layout.xaxis.title.text"
+            page.wait_for_function(f"{title} === 'median latency, ms'")
+            assert problems == [] and page.locator("#front .points path.point").count() >= 3
+            page.close()
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_phone_reads_it_without_scrolling_sideways_by_day_and_by_night(opened: SimpleNamespace) -> None:

@@ -38,17 +38,31 @@ class Noise:
 
     def interval(self, mean: float, count: int) -> tuple[float, float]:
         """95 % interval of the expectation, from the mean of `count` measurements; NaN when nothing was repeated."""
-        if not self.known:
-            return float("nan"), float("nan")
-        below, above = _errors(self, count)
+        below, above = self.errors(count)
         return mean - above, mean - below
 
-    def same(self, first: float, first_count: int, second: float, second_count: int) -> bool:
-        """Whether two means differ by less than noise explains (95 %); False when the noise is unknown."""
+    def errors(self, count: int) -> tuple[float, float]:
+        """How far below (negative) and above the expectation a mean of `count` falls: its bootstrap, 95 %."""
         if not self.known:
-            return False
-        error = self.std * (1 / first_count + 1 / second_count) ** 0.5
-        return abs(first - second) <= student_t(self.dof) * error
+            return float("nan"), float("nan")
+        rng = np.random.default_rng([len(self.residuals), count])
+        residuals_N = np.array(self.residuals)
+        bandwidth = len(residuals_N) ** -0.2
+        means_R = np.zeros(RESAMPLES)
+        for _ in range(count):
+            drawn_R = residuals_N[rng.integers(0, len(residuals_N), RESAMPLES)]
+            smooth_R = rng.normal(0, self.std * bandwidth, RESAMPLES)
+            means_R += (drawn_R + smooth_R) / (1 + bandwidth**2) ** 0.5  # the spread stays that of the residuals
+        low, high = np.quantile(means_R / count, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        wider = student_t(self.dof) / student_t(10**9)
+        return float(low * wider), float(high * wider)
+
+    def same(self, first: float, first_count: int, others_N: np.ndarray, counts_N: np.ndarray) -> np.ndarray:
+        """Mask of the means that differ from the first by less than noise explains (95 %); none when it is unknown."""
+        if not self.known:
+            return np.zeros(len(others_N), dtype=bool)
+        errors_N = self.std * np.sqrt(1 / first_count + 1 / np.asarray(counts_N))
+        return np.abs(np.asarray(others_N) - first) <= student_t(self.dof) * errors_N
 
 
 def pooled_noise(groups: Iterable[np.ndarray]) -> Noise:
@@ -82,19 +96,3 @@ def student_t(dof: int) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + LEVEL) / 2, dof))
-
-
-@cache
-def _errors(noise: Noise, count: int) -> tuple[float, float]:
-    """How far below and above the expectation a mean of `count` falls: the two quantiles of its bootstrap."""
-    rng = np.random.default_rng([len(noise.residuals), count])
-    residuals_N = np.array(noise.residuals)
-    bandwidth = len(residuals_N) ** -0.2
-    means_R = np.zeros(RESAMPLES)
-    for _ in range(count):
-        drawn_R = residuals_N[rng.integers(0, len(residuals_N), RESAMPLES)]
-        smooth_R = rng.normal(0, noise.std * bandwidth, RESAMPLES)
-        means_R += (drawn_R + smooth_R) / (1 + bandwidth**2) ** 0.5  # the spread stays that of the residuals
-    low, high = np.quantile(means_R / count, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    wider = student_t(noise.dof) / student_t(10**9)
-    return float(low * wider), float(high * wider)

@@ -68,8 +68,7 @@ def _rivals(study: Study, members: pd.DataFrame, rows: pd.DataFrame, costs: Sequ
     found = []
     for own_K, quality, seeds in zip(own_MK, members["quality"], members["seeds"], strict=True):
         cheaper_N = (costs_NK <= own_K).all(axis=1) & (costs_NK < own_K).any(axis=1)
-        pairs = zip(quality_N[cheaper_N], seeds_N[cheaper_N], strict=True)
-        found.append(sum(study.noise.same(quality, seeds, q, n) for q, n in pairs))
+        found.append(int(study.noise.same(quality, seeds, quality_N[cheaper_N], seeds_N[cheaper_N]).sum()))
     return found
 
 

@@ -102,15 +102,16 @@ def _confirmed_first(study: Study, ranked: pd.DataFrame) -> tuple[pd.DataFrame, 
     first = ranked.iloc[0]
     if not study.noise.known or first["seeds"] > 1:
         return ranked, ""
-    for index, row in ranked[ranked["seeds"] > 1].iterrows():
-        if study.noise.same(first["quality"], 1, row["quality"], row["seeds"]):
-            reordered = pd.concat([ranked.loc[[index]], ranked.drop(index)])
-            return reordered, (
-                f"; it has {row['seeds']} seeds, and trial {first['trial']}, with one, is better by no more than "
-                f"noise ({first['quality']:.3f})"
-            )
-        break
-    return ranked, ""
+    confirmed = ranked[ranked["seeds"] > 1]
+    alike = confirmed[study.noise.same(first["quality"], 1, confirmed["quality"], confirmed["seeds"])]
+    if alike.empty:
+        return ranked, ""
+    chosen = alike.iloc[0]
+    reordered = pd.concat([alike.iloc[:1], ranked.drop(alike.index[0])])
+    return reordered, (
+        f"; it has {chosen['seeds']} seeds, and trial {first['trial']}, with one, is better by no more than noise "
+        f"({first['quality']:.3f})"
+    )
 
 
 def _pick_knee(study: Study, rows: pd.DataFrame, rules: Sequence[str]) -> Pick:

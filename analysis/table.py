@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs
@@ -110,9 +109,9 @@ class Study:
             means = ["quality", *(f"{kind}_{task}" for task in self.tasks for kind in ("score", "recovered"))]
             averaged = rows[means].groupby(number).transform("mean")
             students[means] = averaged.loc[students.index]
-        ends = [self.noise.interval(q, n) for q, n in zip(students["quality"], students["seeds"], strict=True)]
-        low, high = np.array(ends, dtype=float).reshape(-1, 2).T
-        return students.assign(low=low, high=high)
+        errors = {count: self.noise.errors(count) for count in students["seeds"].unique()}
+        below, above = (students["seeds"].map({count: pair[end] for count, pair in errors.items()}) for end in (0, 1))
+        return students.assign(low=students["quality"] - above, high=students["quality"] - below)
 
     @property
     def tasks(self) -> tuple[str, ...]:

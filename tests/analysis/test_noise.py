@@ -47,14 +47,18 @@ def test_the_pooled_deviation_in_closed_form() -> None:
     estimate = pooled_noise([np.array([1.0, 3.0]), np.array([0.0, 0.0, 3.0]), np.array([7.0]), np.array([np.nan, 2.0])])
     assert estimate.std == pytest.approx(((2 + 6) / 3) ** 0.5)
     assert (estimate.dof, estimate.groups) == (3, 2)
-    assert estimate.same(0, 1, student_t(3) * estimate.std * 2**0.5 - 1e-9, 1)
-    assert not estimate.same(0, 1, student_t(3) * estimate.std * 2**0.5 + 1e-9, 1)
+    edge = student_t(3) * estimate.std * 2**0.5
+    assert estimate.same(0, 1, np.array([edge - 1e-9, edge + 1e-9]), np.array([1, 1])).tolist() == [True, False]
     assert estimate.interval(0.5, 3) == estimate.interval(0.5, 3)
 
 
 def test_nothing_repeated_gives_no_interval() -> None:
     estimate = pooled_noise([np.array([0.3]), np.array([0.5])])
-    assert not estimate.known and np.isnan(estimate.interval(0.3, 1)).all() and not estimate.same(0.3, 1, 0.3, 1)
+    assert (
+        not estimate.known
+        and np.isnan(estimate.interval(0.3, 1)).all()
+        and not estimate.same(0.3, 1, np.array([0.3]), np.array([1])).any()
+    )
     assert np.isnan(mean_interval(np.array([0.4]))).all()
     assert mean_interval(np.full(5, 0.4)) == pytest.approx((0.4, 0.4))
 

@@ -24,7 +24,9 @@ COSTS = {"parameters": "parameters", "latency_ms": "latency", "flops": "FLOPs"}
 AXIS_TITLES = {"parameters": "parameters", "latency_ms": "median latency, ms", "flops": "forward FLOPs per token"}
 BASELINE = "mlm"
 """The method that learns without the teacher."""
-MAX_DOMINATED, MAX_STOPPED, MAX_LABELS, MAX_SHAPES = 1000, 300, 10, 5
+MAX_DOMINATED, MAX_STOPPED, MAX_LABELS = 1000, 300, 10
+LABEL_ROOM = 0.12
+"""Share of the costs' range that the name of a shape takes."""
 QUALITY = OBJECTIVES["quality"]
 PINNED = {
     "quality": ("quality", 3), "parameters": ("parameters", 0), "latency_p50_ms": ("median latency, ms", 2),
@@ -184,10 +186,12 @@ def _add_baseline(figure: go.Figure, study: Study, rows: pd.DataFrame, cost: str
 def _add_shapes(figure: go.Figure, study: Study, rows: pd.DataFrame, cost: str) -> None:
     """Where named shapes of the literature would lie: a mark on the floor line with the name under it."""
     column = OBJECTIVES[cost].column
-    shapes = named_shapes(study, rows, cost)
     ends = rows[column].min(), max(rows[column].max(), study.meta["teacher"].get(column) or 0)
-    shapes = {name: value for name, value in shapes.items() if ends[0] <= value <= ends[1]}
-    kept = dict(list(sorted(shapes.items(), key=lambda item: item[1]))[:MAX_SHAPES])
+    kept: dict[str, float] = {}
+    for name, value in sorted(named_shapes(study, rows, cost).items(), key=lambda item: item[1]):
+        before = max(kept.values(), default=-np.inf)
+        if ends[0] <= value <= ends[1] and value - before >= LABEL_ROOM * (ends[1] - ends[0]):
+            kept[name] = value
     if kept:
         figure.add_scatter(
             x=list(kept.values()), y=[0] * len(kept), mode="markers+text", text=list(kept), showlegend=False,

@@ -5,7 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis.compare import axis_importance, compare_mappings, failures, method_by_architecture
+from analysis.compare import (
+    axis_importance,
+    compare_mappings,
+    failures,
+    importance_by_branch,
+    method_by_architecture,
+)
 from analysis.table import load
 
 
@@ -79,3 +85,21 @@ def test_importance_needs_ten_trials_and_something_that_varies(fake: SimpleNames
 
 def test_importance_needs_something_that_varies(fake: SimpleNamespace) -> None:
     assert axis_importance(load(fake.study([fake.row(t, t / 20, learning_rate=1e-3) for t in range(12)]))) is None
+
+
+def test_importance_within_each_branch_knows_the_axes_of_that_branch(fake: SimpleNamespace) -> None:
+    rng, rows = np.random.default_rng(0), []
+    for trial in range(60):
+        heads, temperature = int(rng.choice([4, 12, 24])), float(rng.choice([1.0, 2.0, 4.0]))
+        if trial % 2:
+            rows.append(fake.row(trial, heads / 30, method="mha", relation_heads=heads, learning_rate=1e-3))
+        else:
+            axes = {"relation_heads": None, "teacher_layer": None, "temperature": temperature, "learning_rate": 1e-3}
+            rows.append(fake.row(trial, temperature / 5, method="od", **axes))
+    study = load(fake.study(rows))
+    tables = importance_by_branch(study)
+    assert {method: list(table.index) for method, table in tables.items()} == {
+        "mha": ["relation_heads"], "od": ["temperature"],
+    }  # fmt: skip
+    table = axis_importance(study, "mha", evaluator="fanova")
+    assert table is not None and list(table.index) == ["relation_heads"]

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -169,13 +170,17 @@ def serve(folder: str, port: int, say: Callable[[str], None]) -> None:
 
 
 def watch_text(folder: str, every_s: float, console: Console) -> None:
-    """The terminal view until interrupted."""
-    watcher = Watcher(folder)
+    """The terminal view until interrupted: in place, or where nothing can be in place, again after each change."""
+    watcher, shown = Watcher(folder), ""
     try:
-        with Live(console=console, auto_refresh=False) as live:
+        with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
             while True:
                 watcher.look()
-                live.update(view(watcher), refresh=True)
+                if live is not None:
+                    live.update(view(watcher), refresh=True)
+                elif shown != f"{watcher.version} {watcher.words}":
+                    console.print(view(watcher))
+                    shown = f"{watcher.version} {watcher.words}"
                 time.sleep(every_s)
     except KeyboardInterrupt:
         console.print("ended; the study is untouched")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.arguments import add_folder, add_limits, add_port, add_profile_name, parse_count
+from search.arguments import add_folder, add_limits, add_port, add_profile_name, parse_count, parse_number
 from spaces.errors import SpecError
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     add_port(parser)
     parser.add_argument("--text", action="store_true", help="in the terminal instead of the browser")
-    parser.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds between looks of --text")
+    parser.add_argument("--every", type=parse_number, default=2.0, metavar="S", help="seconds between looks of --text")
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """The live page and the terminal view: they follow the folder, answer only on loopback, and write nothing."""
 
 import http.client
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -103,6 +104,30 @@ def test_the_terminal_view(tmp_path: Path, fake: SimpleNamespace) -> None:
     text = console.export_text()
     assert "waiting for a study" in text and "3 trials ended" in text and "[red]diverged" in text
     assert "hypervolume" in text and "4x256 by mha" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_terminal_view_follows_until_it_is_interrupted(
+    terminal: bool, tmp_path: Path, fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_EVERY_S", 0.0)
+    folder, looks = write_study(tmp_path / "study", [fake.row(0, 0.5)]), []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            columns = trials_columns(list(fake.tasks))
+            write_part(folder / "trials", "part-00001.parquet", columns, [finished_row(1, 0.7, (4, 256))])
+        if len(looks) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.time, "sleep", pause)
+    out = io.StringIO()
+    watch.watch_text(str(folder), 1.5, Console(file=out, width=120, force_terminal=terminal))
+    assert looks == [1.5] * 4 and "ended; the study is untouched" in out.getvalue()
+    assert "1 trial ended" in out.getvalue() and "2 trials ended" in out.getvalue()
+    if not terminal:
+        assert out.getvalue().count("2 trials ended") == 1  # said once, not at every look
 
 
 def test_a_sparkline_keeps_both_ends() -> None:

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import pieces
@@ -13,9 +14,12 @@ from analysis.pareto import front, hypervolume_history, knee, objectives_of
 from analysis.report import page
 from analysis.style import ABOVE, GREY, buttons, colours_of, cost_axis, style
 from analysis.table import Study
-from analysis.text import MISSING, decimal, number, percent, plural, student_name, verdict
+from analysis.text import MISSING, decimal, number, percent, plural, ratio, student_name, verdict
 from spaces.errors import SpecError
 from spaces.records import OBJECTIVES
+
+OVERVIEW = ("study", "folder", "trials", "students", "on_front", "hypervolume", "best_quality")
+KNEE_COLUMNS = ("trial", "quality", "low", "high", "parameters", "latency_p50_ms", "flops_per_token")
 
 
 def names_of(studies: Sequence[Study]) -> list[str]:
@@ -69,14 +73,29 @@ def several_page(studies: Sequence[Study]) -> str:
     return page(", ".join(names), body)
 
 
+def overview(studies: Sequence[Study]) -> pd.DataFrame:
+    """One row per study: what it tried, the volume of its front, and the knee as `knee_...` (None without a front)."""
+    rows = []
+    for name, study in zip(names_of(studies), studies, strict=True):
+        members = front(study)
+        volume = hypervolume_history(study)["hypervolume"].max() if len(study.finished) else 0.0
+        found = (name, study.folder, len(study.trials), len(study.students), len(members), float(volume))
+        row = dict(zip(OVERVIEW, (*found, members["quality"].max()), strict=True))
+        if len(members):
+            best = members.iloc[knee(members, objectives_of(study))]
+            row |= {"knee": student_name(best), **{f"knee_{name}": best[name] for name in KNEE_COLUMNS}}
+            row["knee_size"] = ratio(best["parameters"], study.meta["teacher"].get("parameters"))
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*OVERVIEW, "knee", "knee_size", *(f"knee_{name}" for name in KNEE_COLUMNS)])
+
+
 def summary(studies: Sequence[Study]) -> str:
     """Which study's front dominates most, in a sentence."""
-    volumes = [hypervolume_history(s)["hypervolume"].max() if len(s.finished) else 0.0 for s in studies]
-    best = int(np.argmax(volumes))
-    listed = ", ".join(f"{name} {volume:.3f}" for name, volume in zip(names_of(studies), volumes, strict=True))
     if len({tuple(study.meta["objectives"]) for study in studies}) > 1:
         return f"{len(studies)} studies with different objectives, side by side."
-    return f"The front of {names_of(studies)[best]} dominates most: hypervolume {listed}."
+    table = overview(studies)
+    listed = ", ".join(f"{row.study} {row.hypervolume:.3f}" for row in table.itertuples())
+    return f"The front of {table.loc[table['hypervolume'].idxmax(), 'study']} dominates most: hypervolume {listed}."
 
 
 def fronts_figure(studies: Sequence[Study]) -> go.Figure:
@@ -132,27 +151,20 @@ def volumes_figure(studies: Sequence[Study]) -> go.Figure:
 
 def _fronts_table(studies: Sequence[Study]) -> str:
     rows = []
-    for name, study in zip(names_of(studies), studies, strict=True):
-        members = front(study)
-        facts = f"{len(members)} of {plural(len(study.students), 'student')} on the front"
-        if members.empty:
-            rows.append(pieces.row(pieces.under(escape(name), facts), [MISSING] * 5))
+    for row in overview(studies).itertuples():
+        name = pieces.under(escape(row.study), f"{row.on_front} of {plural(row.students, 'student')} on the front")
+        if not row.on_front:
+            rows.append(pieces.row(name, [MISSING] * 5))
             continue
-        best = members.iloc[knee(members, objectives_of(study))]
-        interval = f"{best['low']:.2f} to {best['high']:.2f}" if best["low"] == best["low"] else ""
-        size = (
-            best["parameters"] / study.meta["teacher"]["parameters"]
-            if study.meta["teacher"].get("parameters")
-            else None
-        )
+        interval = f"{row.knee_low:.2f} to {row.knee_high:.2f}" if row.knee_low == row.knee_low else ""
         cells = [
-            pieces.under(escape(student_name(best)), f"trial {best['trial']}"),
-            pieces.under(decimal(best["quality"]), interval),
-            pieces.under(number(best["parameters"]), percent(size, "")),
-            decimal(best["latency_p50_ms"], 1),
-            decimal(members["quality"].max()),
+            pieces.under(escape(row.knee), f"trial {row.knee_trial:.0f}"),
+            pieces.under(decimal(row.knee_quality), interval),
+            pieces.under(number(row.knee_parameters), percent(row.knee_size, "")),
+            decimal(row.knee_latency_p50_ms, 1),
+            decimal(row.best_quality),
         ]
-        rows.append(pieces.row(pieces.under(escape(name), facts), cells))
+        rows.append(pieces.row(name, cells))
     head = ["study", "knee", "quality", "parameters", "latency, ms", "best quality on the front"]
     return pieces.table(head, rows, kind="sticky")
 

@@ -144,11 +144,14 @@ def compare(args: argparse.Namespace) -> None:
     """Write the page of several studies."""
     from analysis import load
     from analysis.report import write_page
-    from analysis.several import differences, several_page
+    from analysis.several import differences, overview, several_page
 
     studies = [load(folder) for folder in args.folders]
     for note in differences(studies):
         print(note, file=sys.stderr)
+    if args.json:
+        print(json.dumps(plain_rows(overview(studies)), indent=2))
+        return
     say(f"written to {write_page(several_page(studies), args.out)}")
 
 
@@ -215,6 +218,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     """Arguments of `compare`."""
     parser.add_argument("folders", nargs="+", metavar="DIR", help="study folders or URIs, two or more")
     parser.add_argument("--out", metavar="FILE", default="compare.html", help="default compare.html")
+    parser.add_argument("--json", action="store_true", help="print a row per study as JSON instead")
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:

@@ -55,6 +55,9 @@ def test_compare_writes_one_page_and_warns(study: Path, tmp_path: Path, capsys) 
     assert main(["compare", str(study), str(other), "--out", str(tmp_path / "both.html")]) == 0
     assert "tokens per trial" in capsys.readouterr().err
     assert (tmp_path / "both.html").read_text().startswith("<!DOCTYPE html>")
+    rows = json.loads(printed(capsys, "compare", study, other, "--json"))
+    assert [row["study"] for row in rows] == ["quick", "other"] and rows[0]["knee_trial"] in (0, 1, 2)
+    assert rows[0]["on_front"] == 3 and 0 < rows[0]["hypervolume"] < 1
     assert main(["compare", str(study)]) == 2
 
 

@@ -32,7 +32,7 @@ def cluster(wanted: ClusterSection, address: str | None, log: Path) -> Iterator[
         elif ours:
             join(str(address))
     try:
-        check_room(wanted)
+        lanes(wanted)
         yield
     finally:
         if ours:
@@ -68,22 +68,25 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def check_room(wanted: ClusterSection) -> None:
-    """Refuse at once what would wait for ever: Ray queues a request that no node can serve, without a word."""
+def lanes(wanted: ClusterSection) -> int:
+    """How many trials run at the same time: what the spec says, else as many as fit.
+
+    Raises SpecError for what would wait for ever: Ray queues a request that no node can serve, without a word.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker}
     places = sum(
         min(int(node.get(kind, 0) / amount + 1e-6) for kind, amount in needs.items() if amount) for node in nodes
     )
-    asked = wanted.concurrent_trials * wanted.workers_per_trial
-    if asked <= places:
-        return
-    have = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
     room = places // wanted.workers_per_trial
+    asked = 1 if wanted.concurrent_trials is None else wanted.concurrent_trials
+    if asked <= room:
+        return wanted.concurrent_trials or room
+    have = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
     advice = f"concurrent_trials can be at most {room}" if room else "not even one trial fits"
     worker = f"({wanted.cpus_per_worker} CPUs, {wanted.gpus_per_worker:g} GPUs)"
     plural = "s" if len(nodes) != 1 else ""
     raise SpecError([
-        f"[cluster] {wanted.concurrent_trials} concurrent trials x {wanted.workers_per_trial} workers x {worker} do "
+        f"[cluster] {asked} concurrent trials x {wanted.workers_per_trial} workers x {worker} do "
         f"not fit: the cluster has {len(nodes)} node{plural} with {have}; {advice}"
     ])  # fmt: skip

@@ -20,7 +20,7 @@ from typing import Any
 
 from ray import tune
 
-from search.cluster import cluster
+from search.cluster import cluster, lanes
 from search.environment import output_to
 from search.loggers import loggers
 from search.progress import StudyProgress, duration
@@ -285,7 +285,7 @@ def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], sc
             search_alg=searcher,
             scheduler=RungScheduler(searcher),
             num_samples=-1,
-            max_concurrent_trials=wanted.concurrent_trials,
+            max_concurrent_trials=lanes(wanted),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

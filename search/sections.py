@@ -122,7 +122,7 @@ class SearchSection:
 
 @dataclass(frozen=True)
 class ClusterSection:
-    concurrent_trials: int = setting("trials that run at the same time", 1, at_least=1)
+    concurrent_trials: int | None = setting("trials at the same time; unset: as many as fit", None, at_least=1)
     workers_per_trial: int = setting("data-parallel workers of one trial", 1, at_least=1)
     cpus_per_worker: int = setting("CPUs (and threads) of one worker", 1, at_least=1)
     gpus_per_worker: float = setting("GPUs of one worker", 0.0, at_least=0)

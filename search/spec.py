@@ -134,7 +134,8 @@ def describe(spec: StudySpec, space: SearchSpace, facts: TeacherFacts) -> list[s
     tokens = spec.budget.trials * spec.budget.train_tokens
     shapes = {each for students in space.feasible.values() for each in students}
     axes = ", ".join(f"{name} {line}" for name, line in space.to_table().items())
-    lanes = dataclasses.asdict(spec.cluster)
+    cluster = dataclasses.asdict(spec.cluster)
+    cluster["concurrent_trials"] = spec.cluster.concurrent_trials or "as many as fit"
     head = "with" if facts.has_lm_head else "without"
     limits = ", ".join(f"{name} {limit:,.10g}" for name, limit in spec.search.constraints.items())
     return [
@@ -145,7 +146,7 @@ def describe(spec: StudySpec, space: SearchSpace, facts: TeacherFacts) -> list[s
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
         f"rungs    {_rungs(spec)}",
         f"tasks    {', '.join(f'{task.name} ({task.kind}, {spec.evaluation.protocol})' for task in spec.tasks)}",
-        f"cluster  {', '.join(f'{name} {value:g}' for name, value in lanes.items())}",
+        f"cluster  {', '.join(f'{name} {value}' for name, value in cluster.items())}",
     ]
 
 

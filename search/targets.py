@@ -19,6 +19,7 @@ import numpy as np
 import ray
 import torch
 
+from search.cluster import lanes
 from search.sections import StudySpec
 from spaces.architecture import TeacherFacts
 from spaces.errors import StillhouseError
@@ -100,7 +101,7 @@ def blocks_of_budget(spec: StudySpec, sequence_length: int) -> int:
 def decide(
     spec: StudySpec, plan: TargetPlan, space: SearchSpace, teacher_s_per_token: float, places: int, free_bytes: int
 ) -> Decision:
-    """Cache or live, and the numbers behind it. `places`: shards that can be written at the same time."""
+    """Cache or live, and the numbers behind it. `places`: shards that are written, or trials that run, at a time."""
     wanted = spec.targets
     if wanted.mode == "live" or not plan.needs.anything:
         return Decision(False, "live, as the spec asks" if plan.needs.anything else "none: no method learns from it")
@@ -118,9 +119,8 @@ def decide(
     live_s = spec.budget.trials * learning * spec.budget.train_tokens * teacher_s_per_token
     passes = sum(plan.rows(part) for part in plan.parts()) * plan.sequence_length
     build_s = passes * teacher_s_per_token / places
-    lanes = max(1, spec.cluster.concurrent_trials)
-    numbers = f"about {build_s:.0f} s to write once, {live_s / lanes:.0f} s of teacher in {spec.budget.trials} trials"
-    if wanted.mode == "auto" and build_s >= live_s / lanes:
+    numbers = f"about {build_s:.0f} s to write once, {live_s / places:.0f} s of teacher in {spec.budget.trials} trials"
+    if wanted.mode == "auto" and build_s >= live_s / places:
         return Decision(False, f"live: a cache would take {numbers}")
     return Decision(True, f"cached, {size}; {numbers}")
 
@@ -167,7 +167,7 @@ def prepare_targets(
             return str(plan.folder)
     base = plan.folder.parent
     base.mkdir(parents=True, exist_ok=True)
-    places = shard_places(spec)
+    places = lanes(spec.cluster) * spec.cluster.workers_per_trial
     speed = teacher_speed(plan, teacher, corpus, spec.cluster.cpus_per_worker) if plan.needs.anything else 0.0
     decision = decide(spec, plan, space, speed, places, shutil.disk_usage(base).free)
     say(f"teacher targets: {decision.why}")
@@ -178,14 +178,6 @@ def prepare_targets(
     held.enter_context(locked(plan.folder))
     build(spec, plan, say)
     return str(plan.folder)
-
-
-def shard_places(spec: StudySpec) -> int:
-    """How many shards the cluster can write at the same time, each with a worker's CPUs and GPUs."""
-    have = ray.cluster_resources()
-    cpus, gpus = spec.cluster.cpus_per_worker, spec.cluster.gpus_per_worker
-    places = [have.get("CPU", 0) / cpus] + ([have.get("GPU", 0) / gpus] if gpus else [])
-    return max(1, int(min(places)))
 
 
 def build(spec: StudySpec, plan: TargetPlan, say: Say) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from spaces.architecture import StudentArchitecture
 from spaces.layer_mapping import resolve_mapping
 from trainables.encoder import Head
-from trainables.fused import Decoded, RelationDivergence, hard_targets, soft_targets
+from trainables.fused import Decoded, RelationDivergence, full_dtype, hard_targets, soft_targets
 from trainables.teacher import Signals, Wanted
 
 T = TypeVar("T")
@@ -23,8 +23,8 @@ QKV = ("query", "key", "value")
 
 
 def full(x: Tensor) -> Tensor:
-    """At least float32: half precision is good enough for a model's signals, not for sums over thousands of them."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    """In the dtype that losses are summed in: see `full_dtype`."""
+    return x.to(full_dtype(x))
 
 
 def output_distribution_loss(student: Head, teacher: Head, temperature: float) -> Tensor:

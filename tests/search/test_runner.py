@@ -13,7 +13,7 @@ import fake_trials
 import pytest
 import toy
 
-from search.cluster import check_room, cluster
+from search.cluster import cluster, lanes
 from search.runner import ask_tell, job_maker, refuse_other_study, tune_study
 from search.sections import ClusterSection
 from search.spec import to_toml
@@ -149,8 +149,10 @@ def test_a_folder_of_another_study_is_refused(tmp_path):
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers(ray_cluster, tmp_path):
-    check_room(ClusterSection(2, 1, 1, 0.0))
-    check_room(ClusterSection(1, 2, 1, 0.0))
+    assert lanes(ClusterSection(2, 1, 1, 0.0)) == 2
+    assert lanes(ClusterSection(1, 2, 1, 0.0)) == 1
+    assert lanes(ClusterSection(None, 1, 1, 0.0)) == 2
+    assert lanes(ClusterSection(None, 2, 1, 0.0)) == 1
     started = time.time()
     with (
         pytest.raises(SpecError, match="1 node with 2 CPUs, 0 GPUs; concurrent_trials can be at most 2"),
@@ -158,7 +160,7 @@ def test_what_does_not_fit_is_refused_with_the_numbers(ray_cluster, tmp_path):
     ):
         pass
     with pytest.raises(SpecError, match="not even one trial fits"):
-        check_room(ClusterSection(1, 1, 1, 1.0))
+        lanes(ClusterSection(None, 1, 1, 1.0))
     with pytest.raises(SpecError, match="not even one trial fits"):
-        check_room(ClusterSection(1, 1, 3, 0.0))
+        lanes(ClusterSection(1, 1, 3, 0.0))
     assert time.time() - started < 60

@@ -12,11 +12,13 @@ from trainables.encoder import (
     has_lm_head,
     hidden_states,
     layers,
+    lm_head,
     lm_logits,
     load_model,
     qkv,
     set_architecture,
     wiring,
+    word_embeddings,
 )
 
 FAMILIES = ["bert", "roberta", "xlm-roberta", "distilbert"]
@@ -63,6 +65,16 @@ def test_signals_are_those_inside_the_model(teacher_of_family, side):
             for ours, theirs in zip(qkv(model, number, states[number - 1]), inside, strict=True):
                 assert torch.equal(ours, theirs)
         torch.testing.assert_close(lm_logits(model, states[-1][mask_BT.bool()]), out.logits[mask_BT.bool()])
+
+
+def test_a_head_is_its_logits_short_of_the_last_product(teacher_of_family):
+    model, hidden_ND = teacher_of_family.model, torch.randn(3, 32)
+    head = lm_head(model, hidden_ND)
+    assert head.weight_VD is word_embeddings(model)  # so that training moves both with the gradients of both
+    torch.testing.assert_close(head.words_ND @ head.weight_VD.T + head.bias_V, lm_logits(model, hidden_ND))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert lm_head(model, hidden_ND).words_ND.dtype == torch.bfloat16
+        assert lm_logits(model, hidden_ND).dtype == torch.bfloat16
 
 
 def test_a_shallow_run_stops_early(teacher_of_family):

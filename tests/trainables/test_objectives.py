@@ -155,7 +155,7 @@ def test_gradients(mask):
     student, teacher = three(4, 0, torch.float64), three(6, 10, torch.float64)
     for x in student:
         x.requires_grad_()
-    assert torch.autograd.gradcheck(lambda *qkv: relation_loss(qkv, teacher, mask, 2), student)
+    assert torch.autograd.gradcheck(lambda *qkv: relation_loss(qkv, teacher, mask, 2), student, fast_mode=True)
     wide = three(4, 20, torch.float64)
     assert torch.autograd.gradcheck(lambda *x: hidden_state_loss(list(zip(x, wide, strict=True)), mask), student)
     assert torch.autograd.gradcheck(lambda *x: direct_loss(list(zip(x, wide, strict=True)), mask), student)

@@ -106,7 +106,7 @@ def _in_units_of_the_teacher(study: Study, row: pd.Series) -> str:
     baseline = study.students[study.students["method"] == "mlm"]
     alike = baseline[baseline["parameters"] <= row["parameters"]]["quality"].max()
     if row["method"] != "mlm" and alike == alike:
-        text += f"; the best of that size without the teacher recovers {percent(alike)}"
+        text += f". The best of that size without the teacher recovers {percent(alike)}"
     return text
 
 
@@ -127,7 +127,7 @@ def noise_text(study: Study) -> str:
     )
     text += f", {noise.dof} degrees of freedom); intervals are 95 %, from that noise."
     if rivals := int((front(study)["rivals"] > 0).sum()):
-        text += f" {rivals} on the front may owe that to noise: a cheaper student is as good, as far as seeds tell."
+        text += f" {rivals} on the front may be there by chance: a cheaper student is as good, as far as seeds tell."
     return text
 
 

@@ -87,7 +87,7 @@ def test_a_front_member_that_noise_may_have_put_there_is_marked(
     study = load(confirmed)
     members = front(study).set_index("trial")
     assert members.index.tolist() == [0, 3, 4] and members["rivals"].tolist() == [0, 1, 0]
-    assert "1 on the front may owe that to noise" in noise_text(study)
+    assert "1 on the front may be there by chance" in noise_text(study)
     assert "95 % interval" in verdict(study)
     alone = load(str(write_study(tmp_path / "alone", [fake.row(0, 0.5), fake.row(1, 0.51, (6, 384))])))
     assert front(alone)["rivals"].tolist() == [0, 0] and "no interval can be given" in noise_text(alone)

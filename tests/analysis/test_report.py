@@ -123,6 +123,11 @@ def test_verdict_of_one_of_several_and_of_useless_students(fake: SimpleNamespace
     assert "The front" not in page_of(bounded)
 
 
+def test_the_verdict_names_the_best_of_that_size_without_the_teacher(fake: SimpleNamespace) -> None:
+    rows = [fake.row(0, 0.8), fake.row(1, 0.55, method="mlm"), fake.row(2, 0.7, (6, 384), method="mlm")]
+    assert verdict(load(fake.study(rows))).endswith("The best of that size without the teacher recovers 55 %.")
+
+
 def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: SimpleNamespace) -> None:
     rows = [fake.row(t, 0.1 * t, latency_p50_ms=None, flops_per_token=None, train_s=None) for t in range(1, 5)]
     page = read_page(fake.study(rows, teacher={"name": "t"}, latency=None, versions=None))

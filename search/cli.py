@@ -59,6 +59,14 @@ def resume(args: argparse.Namespace) -> None:
     end(resume_study(args.folder, address=args.address, trials=args.trials, say=say))
 
 
+def confirm(args: argparse.Namespace) -> None:
+    """Run the leaders again with other seeds."""
+    before_ray(args.address)
+    from search.runner import confirm as confirm_study
+
+    end(confirm_study(args.folder, top=args.top, seeds=args.seeds, address=args.address, say=say))
+
+
 def before_ray(address: str | None) -> None:
     """Settings that Ray reads when it is imported."""
     from search.environment import import_everywhere, private_token, quiet_environment
@@ -119,6 +127,16 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     add_cluster(parser)
 
 
+def add_confirm(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `confirm`."""
+    add_folder(parser)
+    parser.add_argument("--top", type=parse_count, default=5, metavar="N", help="leaders of the front; default 5")
+    parser.add_argument(
+        "--seeds", type=parse_count, default=3, metavar="N", help="seeds each has in the end, its first one; default 3"
+    )
+    parser.add_argument("--address", help="a running Ray cluster, such as auto or host:6379; default: this machine")
+
+
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Arguments of `export`."""
     add_folder(parser)
@@ -151,6 +169,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "resume": Command(
         resume, "go on with a study from its folder", "stillhouse resume runs/first --trials 40", add_resume
+    ),
+    "confirm": Command(
+        confirm,
+        "run the leaders of the front again with other seeds",
+        "stillhouse confirm runs/first --top 5 --seeds 3",
+        add_confirm,
     ),
     "front": Command(seeing.front, "show the front of a study", "stillhouse front runs/first --json", seeing.add_front),
     "best": Command(

@@ -18,7 +18,9 @@ import numpy as np
 from spaces.dominance import hypervolume, non_dominated
 
 LEAST = 8
-"""Full-budget observations below which the sampler's own first draw is taken."""
+"""Observations below which the sampler's own first draw is taken."""
+REACHES, NOISES, SLOPE = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1), 0.05
+"""Values that the likelihood chooses from (distance; quality), and the prior variance of the slope per log token."""
 
 
 @dataclass(frozen=True)
@@ -36,40 +38,79 @@ def choose_candidate(
     seen: Sequence[Seen],
     front_MK: np.ndarray,
     quality_column: int,
-    seed: int,
 ) -> int:
     """Index of the configuration with the largest expected hypervolume improvement."""
-    if sum(each.share >= 1.0 for each in seen) < LEAST:
+    if len(seen) < LEAST:
         return 0
-    mean_N, sd_N = predict(configs, seen, seed)
+    mean_N, sd_N = predict(configs, seen)
     costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
     gains = improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M)
     return int(np.argmax(gains))
 
 
-def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, standard deviation) of the quality at the full budget."""
-    from sklearn.ensemble import ExtraTreesRegressor
+def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) of the quality of configurations at the full budget.
 
-    rows = [*((each.config, each.share) for each in seen), *((config, 1.0) for config in configs)]
-    x_SF = features(rows)
-    forest = ExtraTreesRegressor(200, min_samples_leaf=2, random_state=seed % 2**31)
-    forest.fit(x_SF[: len(seen)], [each.quality for each in seen])
-    votes = np.stack([tree.predict(x_SF[len(seen) :]) for tree in forest.estimators_])
-    return votes.mean(axis=0), votes.std(axis=0) + 1e-6
+    A Gaussian process over quality(c, s) = f(c) + g(c) log(1 / s) + noise, s the share of the budget: a level for each
+    configuration and what it lacks for every factor of tokens it has not seen, both smooth over configurations. Noise
+    is partly the trial's own, the same at all its rungs. How far configurations reach and how loud the noise is are
+    chosen among few values by marginal likelihood, which few observations can decide.
+    """
+    distance = distances([*(each.config for each in seen), *configs])
+    num_seen = len(seen)
+    quality_S = np.array([each.quality for each in seen])
+    lack_S = np.log(1.0 / np.array([each.share for each in seen]))
+    same_SS = (distance[:, :num_seen, :num_seen] == 0).all(axis=0)
+    centre, scale = float(np.median(quality_S)), max(float(np.std(quality_S)), 0.05)
+    target_S = (quality_S - centre) / scale
+    best: tuple[float, Any] = (-np.inf, None)
+    for reach, noise in itertools.product(REACHES, NOISES):
+        level = kernel(distance, reach)
+        slope = SLOPE * (0.5 + 0.5 * level[:num_seen, :num_seen])
+        cov_SS = (
+            level[:num_seen, :num_seen]
+            + np.outer(lack_S, lack_S) * slope
+            + (noise / scale) ** 2 * (0.5 * same_SS + 0.5 * np.eye(num_seen) + 1e-6)
+        )
+        factor = np.linalg.cholesky(cov_SS + 1e-8 * np.eye(num_seen))
+        white_S = np.linalg.solve(factor, target_S)
+        likelihood = -0.5 * white_S @ white_S - np.log(np.diag(factor)).sum()
+        if likelihood > best[0]:
+            best = likelihood, (level, factor, white_S)
+    level, factor, white_S = best[1]
+    cross_SN = np.linalg.solve(factor, level[:num_seen, num_seen:])
+    variance_N = np.diag(level)[num_seen:] - (cross_SN**2).sum(axis=0)
+    return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))
 
 
-def features(rows: Sequence[tuple[Mapping[str, Any], float]]) -> np.ndarray:
-    """Numbers as their logarithms, texts as one column per value; an axis that a configuration lacks is 0."""
-    names = sorted({name for config, _ in rows for name in config})
-    columns: list[list[float]] = [[math.log(share) for _, share in rows]]
-    for name in names:
-        values = [config.get(name) for config, _ in rows]
+def kernel(distance_ANN: np.ndarray, reach: float) -> np.ndarray:
+    """Covariance of the level: a common part, a part for each axis alone, and one for all axes together."""
+    alone_NN = np.exp(-2.0 * distance_ANN).mean(axis=0)
+    together_NN = np.exp(-distance_ANN.sum(axis=0) / reach)
+    return 0.5 + 1.0 * alone_NN + 0.5 * together_NN
+
+
+def distances(configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Squared distance per axis (A, N, N), 0 to 1: of logarithms over their range, or whether two texts differ.
+
+    An axis that only one of two configurations has is as far as can be; one that neither has is no distance.
+    """
+    axes = []
+    for name in sorted({name for config in configs for name in config}):
+        values = [config.get(name) for config in configs]
+        has_N = np.array([value is not None for value in values])
         if any(isinstance(value, str) for value in values):
-            columns += [[float(value == text) for value in values] for text in sorted({v for v in values if v})]
+            names = {value: number for number, value in enumerate(dict.fromkeys(values))}
+            code_N = np.array([names[value] for value in values])
+            apart_NN = (code_N[:, None] != code_N).astype(float)
         else:
-            columns.append([math.log(value) + 1.0 if value else 0.0 for value in values])
-    return np.array(columns, dtype=float).T
+            log_N = np.array([math.log(value) if value is not None else 0.0 for value in values])
+            span = np.ptp(log_N[has_N])
+            apart_NN = ((log_N[:, None] - log_N) / span) ** 2 if span > 0 else np.zeros((len(values), len(values)))
+        apart_NN = np.where(has_N[:, None] & has_N, apart_NN, (has_N[:, None] != has_N).astype(float))
+        if apart_NN.any():
+            axes.append(apart_NN)
+    return np.array(axes).reshape(-1, len(configs), len(configs))
 
 
 def improvement(

@@ -32,12 +32,16 @@ from search.spec import check_all, differences, load_table, read_spec, to_toml
 from search.store import Store
 from search.warm_start import learn_from
 from spaces.architecture import TeacherFacts
+from spaces.dominance import best_first, costs_of_rows, front_of
 from spaces.errors import StillhouseError
+from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace
 from trainables.cache import cache_folder
 from trainables.worker import LaneSettings, lane_trainable
 
 LOG = logging.getLogger("stillhouse.runner")
+Only = Callable[[AskTell], Sequence[tuple[Mapping[str, Any], int]]]
+"""What a search is narrowed to: (configuration, seed) of each trial."""
 LOST_LANES = 2
 """How often Tune starts a lane again that was lost with its node."""
 
@@ -90,6 +94,12 @@ def resume(
     folder: str, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print
 ) -> Outcome:
     """`stillhouse resume`: go on from the spec that the folder keeps."""
+    spec, space, facts = stored_study(folder, trials)
+    return run_study(spec, space, facts, folder, address=address, say=say)
+
+
+def stored_study(folder: str, trials: int | None = None) -> tuple[StudySpec, SearchSpace, TeacherFacts]:
+    """The spec that a folder keeps, with its space and teacher."""
     from trainables.teacher import read_facts
 
     store = Store(folder)
@@ -100,8 +110,32 @@ def resume(
     table = tomllib.loads(store.read_text("spec.toml"))
     if trials is not None:
         table["budget"]["trials"] = trials
-    spec, space, facts = check_all(table, Path("/"), f"{folder}/spec.toml", read_facts)
-    return run_study(spec, space, facts, folder, address=address, say=say)
+    return check_all(table, Path("/"), f"{folder}/spec.toml", read_facts)
+
+
+def confirm(
+    folder: str, *, top: int, seeds: int, address: str | None = None, say: Callable[[str], None] = print
+) -> Outcome:
+    """`stillhouse confirm`: run the leaders of a study's front again, until each has this many seeds.
+
+    Leaders are chosen by the trials of the study's own seed, so that a second call goes on with the same ones.
+    """
+    spec, space, facts = stored_study(folder)
+    objectives = [OBJECTIVES[name] for name in spec.search.objectives]
+
+    def leaders(asktell: AskTell) -> list[tuple[Mapping[str, Any], int]]:
+        chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], objectives, top)
+        configs = [asktell.config_of(row["trial"]) for row in chosen]
+        say(f"{len(chosen)} leaders, trials {', '.join(str(row['trial']) for row in chosen)}, with {seeds} seeds each")
+        return [(config, spec.seed + number) for number in range(1, seeds) for config in configs]
+
+    return run_study(spec, space, facts, folder, address=address, say=say, only=leaders)
+
+
+def leading(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective], top: int) -> list[Mapping[str, Any]]:
+    """The members of the front that hold up most of its hypervolume."""
+    members = front_of(rows, objectives)
+    return [members[i] for i in best_first(costs_of_rows(members, objectives))[:top]]
 
 
 def run_study(
@@ -112,6 +146,7 @@ def run_study(
     *,
     address: str | None = None,
     say: Callable[[str], None] = print,
+    only: Only | None = None,
 ) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
     from search.finish import score_front
@@ -122,7 +157,7 @@ def run_study(
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
             plan = make_plan(spec, space, facts, store, held, say)
-            outcome = tune_study(plan, store, say)
+            outcome = tune_study(plan, store, say, only)
         if outcome.ended:
             score_front(plan.spec, store, plan.job["tasks"], say)
     return outcome
@@ -187,7 +222,7 @@ def tune_study(
     plan: Plan,
     store: Store,
     say: Callable[[str], None] = print,
-    only: Callable[[AskTell], Sequence[tuple[Mapping[str, Any], int]]] | None = None,
+    only: Only | None = None,
 ) -> Outcome:
     """Run trials until the budget is spent, the space is used up, or somebody stops it; or `only` some."""
     spec = plan.spec

@@ -132,6 +132,10 @@ class AskTell:
         """Trials of an earlier run that are to be run again."""
         return len(self._again)
 
+    def config_of(self, trial: int) -> dict[str, Any]:
+        """What was asked of a trial."""
+        return json.loads(self._asked[trial]["config"])
+
     def confirm(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> None:
         """Ask for these (configuration, seed) only, as far as they have not run, and then end."""
         self._only = [(dict(config), seed) for config, seed in asks]
@@ -167,6 +171,8 @@ class AskTell:
             return None
         self._write_reports(live)
         row = {**self._identity(live.ask), **self._columns(report)}
+        if self.rungs.has_reached(trial, level):
+            return None
         self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
         if not (reason := self.rungs.judge(trial, level)):
             return None
@@ -250,7 +256,7 @@ class AskTell:
         rows = [{**self.costs(config), "quality": 0.0} for config in fresh.values()]
         best = choose_candidate(
             list(fresh.values()), costs_of_rows(rows, self.objectives), self._seen(),
-            costs_of_rows(self._finished(), self.objectives), self._quality_column, self.seed,
+            costs_of_rows(self._finished(), self.objectives), self._quality_column,
         )  # fmt: skip
         return list(fresh)[best]
 

@@ -56,6 +56,10 @@ class Rungs:
         """How many rungs a trial has reached after so many tokens."""
         return sum(train_tokens >= tokens for tokens in self.tokens)
 
+    def has_reached(self, trial: int, level: int) -> bool:
+        """Whether a trial was at this rung before: it is judged there once, even if it has to start over."""
+        return any(trial in entries for entries in self.entries[level - 1 :])
+
     def reach(self, trial: int, level: int, method: str, costs: Sequence[float]) -> None:
         """A trial has been scored at its `level`-th rung, counted from 1."""
         self.entries[level - 1][trial] = Entry(method, tuple(costs))

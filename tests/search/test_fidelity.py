@@ -86,6 +86,18 @@ def test_a_promoted_trial_goes_on_under_its_number(whole):
         assert all(status == "stopped" for _, status in runs[:-1]) and all(config == runs[0][0] for config, _ in runs)
 
 
+def test_a_promoted_trial_that_starts_over_is_not_judged_twice(whole, tmp_path):
+    """Its checkpoint may be gone: it then reports the rungs that it has passed once more."""
+    asktell = make(tmp_path)
+    while not (ask := asktell.ask()).asked_again:
+        run_one(asktell, ask)
+    for step, tokens in enumerate(
+        RUNGS[: asktell.rungs.level(asktell._live[ask.trial].reports[-1]["train_tokens"])], 1
+    ):
+        assert asktell.report(ask.trial, {"step": step, "train_tokens": tokens, "quality": -1.0}) is None
+    assert asktell.tell(ask.trial, {"quality": 0.5})["status"] == "finished"
+
+
 def test_a_resume_asks_what_an_undisturbed_run_would_have(whole, tmp_path):
     _, straight = whole
     parts = []
@@ -160,14 +172,3 @@ def test_earlier_studies_are_learned_from(whole, tmp_path):
         learn_from([str(whole[0])], other, space, print)
     with pytest.raises(StillhouseError, match="is not a study folder"):
         learn_from([str(tmp_path / "nosuch")], spec, space, print)
-
-
-def test_a_model_chooses_better_than_the_first_draw(tmp_path):
-    def best(candidates, seed):
-        asktell = make(
-            tmp_path / f"{candidates}-{seed}", "random", 24, (), candidates, seed=seed, objectives=["quality"]
-        )
-        run(asktell)
-        return max(row["quality"] for row in asktell.progress.rows if row["status"] == "finished")
-
-    assert sum(best(16, seed) for seed in range(2)) > sum(best(1, seed) for seed in range(2))

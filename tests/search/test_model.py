@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.model import Seen, choose_candidate, expected_excess, features, improvement, predict
+from search.model import Seen, choose_candidate, distances, expected_excess, improvement, predict
 from spaces.dominance import hypervolume
 
 
@@ -18,7 +18,7 @@ def test_the_closed_form_is_the_mean_of_samples(num_costs):
     whole = np.column_stack([-front_q, front_c / scale])
     before = hypervolume(whole, reference)
     for i in range(4):
-        draws = rng.normal(mean[i], sd[i], 1500)
+        draws = rng.normal(mean[i], sd[i], 300)
         gains = [hypervolume(np.vstack([whole, [-q, *(costs[i] / scale)]]), reference) - before for q in draws]
         assert found[i] == pytest.approx(np.mean(gains), abs=4 * np.std(gains) / np.sqrt(len(gains)) + 1e-4)
 
@@ -47,10 +47,12 @@ def config(method, layers):
     )
 
 
-def test_features_have_a_column_for_each_text():
-    x_SF = features([(config("hs", 2), 1.0), (config("od", 4), 0.5)])
-    assert x_SF.shape == (2, 6)  # share, learning rate, mapping = last, method = hs, method = od, layers
-    assert np.isfinite(x_SF).all()
+def test_distances_are_from_0_to_1_and_an_absent_axis_is_as_far_as_can_be():
+    distance = distances([config("hs", 2), config("od", 8), config("hs", 4)])
+    assert distance.shape == (3, 3, 3)  # mapping, method, num_layers; the learning rate is the same everywhere
+    assert distance[:, 0, 1].tolist() == [1.0, 1.0, 1.0]
+    assert distance[:, 0, 2].tolist() == pytest.approx([0.0, 0.0, 0.25])
+    assert (distance == distance.transpose(0, 2, 1)).all() and not distance[:, range(3), range(3)].any()
 
 
 def test_the_model_reads_low_fidelities_as_such():
@@ -59,11 +61,10 @@ def test_the_model_reads_low_fidelities_as_such():
     for layers in (2, 3, 4, 6):
         seen += [Seen(config("hs", layers), 0.1, 0.5), Seen(config("hs", layers), 1.0, 0.6)]
         seen += [Seen(config("od", layers), 0.1, 0.1), Seen(config("od", layers), 1.0, 0.9)]
-    mean, sd = predict([config("hs", 5), config("od", 5)], seen, 0)
+    mean, sd = predict([config("hs", 5), config("od", 5)], seen)
     assert mean[1] > mean[0] + 0.1 and (sd > 0).all()
+    assert mean == pytest.approx([0.6, 0.9], abs=0.1)
     costs = np.array([[0.0, 10.0], [0.0, 10.0]])
     front = np.array([[-0.6, 10.0]])
-    assert choose_candidate([config("hs", 5), config("od", 5)], costs, seen, front, 0, 0) == 1
-    assert (
-        choose_candidate([config("hs", 5), config("od", 5)], costs, seen[:4], front, 0, 0) == 0
-    )  # too little is known
+    assert choose_candidate([config("hs", 5), config("od", 5)], costs, seen, front, 0) == 1
+    assert choose_candidate([config("hs", 5), config("od", 5)], costs, seen[:4], front, 0) == 0  # too little is known

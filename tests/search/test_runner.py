@@ -14,11 +14,12 @@ import pytest
 import toy
 
 from search.cluster import cluster, lanes
-from search.runner import ask_tell, job_maker, refuse_other_study, tune_study
+from search.runner import ask_tell, job_maker, leading, refuse_other_study, tune_study
 from search.sections import ClusterSection
 from search.spec import to_toml
 from search.store import Store
 from spaces.errors import SpecError, StillhouseError
+from spaces.records import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,6 +135,16 @@ def test_weak_trials_are_stopped_at_rungs_and_may_be_promoted(ray_cluster, tmp_p
     assert [(r["trial"], r["config_hash"], r["status"]) for r in alone.progress.rows] == [
         (r["trial"], r["config_hash"], r["status"]) for r in outcome.rows
     ]
+
+
+def test_leaders_hold_up_the_front():
+    rows = [
+        {"trial": t, "status": "finished", "quality": q, "parameters": p}
+        for t, (q, p) in enumerate([(0.5, 10), (0.501, 14), (0.9, 30), (0.4, 40)])
+    ]
+    objectives = [OBJECTIVES["quality"], OBJECTIVES["parameters"]]
+    assert {row["trial"] for row in leading(rows, objectives, 2)} == {0, 2}
+    assert len(leading(rows, objectives, 9)) == 3
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path):

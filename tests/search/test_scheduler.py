@@ -56,7 +56,9 @@ def test_a_stopped_trial_is_promoted_when_its_rung_has_grown():
     assert rungs.promotable() == 1  # second of five, and two may pass
     rungs.go_on(1)
     assert rungs.promotable() is None
+    assert not rungs.has_reached(1, 2)
     assert reach(rungs, 1, 0.85, 10, level=2) == ""
+    assert rungs.has_reached(1, 1) and rungs.has_reached(1, 2)
 
 
 def test_promotion_looks_at_the_highest_rung_first():

@@ -133,6 +133,14 @@ def _add_view(
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    _add_members(figure, members, column, symbols, colours)
+
+
+def _add_members(
+    figure: go.Figure, members: pd.DataFrame, column: str, symbols: dict[int, str], colours: dict[str, str]
+) -> None:
+    """The front itself: large points with intervals, and names where they are few."""
+    places = pd.Series(_label_places(members[column].tolist()), members.index, dtype=object)
     outline = {"color": "rgba(255,255,255,0.9)", "width": 1}
     for method, colour in colours.items():
         some = members[members["method"] == method]
@@ -144,9 +152,18 @@ def _add_view(
             bar = {"type": "data", "array": above, "arrayminus": below, "color": colour, "thickness": 1.2, "width": 4}
             figure.data[-1].update(error_y=bar)
         if len(members) <= MAX_LABELS:
-            figure.data[-1].update(
-                mode="markers+text", text=some["architecture"], textposition="top left", cliponaxis=False
-            )
+            names, where = some["architecture"], places[some.index].tolist()
+            figure.data[-1].update(mode="markers+text", text=names, textposition=where, cliponaxis=False)
+
+
+def _label_places(costs: Sequence[float]) -> list[str]:
+    """Over the line, but under it where the one before is so near that names would lie on each other."""
+    places: list[str] = []
+    room = LABEL_ROOM * (max(costs, default=0) - min(costs, default=0))
+    for i, cost in enumerate(costs):
+        crowded = i > 0 and cost - costs[i - 1] < room and places[-1] == "top left"
+        places.append("bottom right" if crowded else "top left")
+    return places
 
 
 def _add_points(

@@ -159,3 +159,8 @@ def test_parallel_coordinates_hold_every_student_on_every_axis_that_varied(fake:
     assert {len(dimension["values"]) for dimension in trace.dimensions} == {len(study.students)}
     mapping = next(dimension for dimension in trace.dimensions if dimension.label == "mapping")
     assert mapping.ticktext[0] == "-" and set(mapping.ticktext[1:]) == {"last", "uniform", "uniform_last"}
+
+
+def test_names_of_neighbours_on_the_front_do_not_lie_on_each_other() -> None:
+    assert front_figure._label_places([1.0, 1.05, 1.1, 5.0]) == ["top left", "bottom right", "top left", "top left"]
+    assert front_figure._label_places([]) == [] and front_figure._label_places([3.0]) == ["top left"]

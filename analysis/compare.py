@@ -1,6 +1,6 @@
 """Which method, mapping and axis made the difference, with the uncertainty that the trials leave.
 
-A cell's interval is a bootstrap of the mean over its trials (95 %, analysis/noise.py): it speaks of the configurations
+A cell's interval is a bootstrap of the mean over its students (95 %, noise.py): it speaks of the configurations
 that the search happened to try, not of seeds alone, and a sampler that learns tries good corners more often. Importance
 is Optuna's: PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255), which handles axes that only some trials have, or
 fANOVA (Hutter et al. 2014), which does not and therefore sees one branch of the space at a time.
@@ -31,11 +31,11 @@ EVALUATORS: dict[str, Callable[[], optuna.importance.BaseImportanceEvaluator]] =
 
 
 def compare(study: Study, by: Sequence[str]) -> pd.DataFrame:
-    """Quality of the finished trials per group: n, best, mean, low, high, and the number of the best trial.
+    """Quality of the students per group: n, best, mean, low, high, and the number of the best one's trial.
 
-    Trials that lack one of the columns `by` (NaN) are left out.
+    Students that lack one of the columns `by` (NaN) are left out.
     """
-    rows = study.finished[study.finished["quality"].notna()]
+    rows = study.students[study.students["quality"].notna()]
     table = []
     for key, group in rows.groupby(list(by), sort=True):
         quality_N = group["quality"].to_numpy(dtype=float)

@@ -165,12 +165,12 @@ def methods_section(study: Study) -> str:
                 continue
             share = 4 + 30 * (row.best - low) / (high - low) if high > low else 12
             interval = f" ({_interval(row)})" if _interval(row) else ""
-            small = f"mean {row.mean:.2f}{interval}<br>{plural(int(row.n), 'trial')}"
+            small = f"mean {row.mean:.2f}{interval}<br>{plural(int(row.n), 'student')}"
             line += f'<td class="shade" style="--share:{share:.0f}%">{pieces.under(decimal(row.best), small)}</td>'
         rows.append(f'<tr><th scope="row" class="text">{escape(architecture)}</th>{line}</tr>\n')
     lead = (
-        "Best quality of each pair, the mean of its trials, and a 95 % bootstrap interval of that mean from three "
-        "trials on. Layers x hidden size, smallest first. The search spends more trials where it expects more."
+        "Best quality of each pair, the mean of its students, and a 95 % bootstrap interval of that mean from three "
+        "students on. Layers x hidden size, smallest first. The search spends more trials where it expects more."
     )
     if len(shown) < len(architectures):
         lead += f" The {len(shown)} most tried of {len(architectures)} architectures are shown."
@@ -191,5 +191,5 @@ def mappings_section(study: Study) -> str:
         )
         for r in table.itertuples()
     ]
-    head = ["mapping", "best quality", "mean", "95 % interval of the mean", "trials", "best trial"]
+    head = ["mapping", "best quality", "mean", "95 % interval of the mean", "students", "best trial"]
     return pieces.section("Layer mappings", "Hidden-state transfer only, best mean first.", pieces.table(head, rows))

@@ -9,11 +9,13 @@ Shapes: N candidates, M members of the front, S observations, F features, K cost
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_triangular
+from threadpoolctl import threadpool_limits
 
 from spaces.dominance import hypervolume, non_dominated
 
@@ -42,7 +44,8 @@ def choose_candidate(
     """Index of the configuration with the largest expected hypervolume improvement."""
     if len(seen) < LEAST:
         return 0
-    mean_N, sd_N = predict(configs, seen)
+    with threadpool_limits(1):  # the matrices are small, and the other cores are training
+        mean_N, sd_N = predict(configs, seen)
     costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
     gains = improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M)
     return int(np.argmax(gains))
@@ -63,31 +66,29 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
     same_SS = (distance[:, :num_seen, :num_seen] == 0).all(axis=0)
     centre, scale = float(np.median(quality_S)), max(float(np.std(quality_S)), 0.05)
     target_S = (quality_S - centre) / scale
+    jitter_SS = 0.5 * same_SS + (0.5 + 1e-6) * np.eye(num_seen)
     best: tuple[float, Any] = (-np.inf, None)
-    for reach, noise in itertools.product(REACHES, NOISES):
-        level = kernel(distance, reach)
-        slope = SLOPE * (0.5 + 0.5 * level[:num_seen, :num_seen])
-        cov_SS = (
-            level[:num_seen, :num_seen]
-            + np.outer(lack_S, lack_S) * slope
-            + (noise / scale) ** 2 * (0.5 * same_SS + 0.5 * np.eye(num_seen) + 1e-6)
-        )
-        factor = np.linalg.cholesky(cov_SS + 1e-8 * np.eye(num_seen))
-        white_S = np.linalg.solve(factor, target_S)
-        likelihood = -0.5 * white_S @ white_S - np.log(np.diag(factor)).sum()
-        if likelihood > best[0]:
-            best = likelihood, (level, factor, white_S)
+    for level in levels(distance, REACHES):
+        own_SS = level[:num_seen, :num_seen]
+        smooth_SS = own_SS + np.outer(lack_S, lack_S) * SLOPE * (0.5 + 0.5 * own_SS) + 1e-8 * np.eye(num_seen)
+        for noise in NOISES:
+            factor = np.linalg.cholesky(smooth_SS + (noise / scale) ** 2 * jitter_SS)
+            white_S = solve_triangular(factor, target_S, lower=True)
+            likelihood = -0.5 * white_S @ white_S - np.log(np.diag(factor)).sum()
+            if likelihood > best[0]:
+                best = likelihood, (level, factor, white_S)
     level, factor, white_S = best[1]
-    cross_SN = np.linalg.solve(factor, level[:num_seen, num_seen:])
+    cross_SN = solve_triangular(factor, level[:num_seen, num_seen:], lower=True)
     variance_N = np.diag(level)[num_seen:] - (cross_SN**2).sum(axis=0)
     return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))
 
 
-def kernel(distance_ANN: np.ndarray, reach: float) -> np.ndarray:
-    """Covariance of the level: a common part, a part for each axis alone, and one for all axes together."""
+def levels(distance_ANN: np.ndarray, reaches: Sequence[float]) -> Iterator[np.ndarray]:
+    """Covariances of the level, one for each reach: a common part, one for each axis alone, one for all together."""
     alone_NN = np.exp(-2.0 * distance_ANN).mean(axis=0)
-    together_NN = np.exp(-distance_ANN.sum(axis=0) / reach)
-    return 0.5 + 1.0 * alone_NN + 0.5 * together_NN
+    apart_NN = distance_ANN.sum(axis=0)
+    for reach in reaches:
+        yield 0.5 + alone_NN + 0.5 * np.exp(-apart_NN / reach)
 
 
 def distances(configs: Sequence[Mapping[str, Any]]) -> np.ndarray:

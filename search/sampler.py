@@ -26,7 +26,7 @@ from search.drawing import Told, Written, branches, sampler_of, study_of, writte
 from search.model import Seen, choose_candidate
 from search.scheduler import Rungs
 from search.store import Store, now
-from spaces.dominance import costs_of_rows
+from spaces.dominance import costs_of_rows, non_dominated
 from spaces.errors import InfeasibleConfig
 from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace, config_hash
@@ -37,6 +37,8 @@ Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 LOG = logging.getLogger("stillhouse.sampler")
 MAX_INFEASIBLE = 200
 """Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
+MOST_REMEMBERED = 200
+"""Trials and observations that sampler and model learn from."""
 MAX_DUPLICATES = 50
 """Repeated configurations in a row before the search ends: the sampler has nothing new to say."""
 RAN = ("finished", "failed", "stopped")
@@ -209,18 +211,20 @@ class AskTell:
         reasons: Counter[str] = Counter()
         told, running = self._told(), [self._write(live.ask.config) for live in self._live.values()]
         for attempt in range(MAX_INFEASIBLE):
-            sampler = sampler_of(self.sampler, (self.seed, number + 1, attempt), self._branch())
-            study = study_of(told, running, self.objectives, sampler)
+            seed, branch = (self.seed, number + 1, attempt), self._branch()
+            study = study_of(told, running, self.objectives, sampler_of(self.sampler, seed, branch))
             fresh: dict[str, dict[str, Any]] = {}
             repeated = False
-            for _ in range(self.candidates):
+            for candidate in range(self.candidates if branch is None else 1):
                 drawn = study.ask()
+                if candidate == 0:  # the others widen the choice, at a small part of the price
+                    study.sampler = sampler_of("random", seed)
                 try:
                     config = self.space.suggest(drawn)
                     self._check(config)
                 except InfeasibleConfig as error:
                     reasons[str(error)] += 1
-                    if self.candidates == 1:
+                    if candidate == 0:
                         self._record_infeasible(drawn.params, getattr(error, "config", None), str(error))
                     continue
                 finally:
@@ -270,7 +274,7 @@ class AskTell:
     def _told(self) -> list[Told]:
         """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
         groups: dict[str, list[Mapping[str, Any]]] = {}
-        for row in self._finished():
+        for row in self._remembered():
             groups.setdefault(self._asked[row["trial"]]["config"], []).append(row)
         for each in (each for each in self.earlier if each.share == 1.0):
             row = {**self.costs(each.config), "quality": each.quality}
@@ -285,15 +289,30 @@ class AskTell:
         return told
 
     def _seen(self) -> list[Seen]:
-        """Every quality that was measured, at whatever share of the budget."""
+        """The qualities that the model is fitted to, at whatever share of the budget; the latest of many."""
+        remembered = self._remembered()
+        known = {row["trial"]: self._reports.get(row["trial"], []) for row in remembered}
+        stopped = [row["trial"] for row in self.progress.rows if row["status"] == "stopped"]
+        known |= {trial: self._reports.get(trial, []) for trial in stopped[-MOST_REMEMBERED:]}
+        known |= {trial: live.reports for trial, live in self._live.items()}
         seen = list(self.earlier)
-        running = {trial: live.reports for trial, live in self._live.items()}
-        for trial, reports in sorted({**self._reports, **running}.items()):
-            config = json.loads(self._asked[trial]["config"])
-            seen += [Seen(config, tokens / self.train_tokens, quality) for tokens, quality in qualities(reports)]
-        for row in self._finished():
-            seen.append(Seen(json.loads(self._asked[row["trial"]]["config"]), 1.0, row["quality"]))
-        return seen
+        for trial in sorted(known):
+            config = self.config_of(trial)
+            seen += [Seen(config, tokens / self.train_tokens, quality) for tokens, quality in qualities(known[trial])]
+        seen += [Seen(self.config_of(row["trial"]), 1.0, row["quality"]) for row in remembered]
+        return seen[-MOST_REMEMBERED:]
+
+    def _remembered(self) -> list[dict[str, Any]]:
+        """Finished trials that the sampler and the model learn from: all, or the front and the latest of many.
+
+        What both cost grows faster than the history, and what they may learn from trials long beaten does not.
+        """
+        rows = self._finished()
+        if len(rows) <= MOST_REMEMBERED:
+            return rows
+        on_front = np.flatnonzero(non_dominated(costs_of_rows(rows, self.objectives)))[-MOST_REMEMBERED // 2 :]
+        latest = range(len(rows) - MOST_REMEMBERED + len(on_front), len(rows))
+        return [rows[i] for i in sorted({*on_front.tolist(), *latest})]
 
     def _finished(self) -> list[dict[str, Any]]:
         """In the order of their numbers, which a resume does not change."""

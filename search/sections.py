@@ -113,7 +113,7 @@ class SearchSection:
     objectives: tuple[str, ...] = setting("what is optimised; quality and at least one cost", ("quality", "parameters"))
     constraints: Mapping[str, float] = setting("upper limits on costs, such as { latency_ms = 4.0 }", dict)
     candidates: int = setting(
-        "draws of the sampler for each trial, of which a model takes the most promising; 1: the first draw",
+        "draws for each trial, the first by the sampler, of which a model takes the most promising; 1: no model",
         32,
         at_least=1,
     )

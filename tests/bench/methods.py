@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,14 +18,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
+from spaces import transfer
 from spaces.architecture import parse_shape
 from spaces.errors import TrialFailed
 from trainables.cache import cache_folder
-from trainables.corpus import CorpusSpec, open_corpus, prepare_corpus
-from trainables.distill import distil
-from trainables.distillation import TrainingSpec
+from trainables.corpus import CorpusSpec, blocks_visited, open_corpus, prepare_corpus
+from trainables.distill import distil, held_out_blocks
+from trainables.distillation import TrainingSpec, use_bf16
+from trainables.objectives import OBJECTIVES, Pairing
 from trainables.profile import hardware, versions
 from trainables.student import build_student
+from trainables.target_shards import build_shard, unfinished_shards, write_plan
+from trainables.targets import TargetPlan, Targets, needs_of
 from trainables.tasks import TaskSpec, load_task, prepare_task, recovered, score_task
 from trainables.teacher import load_teacher
 
@@ -40,6 +44,7 @@ METHODS = {
 }
 LEARNING_RATES = (1.5e-3, 5e-3)
 TUNING_SEED, SEEDS = 1000, (0, 1, 2)
+TRAINING = TrainingSpec()
 TASKS = tuple(
     TaskSpec(name, f"docs:{name}", kind, max_train=2000, max_dev=2000, max_test=4000, max_length=64)
     for name, kind in (
@@ -51,14 +56,42 @@ TASKS = tuple(
 )
 
 
-def prepare() -> tuple[Path, list[Path]]:
-    """Corpus and task folders."""
+@dataclass(frozen=True)
+class Prepared:
+    """Folders of corpus, tasks and teacher targets."""
+
+    corpus: Path
+    tasks: list[Path]
+    targets: Path
+
+
+def prepare(tokens: int) -> Prepared:
+    """Cut the data, and write down what the teacher says about every block that a run will meet."""
     teacher = load_teacher(TEACHER)
-    corpus = prepare_corpus(CorpusSpec("docs", SEQUENCE_LENGTH, max_tokens=4_000_000), teacher.tokenizer, print)
-    return corpus, [prepare_task(task, teacher.tokenizer, cache_folder()) for task in TASKS]
+    folder = prepare_corpus(CorpusSpec("docs", SEQUENCE_LENGTH, max_tokens=4_000_000), teacher.tokenizer, print)
+    corpus = open_corpus(folder)
+    blocks = -(-tokens // (BATCH_SIZE * SEQUENCE_LENGTH)) * BATCH_SIZE
+    visited = [blocks_visited(len(corpus.train), blocks, seed) for seed in (TUNING_SEED, *SEEDS)]
+    shape = teacher.facts.architecture
+    wants = []
+    for name in METHODS:
+        pairing = Pairing(METHODS[name], parse_shape(SHAPE), shape)
+        wants.append((OBJECTIVES[name].wants(pairing)[1], transfer.METHODS[name].masked_inputs))
+    plan = TargetPlan(
+        teacher=TEACHER, teacher_digest=teacher.facts.digest, corpus=str(folder), needs=needs_of(wants),
+        blocks=tuple(np.unique(np.concatenate(visited)).tolist()), held_out=held_out_blocks(corpus), views=1,
+        mask_fraction=TRAINING.mask_fraction, width=shape.hidden_size, sequence_length=SEQUENCE_LENGTH,
+        bf16=use_bf16(TRAINING.teacher_precision, teacher.model.device, student=False),
+    )  # fmt: skip
+    missing = unfinished_shards(plan)
+    for count, (part, number) in enumerate(missing, start=1):
+        build_shard(plan, part, number, teacher)
+        print(f"targets: {count} of {len(missing)} shards", flush=True)
+    write_plan(plan)
+    return Prepared(folder, [prepare_task(task, teacher.tokenizer, cache_folder()) for task in TASKS], plan.folder)
 
 
-def run(method: str, rate: float, seed: int, tokens: int, split: str, folders: tuple[Path, list[Path]]) -> dict:
+def run(method: str, rate: float, seed: int, tokens: int, split: str, folders: Prepared) -> dict:
     """Raw scores of one student by task; no training at all for `untrained`."""
     torch.set_num_threads(1)
     teacher = load_teacher(TEACHER)
@@ -67,19 +100,22 @@ def run(method: str, rate: float, seed: int, tokens: int, split: str, folders: t
         "method": "hs" if method == "untrained" else method, "initialisation": INITIALISATION, "learning_rate": rate,
         "batch_size": BATCH_SIZE, **asdict(parse_shape(SHAPE)), **extras,
     }  # fmt: skip
-    corpus = open_corpus(folders[0])
+    corpus = open_corpus(folders.corpus)
     student = build_student(config, teacher, seed, corpus)
     seconds = 0.0
     if method != "untrained":
         try:
-            outcome = distil(student, teacher, corpus, config, TrainingSpec(), tokens, seed, lambda row: None)
+            outcome = distil(
+                student, teacher, corpus, config, TRAINING, tokens, seed, lambda row: None,
+                targets=Targets(folders.targets),
+            )  # fmt: skip
         except TrialFailed as error:
             return {"failed": str(error)}
         seconds = outcome["train_s"]
-    return {"train_s": seconds} | scores(student, folders[1], split, seed)
+    return {"train_s": seconds} | scores(student, folders.tasks, split, seed)
 
 
-def reference(kind: str, seed: int, split: str, folders: tuple[Path, list[Path]]) -> dict:
+def reference(kind: str, seed: int, split: str, folders: Prepared) -> dict:
     """The teacher, or an untrained encoder of its shape."""
     torch.set_num_threads(1)
     teacher = load_teacher(TEACHER)
@@ -87,7 +123,7 @@ def reference(kind: str, seed: int, split: str, folders: tuple[Path, list[Path]]
     if kind == "floor":
         config = {"method": "hs", "initialisation": "random", **asdict(teacher.facts.architecture)}
         model = build_student(config, teacher, seed)
-    return scores(model, folders[1], split, seed)
+    return scores(model, folders.tasks, split, seed)
 
 
 def scores(model: torch.nn.Module, tasks: list[Path], split: str, seed: int) -> dict:
@@ -122,7 +158,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=100_000, help="tokens of each run")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     options = parser.parse_args()
-    folders = prepare()
+    folders = prepare(options.tokens)
     results = Results(options.out, options.workers)
     references = results.compute({
         f"{kind}-{split}-{seed}": (reference, kind, seed, split, folders)

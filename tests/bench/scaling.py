@@ -1,0 +1,111 @@
+"""What a trial costs beside its training: trials per hour by trials at a time, and the search's own time per trial.
+
+The search's own time is that of one ask, one report and one tell of a study in which so many trials have ended
+already, the store's writes included: sampler, model, rungs and Parquet parts, everything but Tune.
+
+    python tests/bench/scaling.py                          # about 15 minutes on two cores
+    python tests/bench/scaling.py --trials 0               # the search's own time only, about 3 minutes
+"""
+
+import argparse
+import json
+import tempfile
+import time
+
+import numpy as np
+import small_study
+
+from trainables.profile import hardware, versions
+
+STORED = (100, 1_000, 10_000)
+CYCLES = 10
+TASKS = ("package",)
+SPACE = {
+    "method": ["od", "hs", "mha", "mha_direct"], "shape": ["2x96", "3x96", "2x144", "3x144", "4x144", "4x192"],
+    "mapping": ["last", "uniform", "last_k", "uniform_last"], "relation_heads": [12, 24, 48],
+    "teacher_layer": [4, 5, 6], "temperature": [1.0, 2.0, 4.0],
+    "initialisation": ["random", "projected", "projected_layers"],
+    "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "batch_size": [8, 16],
+}  # fmt: skip
+
+
+def overhead(stored: int, folder: str) -> tuple[float, float]:
+    """(milliseconds per trial, seconds to read the store) with so many trials in it."""
+    from search.runner import Plan, ask_tell
+    from search.store import Store
+    from spaces.architecture import architecture_of, count_parameters, flops_per_token
+
+    spec, space, facts = small_study.read_study(
+        {"budget": {"trials": 10**6}, "space": SPACE, "search": {"sampler": "tpe"}}
+    )
+
+    def costs(config: dict) -> dict:
+        shape = architecture_of(config)
+        return {"parameters": count_parameters(shape, facts), "flops_per_token": flops_per_token(shape, 64),
+                "latency_p50_ms": shape.num_layers * shape.hidden_size / 100}  # fmt: skip
+
+    plan = Plan(spec, space, costs, TASKS, {}, {})
+    store = Store(folder, TASKS)
+    fill(store, spec, space, costs, stored)
+    started = time.perf_counter()
+    search = ask_tell(plan, store, lambda line: None)
+    read_s = time.perf_counter() - started
+    rng = np.random.default_rng(1)
+    started = time.perf_counter()
+    for _ in range(CYCLES):
+        ask = search.ask()
+        assert ask is not None
+        search.report(ask.trial, {"step": 1, "train_tokens": 1024, "loss": 1.0})
+        search.tell(ask.trial, {"quality": float(rng.random()), "train_s": 1.0})
+    return 1000 * (time.perf_counter() - started) / CYCLES, read_s
+
+
+def fill(store, spec, space, costs, stored: int) -> None:
+    """Random trials that have ended, as a study would have left them."""
+    import optuna
+
+    from search.store import now
+    from spaces.search_space import config_hash
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    rng = np.random.default_rng(0)
+    known = set(store.schemas["trials"].names)
+    for trial in range(stored):
+        config = space.suggest(study.ask())
+        common = {"trial": trial, "config_hash": config_hash(config, spec.seed), "seed": spec.seed}
+        store.write_part("asked", trial, [common | {"config": json.dumps(config, sort_keys=True), "asked_at": now()}])
+        row = common | costs(config) | {key: value for key, value in config.items() if key in known}
+        row |= {
+            "status": "finished",
+            "reason": "",
+            "quality": float(rng.random()),
+            "student_path": "",
+            "started_at": now(),
+        }
+        store.write_part("trials", trial, [row])
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=12, help="trials of each run of the first table; 0 leaves it out")
+    parser.add_argument("--stored", type=int, nargs="*", default=STORED)
+    options = parser.parse_args()
+    print(f"{hardware()}; torch {versions()['torch']}, ray {versions()['ray']}, optuna {versions()['optuna']}\n")
+    if options.stored:
+        print("| trials stored | search's own time per trial, ms | reading the store once, s |\n| --- | --- | --- |")
+    for stored in options.stored:
+        with tempfile.TemporaryDirectory() as folder:
+            per_trial_ms, read_s = overhead(stored, folder)
+        print(f"| {stored:,} | {per_trial_ms:.0f} | {read_s:.1f} |", flush=True)
+    if options.trials:
+        print("\n| trials at a time | trials per hour |\n| --- | --- |")
+        for lanes in (1, 2, 4):
+            with small_study.ray_of(4):
+                changes = {"cluster": {"concurrent_trials": lanes}, "budget": {"trials": options.trials}}
+                ran = small_study.run_small(changes)
+            print(f"| {lanes} | {3600 * options.trials / ran.seconds:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

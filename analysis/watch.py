@@ -43,6 +43,7 @@ class Watcher:
         self.version = ""
         self.study: Study | None = None
         self.problem = ""
+        self.open_trials = 0
         self.looked_s = 0.0
         self.lock = threading.Lock()
 
@@ -56,6 +57,7 @@ class Watcher:
                 if version != self.version:
                     self.study = load(self.folder, self.kept)
                     self.version = version
+                self.open_trials = count_open(self.folder)
                 self.problem = ""
             except (StillhouseError, OSError) as error:
                 self.problem, self.version = str(error), self.version or "none"
@@ -68,6 +70,7 @@ class Watcher:
             return f"waiting for a study: {self.problem}"
         ended, planned = len(self.study.trials), self.study.meta.get("num_trials")
         words = f"{plural(ended, 'trial')} ended" + (f", {planned:,} planned" if planned else "")
+        words += f", {self.open_trials:,} under way" if self.open_trials else ""
         return f"{words}; {self.problem}" if self.problem else words
 
 
@@ -80,6 +83,13 @@ def fingerprint(folder: str) -> str:
     parts = [part for dataset in DATASETS for part in part_files(filesystem, f"{path}/{dataset}")]
     seen = [(info.path, info.size, info.mtime_ns) for info in (*files, *parts)]
     return sha256(repr(seen).encode()).hexdigest()[:16]
+
+
+def count_open(folder: str) -> int:
+    """Trials that were asked for and have no row yet: they run, or a resume runs them again."""
+    filesystem, path = open_folder(folder)
+    asked, ended = ({info.base_name for info in part_files(filesystem, f"{path}/{d}")} for d in ("asked", "trials"))
+    return len(asked - ended)
 
 
 class Server(ThreadingHTTPServer):

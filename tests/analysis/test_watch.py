@@ -16,6 +16,7 @@ from rich.console import Console
 from analysis import watch
 from analysis.watch import Server, Watcher, serve, sparkline, view
 from spaces.errors import StillhouseError
+from spaces.records import asked_columns
 
 
 @pytest.fixture
@@ -57,6 +58,9 @@ def test_the_page_follows_the_folder(server: Server, tmp_path: Path, fake: Simpl
     assert state(server)["version"] != first["version"]
     assert "2 of 2 finished students" in ask(server, "/body")[1]
     assert len(set(server.watcher.kept) - read) == 1 and read < set(server.watcher.kept)
+    write_part(folder / "asked", "part-00001.parquet", asked_columns(), [{"trial": 1}])
+    write_part(folder / "asked", "part-00002.parquet", asked_columns(), [{"trial": 2}])
+    assert state(server)["words"] == "2 trials ended, 40 planned, 1 under way"
     (folder / "trials" / "part-00002.parquet").write_bytes(b"damaged")
     assert "is damaged" in state(server)["problem"] and "2 of 2 finished" in ask(server, "/body")[1]
 

@@ -1,49 +1,45 @@
 """Which method, mapping and axis made the difference, with the uncertainty that the trials leave.
 
-A cell's interval is a percentile bootstrap of the mean over its trials (95 %): it speaks of the configurations that the
-search happened to try, not of seeds alone, and a sampler that learns tries good corners more often. Importance is
-PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255), which handles axes that only some trials have.
+A cell's interval is a bootstrap of the mean over its students (95 %, noise.py): it speaks of the configurations
+that the search happened to try, not of seeds alone, and a sampler that learns tries good corners more often. Importance
+is Optuna's: PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255), which handles axes that only some trials have, or
+fANOVA (Hutter et al. 2014), which does not and therefore sees one branch of the space at a time.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from analysis.noise import mean_interval
 from analysis.pareto import costs_of, objectives_of
-from analysis.table import Study
+from analysis.table import AXES, Study
+from spaces.errors import choose
 
-AXES = (
-    "method", "mapping", "relation_heads", "teacher_layer", "temperature", "num_layers", "hidden_size", "num_heads",
-    "intermediate_size", "initialisation", "learning_rate", "batch_size",
-)  # fmt: skip
-RESAMPLES = 1000
 LEAST_TRIALS, MOST_TRIALS = 10, 1000
-
-
-def bootstrap_interval(values_N: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of the mean; NaN when fewer than 3 values carry no spread to speak of."""
-    if len(values_N) < 3:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng([seed, len(values_N)])
-    means = [values_N[rng.integers(0, len(values_N), len(values_N))].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+MOST_CHOICES = 8
+"""Numbers with more distinct values than this were drawn from a range."""
+LEAST_VALUES = 3
+"""Two values of a cell span an interval of Student's t that says nothing."""
+EVALUATORS: dict[str, Callable[[], optuna.importance.BaseImportanceEvaluator]] = {
+    "ped_anova": optuna.importance.PedAnovaImportanceEvaluator,
+    "fanova": lambda: optuna.importance.FanovaImportanceEvaluator(seed=0),
+}
 
 
 def compare(study: Study, by: Sequence[str]) -> pd.DataFrame:
-    """Quality of the finished trials per group: n, best, mean, low, high, and the number of the best trial.
+    """Quality of the students per group: n, best, mean, low, high, and the number of the best one's trial.
 
-    Trials that lack one of the columns `by` (NaN) are left out.
+    Students that lack one of the columns `by` (NaN) are left out.
     """
-    rows = study.finished[study.finished["quality"].notna()]
+    rows = study.students[study.students["quality"].notna()]
     table = []
     for key, group in rows.groupby(list(by), sort=True):
         quality_N = group["quality"].to_numpy(dtype=float)
-        low, high = bootstrap_interval(quality_N)
+        low, high = mean_interval(quality_N) if len(quality_N) >= LEAST_VALUES else (np.nan, np.nan)
         best = group.loc[group["quality"].idxmax(), "trial"]
         table.append((*key, len(group), quality_N.max(), quality_N.mean(), low, high, best))
     return pd.DataFrame(table, columns=[*by, "n", "best", "mean", "low", "high", "best_trial"])
@@ -70,14 +66,16 @@ def failures(study: Study) -> pd.DataFrame:
     return table.sort_values(["n", "first_trial"], ascending=[False, True], ignore_index=True)
 
 
-def axis_importance(study: Study) -> pd.DataFrame | None:
+def axis_importance(study: Study, method: str | None = None, evaluator: str = "ped_anova") -> pd.DataFrame | None:
     """Share of importance per axis (rows) and objective (columns), most important for the first objective first.
 
-    None below 10 finished trials; of more than 1,000, an even sample. What never varied is left out, and so are heads
-    and feed-forward width where depth and width decide them.
+    `method` keeps to one branch of the conditional space. None below 10 finished trials; of more than 1,000, an even
+    sample. What never varied is left out, and so are heads and feed-forward width where depth and width decide them.
     """
-    objectives = objectives_of(study)
-    rows = study.finished[np.isfinite(costs_of(study.finished, objectives)).all(axis=1)]
+    make = choose("importance evaluator", EVALUATORS, evaluator)
+    objectives, rows = objectives_of(study), study.finished
+    rows = rows if method is None else rows[rows["method"] == method]
+    rows = rows[np.isfinite(costs_of(rows, objectives)).all(axis=1)]
     if len(rows) > MOST_TRIALS:
         rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_TRIALS).astype(int)]
     distributions = _distributions(rows)
@@ -88,18 +86,29 @@ def axis_importance(study: Study) -> pd.DataFrame | None:
         used = {axis: distributions[axis] for axis in params}
         scratch.add_trial(optuna.trial.create_trial(params=params, distributions=used, values=list(cost_K)))
     axes = list(distributions)
-    table = {o.name: _importances(scratch, axes, k) for k, o in enumerate(objectives) if rows[o.column].nunique() > 1}
+    varied = [(k, o) for k, o in enumerate(objectives) if rows[o.column].nunique() > 1]
+    table = {objective.name: _importances(scratch, axes, k, make()) for k, objective in varied}
     if not table:
         return None
     return pd.DataFrame(table).sort_values(next(iter(table)), ascending=False)
 
 
-def _importances(scratch: optuna.Study, axes: list[str], k: int) -> dict[str, float]:
+def importance_by_branch(study: Study) -> dict[str, pd.DataFrame]:
+    """`axis_importance` within each method that ran often enough, the most frequent first."""
+    methods = study.finished["method"].value_counts().index
+    if len(methods) < 2:
+        return {}
+    tables = {method: axis_importance(study, method) for method in methods}
+    return {method: table for method, table in tables.items() if table is not None}
+
+
+def _importances(
+    scratch: optuna.Study, axes: list[str], k: int, evaluator: optuna.importance.BaseImportanceEvaluator
+) -> dict[str, float]:
     def cost(trial: optuna.trial.FrozenTrial) -> float:
         return trial.values[k]
 
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    with warnings.catch_warnings():  # it reminds that lower must be better; here it is
+    with warnings.catch_warnings():  # PED-ANOVA reminds that lower must be better; here it is
         warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes")
         return optuna.importance.get_param_importances(scratch, evaluator=evaluator, params=axes, target=cost)
 
@@ -113,19 +122,26 @@ def _quiet_study(num_objectives: int) -> optuna.Study:
         optuna.logging.set_verbosity(before)
 
 
-def _distributions(rows: pd.DataFrame) -> dict[str, BaseDistribution]:
-    found: dict[str, BaseDistribution] = {}
+def varying_axes(rows: pd.DataFrame) -> list[str]:
+    """The axes with two values or more; heads and feed-forward width only where the shape leaves them open."""
     by_shape = rows.groupby(["num_layers", "hidden_size"])
+    found = []
     for axis in AXES:
         values = rows[axis].dropna()
-        values = values[values != ""]
         follows = axis in ("num_heads", "intermediate_size") and (by_shape[axis].nunique() <= 1).all()
-        if values.nunique() < 2 or follows:
-            continue
-        if axis == "learning_rate":
-            found[axis] = FloatDistribution(float(values.min()), float(values.max()), log=True)
+        if values[values != ""].nunique() > 1 and not follows:
+            found.append(axis)
+    return found
+
+
+def _distributions(rows: pd.DataFrame) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {}
+    for axis in varying_axes(rows):
+        values = rows[axis].dropna()
+        if pd.api.types.is_float_dtype(values) and values.nunique() > MOST_CHOICES:
+            found[axis] = FloatDistribution(float(values.min()), float(values.max()), log=values.min() > 0)
         else:
-            found[axis] = CategoricalDistribution(sorted(values.unique().tolist()))
+            found[axis] = CategoricalDistribution(sorted(values[values != ""].unique().tolist()))
     return found
 
 

@@ -1,10 +1,6 @@
-"""The report's figures (plotly). Everything that comes from a study is escaped, since plotly reads tags in text.
+"""The figures beside the front, and all of them by name. Texts are escaped, since plotly reads tags in them."""
 
-Colours are Okabe and Ito's, told apart under the common colour blindnesses, and readable on white and on near-black;
-the page's style sheet recolours ink, grid and hover boxes for dark and for print, so no figure carries a background.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -12,183 +8,31 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.pareto import costs_of, within_limits
+from analysis.compare import axis_importance, varying_axes
+from analysis.front_figure import front_figure
+from analysis.pareto import front, hypervolume_history
+from analysis.style import ABOVE, ACCENT, GREY, buttons, evenly, log_ticks, method_colours, style
 from analysis.table import Study
-from analysis.text import config_of, number, percent, student_name
-from spaces.dominance import non_dominated
-from spaces.records import OBJECTIVES
+from analysis.text import number, percent, student_name
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31")
-GREY, ACCENT = "#8a8f98", "#0072B2"
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagram", "triangle-down", "cross")
-COSTS = {"parameters": "parameters", "latency_ms": "latency", "flops": "FLOPs"}
-AXIS_TITLES = {"parameters": "parameters", "latency_ms": "median latency, ms", "flops": "forward FLOPs per token"}
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-MAX_DOMINATED, MAX_LABELS = 1500, 10
+MAX_DOTS, MAX_LINES = 1500, 600
 MAX_PANELS, MAX_CURVES, MAX_FRONT_CURVES, MAX_CURVE_POINTS = 6, 8, 24, 150
 PHASES = {"train_s": "training", "evaluate_s": "evaluation", "profile_s": "profiling", "start_up_s": "start-up"}
+MAX_TICKS, MAX_TICK_LENGTH = 12, 18
+MEASURED = {"learning_rate": "learning rate", "parameters": "parameters", "latency_p50_ms": "latency, ms",
+            "quality": "quality"}  # fmt: skip
+"""What has a scale in the parallel coordinates; other axes are choices."""
 
 
-def evenly(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most `count` rows, evenly spaced in their order, first and last among them."""
-    if len(rows) <= count:
-        return rows
-    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
+def progress_figure(study: Study, history: pd.DataFrame | None = None) -> go.Figure:
+    """Each finished trial's quality, and the hypervolume so far, over trials or over seconds of training.
 
-
-def colours_of(methods: Sequence[str]) -> dict[str, str]:
-    """A colour per method, the most frequent first; what is beyond the palette is grey."""
-    names = list(dict.fromkeys(methods))
-    return {name: PALETTE[i] if i < len(PALETTE) else GREY for i, name in enumerate(names)}
-
-
-def method_colours(study: Study) -> dict[str, str]:
-    """The same colour for a method in every figure."""
-    return colours_of(study.finished["method"].value_counts().index.tolist())
-
-
-def front_figure(study: Study) -> go.Figure:
-    """Quality against a cost, switched between parameters, latency and FLOPs.
-
-    What another trial beats in the shown view, or what breaks the study's limits, is faded; the rest is joined by a
-    step line: the best quality that each cost buys. Colour is the method, symbol the depth. The teacher is at 1, the
-    floor at 0.
+    `history` is `pareto.hypervolume_history`, for who has it already.
     """
-    rows = study.finished[study.finished["quality"].notna()]
-    colours = method_colours(study)
-    depths = sorted(rows["num_layers"].dropna().astype(int).unique())
-    symbols = {depth: SYMBOLS[i % len(SYMBOLS)] for i, depth in enumerate(depths)}
-    figure = go.Figure()
-    for method, colour in colours.items():
-        _legend_entry(figure, escape(method), {"color": colour, "symbol": "circle"}, method)
-    for depth, symbol in symbols.items():
-        _legend_entry(figure, f"{depth} layers", {"color": GREY, "symbol": symbol}, None)
-    _legend_entry(figure, "teacher", {"color": GREY, "symbol": "star", "size": 13}, None)
-
-    views, always = [], len(figure.data)
-    wanted = [name for name in study.meta["objectives"] if name in COSTS]
-    for name in [*wanted, *(cost for cost in COSTS if cost not in wanted)]:
-        column = OBJECTIVES[name].column
-        measured = rows[rows[column].notna()]
-        if len(measured):
-            start = len(figure.data)
-            _add_view(figure, study, measured, name, colours, symbols)
-            costs_N = np.append(measured[column].to_numpy(dtype=float), study.meta["teacher"].get(column) or np.nan)
-            views.append((name, start, len(figure.data), _cost_axis(name, costs_N)))
-    figure.add_hline(y=1, line={"dash": "dot", "width": 1, "color": GREY})
-    figure.add_hline(y=0, line={"dash": "dot", "width": 1, "color": GREY})
-    for y, words in ((1, "teacher"), (0, "floor: untrained")):
-        figure.add_annotation(
-            x=0, xref="paper", y=y, text=words, showarrow=False, xanchor="left", yanchor="bottom", font={"size": 11}
-        )
-    buttons: list[dict[str, Any]] = []
-    for name, start, stop, axis in views:
-        visible = [i < always or start <= i < stop for i in range(len(figure.data))]
-        relayout = {f"xaxis.{key}": value for key, value in axis.items()}
-        buttons.append({"label": COSTS[name], "method": "update", "args": [{"visible": visible}, relayout]})
-    _style(figure, 520, "quality: share of the teacher's gain recovered")
-    if views:
-        for trace, visible in zip(figure.data, buttons[0]["args"][0]["visible"], strict=True):
-            trace.visible = visible
-        figure.update_layout(**{key.replace(".", "_"): value for key, value in buttons[0]["args"][1].items()})
-    if len(views) > 1:
-        menu = {"type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
-        figure.update_layout(updatemenus=[{**menu, "buttons": buttons, "pad": {"l": 0, "b": 4}, "showactive": True}])
-    figure.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0, "itemsizing": "trace"})
-    figure.update_layout(margin={"t": 52})
-    figure.update_xaxes(exponentformat="SI", minor={"showgrid": False}, nticks=8)
-    return figure
-
-
-def _cost_axis(cost: str, costs_N: np.ndarray) -> dict[str, Any]:
-    """Logarithmic when the costs span a factor of six; room on the left for the labels of the front."""
-    low, high = np.nanmin(costs_N), np.nanmax(costs_N)
-    scale = "log" if high > 6 * low > 0 else "linear"
-    ends = (np.log10(low), np.log10(high)) if scale == "log" else (low, high)
-    room = (ends[1] - ends[0]) or abs(ends[0]) or 1
-    span = [float(ends[0] - 0.14 * room), float(ends[1] + 0.06 * room)]
-    axis = {"title.text": AXIS_TITLES[cost], "type": scale, "range": span, "tickmode": "auto"}
-    if scale == "log":
-        decades = range(int(np.floor(span[0])), int(np.ceil(span[1])) + 1)
-        ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
-        ticks = [tick for tick in ticks if span[0] <= np.log10(tick) <= span[1]]
-        axis |= {"tickmode": "array", "tickvals": ticks, "ticktext": [_tick(tick) for tick in ticks]}
-    return axis
-
-
-def _tick(value: float) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
-
-
-def _legend_entry(figure: go.Figure, name: str, marker: dict[str, object], group: str | None) -> None:
-    marker = {"size": 10, **marker}
-    figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, legendgroup=group or f" {name}")
-
-
-def _add_view(
-    figure: go.Figure, study: Study, rows: pd.DataFrame, cost: str, colours: dict[str, str], symbols: dict[int, str]
-) -> None:
-    column = OBJECTIVES[cost].column
-    costs_NK = costs_of(rows, [OBJECTIVES["quality"], OBJECTIVES[cost]])
-    costs_NK[~within_limits(study, rows)] = np.nan
-    on_front = non_dominated(costs_NK)
-    members, beaten = rows[on_front].sort_values(column), evenly(rows[~on_front], MAX_DOMINATED)
-    if teacher := study.meta["teacher"].get(column):
-        name = escape(str(study.meta["teacher"].get("name", "")))
-        words = f"teacher<br>{name}<br>{AXIS_TITLES[cost]}: {number(teacher)}"
-        figure.add_scatter(
-            x=[teacher], y=[1], mode="markers", marker={"symbol": "star", "size": 15, "color": GREY},
-            showlegend=False, hovertemplate=words + "<extra></extra>",
-        )  # fmt: skip
-    for method, colour in colours.items():
-        some = beaten[beaten["method"] == method]
-        _add_points(figure, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
-    line = {"shape": "hv", "color": GREY, "width": 1.5}
-    costs, quality = members[column], members["quality"]
-    figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    outline = {"color": "rgba(255,255,255,0.9)", "width": 1}
-    for method, colour in colours.items():
-        some = members[members["method"] == method]
-        _add_points(figure, some, column, symbols, method, {"color": colour, "size": 12, "line": outline})
-        if len(members) <= MAX_LABELS and len(some):
-            figure.data[-1].update(
-                mode="markers+text", text=some["architecture"], textposition="top left", cliponaxis=False
-            )
-
-
-def _add_points(
-    figure: go.Figure, rows: pd.DataFrame, column: str, symbols: dict[int, str], method: str, marker: dict[str, object]
-) -> None:
-    if rows.empty:
-        return
-    figure.add_scatter(
-        x=rows[column],
-        y=rows["quality"],
-        mode="markers",
-        marker={**marker, "symbol": [symbols.get(depth, "circle") for depth in rows["num_layers"]]},
-        legendgroup=method,
-        showlegend=False,
-        hovertext=[_hover(row) for _, row in rows.iterrows()],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
-
-
-def _hover(row: pd.Series) -> str:
-    lines = [f"<b>{escape(student_name(row))}</b> (trial {row['trial']})", f"quality {row['quality']:.3f}"]
-    costs = ((row["parameters"], "parameters"), (row["latency_p50_ms"], "ms"), (row["flops_per_token"], "FLOPs/token"))
-    lines.append(", ".join(f"{number(value)} {unit}" for value, unit in costs if pd.notna(value)))
-    lines += [f"{axis.replace('_', ' ')}: {escape(value)}" for axis, value in config_of(row).items()]
-    return "<br>".join(lines)
-
-
-def progress_figure(study: Study, history: pd.DataFrame) -> go.Figure:
-    """Each finished trial's quality, and the hypervolume of the trials so far (pareto.hypervolume_history)."""
+    history = hypervolume_history(study) if history is None else history
     history = history.assign(quality=study.finished["quality"].to_numpy())
     steps = history[(history["hypervolume"].diff() != 0) | (history["finished"] == len(history))]
-    dots = evenly(history[history["quality"].notna()], MAX_DOMINATED)
+    dots = evenly(history[history["quality"].notna()], MAX_DOTS)
     figure = go.Figure()
     figure.add_scatter(
         x=dots["finished"], y=dots["quality"], mode="markers", name="quality of one trial",
@@ -198,11 +42,53 @@ def progress_figure(study: Study, history: pd.DataFrame) -> go.Figure:
     figure.add_scatter(
         x=steps["finished"], y=steps["hypervolume"], mode="lines", name="hypervolume so far",
         line={"color": ACCENT, "width": 2.5, "shape": "hv"},
-        hovertemplate="after %{x} trials: %{y:.3f}<extra></extra>",
+        hovertemplate="at %{x}: %{y:.3f}<extra></extra>",
     )  # fmt: skip
-    _style(figure, 340, "share")
-    figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+    style(figure, 340, "share")
+    figure.update_layout(legend={**ABOVE, "x": 1, "xanchor": "right"}, margin={"t": 52})
     figure.update_xaxes(title_text="finished trials")
+    if history["train_s"].iloc[-1] > 0:
+        scale, unit = (3600, "hours") if history["train_s"].iloc[-1] > 7200 else (60, "minutes")
+        views = {"trials": ([dots["finished"].tolist(), steps["finished"].tolist()], "finished trials")}
+        spent = [(rows["train_s"] / scale).tolist() for rows in (dots, steps)]
+        views["compute"] = (spent, f"{unit} of training, all trials together")
+        choices: list[dict[str, Any]] = [
+            {"label": label, "method": "update", "args": [{"x": xs}, {"xaxis.title.text": title}]}
+            for label, (xs, title) in views.items()
+        ]
+        buttons(figure, choices)
+    return figure
+
+
+def rungs_figure(study: Study) -> go.Figure | None:
+    """Quality by trained tokens of the trials that were scored at rungs; None when none was.
+
+    The front in the accent colour, what was stopped in a broken line, the rest in grey.
+    """
+    reports = study.reports[study.reports["quality"].notna()].sort_values(["trial", "train_tokens"])
+    if reports.empty:
+        return None
+    on_front = set(front(study)["trial"])
+    last = reports.groupby("trial")["quality"].last()
+    kept = set(evenly(last.sort_values().to_frame(), MAX_LINES).index) | (on_front & set(last.index))
+    rows = study.trials.set_index("trial", drop=False)
+    figure = go.Figure()
+    for trial, curve in reports[reports["trial"].isin(kept)].groupby("trial"):
+        row = rows.loc[trial] if trial in rows.index else None
+        name = f"trial {trial}" if row is None else f"{escape(student_name(row))} (trial {trial})"
+        best, stopped = trial in on_front, row is not None and row["status"] == "stopped"
+        tokens, quality = curve["train_tokens"].tolist(), curve["quality"].tolist()
+        if row is not None and row["status"] == "finished" and row["train_tokens"] > tokens[-1]:
+            tokens, quality = [*tokens, row["train_tokens"]], [*quality, row["quality"]]
+        dash, end = ("dot", "x") if stopped else ("solid", "circle")
+        figure.add_scatter(
+            x=tokens, y=quality, mode="lines+markers", showlegend=False, opacity=1 if best else 0.5,
+            line={"color": ACCENT if best else GREY, "width": 2 if best else 1, "dash": dash},
+            marker={"size": 6 if best else 4, "symbol": ["circle"] * (len(tokens) - 1) + [end]},
+            hovertemplate=f"{name}<br>quality %{{y:.3f}} at %{{x}} tokens<extra></extra>",
+        )  # fmt: skip
+    style(figure, 320, "quality")
+    figure.update_xaxes(title_text="train tokens", exponentformat="SI", rangemode="tozero", nticks=8)
     return figure
 
 
@@ -235,18 +121,87 @@ def learning_curves(study: Study, members: pd.DataFrame) -> dict[str, go.Figure]
                 hovertemplate=f"{name}<br>loss %{{y:.4g}} at %{{x}} tokens<extra></extra>",
             )  # fmt: skip
         positive = all((curve["loss"] > 0).all() for _, curve in curves)
-        _style(figure, 250, "loss")
+        style(figure, 250, "loss")
         longest = max(curve["train_tokens"].max() for _, curve in curves)
         figure.update_xaxes(title_text="train tokens", exponentformat="SI", range=[0, 1.04 * longest], nticks=6)
-        figure.update_yaxes(type="log" if positive else "linear", nticks=5, exponentformat="SI")
+        figure.update_yaxes(nticks=5, exponentformat="SI")
+        if positive:
+            low, high = (getattr(np, end)([getattr(c["loss"], end)() for _, c in curves]) for end in ("min", "max"))
+            few = high < 3 * low  # then round numbers lie closer than 1, 2 and 5
+            figure.update_yaxes(type="log", **({} if few else log_ticks(low / 1.1, high * 1.1)))
         figure.update_layout(margin={"l": 52, "r": 10, "t": 8, "b": 42})
     return figures
 
 
+def parallel_figure(study: Study) -> go.Figure:
+    """Parallel coordinates: one line per student, its axes and objectives side by side, coloured by quality.
+
+    Dragging along an axis keeps the lines that pass there. Axes that never varied are left out.
+    """
+    rows = study.students[study.students["quality"].notna()].sort_values("quality")
+    rows = evenly(rows, MAX_LINES)
+    dimensions = [_places(rows[axis], axis) for axis in varying_axes(rows) if axis not in MEASURED]
+    for column, label in MEASURED.items():
+        if rows[column].nunique() > 1 and rows[column].notna().all():
+            dimensions.append(_range(rows[column], label))
+    scale = [[0, "#c9cdd3"], [0.5, "#56B4E9"], [1, "#0072B2"]]
+    line = {"color": rows["quality"], "colorscale": scale, "showscale": False}
+    figure = go.Figure()
+    figure.add_parcoords(dimensions=dimensions, line=line, labelangle=-18, unselected_line_opacity=0.05)
+    style(figure, 430, "")
+    figure.update_layout(margin={"l": 70, "r": 60, "t": 90, "b": 24})
+    return figure
+
+
+def _range(values: pd.Series, label: str) -> dict[str, Any]:
+    """A measured axis with five ticks, logarithmic where the values span a factor of five."""
+    logarithmic = values.min() > 0 and values.max() > 5 * values.min()
+    scaled = np.log10(values.to_numpy(dtype=float)) if logarithmic else values.to_numpy(dtype=float)
+    ticks = np.linspace(scaled.min(), scaled.max(), 5)
+    texts = [number(10**place if logarithmic else place) for place in ticks]
+    return {"label": label, "values": scaled.tolist(), "tickvals": ticks.tolist(), "ticktext": texts}
+
+
+def _places(values: pd.Series, axis: str) -> dict[str, Any]:
+    """An axis of choices: a place with a name for each, the lowest for students that lack the axis."""
+    known = sorted(values.dropna().unique().tolist())
+    places = {value: place for place, value in enumerate(known, 1)}
+    texts = [escape(_clip(value if isinstance(value, str) else f"{value:g}")) for value in known]
+    ticks, placed = list(places.values()), [places.get(value, 0) for value in values]
+    if 0 in placed:
+        ticks, texts = [0, *ticks], ["-", *texts]
+    shown = evenly(pd.DataFrame({"tick": ticks, "text": texts}), MAX_TICKS)
+    label = axis.replace("_", " ")
+    return {"label": label, "values": placed, "tickvals": shown["tick"].tolist(), "ticktext": shown["text"].tolist()}
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_TICK_LENGTH else text[: MAX_TICK_LENGTH - 1] + "…"
+
+
+def importance_figure(study: Study, method: str | None = None, evaluator: str = "ped_anova") -> go.Figure | None:
+    """Importance of each axis for each objective (`compare.axis_importance`); None with too few trials."""
+    table = axis_importance(study, method, evaluator)
+    if table is None:
+        return None
+    figure = go.Figure()
+    axes = [escape(str(axis).replace("_", " ")) for axis in table.index[::-1]]
+    for objective, colour in zip(table.columns, (ACCENT, "#E69F00", "#009E73", "#CC79A7"), strict=False):
+        figure.add_bar(
+            x=table[objective].to_numpy()[::-1], y=axes, orientation="h", name=objective,
+            marker={"color": colour, "line": {"width": 0}}, hovertemplate="%{y}: %{x:.0%}<extra></extra>",
+        )  # fmt: skip
+    style(figure, 120 + 22 * len(axes) * len(table.columns), "")
+    figure.update_layout(barmode="group", bargap=0.3, legend=ABOVE)
+    figure.update_xaxes(title_text="share of importance", tickformat=".0%")
+    figure.update_yaxes(showgrid=False, automargin=True, ticks="", ticksuffix="  ")
+    return figure
+
+
 def time_figure(study: Study) -> go.Figure:
-    """Mean seconds of a finished trial by method, split by what they went to."""
-    means = study.finished.groupby("method")[list(PHASES)].mean().fillna(0)
-    means = means.loc[list(method_colours(study))][::-1]
+    """Mean seconds of a trial that ran by method, split by what they went to."""
+    means = ran(study).groupby("method")[list(PHASES)].mean().fillna(0)
+    means = means.loc[means.sum(axis=1).sort_values().index]
     shades = (ACCENT, "#56B4E9", "#E69F00", "#b9bec6")
     figure = go.Figure()
     for (column, phase), colour in zip(PHASES.items(), shades, strict=True):
@@ -256,26 +211,24 @@ def time_figure(study: Study) -> go.Figure:
             marker={"color": colour, "line": {"width": 0}}, customdata=[percent(value) for value in share],
             hovertemplate=f"%{{y}}: {phase} %{{x:.1f}} s (%{{customdata}})<extra></extra>",
         )  # fmt: skip
-    _style(figure, 110 + 34 * len(means), "")
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
-    figure.update_layout(barmode="stack", bargap=0.35, legend=legend)
+    style(figure, 110 + 34 * len(means), "")
+    figure.update_layout(barmode="stack", bargap=0.35, legend=ABOVE)
     figure.update_xaxes(title_text="seconds per trial")
     figure.update_yaxes(showgrid=False, automargin=True, ticks="", ticksuffix="  ")
     return figure
 
 
-def _style(figure: go.Figure, height: int, y_title: str) -> None:
-    figure.update_layout(
-        template="none",
-        height=height,
-        font={"family": FONT, "size": 13, "color": "#444"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 60, "r": 14, "t": 34, "b": 48},
-        hovermode="closest",
-        hoverlabel={"align": "left", "bgcolor": "#fff", "bordercolor": "#ccc", "font": {"color": "#222", "size": 12}},
-    )
-    figure.update_layout(xaxis_title_font_size=12, yaxis_title_font_size=12, legend_font_size=12)
-    line = {"showline": False, "zeroline": False, "gridcolor": "#e6e8eb", "showgrid": True, "ticks": ""}
-    figure.update_xaxes(**{**line, "showgrid": False, "showline": True, "linecolor": "#c4c8ce", "ticks": "outside"})
-    figure.update_yaxes(**line, title_text=y_title, title_standoff=8)
+def ran(study: Study) -> pd.DataFrame:
+    """The trials that cost time: finished, stopped early or failed."""
+    return study.trials[study.trials["status"].isin(["finished", "stopped", "failed"])]
+
+
+FIGURES: dict[str, Callable[..., go.Figure | None]] = {
+    "front": front_figure,
+    "progress": progress_figure,
+    "rungs": rungs_figure,
+    "parallel": parallel_figure,
+    "importance": importance_figure,
+    "time": time_figure,
+}
+"""What `Study.figure` draws."""

@@ -4,60 +4,92 @@ The page loads nothing (plotly.js is inside, once), follows the reader's light o
 in a table as well as in a figure, so that it reads without scripts and on paper. All text from a study is escaped.
 """
 
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 
 import pyarrow.fs
 from plotly.offline import get_plotlyjs
 
-from analysis import sections
+from analysis import pieces, search_sections, sections
 from analysis.pareto import front, limits_text
 from analysis.table import Study, load, open_folder
 from analysis.text import MISSING, number, plural, verdict
 
 
-def write_report(folder: str, out: str | None = None) -> str:
+def write_report(folder: str, out: str | None = None, profile: str | None = None) -> str:
     """Write the page of a study folder to `out` (the folder's report.html unless told) and return where it is."""
     study = load(folder)
-    target = str(out) if out else f"{str(folder).rstrip('/')}/report.html"
-    page = render(study).encode()
+    study = study if profile is None else study.with_profile(profile)
+    return write_page(page_of(study), str(out) if out else f"{str(folder).rstrip('/')}/report.html")
+
+
+def write_page(page: str, target: str) -> str:
+    """Write a page to a path or URI, whole or not at all, and return where it is."""
     filesystem, path = open_folder(target)
     if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
         parent, _, name = path.rpartition("/")
         filesystem.create_dir(parent or ".", recursive=True)
         temporary = f"{parent or '.'}/.{name}.tmp"
         with filesystem.open_output_stream(temporary) as file:
-            file.write(page)
+            file.write(page.encode())
         filesystem.move(temporary, path)
     else:  # an object store shows a file only when it is whole
         with filesystem.open_output_stream(path) as file:
-            file.write(page)
+            file.write(page.encode())
     return target
 
 
-def render(study: Study) -> str:
-    """The page as text."""
+def page_of(study: Study) -> str:
+    """The page of one study as text."""
+    return page(str(study.meta["name"]), content(study))
+
+
+def page(title: str, body: str, *more: str) -> str:
+    """A whole HTML page around a body. `more` names scripts beside report.js; with one, the page may ask its server.
+
+    The content security policy lets only these scripts run, whatever a body might hold, and nothing be loaded.
+    """
+    here = files("analysis")
+    style = here.joinpath("report.css").read_text()
+    scripts = [get_plotlyjs(), *(f"\n{here.joinpath(name).read_text()}" for name in ("report.js", *more))]
+    digests = " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    asks = "'self'" if more else "'none'"
+    policy = (
+        f"default-src 'none'; script-src {digests} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"connect-src {asks}; base-uri 'none'; form-action 'none'"
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}: stillhouse study</title>\n<style>\n{style}</style>\n"
+        f"</head>\n<body>\n<main>\n{body}\n</main>\n"
+        + "".join(f"<script>{text}</script>\n" for text in scripts)
+        + "</body>\n</html>\n"
+    )
+
+
+def content(study: Study) -> str:
+    """What a person reads, in this order."""
     members = front(study)
     body = [
+        _header(study),
         sections.front_section(study, members),
         sections.test_section(study, members),
         sections.methods_section(study),
         sections.mappings_section(study),
-        sections.importance_section(study),
-        sections.progress_section(study),
-        sections.curves_section(study, members),
-        sections.failures_section(study),
-        sections.time_section(study),
-        sections.environment_section(study),
+        search_sections.progress_section(study),
+        search_sections.curves_section(study, members),
+        search_sections.parallel_section(study),
+        search_sections.importance_section(study),
+        search_sections.failures_section(study),
+        search_sections.time_section(study),
+        search_sections.environment_section(study),
+        _footer(study),
     ]
-    style, script = (files("analysis").joinpath(name).read_text() for name in ("report.css", "report.js"))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(str(study.meta['name']))}: stillhouse study</title>\n<style>\n{style}</style>\n"
-        f"</head>\n<body>\n<main>\n{_header(study)}\n{''.join(body)}\n{_footer(study)}\n</main>\n"
-        f"<script>{get_plotlyjs()}</script>\n<script>\n{script}</script>\n</body>\n</html>\n"
-    )
+    return "\n".join(part for part in body if part)
 
 
 def _header(study: Study) -> str:
@@ -66,13 +98,13 @@ def _header(study: Study) -> str:
     ended = ", ".join(f"{counts[status]:,} {escape(str(status))}" for status in counts.index) or "none"
     planned = meta.get("num_trials")
     facts = {
-        "Teacher": sections.under(
+        "Teacher": pieces.under(
             escape(str(teacher.get("name", MISSING))), f"{number(teacher.get('parameters'))} parameters"
         ),
-        "Trials": sections.under(ended, f"{planned:,} planned" if planned else ""),
-        "Training": sections.under(f"{number(meta.get('train_tokens'))} tokens", "per trial"),
-        "Scored by": sections.under(escape(str(meta.get("protocol", MISSING))), escape(", ".join(study.tasks))),
-        "Objectives": sections.under(escape(", ".join(meta["objectives"])), escape(limits_text(study))),
+        "Trials": pieces.under(ended, f"{planned:,} planned" if planned else ""),
+        "Training": pieces.under(f"{number(meta.get('train_tokens'))} tokens", "per trial"),
+        "Scored by": pieces.under(escape(str(meta.get("protocol", MISSING))), escape(", ".join(study.tasks))),
+        "Objectives": pieces.under(escape(", ".join(meta["objectives"])), escape(limits_text(study))),
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in study.notes)

@@ -1,109 +1,34 @@
-"""A study folder as one checked value.
-
-The folder is read through pyarrow, so it may lie on a disk or on an object store (`s3://bucket/study`). What cannot be
-read is an error that names the file: a damaged part must never look like a smaller study. Part files are written whole
-and then renamed, so names that start with '.' or end with '.tmp' are writes in progress and are passed over.
-"""
+"""A study folder as one checked value: its trials, the students among them, and the noise of their quality."""
 
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 
+from analysis.noise import Noise, pooled_noise
+from analysis.parts import Kept, open_folder, part_files, read_parts, read_text
 from spaces.architecture import StudentArchitecture
-from spaces.errors import StillhouseError
-from spaces.records import Column, reports_columns, schema, test_scores_columns, trials_columns
+from spaces.errors import StillhouseError, choose
+from spaces.records import Column, profiles_columns, reports_columns, test_scores_columns, trials_columns
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from analysis.picking import Pick
 
 FORMAT = 1
 SHAPE_AXES = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
-READERS = 8
 TEACHER_ROW, FLOOR_ROW = -1, -2
-
-
-def open_folder(folder: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The filesystem of a local path or a URI, and the path within it."""
-    text = str(folder).rstrip("/") or "/"
-    if "://" not in text:
-        return pyarrow.fs.LocalFileSystem(), os.path.expanduser(text)
-    try:
-        return pyarrow.fs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        pass
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(text)
-    except (ImportError, ValueError) as error:
-        raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
-    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), path
-
-
-def part_files(filesystem: pyarrow.fs.FileSystem, folder: str) -> list[str]:
-    """Finished part files of a folder in the order of their names; an absent folder has none."""
-    found = filesystem.get_file_info(pyarrow.fs.FileSelector(folder, allow_not_found=True))
-    names = [info.path for info in found if info.type == pyarrow.fs.FileType.File]
-    return sorted(path for path in names if _finished(path.rsplit("/", 1)[-1]))
-
-
-def _finished(name: str) -> bool:
-    return name.endswith(".parquet") and not name.startswith(".")
-
-
-def read_parts(filesystem: pyarrow.fs.FileSystem, paths: Iterable[str], columns: Sequence[Column]) -> pa.Table:
-    """The parts as one table with exactly `columns`; the first part that does not fit is an error."""
-    wanted, paths = schema(columns), list(paths)
-    with ThreadPoolExecutor(READERS) as readers:  # waiting for a store overlaps; parsing holds the interpreter anyway
-        files = readers.map(lambda path: _read_bytes(filesystem, path), paths)
-        parts = [_parse(path, data, wanted) for path, data in zip(paths, files, strict=True)]
-    return pa.concat_tables(parts) if parts else wanted.empty_table()
-
-
-def _read_bytes(filesystem: pyarrow.fs.FileSystem, path: str) -> pa.Buffer:
-    try:
-        with filesystem.open_input_file(path) as file:
-            return file.read_buffer()
-    except OSError as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: str, error: Exception) -> StillhouseError:
-    return StillhouseError(
-        f"{path} is damaged and cannot be read ({str(error).splitlines()[0]}). Restore it from a copy, or set it aside "
-        f"(mv {path} {path}.damaged): only the rows in it are lost."
-    )
-
-
-def _parse(path: str, data: pa.Buffer, wanted: pa.Schema) -> pa.Table:
-    try:
-        table = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-    if table.schema.equals(wanted):
-        return table
-    names = set(table.column_names)
-    if missing := [name for name in wanted.names if name not in names]:
-        raise StillhouseError(
-            f"{path} has no column {', '.join(repr(name) for name in missing)}. It was written by another version of "
-            f"stillhouse or for other tasks: read it with that version, or move it out of the study."
-        )
-    table = table.select(wanted.names)
-    for field in wanted:
-        found = table.schema.field(field.name).type
-        if found != field.type and not pa.types.is_null(found):
-            raise StillhouseError(
-                f"{path}: column {field.name!r} must be of type {field.type}, got {found}. It was written by another "
-                f"version of stillhouse: read it with that version, or move it out of the study."
-            )
-    return table.cast(wanted)
+DATASETS = ("trials", "reports", "test_scores", "profiles")
+_NAMES = [column.name for column in trials_columns([])]
+AXES = tuple(_NAMES[_NAMES.index("seed") + 1 : _NAMES.index("quality")])
+"""The columns of a configuration, without its seed."""
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -117,14 +42,6 @@ def _architecture_names(trials: pd.DataFrame) -> pd.Series:
     names = {shape: StudentArchitecture(*map(int, shape)).name for shape in known}
     named = [names.get(shape, "") for shape in shapes.itertuples(index=False, name=None)]
     return pd.Series(named, trials.index, dtype=object)
-
-
-def read_text(filesystem: pyarrow.fs.FileSystem, path: str) -> str | None:
-    """The text of a file, None when there is none."""
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
-        return None
-    with filesystem.open_input_stream(path) as file:
-        return file.read().decode()
 
 
 def _read_meta(filesystem: pyarrow.fs.FileSystem, folder: str) -> dict[str, Any]:
@@ -146,7 +63,7 @@ def _read_meta(filesystem: pyarrow.fs.FileSystem, folder: str) -> dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Everything a study folder says. Reports and test scores are read when first asked for."""
+    """Everything a study folder says. Reports, profiles and test scores are read when first asked for."""
 
     folder: str
     """as the user wrote it"""
@@ -156,11 +73,45 @@ class Study:
     """one row per trial number, by trial number; beside the recorded columns, `architecture`: the shape's name"""
     notes: tuple[str, ...] = ()
     """what the reader should know about the files, in sentences"""
+    kept: Kept = field(default_factory=dict, repr=False)
 
     @cached_property
     def finished(self) -> pd.DataFrame:
-        """The trials that ended with scores."""
+        """The trials that ended with scores, on the full budget of tokens."""
         return self.trials[self.trials["status"] == "finished"]
+
+    @cached_property
+    def stopped(self) -> pd.DataFrame:
+        """The trials that were stopped at a rung; their quality is the one there."""
+        return self.trials[self.trials["status"] == "stopped"]
+
+    @cached_property
+    def _configuration(self) -> pd.Series:
+        """A number per finished trial, the same for the seeds of one configuration."""
+        return self.finished.groupby(list(AXES), dropna=False, sort=False).ngroup()
+
+    @cached_property
+    def noise(self) -> Noise:
+        """Spread of quality between seeds, pooled over the configurations that ran with several."""
+        return pooled_noise(group.to_numpy() for _, group in self.finished["quality"].groupby(self._configuration))
+
+    @cached_property
+    def students(self) -> pd.DataFrame:
+        """The finished configurations, one row each, under the number of their first trial.
+
+        Quality, scores and shares recovered are means over seeds; `seeds` counts them, `low` and `high` are the 95 %
+        interval of quality (NaN when no configuration of the study ran with two seeds).
+        """
+        rows, number = self.finished, self._configuration
+        counts = number.groupby(number).transform("size")
+        students = rows[~number.duplicated()].assign(seeds=counts[~number.duplicated()])
+        if (counts > 1).any():
+            means = ["quality", *(f"{kind}_{task}" for task in self.tasks for kind in ("score", "recovered"))]
+            averaged = rows[means].groupby(number).transform("mean")
+            students[means] = averaged.loc[students.index]
+        errors = {count: self.noise.errors(count) for count in students["seeds"].unique()}
+        below, above = (students["seeds"].map({count: pair[end] for count, pair in errors.items()}) for end in (0, 1))
+        return students.assign(low=students["quality"] - above, high=students["quality"] - below)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -170,14 +121,17 @@ class Study:
     @cached_property
     def reports(self) -> pd.DataFrame:
         """Every report of every trial."""
-        filesystem, path = open_folder(self.folder)
-        return _to_pandas(read_parts(filesystem, part_files(filesystem, f"{path}/reports"), reports_columns()))
+        return self._dataset("reports", reports_columns())
 
     @cached_property
     def test_scores(self) -> pd.DataFrame:
         """Scores on the test split; trial -1 is the teacher, -2 the floor."""
-        filesystem, path = open_folder(self.folder)
-        return _to_pandas(read_parts(filesystem, part_files(filesystem, f"{path}/test_scores"), test_scores_columns()))
+        return self._dataset("test_scores", test_scores_columns())
+
+    @cached_property
+    def profiles(self) -> pd.DataFrame:
+        """Costs measured again on other devices (`stillhouse profile`); trial -1 is the teacher."""
+        return self._dataset("profiles", profiles_columns())
 
     @cached_property
     def spec(self) -> str:
@@ -185,27 +139,71 @@ class Study:
         filesystem, path = open_folder(self.folder)
         return read_text(filesystem, f"{path}/spec.toml") or ""
 
+    def _dataset(self, name: str, columns: Sequence[Column]) -> pd.DataFrame:
+        filesystem, path = open_folder(self.folder)
+        return _to_pandas(read_parts(filesystem, part_files(filesystem, f"{path}/{name}"), columns, self.kept))
+
     def reports_of(self, trials: Iterable[int]) -> pd.DataFrame:
         """Reports of some trials: opens only the parts that carry their numbers when every trial has one."""
         wanted = {int(trial) for trial in trials}
         filesystem, path = open_folder(self.folder)
-        by_number: dict[int, list[str]] = {}
+        by_number: dict[int, list[pyarrow.fs.FileInfo]] = {}
         for part in part_files(filesystem, f"{path}/reports"):
-            if number := re.search(r"\d+", part.rsplit("/", 1)[-1]):
+            if number := re.search(r"\d+", part.base_name):
                 by_number.setdefault(int(number[0]), []).append(part)
         parts = [part for trial in sorted(wanted) for part in by_number.get(trial, [])]
-        rows = _to_pandas(read_parts(filesystem, parts, reports_columns()))
+        rows = _to_pandas(read_parts(filesystem, parts, reports_columns(), self.kept))
         if not wanted <= set(rows["trial"]):
             rows = self.reports
         return rows[rows["trial"].isin(wanted)]
 
+    def with_profile(self, name: str) -> "Study":
+        """The study with the latencies of a measured profile, given by its name or an unambiguous start of it.
 
-def load(folder: str) -> Study:
-    """Read and check a study folder (a local path or a URI)."""
+        A trial that the profile lacks has no latency in it. Limits of the study on latency are kept.
+        """
+        names = sorted(set(self.profiles["profile"]))
+        if not names:
+            raise StillhouseError(f"{self.folder} holds no profiles. To measure one: stillhouse profile {self.folder}")
+        matching = [known for known in names if known.startswith(name)]
+        full = matching[0] if len(matching) == 1 else choose("profile", {known: known for known in names}, name)
+        rows = self.profiles[self.profiles["profile"] == full].drop_duplicates("trial", keep="last").set_index("trial")
+        columns = ["latency_p50_ms", "latency_p95_ms", "peak_memory_mib", "hardware"]
+        measured = rows[columns].reindex(self.trials["trial"]).set_axis(self.trials.index)
+        teacher = dict(self.meta["teacher"])
+        for column in ("latency_p50_ms", "latency_p95_ms"):
+            teacher[column] = float(rows.loc[TEACHER_ROW, column]) if TEACHER_ROW in rows.index else None
+        setting = rows.iloc[0][["device", "threads", "batch_size", "sequence_length", "runtime"]].to_dict()
+        meta = {**self.meta, "teacher": teacher, "latency": setting, "hardware": rows.iloc[0]["hardware"]}
+        note = f"Latency as measured by profile {full} ({rows.iloc[0]['hardware']}, {rows.iloc[0]['runtime']})."
+        return replace(self, meta=meta, trials=self.trials.assign(**measured), notes=(*self.notes, note))
+
+    def front(self, objectives: Sequence[str] | None = None) -> pd.DataFrame:
+        """The students that no other beats, cheapest first; `objectives` instead of the study's own."""
+        from analysis.pareto import front
+
+        return front(self, objectives)
+
+    def pick(self, **limits: Any) -> "Pick":
+        """One student under a budget; see `analysis.picking.pick` for the limits."""
+        from analysis.picking import pick
+
+        return pick(self, **limits)
+
+    def figure(self, name: str = "front", **options: Any) -> "go.Figure":
+        """A plotly figure by name (`analysis.figures.FIGURES`); a notebook shows it."""
+        from analysis.figures import FIGURES
+
+        return choose("figure", FIGURES, name)(self, **options)
+
+
+def load(folder: str, kept: Kept | None = None) -> Study:
+    """Read and check a study folder (a local path or a URI). `kept` holds parts from an earlier look."""
     filesystem, path = open_folder(folder)
     meta = _read_meta(filesystem, path)
-    table = read_parts(filesystem, part_files(filesystem, f"{path}/trials"), trials_columns(list(meta["tasks"])))
-    trials = _to_pandas(table)
+    kept = {} if kept is None else kept
+    parts = part_files(filesystem, f"{path}/trials")
+    trials = _to_pandas(read_parts(filesystem, parts, trials_columns(list(meta["tasks"])), kept))
     notes = []
     if repeated := sorted(set(trials.loc[trials["trial"].duplicated(), "trial"])):
         trials = trials.drop_duplicates("trial", keep="last")
@@ -214,4 +212,4 @@ def load(folder: str) -> Study:
     trials = trials.assign(architecture=_architecture_names(trials))
     if trials.empty:
         notes.append("No trial has ended yet: the study folder holds no rows.")
-    return Study(str(folder), meta, trials.sort_values("trial", ignore_index=True), tuple(notes))
+    return Study(str(folder), meta, trials.sort_values("trial", ignore_index=True), tuple(notes), kept)

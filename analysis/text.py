@@ -1,5 +1,6 @@
 """What a study says in words: the verdict and the terminal's table of the front, shared by command line and report."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -7,9 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare import AXES, failures
+from analysis.compare import failures
 from analysis.pareto import front, knee, limits_of, limits_text, objectives_of
-from analysis.table import Study
+from analysis.table import AXES, Study
 
 MAX_TASK_COLUMNS = 4
 MISSING = "-"
@@ -47,12 +48,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def student_name(row: pd.Series) -> str:
+def student_name(row: Mapping[str, Any] | pd.Series) -> str:
     """'3x192 by mha'."""
     return f"{row['architecture']} by {row['method']}"
 
 
-def config_of(row: pd.Series) -> dict[str, str]:
+def config_of(row: Mapping[str, Any] | pd.Series) -> dict[str, str]:
     """The axes that the trial has, as text."""
     config = {}
     for axis in AXES:
@@ -83,12 +84,12 @@ def verdict(study: Study) -> str:
             f"No student is better than an untrained encoder: the best of {len(finished):,} has quality "
             f"{finished['quality'].max():.3f}. Train longer, or look at the learning curves and failures."
         )
-    best = members.iloc[knee(members, objectives_of(study))]
+    best, students = members.iloc[knee(members, objectives_of(study))], study.students
     opening = (
-        f"{len(members)} of {plural(len(finished), 'finished student')} are beaten by no other; the knee is"
+        f"{len(members)} of {plural(len(students), 'finished student')} are beaten by no other; the knee is"
         if len(members) > 1
-        else f"One student beats the other {len(finished) - 1:,}:"
-        if len(finished) > 1
+        else f"One student beats the other {len(students) - 1:,}:"
+        if len(students) > 1
         else "The only finished student is"
     )
     return f"{opening} {student_name(best)} (trial {best['trial']}), {_in_units_of_the_teacher(study, best)}."
@@ -96,28 +97,69 @@ def verdict(study: Study) -> str:
 
 def _in_units_of_the_teacher(study: Study, row: pd.Series) -> str:
     teacher = study.meta["teacher"]
-    text = f"which recovers {percent(row['quality'])} of the teacher's gain over an untrained encoder"
+    text = f"which recovers {percent(row['quality'])}{_interval(row)} of the teacher's gain over an untrained encoder"
     size = ratio(row["parameters"], teacher.get("parameters"))
     speed = ratio(teacher.get("latency_p50_ms"), row["latency_p50_ms"])
     costs = [f"{percent(size)} of its parameters"] if size == size else []
     costs += [f"{speed:.1f} times its speed"] if speed == speed else []
-    return text + (f" at {' and '.join(costs)}" if costs else "")
+    text += f" at {' and '.join(costs)}" if costs else ""
+    baseline = study.students[study.students["method"] == "mlm"]
+    alike = baseline[baseline["parameters"] <= row["parameters"]]["quality"].max()
+    if row["method"] != "mlm" and alike == alike:
+        text += f". The best of that size without the teacher recovers {percent(alike)}"
+    return text
 
 
-def front_text(study: Study) -> Group:
+def _interval(row: pd.Series) -> str:
+    if pd.isna(row["low"]):
+        return ""
+    return f" (95 % interval {100 * row['low']:.0f} to {100 * row['high']:.0f} %)"
+
+
+def noise_text(study: Study) -> str:
+    """How far quality can be trusted, in a sentence or two."""
+    noise = study.noise
+    if not noise.known:
+        return "One seed per configuration: no interval can be given; small differences may be noise."
+    several = plural(noise.groups, "configuration")
+    text = (
+        f"Seeds of one configuration differ by {noise.std:.3f} (standard deviation, from {several} with several seeds"
+    )
+    text += f", {noise.dof} degrees of freedom); intervals are 95 %, from that noise."
+    if rivals := int((front(study)["rivals"] > 0).sum()):
+        text += f" {rivals} on the front may be there by chance: a cheaper student is as good, as far as seeds tell."
+    return text
+
+
+def front_text(study: Study, objectives: Sequence[str] | None = None) -> Group:
     """The front as a table for the terminal, with teacher and floor for scale, under the verdict."""
     parts: list[Text | Table] = [Text(verdict(study), style="bold")]
-    members = front(study)
+    members = front(study, objectives)
     if len(members):
-        parts.append(_front_table(study, members))
+        parts += [_front_table(study, members), Text(noise_text(study), style="dim")]
     return Group(*parts, *(Text(note, style="yellow") for note in study.notes))
+
+
+def _range(costs: Mapping[str, Any]) -> str:
+    return f"{costs['low']:.2f}..{costs['high']:.2f}" if "low" in costs else ""
 
 
 def _front_table(study: Study, members: pd.DataFrame) -> Table:
     teacher, tasks = study.meta["teacher"], study.meta["tasks"]
     shown = list(tasks)[:MAX_TASK_COLUMNS]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("trial", "student", "quality", "params", "ms", "speed", "FLOPs", *shown):
+    intervals = members["low"].notna().any()
+    for name in (
+        "trial",
+        "student",
+        "quality",
+        *(["95 %", "seeds"] if intervals else []),
+        "params",
+        "ms",
+        "speed",
+        "FLOPs",
+        *shown,
+    ):
         table.add_column(Text(name), justify="left" if name == "student" else "right", no_wrap=True)
 
     def row(first: str, name: str, quality: float, costs: dict[str, Any], scores: list[Any], style: str = "") -> None:
@@ -125,6 +167,7 @@ def _front_table(study: Study, members: pd.DataFrame) -> Table:
             first,
             name,
             decimal(quality),
+            *([_range(costs), f"{costs['seeds']}" if "seeds" in costs else ""] if intervals else []),
             number(costs.get("parameters")),
             decimal(costs.get("latency_p50_ms"), 1),
             decimal(ratio(teacher.get("latency_p50_ms"), costs.get("latency_p50_ms")), 1) + "x" if costs else MISSING,

@@ -4,16 +4,15 @@ A new command is a function with an entry in COMMANDS: its arguments, its one-li
 """
 
 import argparse
-import json
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from search import seeing
+from search.arguments import add_cluster, add_folder, add_limits, parse_count
+from search.seeing import say
 from spaces.errors import SpecError, StillhouseError
-
-SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 
 
 @dataclass(frozen=True)
@@ -24,35 +23,6 @@ class Command:
     help: str
     example: str
     arguments: Callable[[argparse.ArgumentParser], None]
-
-
-def parse_number(text: str) -> float:
-    """15M, 1.5k, 4, 2e6."""
-    match = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)\s*([kmgb]?)", text.strip().lower())
-    try:
-        if match is None:
-            raise ValueError
-        value = float(match[1]) * SUFFIXES.get(match[2], 1.0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 15M, 1.5k or 4.0") from None
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text!r}")
-    return value
-
-
-def parse_count(text: str) -> int:
-    """A whole number above 0, such as 20 or 1k."""
-    value = parse_number(text)
-    if value != int(value):
-        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
-    return int(value)
-
-
-def parse_limit(text: str) -> tuple[float, bool]:
-    """A number, or a share of the teacher's such as 50%: (value, is a share)."""
-    if text.strip().endswith("%"):
-        return parse_number(text.strip()[:-1]) / 100, True
-    return parse_number(text), False
 
 
 def check(args: argparse.Namespace) -> None:
@@ -113,76 +83,17 @@ def end(outcome: object) -> None:
         raise SystemExit(130)
 
 
-def say(line: str) -> None:
-    """Lines appear when they are written, in a pipe as well."""
-    print(line, flush=True)
-
-
-def front(args: argparse.Namespace) -> None:
-    """Show the front."""
-    from rich.console import Console
-
-    from analysis.table import load
-    from analysis.text import front_text
-
-    Console(width=None if sys.stdout.isatty() else 160).print(front_text(load(args.folder)))
-
-
-def best(args: argparse.Namespace) -> None:
-    """Pick one student."""
-    _, chosen = pick_by(args)
-    row = chosen.trial
-    if args.json:
-        plain = json.loads(row.to_json(date_format="iso"))
-        print(json.dumps({"why": chosen.reason, **{k: v for k, v in plain.items() if v is not None}}, indent=2))
-        return
-    from analysis.text import config_of, number, student_name
-
-    print(f"trial {row['trial']}: {student_name(row)}, {chosen.reason}")
-    print(f"quality {row['quality']:.3f}, {number(row['parameters'])} parameters, {number(row['latency_p50_ms'])} ms")
-    print(", ".join(f"{axis} {value}" for axis, value in config_of(row).items()))
-    print(f"to take it: stillhouse export {args.folder} my-student --trial {row['trial']}")
-
-
-def pick_by(args: argparse.Namespace):
-    """The study and the pick under the limits of the command line."""
-    from analysis.pareto import pick
-    from analysis.table import load
-
-    study = load(args.folder)
-    columns = {"max_parameters": "parameters", "max_latency_ms": "latency_p50_ms", "max_flops": "flops_per_token"}
-    limits = {}
-    for name, column in columns.items():
-        limit = getattr(args, name)
-        if limit is None:
-            continue
-        value, is_share = limit
-        if is_share and not study.meta["teacher"].get(column):
-            raise SpecError(
-                [f"the teacher's {column} is not recorded in {args.folder}: give a number instead of a share"]
-            )
-        limits[name] = value * study.meta["teacher"][column] if is_share else value
-    return study, pick(study, **limits, min_quality=args.min_quality)
-
-
 def export(args: argparse.Namespace) -> None:
     """Write a student folder."""
     trial = args.trial
     if trial is None:
-        _, chosen = pick_by(args)
+        _, chosen = seeing.pick_by(args)
         trial = int(chosen.trial["trial"])
         say(f"trial {trial}: {chosen.reason}")
     from search.finish import export_trial
 
     written = export_trial(args.folder, trial, args.to, weights=not args.config_only, onnx=args.onnx)
     say(f"written to {written}; load it with transformers.AutoModel.from_pretrained({str(written)!r})")
-
-
-def report(args: argparse.Namespace) -> None:
-    """Write the HTML page."""
-    from analysis.report import write_report
-
-    say(f"written to {write_report(args.folder, args.out)}")
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -226,32 +137,6 @@ def add_confirm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", help="a running Ray cluster, such as auto or host:6379; default: this machine")
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
-    """What `run` and `resume` share."""
-    parser.add_argument("--address", help="a running Ray cluster, such as auto or host:6379; default: this machine")
-    parser.add_argument("--trials", type=parse_count, metavar="N", help="instead of the budget in the spec")
-
-
-def add_folder(parser: argparse.ArgumentParser) -> None:
-    """A study folder and nothing else."""
-    parser.add_argument("folder", metavar="DIR", help="study folder or URI")
-
-
-def add_limits(parser: argparse.ArgumentParser) -> None:
-    """The limits of `best` and `export`."""
-    parser.add_argument("--max-parameters", type=parse_limit, metavar="N", help="such as 15M, or 50%% of the teacher's")
-    parser.add_argument("--max-latency-ms", type=parse_limit, metavar="MS", help="median latency, such as 4 or 25%%")
-    parser.add_argument("--max-flops", type=parse_limit, metavar="N", help="FLOPs per token, such as 20M or 25%%")
-    parser.add_argument("--min-quality", type=float, metavar="Q", help="such as 0.9: the cheapest student that has it")
-
-
-def add_best(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `best`."""
-    add_folder(parser)
-    add_limits(parser)
-    parser.add_argument("--json", action="store_true", help="print the whole row as JSON")
-
-
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Arguments of `export`."""
     add_folder(parser)
@@ -260,12 +145,6 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", type=int, metavar="ID", help="this trial instead of the best one")
     parser.add_argument("--config-only", action="store_true", help="config, tokenizer and recipe without weights")
     parser.add_argument("--onnx", action="store_true", help="write model.onnx as well")
-
-
-def add_report(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `report`."""
-    add_folder(parser)
-    parser.add_argument("--out", metavar="FILE", help="default DIR/report.html")
 
 
 def add_pretrain(parser: argparse.ArgumentParser) -> None:
@@ -297,14 +176,43 @@ COMMANDS: dict[str, Command] = {
         "stillhouse confirm runs/first --top 5 --seeds 3",
         add_confirm,
     ),
-    "front": Command(front, "show the front of a study", "stillhouse front runs/first", add_folder),
+    "front": Command(seeing.front, "show the front of a study", "stillhouse front runs/first --json", seeing.add_front),
     "best": Command(
-        best, "pick the best student within limits", "stillhouse best runs/first --max-parameters 15M", add_best
+        seeing.best,
+        "pick the best student within limits",
+        "stillhouse best runs/first --max-parameters 15M",
+        seeing.add_best,
     ),
     "export": Command(
         export, "write a student that AutoModel loads", "stillhouse export runs/first my-student --trial 12", add_export
     ),
-    "report": Command(report, "write the HTML page of a study", "stillhouse report runs/first", add_report),
+    "report": Command(
+        seeing.report, "write the HTML page of a study", "stillhouse report runs/first", seeing.add_report
+    ),
+    "watch": Command(
+        seeing.watch,
+        "show a study in the browser or terminal while it runs",
+        "stillhouse watch runs/first",
+        seeing.add_watch,
+    ),
+    "compare": Command(
+        seeing.compare,
+        "write one HTML page of several studies",
+        "stillhouse compare runs/first runs/second",
+        seeing.add_compare,
+    ),
+    "profile": Command(
+        seeing.profile,
+        "measure latency again on another device, without training",
+        "stillhouse profile runs/first --runtime onnx --threads 2",
+        seeing.add_profile,
+    ),
+    "dashboard": Command(
+        seeing.dashboard,
+        "open a study in optuna-dashboard",
+        "stillhouse dashboard runs/first",
+        seeing.add_dashboard,
+    ),
     "pretrain": Command(
         pretrain,
         "make a small teacher of one's own: trim its vocabulary, train by masked LM, distil",

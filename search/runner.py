@@ -11,6 +11,7 @@ import logging
 import shutil
 import signal
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from ray import tune
 
 from search.cluster import cluster, lanes
 from search.environment import output_to
+from search.loggers import loggers
 from search.progress import StudyProgress, duration
 from search.sampler import Ask, AskTell, Costs
 from search.scheduler import Rungs, rung_tokens
@@ -172,11 +174,12 @@ def make_plan(
     """Prepare data, scores and costs; keep what a study on disk has already settled."""
     from search.prepare import cost_columns, prepare
 
+    started = time.perf_counter()
     prepared = prepare(spec, space, facts, held, say)
-    study = dict(prepared.study)
+    study = {**prepared.study, "prepare_s": time.perf_counter() - started}
     if store.exists("study.json"):
         settled = store.read_json("study.json")
-        study |= {key: settled[key] for key in ("created", "teacher", "tasks") if key in settled}
+        study |= {key: settled[key] for key in ("created", "teacher", "tasks", "prepare_s") if key in settled}
     measured = bool(prepared.profiles)
     job = {
         "teacher": spec.teacher.path,
@@ -234,7 +237,8 @@ def tune_study(
     try:
         with output_to(log_file(store)) as terminal, StudyProgress(asktell, terminal) as progress, terminable():
             searcher = StudySearcher(asktell, job_maker(plan, store), lambda row: _ended(row, store, progress))
-            _fit(plan, searcher, progress, scratch)
+            callbacks = [progress, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
+            _fit(plan, searcher, callbacks, scratch)
         if searcher.fatal is not None:
             raise searcher.fatal
     finally:
@@ -307,7 +311,7 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _fit(plan: Plan, searcher: StudySearcher, progress: StudyProgress, scratch: str) -> None:
+def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], scratch: str) -> None:
     wanted = plan.spec.cluster
     settings = LaneSettings(plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker)
     tuner = tune.Tuner(
@@ -323,7 +327,7 @@ def _fit(plan: Plan, searcher: StudySearcher, progress: StudyProgress, scratch: 
             name="tune",
             storage_path=scratch,
             verbose=0,
-            callbacks=[progress],
+            callbacks=callbacks,
             failure_config=tune.FailureConfig(max_failures=LOST_LANES),
         ),
     )

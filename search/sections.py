@@ -15,6 +15,8 @@ from typing import Any
 from spaces.errors import nearest
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
+TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
+"""Callbacks of Ray Tune that may be switched on, and the package that each needs; also the names of the extras."""
 
 
 def setting(doc: str, default: Any = dataclasses.MISSING, **rules: Any) -> Any:
@@ -135,6 +137,11 @@ class LatencySection:
 
 
 @dataclass(frozen=True)
+class LoggingSection:
+    callbacks: tuple[str, ...] = setting("callbacks of Ray Tune: 'tensorboard', 'mlflow', or both", ())
+
+
+@dataclass(frozen=True)
 class StudySpec:
     """One study, as written in a TOML file."""
 
@@ -152,6 +159,7 @@ class StudySpec:
     search: SearchSection
     cluster: ClusterSection
     latency: LatencySection
+    logging: LoggingSection
 
 
 SECTIONS: dict[str, type] = {
@@ -165,6 +173,7 @@ SECTIONS: dict[str, type] = {
     "search": SearchSection,
     "cluster": ClusterSection,
     "latency": LatencySection,
+    "logging": LoggingSection,
 }
 TOP_LEVEL = ("name", "seed", "space", "tasks", *SECTIONS)
 

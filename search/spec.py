@@ -9,13 +9,24 @@ import dataclasses
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from search.scheduler import rung_tokens
-from search.sections import SECTIONS, TOP_LEVEL, StudySpec, TaskSection, TeacherSection, is_int, read_section, show
+from search.sections import (
+    SECTIONS,
+    TOP_LEVEL,
+    TRACKERS,
+    StudySpec,
+    TaskSection,
+    TeacherSection,
+    is_int,
+    read_section,
+    show,
+)
 from spaces.architecture import TeacherFacts
 from spaces.errors import SpecError, nearest
 from spaces.records import OBJECTIVES
@@ -23,6 +34,7 @@ from spaces.search_space import SearchSpace
 
 NO_IDENTITY = (
     "cluster",
+    "logging",
     "budget.trials",
     "name",
     "training.checkpoint_every_s",
@@ -229,6 +241,15 @@ def _cross_rules(spec: StudySpec) -> list[str]:
             problems.append(f"[search] constraints are upper limits on costs; {name!r} is not a cost")
         if limit <= 0:
             problems.append(f"[search] constraints.{name} must be above 0, got {limit!r}")
+    for name in spec.logging.callbacks:
+        if name not in TRACKERS:
+            problems.append(
+                f"[logging] unknown callback {name!r}.{nearest(name, TRACKERS)} Known: {', '.join(TRACKERS)}"
+            )
+        elif find_spec(TRACKERS[name]) is None:
+            problems.append(
+                f"[logging] callback {name!r} needs the package {TRACKERS[name]}: pip install 'stillhouse[{name}]'"
+            )
     gpus = spec.cluster.gpus_per_worker
     if gpus > 1 and gpus != int(gpus):
         problems.append(f"[cluster] gpus_per_worker must be a whole number or a share below 1, got {gpus!r}")

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from spaces import records
 from spaces.errors import StillhouseError
 
-DATASETS = ("asked", "trials", "reports", "test_scores")
+DATASETS = ("asked", "trials", "reports", "test_scores", "profiles")
 PART = re.compile(r"part-(-?\d+)\.parquet")
 
 
@@ -62,6 +62,7 @@ class Store:
             "trials": records.schema(records.trials_columns(list(tasks))),
             "reports": records.schema(records.reports_columns()),
             "test_scores": records.schema(records.test_scores_columns()),
+            "profiles": records.schema(records.profiles_columns()),
         }
 
     def path(self, *parts: str) -> str:

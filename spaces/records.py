@@ -160,3 +160,24 @@ def test_scores_columns() -> tuple[Column, ...]:
         Column("layer", INT, "layer", "layer the probe chose; 0 = embeddings"),
         Column("metric", TEXT, "", "name of the metric"),
     )
+
+
+def profiles_columns() -> tuple[Column, ...]:
+    """Costs of students measured again, on another device or with another runtime."""
+    return (
+        Column("profile", TEXT, "", "name of the setting and the machine, the same for all rows of one measurement"),
+        Column("trial", INT, "number", "number of the trial; -1 the teacher"),
+        Column("device", TEXT, "", "cpu or cuda"),
+        Column("runtime", TEXT, "", "torch or onnx"),
+        Column("threads", INT, "threads", "CPU threads of the forward pass"),
+        Column("batch_size", INT, "texts", "texts at a time"),
+        Column("sequence_length", INT, "tokens", "tokens of each text"),
+        Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
+        Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
+        Column("runs", INT, "passes", "forward passes that were timed"),
+        Column("peak_memory_mib", FLOAT, "MiB", "peak memory of the forward pass; null for onnx"),
+        Column("hardware", TEXT, "", "the machine in words"),
+        Column("fingerprint", TEXT, "", "hash of the machine and of the versions of the runtime"),
+        Column("versions", TEXT, "JSON", "versions of the packages that matter"),
+        Column("measured_at", pa.timestamp("us", tz="UTC"), "UTC", "when it was measured"),
+    )

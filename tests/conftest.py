@@ -8,8 +8,9 @@ import pytest
 
 from search.environment import quiet_environment
 
-for folder in ("search", "trainables"):
-    sys.path.insert(0, str(Path(__file__).parent / folder))  # toy studies, fake trials, small trials
+HERE = Path(__file__).parent
+for folder in ("", "search", "trainables", "analysis"):
+    sys.path.insert(0, str(HERE / folder))  # the browser, toy studies, fake trials, small trials, fake studies
 quiet_environment()
 
 

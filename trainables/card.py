@@ -74,7 +74,30 @@ def header(card: Mapping[str, Any]) -> str:
     for key, source in (("base_model", "teacher_hub_id"), ("language", "language"), ("license", "license")):
         if card.get(source):
             values[key] = card[source]
+    if results := evaluations(card):
+        values["model-index"] = [{"name": str(card.get("name") or "student"), "results": results}]
     return "\n".join(["---", *(f"{key}: {json.dumps(jsonable(value))}" for key, value in values.items()), "---"])
+
+
+def evaluations(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The scores as the hub's model index has them (huggingface_hub.EvalResult)."""
+    found = []
+    for task, row in (card.get("scores") or {}).items():
+        if not is_number(row.get("score")):
+            continue
+        dataset = {"name": str(task), "type": re.sub(r"[^\w.-]+", "-", str(task)).strip("-.") or "task"}
+        if row.get("split"):
+            dataset["split"] = row["split"]
+        metric = str(row.get("metric") or "score")
+        how = f"{metric}, {row['protocol']}" if row.get("protocol") else metric
+        found.append(
+            {
+                "task": {"type": "text-classification", "name": str(task)},
+                "dataset": dataset,
+                "metrics": [{"type": metric, "value": row["score"], "name": how}],
+            }
+        )
+    return found
 
 
 def introduction(card: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ about how the student came about). `export_onnx` adds model.onnx.
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -173,6 +174,7 @@ def export_onnx(model: PreTrainedModel, folder: str | Path, *, name: str = "mode
 
 def write_onnx(encoder: nn.Module, inputs: dict[str, Tensor], file: Path) -> None:
     """Trace by torch.export."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not wanted here
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
     with warnings.catch_warnings():
         # The exporter's own: both inputs share their axes, and it uses a torch API that torch deprecates.

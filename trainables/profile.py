@@ -9,12 +9,14 @@ set would.
 Shapes: B batch, T tokens.
 """
 
+import hashlib
 import importlib.metadata
 import os
 import platform
+import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +30,23 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from spaces.architecture import FAMILIES, StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
-from spaces.errors import SpecError, choose
+from spaces.errors import SpecError, StillhouseError, choose
 
 WARMUP_RUNS = 3
 MINIMUM_RUNS = 5
 MAXIMUM_RUNS = 100
 TIME_CAP_S = 1.0
-PACKAGES = ("stillhouse", "torch", "transformers", "tokenizers", "ray", "optuna", "numpy", "scikit-learn")
+PACKAGES = (
+    "stillhouse",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "ray",
+    "optuna",
+    "numpy",
+    "scikit-learn",
+    "onnxruntime",
+)
 MIB = 2**20
 
 
@@ -87,17 +99,52 @@ def measure(
 def measure_latency(
     model: PreTrainedModel, *, batch_size: int, sequence_length: int, threads: int, device: str = "cpu"
 ) -> Latency:
-    """Time forward passes: up to 100 within a second, five at least, after three that do not count."""
+    """Time forward passes of the encoder (`time_passes`)."""
     with prepared(model, batch_size, sequence_length, device) as (encoder, inputs), pinned_threads(threads):
-        for _ in range(WARMUP_RUNS):
-            run(encoder, inputs, device)
-        runs_ms: list[float] = []
-        while len(runs_ms) < MINIMUM_RUNS or (len(runs_ms) < MAXIMUM_RUNS and sum(runs_ms) < 1000 * TIME_CAP_S):
-            start = time.perf_counter()
-            run(encoder, inputs, device)
-            runs_ms.append(1000 * (time.perf_counter() - start))
+        return time_passes(lambda: run(encoder, inputs, device))
+
+
+def measure_onnx_latency(
+    model: PreTrainedModel, *, batch_size: int, sequence_length: int, threads: int, device: str = "cpu"
+) -> Latency:
+    """The same by onnxruntime, on the encoder as `export_onnx` writes it.
+
+    Raises StillhouseError when a package is missing or onnxruntime does not know the device.
+    """
+    from trainables.export import export_onnx
+
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    with tempfile.TemporaryDirectory() as scratch:
+        file = export_onnx(model, scratch)
+        import onnxruntime
+
+        if provider not in onnxruntime.get_available_providers():
+            raise StillhouseError(
+                f"onnxruntime has no {provider} here; it has {', '.join(onnxruntime.get_available_providers())}"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
+        with prepared(model, batch_size, sequence_length, "cpu") as (_, inputs):
+            arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+        return time_passes(lambda: session.run(None, arrays))
+
+
+def time_passes(forward: Callable[[], object]) -> Latency:
+    """Time calls: up to 100 within a second, five at least, after three that do not count."""
+    for _ in range(WARMUP_RUNS):
+        forward()
+    runs_ms: list[float] = []
+    while len(runs_ms) < MINIMUM_RUNS or (len(runs_ms) < MAXIMUM_RUNS and sum(runs_ms) < 1000 * TIME_CAP_S):
+        start = time.perf_counter()
+        forward()
+        runs_ms.append(1000 * (time.perf_counter() - start))
     p50_ms, p95_ms = np.percentile(runs_ms, [50, 95])
     return Latency(float(p50_ms), float(p95_ms), len(runs_ms))
+
+
+LATENCIES: dict[str, Callable[..., Latency]] = {"torch": measure_latency, "onnx": measure_onnx_latency}
+"""How latency is measured, by runtime."""
 
 
 def measure_peak_memory(model: PreTrainedModel, *, batch_size: int, sequence_length: int, device: str = "cpu") -> float:
@@ -204,6 +251,13 @@ def hardware() -> str:
         count = torch.cuda.device_count()
         parts.append((f"{count} x " if count > 1 else "") + torch.cuda.get_device_name(0))
     return ", ".join(parts)
+
+
+def fingerprint(runtime: str) -> str:
+    """Eight hex digits that stand for the machine and the runtime's version: equal where latencies compare."""
+    package = {"torch": "torch", "onnx": "onnxruntime"}[runtime]
+    known = (hardware(), platform.machine(), package, versions().get(package, ""))
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
 def cpu_model() -> str:

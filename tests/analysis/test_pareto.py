@@ -4,9 +4,11 @@ import itertools
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from analysis.pareto import front, hypervolume, hypervolume_history, knee, objectives_of, pick
+from analysis.pareto import front, hypervolume, hypervolume_history, knee, objectives_of
+from analysis.picking import pick
 from analysis.table import load
 from spaces.dominance import non_dominated
 from spaces.errors import SpecError, StillhouseError
@@ -141,8 +143,8 @@ def ladder(fake: SimpleNamespace) -> str:
         ({"max_latency_ms": 6.0}, 1, 0),
         ({"max_parameters": 4e6}, 0, None),
         ({"min_quality": 0.5}, 1, 2),
-        ({"below_teacher_fraction": 0.1}, 3, None),
-        ({"below_teacher_fraction": 0.2}, 2, 3),
+        ({"min_quality": 0.9}, 3, None),
+        ({"min_quality": 0.8}, 2, 3),
         ({"max_latency_ms": 12.0, "min_quality": 0.5}, 2, 1),
     ],
 )
@@ -177,9 +179,10 @@ def test_pick_from_nothing_is_refused(fake: SimpleNamespace) -> None:
 
 
 def test_a_study_keeps_its_limits_unless_told_otherwise(ladder: str, fake: SimpleNamespace) -> None:
-    rows = load(ladder).trials.drop(columns="architecture").to_dict("records")
-    for row in rows:
-        row.update(relation_heads=12, teacher_layer=5, temperature=None, of_trial=None, mapping=None, rung=None)
+    rows = [
+        {name: None if pd.isna(value) else value for name, value in row.items() if name != "architecture"}
+        for row in load(ladder).trials.to_dict("records")
+    ]
     study = load(fake.study(rows, constraints={"latency_ms": 11.0, "parameters": 9e6}))
     assert front(study)["trial"].tolist() == [0, 1]
     assert pick(study, min_quality=0.5).trial["trial"] == 1

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from analysis.report import render, write_report
+from analysis.report import page_of, write_report
 from analysis.table import load
 from analysis.text import front_text, number, verdict
 
@@ -40,8 +40,8 @@ class Page(HTMLParser):
             self.text += data + " "
 
 
-def page_of(folder: str) -> Page:
-    return Page(render(load(folder)))
+def read_page(folder: str) -> Page:
+    return Page(page_of(load(folder)))
 
 
 def test_a_full_study_has_every_section(fake: SimpleNamespace) -> None:
@@ -64,7 +64,7 @@ def test_a_full_study_has_every_section(fake: SimpleNamespace) -> None:
 
 
 def test_the_page_loads_nothing_and_embeds_plotly_once(fake: SimpleNamespace) -> None:
-    html = render(load(fake.study(fake.rows(12))))
+    html = page_of(load(fake.study(fake.rows(12))))
     page = Page(html)
     assert not [attrs for _, attrs in page.tags if {"src", "href"} & set(attrs)]
     assert "@import" not in html.split("</style>")[0] and "url(" not in html.split("</style>")[0]
@@ -88,7 +88,7 @@ def test_text_from_the_study_is_escaped_everywhere(fake: SimpleNamespace) -> Non
     folder = fake.study(rows, tasks=tasks, **meta)
     fake.reports(folder, rows)
     (Path(folder) / "spec.toml").write_text(f"name = '{EVIL}'")
-    page = page_of(folder)
+    page = read_page(folder)
     assert EVIL in page.text
     assert "img" not in [tag for tag, _ in page.tags]
     assert len([attrs for tag, attrs in page.tags if tag == "script" and not attrs]) == 2  # plotly and report.js
@@ -103,7 +103,7 @@ def test_text_from_the_study_is_escaped_everywhere(fake: SimpleNamespace) -> Non
     ],
 )
 def test_a_study_without_results_says_so(fake: SimpleNamespace, rows: list[dict], words: str) -> None:
-    page = page_of(fake.study(rows))
+    page = read_page(fake.study(rows))
     assert words in page.text and "The front" not in page.text and "Environment" in page.text
 
 
@@ -120,12 +120,17 @@ def test_verdict_of_one_of_several_and_of_useless_students(fake: SimpleNamespace
     assert "none with all of quality, parameters measured." in verdict(unmeasured)
     bounded = load(fake.study([fake.row(7, 0.5)], constraints={"latency_ms": 0.01}))
     assert "measured within the limits (latency_ms <= 0.01)." in verdict(bounded)
-    assert "The front" not in render(bounded)
+    assert "The front" not in page_of(bounded)
+
+
+def test_the_verdict_names_the_best_of_that_size_without_the_teacher(fake: SimpleNamespace) -> None:
+    rows = [fake.row(0, 0.8), fake.row(1, 0.55, method="mlm"), fake.row(2, 0.7, (6, 384), method="mlm")]
+    assert verdict(load(fake.study(rows))).endswith("The best of that size without the teacher recovers 55 %.")
 
 
 def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: SimpleNamespace) -> None:
     rows = [fake.row(t, 0.1 * t, latency_p50_ms=None, flops_per_token=None, train_s=None) for t in range(1, 5)]
-    page = page_of(fake.study(rows, teacher={"name": "t"}, latency=None, versions=None))
+    page = read_page(fake.study(rows, teacher={"name": "t"}, latency=None, versions=None))
     assert "The front" in page.text
     assert "updatemenus" not in page.figures[0]["layout"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import toy
 
-from search.cli import COMMANDS, main, parse_count, parse_limit, parse_number
+from search.arguments import parse_count, parse_limit, parse_number
+from search.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 

@@ -80,7 +80,8 @@ def test_stopped_killed_and_resumed_nothing_is_lost_or_repeated(drive, ray_clust
     unfinished = {row["trial"] for row in store.unfinished()}
     assert 2 <= len(before) < 8
     lines = []
-    plan = toy.plan(journal=str(tmp_path / "journal"), failing_width=96, nan_width=192)
+    text = f'{toy.SPEC}[logging]\ncallbacks = ["tensorboard"]\n'
+    plan = toy.plan(text, journal=str(tmp_path / "journal"), failing_width=96, nan_width=192)
     outcome = tune_study(plan, store, lines.append)
     assert outcome.ended == "the budget of 8 trials is spent"
     rows = {row["trial"]: row for row in store.read_rows("trials")}
@@ -97,6 +98,8 @@ def test_stopped_killed_and_resumed_nothing_is_lost_or_repeated(drive, ray_clust
         assert row["parameters"] > 0 and row["start_up_s"] >= 0 and row["started_at"].year >= 2024
     reports = Counter(row["trial"] for row in store.read_rows("reports"))
     assert set(reports.values()) == {3}
+    logged = {path.parent.name for path in (folder / "tensorboard").glob("*/events.out.tfevents.*")}
+    assert logged == {f"{trial:05d}" for trial in set(range(8)) - set(before)}
     assert json.loads(store.read_text("study.json"))["name"] == "toy"
     # The same spec on the finished folder has nothing to do, and a larger budget goes on.
     more, _ = toy.read(toy.SPEC.replace("trials = 8", "trials = 9"))

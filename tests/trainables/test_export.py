@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModel,
@@ -138,6 +139,25 @@ def test_an_export_without_weights(tmp_path, tokenizer):
 
 
 HOSTILE = 'x\n---\nlicense: evil\n# Title <script>alert(1)</script> | `a` [b](javascript:c) "q" \u2028: {'
+
+
+def test_the_hub_understands_the_card():
+    scores = {
+        "sst2": {"score": 0.91, "metric": "accuracy", "split": "test", "protocol": "probe"},
+        "two words": {"score": 0.4, "metric": "spearman", "split": "dev"},
+        "unscored": {"score": float("nan"), "metric": "f1"},
+    }
+    data = ModelCard(card_text({"name": "small", "teacher_hub_id": "owner/teacher", "scores": scores})).data
+    assert data.base_model == "owner/teacher" and data.library_name == "transformers"
+    found = [
+        (r.dataset_name, r.dataset_type, r.dataset_split, r.metric_type, r.metric_value) for r in data.eval_results
+    ]
+    assert found == [
+        ("sst2", "sst2", "test", "accuracy", 0.91), ("two words", "two-words", "dev", "spearman", 0.4),
+    ]  # fmt: skip
+    assert data.eval_results[0].metric_name == "accuracy, probe" and data.model_name == "small"
+    again = ModelCardData(**{**data.to_dict(), "model-index": data.to_dict()["model-index"]})
+    assert again.to_dict() == data.to_dict()
 
 
 def test_texts_cannot_break_out_of_the_card():

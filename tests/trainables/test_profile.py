@@ -13,8 +13,17 @@ from transformers import (
 )
 
 from spaces.architecture import StudentArchitecture, TeacherFacts, flops_per_token
-from spaces.errors import SpecError
-from trainables.profile import hardware, measure, measure_latency, measure_peak_memory, pinned_threads, versions
+from spaces.errors import SpecError, StillhouseError
+from trainables.profile import (
+    fingerprint,
+    hardware,
+    measure,
+    measure_latency,
+    measure_onnx_latency,
+    measure_peak_memory,
+    pinned_threads,
+    versions,
+)
 
 SHAPE = StudentArchitecture(num_layers=2, hidden_size=32, num_heads=4, intermediate_size=64)
 LAYERS = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
@@ -105,3 +114,19 @@ def test_the_machine_and_the_versions_are_named():
     assert "core" in hardware()
     assert versions()["torch"] == torch.__version__
     assert all(isinstance(value, str) for value in versions().values())
+
+
+def test_onnxruntime_times_the_same_encoder():
+    pytest.importorskip("onnxruntime")
+    model = BUILDERS["bert"][0]().train()
+    latency = measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1)
+    assert 0 < latency.p50_ms <= latency.p95_ms and latency.runs >= 5 and model.training
+    with pytest.raises(StillhouseError, match="has no CUDAExecutionProvider"):
+        measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1, device="cuda")
+
+
+def test_a_fingerprint_is_of_machine_and_runtime(monkeypatch):
+    assert fingerprint("torch") == fingerprint("torch") != fingerprint("onnx")
+    before = fingerprint("torch")
+    monkeypatch.setattr("trainables.profile.hardware", lambda: "another machine")
+    assert fingerprint("torch") != before

@@ -22,9 +22,10 @@ from ray import tune
 
 from search.cluster import cluster, lanes
 from search.environment import output_to
+from search.history import Ask
 from search.loggers import loggers
 from search.progress import StudyProgress, duration
-from search.sampler import Ask, AskTell, Costs
+from search.sampler import AskTell, Costs
 from search.scheduler import Rungs, rung_tokens
 from search.searcher import RungScheduler, StudySearcher
 from search.sections import StudySpec
@@ -125,7 +126,7 @@ def confirm(
 
     def leaders(asktell: AskTell) -> list[tuple[Mapping[str, Any], int]]:
         chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], objectives, top)
-        configs = [asktell.config_of(row["trial"]) for row in chosen]
+        configs = [asktell.history.config_of(row["trial"]) for row in chosen]
         say(f"{len(chosen)} leaders, trials {', '.join(str(row['trial']) for row in chosen)}, with {seeds} seeds each")
         return [(config, spec.seed + number) for number in range(1, seeds) for config in configs]
 

@@ -14,8 +14,6 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search.drawing import Told, Written, branches, sampler_of, study_of, written
+from search.history import RAN, Ask, History, Running, qualities
 from search.model import Seen, choose_candidate
 from search.scheduler import Rungs
 from search.store import Store, now
@@ -41,39 +40,6 @@ MOST_REMEMBERED = 200
 """Trials and observations that sampler and model learn from."""
 MAX_DUPLICATES = 50
 """Repeated configurations in a row before the search ends: the sampler has nothing new to say."""
-RAN = ("finished", "failed", "stopped")
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One trial to run."""
-
-    trial: int
-    config: dict[str, Any]
-    seed: int
-    config_hash: str
-    asked_again: bool = False
-
-
-@dataclass
-class Running:
-    """A trial between ask and tell."""
-
-    ask: Ask
-    started_at: datetime
-    reports: list[dict[str, Any]]
-
-
-@dataclass
-class Progress:
-    """Counts and rows, for whoever shows them."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    ended: str = ""
-    """Why no more trials are asked; empty while they are."""
-
-    def count(self, *statuses: str) -> int:
-        return sum(row["status"] in statuses for row in self.rows)
 
 
 class AskTell:
@@ -105,19 +71,17 @@ class AskTell:
         self._quality_column = list(objectives).index("quality")
         self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
         self.constants = dict(constants or {})
-        self.progress = Progress()
+        self.history = History(store)
+        self.progress = self.history.progress
         self._live: dict[int, Running] = {}
-        self._by_hash: dict[str, dict[str, Any]] = {}
-        self._known: set[str] = set()
         self._written: dict[str, Written] = {}
         self._duplicates = 0
-        self._last_number = -1
         self._wait_for_a_result = False
         self._only: list[tuple[dict[str, Any], int]] | None = None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._branches = branches(space)
         self._grid = self._grid_order() if sampler == "grid" else None
-        self._read_store()
+        self._fill_rungs()
 
     @property
     def spent(self) -> int:
@@ -132,11 +96,7 @@ class AskTell:
     @property
     def waiting(self) -> int:
         """Trials of an earlier run that are to be run again."""
-        return len(self._again)
-
-    def config_of(self, trial: int) -> dict[str, Any]:
-        """What was asked of a trial."""
-        return json.loads(self._asked[trial]["config"])
+        return len(self.history.interrupted)
 
     def confirm(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> None:
         """Ask for these (configuration, seed) only, as far as they have not run, and then end."""
@@ -144,15 +104,15 @@ class AskTell:
 
     def ask(self) -> Ask | None:
         """The next trial to run; None when nothing can be asked now (see `progress.ended` for whether ever again)."""
-        if self._again:
-            return self._go_on(self._again.pop(0))
+        if self.history.interrupted:
+            return self._go_on(self.history.interrupted.pop(0))
         if self.progress.ended:
             return None
         if self._only is not None:
             return self._next_confirmation(self._only)
         if (promoted := self.rungs.promotable()) is not None:
             self.rungs.go_on(promoted)
-            return self._go_on(self._asked[promoted])
+            return self._go_on(self.history.asked[promoted])
         if self._wait_for_a_result:
             return None
         own = sum(each.ask.seed == self.seed for each in self._live.values())
@@ -171,8 +131,8 @@ class AskTell:
         level = self.rungs.level(report["train_tokens"]) if quality is not None else 0
         if not level or not math.isfinite(quality or 0.0) or live.ask.seed != self.seed:
             return None
-        self._write_reports(live)
-        row = {**self._identity(live.ask), **self._columns(report)}
+        self.history.write_reports(live)
+        row = {**self._identity(live.ask), **self.history.of_trials(report)}
         if self.rungs.has_reached(trial, level):
             return None
         self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
@@ -187,7 +147,7 @@ class AskTell:
     def tell(self, trial: int, measured: Mapping[str, Any]) -> dict[str, Any]:
         """Record the result of a trial: columns of its row, among them a `reason` if it failed."""
         live = self._live[trial]
-        columns = self._columns(measured)
+        columns = self.history.of_trials(measured)
         if unknown := sorted(set(measured) - set(columns)):
             LOG.warning("trial %d measured what no column records: %s", trial, ", ".join(unknown))
         row = {**self._identity(live.ask), **columns}
@@ -196,18 +156,18 @@ class AskTell:
         if self.rungs.tokens and live.ask.seed == self.seed:
             row["rung"] = len(qualities(live.reports))
         if live.reports:
-            self._write_reports(live)
+            self.history.write_reports(live)
         return self._end(live, row)
 
     def _end(self, live: Running, row: dict[str, Any]) -> dict[str, Any]:
         del self._live[live.ask.trial]
         self._wait_for_a_result = False
-        self._reports[live.ask.trial] = live.reports
-        self._record(row)
+        self.history.reports[live.ask.trial] = live.reports
+        self.history.record(row)
         return row
 
     def _draw(self) -> Ask | None:
-        number = self._next_number()
+        number = self.history.next_number
         reasons: Counter[str] = Counter()
         told, running = self._told(), [self._write(live.ask.config) for live in self._live.values()]
         for attempt in range(MAX_INFEASIBLE):
@@ -216,21 +176,21 @@ class AskTell:
             fresh: dict[str, dict[str, Any]] = {}
             repeated = False
             for candidate in range(self.candidates if branch is None else 1):
-                drawn = study.ask()
-                if candidate == 0:  # the others widen the choice, at a small part of the price
+                if candidate == 1:  # the others widen the choice, at a small part of the price
                     study.sampler = sampler_of("random", seed)
+                drawn = study.ask()
                 try:
                     config = self.space.suggest(drawn)
                     self._check(config)
                 except InfeasibleConfig as error:
                     reasons[str(error)] += 1
-                    if candidate == 0:
+                    if self.candidates == 1:
                         self._record_infeasible(drawn.params, getattr(error, "config", None), str(error))
                     continue
                 finally:
                     study.tell(drawn, state=TrialState.FAIL)
                 digest = config_hash(config, self.seed)
-                if digest in self._by_hash:
+                if digest in self.history.by_hash:
                     repeated = True
                     earlier = digest, config
                 elif all(live.ask.config_hash != digest for live in self._live.values()):
@@ -238,7 +198,7 @@ class AskTell:
             if fresh:
                 self._duplicates = 0
                 digest = self._choose(fresh)
-                return self._start(Ask(self._next_number(), fresh[digest], self.seed, digest))
+                return self._start(Ask(self.history.next_number, fresh[digest], self.seed, digest))
             if repeated:
                 self._answer(*earlier)
                 if self._duplicates >= MAX_DUPLICATES:
@@ -246,7 +206,7 @@ class AskTell:
                         f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
                     )
                     return None
-            number = self._next_number()
+            number = self.history.next_number
         self._wait_for_a_result = True
         if not self._live:
             common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
@@ -260,7 +220,7 @@ class AskTell:
         rows = [{**self.costs(config), "quality": 0.0} for config in fresh.values()]
         best = choose_candidate(
             list(fresh.values()), costs_of_rows(rows, self.objectives), self._seen(),
-            costs_of_rows(self._finished(), self.objectives), self._quality_column,
+            costs_of_rows(self.history.finished(), self.objectives), self._quality_column,
         )  # fmt: skip
         return list(fresh)[best]
 
@@ -275,7 +235,7 @@ class AskTell:
         """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
         groups: dict[str, list[Mapping[str, Any]]] = {}
         for row in self._remembered():
-            groups.setdefault(self._asked[row["trial"]]["config"], []).append(row)
+            groups.setdefault(self.history.asked[row["trial"]]["config"], []).append(row)
         for each in (each for each in self.earlier if each.share == 1.0):
             row = {**self.costs(each.config), "quality": each.quality}
             if not _unusable(row, self.objectives):
@@ -291,15 +251,15 @@ class AskTell:
     def _seen(self) -> list[Seen]:
         """The qualities that the model is fitted to, at whatever share of the budget; the latest of many."""
         remembered = self._remembered()
-        known = {row["trial"]: self._reports.get(row["trial"], []) for row in remembered}
+        known = {row["trial"]: self.history.reports.get(row["trial"], []) for row in remembered}
         stopped = [row["trial"] for row in self.progress.rows if row["status"] == "stopped"]
-        known |= {trial: self._reports.get(trial, []) for trial in stopped[-MOST_REMEMBERED:]}
+        known |= {trial: self.history.reports.get(trial, []) for trial in stopped[-MOST_REMEMBERED:]}
         known |= {trial: live.reports for trial, live in self._live.items()}
         seen = list(self.earlier)
         for trial in sorted(known):
-            config = self.config_of(trial)
+            config = self.history.config_of(trial)
             seen += [Seen(config, tokens / self.train_tokens, quality) for tokens, quality in qualities(known[trial])]
-        seen += [Seen(self.config_of(row["trial"]), 1.0, row["quality"]) for row in remembered]
+        seen += [Seen(self.history.config_of(row["trial"]), 1.0, row["quality"]) for row in remembered]
         return seen[-MOST_REMEMBERED:]
 
     def _remembered(self) -> list[dict[str, Any]]:
@@ -307,22 +267,18 @@ class AskTell:
 
         What both cost grows faster than the history, and what they may learn from trials long beaten does not.
         """
-        rows = self._finished()
+        rows = self.history.finished()
         if len(rows) <= MOST_REMEMBERED:
             return rows
         on_front = np.flatnonzero(non_dominated(costs_of_rows(rows, self.objectives)))[-MOST_REMEMBERED // 2 :]
         latest = range(len(rows) - MOST_REMEMBERED + len(on_front), len(rows))
         return [rows[i] for i in sorted({*on_front.tolist(), *latest})]
 
-    def _finished(self) -> list[dict[str, Any]]:
-        """In the order of their numbers, which a resume does not change."""
-        return sorted((r for r in self.progress.rows if r["status"] == "finished"), key=lambda row: row["trial"])
-
     def _next_confirmation(self, left: list[tuple[dict[str, Any], int]]) -> Ask | None:
         while left:
             config, seed = left.pop(0)
-            if (digest := config_hash(config, seed)) not in self._known:
-                return self._start(Ask(self._next_number(), config, seed, digest))
+            if (digest := config_hash(config, seed)) not in self.history.known:
+                return self._start(Ask(self.history.next_number, config, seed, digest))
         if not self._live:
             self.progress.ended = "every leader has its seeds"
         return None
@@ -332,14 +288,14 @@ class AskTell:
         while self._grid:
             config = self._grid.pop()
             digest = config_hash(config, self.seed)
-            if digest in self._known:
+            if digest in self.history.known:
                 continue
             try:
                 self._check(config)
             except InfeasibleConfig as error:
                 self._record_infeasible({}, config, str(error))
                 continue
-            return self._start(Ask(self._next_number(), config, self.seed, digest))
+            return self._start(Ask(self.history.next_number, config, self.seed, digest))
         self._wait_for_a_result = True
         if not self._live:
             self.progress.ended = "every configuration of the grid has been tried"
@@ -351,26 +307,13 @@ class AskTell:
         return [configs[i] for i in order]
 
     def _start(self, ask: Ask) -> Ask:
-        row = {
-            "trial": ask.trial,
-            "config_hash": ask.config_hash,
-            "config": json.dumps(ask.config, sort_keys=True),
-            "params": json.dumps(self._write(ask.config).params),
-            "seed": ask.seed,
-            "asked_at": now(),
-        }
-        self.store.write_part("asked", ask.trial, [row])
-        self._asked[ask.trial] = row
-        self._known.add(ask.config_hash)
-        self._last_number = max(self._last_number, ask.trial)
-        self._live[ask.trial] = Running(ask, now(), [])
+        self._live[ask.trial] = self.history.start(ask, self._write(ask.config).params)
         return ask
 
     def _go_on(self, row: Mapping[str, Any]) -> Ask:
-        """A trial that was interrupted or stopped: under its number, and from its checkpoint if it has one."""
-        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"], asked_again=True)
-        self._live[ask.trial] = Running(ask, now(), self._reports.get(ask.trial, []))
-        return ask
+        live = self.history.again(row)
+        self._live[live.ask.trial] = live
+        return live.ask
 
     def _check(self, config: Mapping[str, Any]) -> None:
         """The space's own rules, and the limits on costs that are known before anything is trained."""
@@ -383,43 +326,29 @@ class AskTell:
 
     def _answer(self, digest: str, config: Mapping[str, Any]) -> None:
         """A configuration that was tried before: repeat its row under a new number."""
-        earlier = self._by_hash[digest]
+        earlier = self.history.by_hash[digest]
         self._duplicates += 1
-        row = {**earlier, "trial": self._next_number(), "status": "duplicate", "of_trial": earlier["trial"]}
-        self._record({**row, "started_at": now()})
+        row = {**earlier, "trial": self.history.next_number, "status": "duplicate", "of_trial": earlier["trial"]}
+        self.history.record({**row, "started_at": now()})
 
     def _record_infeasible(self, params: Mapping[str, Any], config: Mapping[str, Any] | None, reason: str) -> None:
         config = dict(config if config is not None else params)
         digest = config_hash(config, self.seed)
-        if digest in self._known:
+        if digest in self.history.known:
             return
-        self._known.add(digest)
-        row = self._columns(config) | {
-            "trial": self._next_number(),
+        self.history.known.add(digest)
+        row = self.history.of_trials(config) | {
+            "trial": self.history.next_number,
             "config_hash": digest,
             "seed": self.seed,
             "status": "infeasible",
             "reason": reason,
         }
-        self._record({**row, "started_at": now(), "student_path": ""})
-
-    def _record(self, row: dict[str, Any]) -> None:
-        self.store.write_part("trials", row["trial"], [row])
-        self._remember(row)
-
-    def _remember(self, row: dict[str, Any]) -> None:
-        self.progress.rows = [other for other in self.progress.rows if other["trial"] != row["trial"]] + [row]
-        self._last_number = max(self._last_number, row["trial"])
-        if row["status"] in RAN and (self._by_hash.get(row["config_hash"]) or row)["trial"] == row["trial"]:
-            self._by_hash[row["config_hash"]] = row
+        self.history.record({**row, "started_at": now(), "student_path": ""})
 
     def _identity(self, ask: Ask) -> dict[str, Any]:
-        return {**self.costs(ask.config), **self._columns(ask.config), **self.constants, "trial": ask.trial,
+        return {**self.costs(ask.config), **self.history.of_trials(ask.config), **self.constants, "trial": ask.trial,
                 "config_hash": ask.config_hash, "seed": ask.seed, "student_path": ""}  # fmt: skip
-
-    def _columns(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        known = set(self.store.schemas["trials"].names)
-        return {key: value for key, value in values.items() if key in known}
 
     def _write(self, config: Mapping[str, Any]) -> Written:
         key = config_hash(config, 0)
@@ -427,41 +356,16 @@ class AskTell:
             self._written[key] = written(self.space, config)
         return self._written[key]
 
-    def _write_reports(self, live: Running) -> None:
-        columns = set(self.store.schemas["reports"].names)
-        rows = [{key: value for key, value in row.items() if key in columns} for row in live.reports]
-        self.store.write_part("reports", live.ask.trial, rows)
-
-    def _read_store(self) -> None:
-        """Rebuild counts, hashes and rungs."""
-        self._asked = {row["trial"]: row for row in self.store.read_rows("asked")}
-        self._reports: dict[int, list[dict[str, Any]]] = {}
-        for row in self.store.read_rows("reports"):
-            self._reports.setdefault(row["trial"], []).append(row)
-        rows = sorted(self.store.read_rows("trials"), key=lambda row: row["trial"])
-        self._last_number = max([-1, *self._asked])
-        self._known = {row["config_hash"] for row in [*self._asked.values(), *rows]}
-        for trial, reports in self._reports.items():
-            if self._asked[trial]["seed"] == self.seed:
-                config = json.loads(self._asked[trial]["config"])
+    def _fill_rungs(self) -> None:
+        for trial, reports in self.history.reports.items():
+            if self.history.asked[trial]["seed"] == self.seed:
+                config = self.history.config_of(trial)
                 for tokens, quality in qualities(reports):
                     costs = costs_of_rows([{**self.costs(config), "quality": quality}], self.objectives)[0]
                     self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
-        for row in rows:
-            self._remember(row)
+        for row in self.progress.rows:
             if row["status"] == "stopped":
                 self.rungs.stop(row["trial"], row["rung"])
-        done = {row["trial"] for row in rows}
-        self._again = [self._asked[number] for number in sorted(self._asked) if number not in done]
-
-    def _next_number(self) -> int:
-        return self._last_number + 1
-
-
-def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
-    """(tokens, quality) of the reports that a trial made at rungs."""
-    found = [(row["train_tokens"], row.get("quality")) for row in reports]
-    return [(tokens, quality) for tokens, quality in found if quality is not None and math.isfinite(quality)]
 
 
 def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:

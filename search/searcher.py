@@ -14,7 +14,8 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from search.sampler import Ask, AskTell
+from search.history import Ask
+from search.sampler import AskTell
 from spaces.errors import StillhouseError
 
 FINISHED: Any = Searcher.FINISHED

@@ -5,8 +5,8 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from search.history import qualities
 from search.model import Seen
-from search.sampler import qualities
 from search.sections import StudySpec
 from search.spec import differences, read_spec
 from search.store import Store

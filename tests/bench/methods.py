@@ -1,9 +1,11 @@
 """Does each transfer method earn its keep? Every method against no training and against training without the teacher.
 
-Same student, start, data, budget and seeds; the learning rate of each method (mlm included) is chosen first, on a seed
-that is not reported, by dev quality. Reported is the quality on the test splits of the docs tasks, over three seeds.
+Same student, data, budget and seeds, under two starts: random weights, and the teacher's layers in a projected basis.
+`mlm` from random weights is training without the teacher; from the teacher's layers it is training on from them. The
+learning rate of each method and start is chosen first, on a seed that is not reported, by dev quality after half of the
+budget. Reported is the quality on the test splits of the docs tasks, over three seeds.
 
-    python tests/bench/methods.py --out /tmp/methods             # about 6 minutes on two cores, resumable
+    python tests/bench/methods.py --out methods                  # about 20 minutes on two cores, resumable
 """
 
 import argparse
@@ -34,7 +36,8 @@ from trainables.tasks import TaskSpec, load_task, prepare_task, recovered, score
 from trainables.teacher import load_teacher
 
 TEACHER = "package:trainables/embedded_teacher"
-SHAPE, INITIALISATION, BATCH_SIZE, SEQUENCE_LENGTH = "3x144", "projected", 16, 64
+SHAPE, BATCH_SIZE, SEQUENCE_LENGTH = "3x144", 16, 64
+STARTS = ("random", "projected_layers")
 METHODS = {
     "mlm": {},
     "od": {"temperature": 2.0},
@@ -42,7 +45,7 @@ METHODS = {
     "mha": {"relation_heads": 12, "teacher_layer": 5},
     "mha_direct": {"teacher_layer": 5},
 }
-LEARNING_RATES = (1.5e-3, 5e-3)
+LEARNING_RATES = (1e-3, 3e-3)
 TUNING_SEED, SEEDS = 1000, (0, 1, 2)
 TRAINING = TrainingSpec()
 TASKS = tuple(
@@ -68,7 +71,7 @@ class Prepared:
 def prepare(tokens: int) -> Prepared:
     """Cut the data, and write down what the teacher says about every block that a run will meet."""
     teacher = load_teacher(TEACHER)
-    folder = prepare_corpus(CorpusSpec("docs", SEQUENCE_LENGTH, max_tokens=4_000_000), teacher.tokenizer, print)
+    folder = prepare_corpus(CorpusSpec("docs", SEQUENCE_LENGTH, max_tokens=tokens), teacher.tokenizer, print)
     corpus = open_corpus(folder)
     blocks = -(-tokens // (BATCH_SIZE * SEQUENCE_LENGTH)) * BATCH_SIZE
     visited = [blocks_visited(len(corpus.train), blocks, seed) for seed in (TUNING_SEED, *SEEDS)]
@@ -91,13 +94,13 @@ def prepare(tokens: int) -> Prepared:
     return Prepared(folder, [prepare_task(task, teacher.tokenizer, cache_folder()) for task in TASKS], plan.folder)
 
 
-def run(method: str, rate: float, seed: int, tokens: int, split: str, folders: Prepared) -> dict:
+def run(start: str, method: str, rate: float, seed: int, tokens: int, split: str, folders: Prepared) -> dict:
     """Raw scores of one student by task; no training at all for `untrained`."""
     torch.set_num_threads(1)
     teacher = load_teacher(TEACHER)
     extras = METHODS.get(method, {"mapping": "uniform"})
     config = {
-        "method": "hs" if method == "untrained" else method, "initialisation": INITIALISATION, "learning_rate": rate,
+        "method": "hs" if method == "untrained" else method, "initialisation": start, "learning_rate": rate,
         "batch_size": BATCH_SIZE, **asdict(parse_shape(SHAPE)), **extras,
     }  # fmt: skip
     corpus = open_corpus(folders.corpus)
@@ -155,7 +158,7 @@ def main() -> None:
     """Tune, run, print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
-    parser.add_argument("--tokens", type=int, default=100_000, help="tokens of each run")
+    parser.add_argument("--tokens", type=int, default=400_000, help="tokens of each run")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
     options = parser.parse_args()
     folders = prepare(options.tokens)
@@ -178,26 +181,37 @@ def main() -> None:
         return float(np.mean(shares))
 
     tuned = results.compute({
-        f"tune-{method}-{rate:g}": (run, method, rate, TUNING_SEED, options.tokens // 2, "dev", folders)
-        for method in METHODS for rate in LEARNING_RATES
+        f"tune-{start}-{method}-{rate:g}": (run, start, method, rate, TUNING_SEED, options.tokens // 2, "dev", folders)
+        for start in STARTS for method in METHODS for rate in LEARNING_RATES
     })  # fmt: skip
     best = {
-        method: max(LEARNING_RATES, key=lambda rate, m=method: quality(tuned[f"tune-{m}-{rate:g}"], "dev"))
+        (start, method): max(
+            LEARNING_RATES, key=lambda rate, s=start, m=method: quality(tuned[f"tune-{s}-{m}-{rate:g}"], "dev")
+        )
+        for start in STARTS
         for method in METHODS
     }
     rows = results.compute({
-        f"run-{method}-{seed}": (run, method, best.get(method, 0.0), seed, options.tokens, "test", folders)
-        for method in ("untrained", *METHODS) for seed in SEEDS
+        f"run-{start}-{method}-{seed}": (
+            run, start, method, best.get((start, method), 0.0), seed, options.tokens, "test", folders
+        )
+        for start in STARTS for method in ("untrained", *METHODS) for seed in SEEDS
     })  # fmt: skip
-    print(f"\n{SHAPE}, {INITIALISATION} start, {options.tokens:,} tokens; {hardware()}; torch {versions()['torch']}\n")
-    print("| method | learning rate | quality, mean of 3 seeds | each seed | seconds |")
-    print("| --- | --- | --- | --- | --- |")
-    for method in ("untrained", *METHODS):
-        mine = [rows[f"run-{method}-{seed}"] for seed in SEEDS]
-        each = [quality(row, "test") for row in mine]
-        rate = f"{best[method]:g}" if method in best else ""
-        seconds = np.mean([row.get("train_s", np.nan) for row in mine])
-        print(f"| {method} | {rate} | {np.mean(each):.3f} | {', '.join(f'{q:.3f}' for q in each)} | {seconds:.0f} |")
+    names = [task.name for task in TASKS]
+    print(f"\n{SHAPE}, {options.tokens:,} tokens; {hardware()}; torch {versions()['torch']}\n")
+    print(f"| start | method | learning rate | quality, mean of 3 seeds | each seed | {' | '.join(names)} | seconds |")
+    print("| --- | --- | --- | --- | --- |" + " --- |" * (len(names) + 1))
+    for start in STARTS:
+        for method in ("untrained", *METHODS):
+            mine = [rows[f"run-{start}-{method}-{seed}"] for seed in SEEDS]
+            each = [quality(row, "test") for row in mine]
+            rate = f"{best[start, method]:g}" if method in METHODS else ""
+            scores_by_task = [f"{np.mean([row.get(name, np.nan) for row in mine]):.3f}" for name in names]
+            seconds = np.mean([row.get("train_s", np.nan) for row in mine])
+            print(
+                f"| {start} | {method} | {rate} | {np.mean(each):.3f} | {', '.join(f'{q:.3f}' for q in each)} | "
+                f"{' | '.join(scores_by_task)} | {seconds:.0f} |"
+            )
     for kind in ("teacher", "floor"):
         means = {t.name: np.mean([references[f"{kind}-test-{seed}"][t.name] for seed in SEEDS]) for t in TASKS}
         print(f"\n{kind}: " + ", ".join(f"{task} {value:.3f}" for task, value in means.items()))

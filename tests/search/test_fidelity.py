@@ -1,6 +1,5 @@
 """Asks with rungs, with a model, with earlier studies: still functions of the history."""
 
-import json
 import os
 
 import fake_trials
@@ -135,7 +134,7 @@ def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whol
     first = make(tmp_path, budget=6, tokens=())
     run(first)
     leader = next(row for row in first.progress.rows if row["status"] == "finished")
-    config = json.loads(first._asked[leader["trial"]]["config"])
+    config = first.history.config_of(leader["trial"])
     wanted = [(config, 5), (config, 6), (config, 7)]
     first = make(tmp_path, budget=6, tokens=RUNGS)
     first.confirm(wanted)

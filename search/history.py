@@ -1,0 +1,132 @@
+"""What a study has asked, heard and recorded: read from its store, and written there before anything else happens."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from search.store import Store, now
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One trial to run."""
+
+    trial: int
+    config: dict[str, Any]
+    seed: int
+    config_hash: str
+    asked_again: bool = False
+
+
+@dataclass
+class Running:
+    """A trial between ask and tell."""
+
+    ask: Ask
+    started_at: datetime
+    reports: list[dict[str, Any]]
+
+
+@dataclass
+class Progress:
+    """Counts and rows, for whoever shows them."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ended: str = ""
+    """Why no more trials are asked; empty while they are."""
+
+    def count(self, *statuses: str) -> int:
+        """Trials of any of these statuses."""
+        return sum(row["status"] in statuses for row in self.rows)
+
+
+RAN = ("finished", "failed", "stopped")
+"""Statuses of trials that were run."""
+
+
+class History:
+    """The rows of a study, in memory and in its store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.progress = Progress()
+        self.asked: dict[int, dict[str, Any]] = {row["trial"]: row for row in store.read_rows("asked")}
+        self.reports: dict[int, list[dict[str, Any]]] = {}
+        for row in store.read_rows("reports"):
+            self.reports.setdefault(row["trial"], []).append(row)
+        rows = sorted(store.read_rows("trials"), key=lambda row: row["trial"])
+        self.last_number = max([-1, *self.asked])
+        self.known = {row["config_hash"] for row in [*self.asked.values(), *rows]}
+        """Hashes of everything that was asked or found infeasible."""
+        self.by_hash: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            self.remember(row)
+        done = {row["trial"] for row in rows}
+        self.interrupted = [self.asked[number] for number in sorted(self.asked) if number not in done]
+        """Asked by an earlier run and not ended; each is to be run again."""
+        self.columns = set(store.schemas["trials"].names)
+
+    @property
+    def next_number(self) -> int:
+        """Of the next trial."""
+        return self.last_number + 1
+
+    def config_of(self, trial: int) -> dict[str, Any]:
+        """What was asked of a trial."""
+        return json.loads(self.asked[trial]["config"])
+
+    def finished(self) -> list[dict[str, Any]]:
+        """In the order of their numbers, which a resume does not change."""
+        return sorted((r for r in self.progress.rows if r["status"] == "finished"), key=lambda row: row["trial"])
+
+    def of_trials(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that the trials dataset has columns for."""
+        return {key: value for key, value in values.items() if key in self.columns}
+
+    def start(self, ask: Ask, params: Mapping[str, Any]) -> Running:
+        """Write down that a trial was asked for."""
+        row = {
+            "trial": ask.trial,
+            "config_hash": ask.config_hash,
+            "config": json.dumps(ask.config, sort_keys=True),
+            "params": json.dumps(params),
+            "seed": ask.seed,
+            "asked_at": now(),
+        }
+        self.store.write_part("asked", ask.trial, [row])
+        self.asked[ask.trial] = row
+        self.known.add(ask.config_hash)
+        self.last_number = max(self.last_number, ask.trial)
+        return Running(ask, now(), [])
+
+    def again(self, row: Mapping[str, Any]) -> Running:
+        """A trial that was interrupted or stopped: under its number, and from its checkpoint if it has one."""
+        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"], asked_again=True)
+        return Running(ask, now(), self.reports.get(ask.trial, []))
+
+    def write_reports(self, live: Running) -> None:
+        """All that a running trial has said so far."""
+        columns = set(self.store.schemas["reports"].names)
+        rows = [{key: value for key, value in row.items() if key in columns} for row in live.reports]
+        self.store.write_part("reports", live.ask.trial, rows)
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Write the row of a trial that has ended."""
+        self.store.write_part("trials", row["trial"], [row])
+        self.remember(row)
+
+    def remember(self, row: dict[str, Any]) -> None:
+        """Take a row of the store into account; it replaces an earlier row of its trial."""
+        self.progress.rows = [other for other in self.progress.rows if other["trial"] != row["trial"]] + [row]
+        self.last_number = max(self.last_number, row["trial"])
+        if row["status"] in RAN and (self.by_hash.get(row["config_hash"]) or row)["trial"] == row["trial"]:
+            self.by_hash[row["config_hash"]] = row
+
+
+def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """(tokens, quality) of the reports that a trial made at rungs."""
+    found = [(row["train_tokens"], row.get("quality")) for row in reports]
+    return [(tokens, quality) for tokens, quality in found if quality is not None and math.isfinite(quality)]

@@ -16,8 +16,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from analysis.noise import mean_interval
 from analysis.pareto import costs_of, objectives_of
-from analysis.table import AXES, Study
+from analysis.table import Study
 from spaces.errors import choose
+from spaces.records import CONFIG_COLUMNS
 
 LEAST_TRIALS, MOST_TRIALS = 10, 1000
 MOST_CHOICES = 8
@@ -126,7 +127,7 @@ def varying_axes(rows: pd.DataFrame) -> list[str]:
     """The axes with two values or more; heads and feed-forward width only where the shape leaves them open."""
     by_shape = rows.groupby(["num_layers", "hidden_size"])
     found = []
-    for axis in AXES:
+    for axis in CONFIG_COLUMNS:
         values = rows[axis].dropna()
         follows = axis in ("num_heads", "intermediate_size") and (by_shape[axis].nunique() <= 1).all()
         if values[values != ""].nunique() > 1 and not follows:

@@ -17,7 +17,8 @@ from analysis.text import number, percent, student_name
 
 MAX_DOTS, MAX_LINES = 1500, 600
 MAX_PANELS, MAX_CURVES, MAX_FRONT_CURVES, MAX_CURVE_POINTS = 6, 8, 24, 150
-PHASES = {"train_s": "training", "evaluate_s": "evaluation", "profile_s": "profiling", "start_up_s": "start-up"}
+PHASES = {"teacher_s": "teacher", "student_s": "training without it", "evaluate_s": "evaluation",
+          "profile_s": "profiling", "start_up_s": "start-up"}  # fmt: skip
 MAX_TICKS, MAX_TICK_LENGTH = 12, 18
 MEASURED = {"learning_rate": "learning rate", "parameters": "parameters", "latency_p50_ms": "latency, ms",
             "quality": "quality"}  # fmt: skip
@@ -200,9 +201,9 @@ def importance_figure(study: Study, method: str | None = None, evaluator: str = 
 
 def time_figure(study: Study) -> go.Figure:
     """Mean seconds of a trial that ran by method, split by what they went to."""
-    means = ran(study).groupby("method")[list(PHASES)].mean().fillna(0)
+    means = phases(study).groupby(ran(study)["method"]).mean()
     means = means.loc[means.sum(axis=1).sort_values().index]
-    shades = (ACCENT, "#56B4E9", "#E69F00", "#b9bec6")
+    shades = ("#CC79A7", ACCENT, "#56B4E9", "#E69F00", "#b9bec6")
     figure = go.Figure()
     for (column, phase), colour in zip(PHASES.items(), shades, strict=True):
         share = means[column] / means.sum(axis=1).replace(0, np.nan)
@@ -216,6 +217,13 @@ def time_figure(study: Study) -> go.Figure:
     figure.update_xaxes(title_text="seconds per trial")
     figure.update_yaxes(showgrid=False, automargin=True, ticks="", ticksuffix="  ")
     return figure
+
+
+def phases(study: Study) -> pd.DataFrame:
+    """Seconds of each trial that ran, one column for each of PHASES; what was not measured is 0."""
+    rows = ran(study)
+    student_s = rows["train_s"] - rows["teacher_s"].fillna(0)
+    return rows.assign(student_s=student_s)[list(PHASES)].astype(float).fillna(0)
 
 
 def ran(study: Study) -> pd.DataFrame:

@@ -13,8 +13,9 @@ from analysis.compare import compare_mappings, method_by_architecture
 from analysis.front_figure import MAX_DOMINATED, front_figure, pinnable
 from analysis.pareto import knee, limits_of, limits_text, objectives_of
 from analysis.style import evenly, method_colours
-from analysis.table import AXES, FLOOR_ROW, SHAPE_AXES, TEACHER_ROW, Study
+from analysis.table import FLOOR_ROW, SHAPE_AXES, TEACHER_ROW, Study
 from analysis.text import MISSING, config_of, decimal, noise_text, number, percent, plural, ratio, student_name
+from spaces.records import CONFIG_COLUMNS
 
 MAX_FRONT_ROWS, MAX_ARCHITECTURES = 60, 40
 
@@ -59,7 +60,7 @@ def _front_table(study: Study, members: pd.DataFrame) -> str:
         for index, member in shown.iterrows()
     }
     common = dict(set.intersection(*(set(config.items()) for config in configs.values())))
-    common = {axis: common[axis] for axis in AXES if axis in common} if len(shown) > 1 else {}
+    common = {axis: common[axis] for axis in CONFIG_COLUMNS if axis in common} if len(shown) > 1 else {}
     rows = []
     for index, member in shown.iterrows():
         mark = '<span class="mark">knee</span>' if index == best else ""

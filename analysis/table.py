@@ -15,7 +15,14 @@ from analysis.noise import Noise, pooled_noise
 from analysis.parts import Kept, open_folder, part_files, read_parts, read_text
 from spaces.architecture import StudentArchitecture
 from spaces.errors import StillhouseError, choose
-from spaces.records import Column, profiles_columns, reports_columns, test_scores_columns, trials_columns
+from spaces.records import (
+    CONFIG_COLUMNS,
+    Column,
+    profiles_columns,
+    reports_columns,
+    test_scores_columns,
+    trials_columns,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,9 +33,6 @@ FORMAT = 1
 SHAPE_AXES = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 TEACHER_ROW, FLOOR_ROW = -1, -2
 DATASETS = ("trials", "reports", "test_scores", "profiles")
-_NAMES = [column.name for column in trials_columns([])]
-AXES = tuple(_NAMES[_NAMES.index("seed") + 1 : _NAMES.index("quality")])
-"""The columns of a configuration, without its seed."""
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -88,7 +92,7 @@ class Study:
     @cached_property
     def _configuration(self) -> pd.Series:
         """A number per finished trial, the same for the seeds of one configuration."""
-        return self.finished.groupby(list(AXES), dropna=False, sort=False).ngroup()
+        return self.finished.groupby(list(CONFIG_COLUMNS), dropna=False, sort=False).ngroup()
 
     @cached_property
     def noise(self) -> Noise:

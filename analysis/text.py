@@ -10,7 +10,8 @@ from rich.text import Text
 
 from analysis.compare import failures
 from analysis.pareto import front, knee, limits_of, limits_text, objectives_of
-from analysis.table import AXES, Study
+from analysis.table import Study
+from spaces.records import CONFIG_COLUMNS
 
 MAX_TASK_COLUMNS = 4
 MISSING = "-"
@@ -56,7 +57,7 @@ def student_name(row: Mapping[str, Any] | pd.Series) -> str:
 def config_of(row: Mapping[str, Any] | pd.Series) -> dict[str, str]:
     """The axes that the trial has, as text."""
     config = {}
-    for axis in AXES:
+    for axis in CONFIG_COLUMNS:
         value = row[axis]
         if pd.isna(value) or value == "":
             continue

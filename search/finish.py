@@ -14,7 +14,7 @@ import torch
 from search.prepare import Say, put_on_device, score_all
 from search.sections import StudySpec
 from search.store import Store
-from spaces.dominance import front_of
+from spaces.dominance import configuration, front_of
 from spaces.errors import StillhouseError
 from spaces.records import OBJECTIVES
 from trainables.encoder import load_model
@@ -105,8 +105,9 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
 def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], objectives: Sequence[str]) -> str:
     """Where a trial stands among all of its study, in words."""
     members = front_of(rows, [OBJECTIVES[name] for name in objectives])
-    better = sum(member["quality"] > row["quality"] for member in members)
-    if any(member["trial"] == row["trial"] for member in members):
+    own = next((member for member in members if configuration(member) == configuration(row)), row)
+    better = sum(member["quality"] > own["quality"] for member in members)
+    if own is not row:
         return f"One of {len(members)} students on the front of {', '.join(objectives)}; {better} have more quality."
     return f"Not on the front of {', '.join(objectives)}: one of its {len(members)} students is better in everything."
 

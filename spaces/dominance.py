@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spaces.records import Objective
+from spaces.records import CONFIG_COLUMNS, Objective
 
 
 def costs_of_rows(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> np.ndarray:
@@ -16,6 +16,20 @@ def costs_of_rows(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Object
     values = [[np.nan if row.get(o.column) is None else float(row[o.column]) for o in objectives] for row in rows]
     signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in objectives])
     return np.array(values, dtype=float).reshape(len(rows), len(objectives)) * signs
+
+
+def configuration(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two trials share that differ in their seed only."""
+    return tuple(row.get(name) for name in CONFIG_COLUMNS)
+
+
+def by_configuration(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each configuration of finished trials, that of its first seed, its quality the mean over seeds."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    finished = (row for row in rows if row["status"] == "finished" and row["quality"] is not None)
+    for row in sorted(finished, key=lambda row: row["trial"]):
+        groups.setdefault(configuration(row), []).append(row)
+    return [dict(group[0], quality=sum(r["quality"] for r in group) / len(group)) for group in groups.values()]
 
 
 def non_dominated(costs_NK: np.ndarray) -> np.ndarray:
@@ -119,8 +133,8 @@ def _volume(costs_NK: np.ndarray, reference_K: np.ndarray) -> float:
 
 
 def front_of(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> list[Mapping[str, Any]]:
-    """The finished rows on the front, in the order of the first cost."""
-    finished = [row for row in rows if row["status"] == "finished"]
+    """The finished configurations on the front, seeds averaged, in the order of the first cost."""
+    finished = by_configuration(rows)
     if not finished:
         return []
     mask_N = non_dominated(costs_of_rows(finished, objectives))

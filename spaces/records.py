@@ -106,6 +106,7 @@ def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
         Column("steps", INT, "steps", "optimiser steps"),
         Column("rung", INT, "rungs", "rungs reached; null in a study without rungs"),
         Column("train_s", FLOAT, "s", "wall-clock time of training"),
+        Column("teacher_s", FLOAT, "s", "of train_s, what the teacher took since the last resume; not told on a GPU"),
         Column("evaluate_s", FLOAT, "s", "wall-clock time of scoring on tasks"),
         Column("profile_s", FLOAT, "s", "wall-clock time of measuring size and latency"),
         Column("start_up_s", FLOAT, "s", "wall-clock time from being handed the trial to its first step"),
@@ -115,6 +116,11 @@ def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
         Column("student_path", TEXT, "", "folder of the student inside the study folder; empty if none"),
         Column("of_trial", INT, "number", "the earlier trial this one repeats"),
     )
+
+
+_NAMES = [column.name for column in trials_columns(())]
+CONFIG_COLUMNS = tuple(_NAMES[_NAMES.index("seed") + 1 : _NAMES.index("quality")])
+"""The columns that say what a trial was, its seed aside."""
 
 
 def reports_columns() -> tuple[Column, ...]:

@@ -134,6 +134,7 @@ def distil(
     return {
         "loss_first": progress.first, "loss_last": progress.last, "steps": total_steps,
         "train_tokens": total_steps * tokens_per_step, "train_s": time.perf_counter() - started_s,
+        "teacher_s": module.teacher_s if device.type == "cpu" else None,
         "held_out_loss": held_out_loss(module, teacher, corpus, training, device, kept),
         "targets": "none" if not module.needs_teacher else "live" if kept is None else "cache",
     }  # fmt: skip

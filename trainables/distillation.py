@@ -4,6 +4,7 @@ Shapes: B batch, T tokens, D teacher width, d student width.
 """
 
 import math
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,6 +57,8 @@ class Distillation(nn.Module):
         device = next(student.parameters()).device
         self.student_bf16 = use_bf16(training.precision, device, student=True)
         self.teacher_bf16 = use_bf16(training.teacher_precision, device, student=False)
+        self.teacher_s = 0.0
+        """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
         self.projections = nn.ParameterDict()
         for name, _ in self.terms:
             for key, (narrow, wide) in OBJECTIVES[name].projections(self.pairing).items():
@@ -77,11 +80,13 @@ class Distillation(nn.Module):
         kind, inputs_BT, positions_BT = reading.inputs_BT.device.type, reading.inputs_BT, reading.positions_BT
         read = Signals(hidden={})
         if self.needs_teacher:
+            started = time.perf_counter()
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.teacher_bf16):
                 if reading.states is None:
                     read = read_signals(teacher, self.teacher_wanted, inputs_BT, None, positions_BT)
                 else:
                     read = signals_of(teacher, self.teacher_wanted, reading.states)
+            self.teacher_s += time.perf_counter() - started
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
             ours = read_signals(self.student, self.student_wanted, inputs_BT, None, positions_BT)
         batch = Batch(labels_N=None if positions_BT is None else reading.words_BT[positions_BT])

@@ -87,11 +87,12 @@ def test_a_colour_belongs_to_a_method_and_runs_out_gracefully() -> None:
 
 def test_time_by_phase_adds_up(fake: SimpleNamespace) -> None:
     rows = [
-        fake.row(0, 0.5, train_s=10.0, evaluate_s=4.0, profile_s=1.0, start_up_s=None),
-        fake.row(1, 0.4, train_s=20.0),
+        fake.row(0, 0.5, train_s=10.0, teacher_s=4.0, evaluate_s=4.0, profile_s=1.0, start_up_s=None),
+        fake.row(1, 0.4, train_s=20.0, teacher_s=None),
     ]
     bars = {bar.name: list(bar.x) for bar in figures.time_figure(load(fake.study(rows))).data}
-    assert bars["training"] == [15.0] and bars["evaluation"] == [4.0] and bars["start-up"] == [0.3]
+    assert bars["teacher"] == [2.0] and bars["training without it"] == [13.0]
+    assert bars["evaluation"] == [4.0] and bars["start-up"] == [0.3]
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "0.5"), (20, "20"), (5000, "5k"), (1e7, "10M"), (2e9, "2G")])

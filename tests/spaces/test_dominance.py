@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spaces.dominance import front_of, non_dominated
+from spaces.dominance import by_configuration, front_of, non_dominated
 from spaces.records import OBJECTIVES
 
 
@@ -27,13 +27,23 @@ def test_against_the_definition(seed):
 
 def test_rows():
     rows = [
-        {"trial": 0, "status": "finished", "quality": 0.5, "parameters": 10},
-        {"trial": 1, "status": "finished", "quality": 0.4, "parameters": 20},
-        {"trial": 2, "status": "finished", "quality": 0.9, "parameters": 30},
-        {"trial": 3, "status": "failed", "quality": 1.0, "parameters": 1},
-        {"trial": 4, "status": "finished", "quality": None, "parameters": 1},
+        {"trial": 0, "status": "finished", "method": "a", "quality": 0.5, "parameters": 10},
+        {"trial": 1, "status": "finished", "method": "b", "quality": 0.4, "parameters": 20},
+        {"trial": 2, "status": "finished", "method": "c", "quality": 0.9, "parameters": 30},
+        {"trial": 3, "status": "failed", "method": "d", "quality": 1.0, "parameters": 1},
+        {"trial": 4, "status": "finished", "method": "e", "quality": None, "parameters": 1},
     ]
     members = front_of(rows, [OBJECTIVES["quality"], OBJECTIVES["parameters"]])
     assert [row["trial"] for row in members] == [0, 2]
     assert [row["trial"] for row in front_of(rows, [OBJECTIVES["quality"]])] == [2]
     assert front_of([], [OBJECTIVES["quality"]]) == []
+
+
+def test_seeds_of_a_configuration_are_one_row():
+    rows = [
+        {"trial": 5, "status": "finished", "method": "a", "seed": 1, "quality": 0.1, "parameters": 10},
+        {"trial": 0, "status": "finished", "method": "a", "seed": 0, "quality": 0.9, "parameters": 10},
+        {"trial": 1, "status": "finished", "method": "b", "seed": 0, "quality": 0.6, "parameters": 10},
+    ]
+    assert [(row["trial"], row["quality"]) for row in by_configuration(rows)] == [(0, 0.5), (1, 0.6)]
+    assert [row["trial"] for row in front_of(rows, [OBJECTIVES["quality"], OBJECTIVES["parameters"]])] == [1]

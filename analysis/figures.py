@@ -201,7 +201,7 @@ def importance_figure(study: Study, method: str | None = None, evaluator: str = 
 
 def time_figure(study: Study) -> go.Figure:
     """Mean seconds of a trial that ran by method, split by what they went to."""
-    means = phases(study).groupby(ran(study)["method"]).mean()
+    means = phases(study).groupby(ran(study)["method"]).mean().fillna(0)
     means = means.loc[means.sum(axis=1).sort_values().index]
     shades = ("#CC79A7", ACCENT, "#56B4E9", "#E69F00", "#b9bec6")
     figure = go.Figure()
@@ -220,10 +220,10 @@ def time_figure(study: Study) -> go.Figure:
 
 
 def phases(study: Study) -> pd.DataFrame:
-    """Seconds of each trial that ran, one column for each of PHASES; what was not measured is 0."""
+    """Seconds of each trial that ran, one column for each of PHASES; NaN where nothing was measured."""
     rows = ran(study)
-    student_s = rows["train_s"] - rows["teacher_s"].fillna(0)
-    return rows.assign(student_s=student_s)[list(PHASES)].astype(float).fillna(0)
+    teacher_s = rows["teacher_s"].fillna(0).where(rows["train_s"].notna())
+    return rows.assign(teacher_s=teacher_s, student_s=rows["train_s"] - teacher_s)[list(PHASES)].astype(float)
 
 
 def ran(study: Study) -> pd.DataFrame:

@@ -109,7 +109,7 @@ def failures_section(study: Study) -> str:
 
 def time_section(study: Study) -> str:
     """What the time went to: teacher and data once, then the phases of every trial that ran."""
-    phases = figures.phases(study)
+    phases = figures.phases(study).fillna(0)
     prepared_s = float(study.meta.get("prepare_s") or 0)
     total_s = float(phases.to_numpy().sum())
     if not total_s:

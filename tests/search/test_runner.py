@@ -139,7 +139,7 @@ def test_weak_trials_are_stopped_at_rungs_and_may_be_promoted(ray_cluster, tmp_p
 
 def test_leaders_hold_up_the_front():
     rows = [
-        {"trial": t, "status": "finished", "quality": q, "parameters": p}
+        {"trial": t, "status": "finished", "method": f"method {t}", "quality": q, "parameters": p}
         for t, (q, p) in enumerate([(0.5, 10), (0.501, 14), (0.9, 30), (0.4, 40)])
     ]
     objectives = [OBJECTIVES["quality"], OBJECTIVES["parameters"]]

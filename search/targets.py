@@ -42,6 +42,8 @@ PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
 BUILD_ATTEMPTS = 2
+WORKER_START_S = 8.0
+"""What a Ray worker takes until it has imported what a teacher needs, about."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def decide(
     learning = sum(any(METHODS[name].needs for name, _ in parse_method(str(m))) for m in methods) / len(methods)
     live_s = spec.budget.trials * learning * spec.budget.train_tokens * teacher_s_per_token
     passes = sum(plan.rows(part) for part in plan.parts()) * plan.sequence_length
-    build_s = passes * teacher_s_per_token / places
+    build_s = WORKER_START_S + passes * teacher_s_per_token / places
     numbers = f"about {build_s:.0f} s to write once, {live_s / places:.0f} s of teacher in {spec.budget.trials} trials"
     if wanted.mode == "auto" and build_s >= live_s / places:
         return Decision(False, f"live: a cache would take {numbers}")

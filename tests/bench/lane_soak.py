@@ -63,6 +63,7 @@ def main() -> None:
         "budget": {"trials": options.trials, "train_tokens": 1024},
         "space": {"learning_rate": {"low": 1e-4, "high": 3e-3, "log": True}},
         "cluster": {"concurrent_trials": 1},
+        "tasks": [{**small_study.read_table()["tasks"][0], "max_train": 100, "max_dev": 100}],
     }
     runner.run_study(*small_study.read_study(changes), str(options.out / "study"), say=print)
     rows = [json.loads(line) for line in (options.out / "study" / "memory.jsonl").read_text().splitlines()]

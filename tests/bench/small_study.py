@@ -4,6 +4,7 @@ import contextlib
 import json
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 from search.environment import import_everywhere, private_token, quiet_environment
 
 SPEC = Path(__file__).with_name("small_study.toml")
-Changes = dict[str, dict[str, object]]
+Changes = dict[str, object]
 
 quiet_environment()
 private_token()
@@ -31,13 +32,18 @@ class Ran:
 
 def read_study(changes: Changes) -> tuple:
     """(spec, space, facts) of the small study with some keys changed: {section: {key: value}}."""
-    from search.spec import check_all, load_table
+    from search.spec import check_all
     from trainables.teacher import read_facts
 
-    table, base = load_table(SPEC)
+    table = read_table()
     for section, values in changes.items():
-        table.setdefault(section, {}).update(values)
-    return check_all(table, base, str(SPEC), read_facts)
+        table[section] = {**table.get(section, {}), **values} if isinstance(values, dict) else values
+    return check_all(table, SPEC.parent, str(SPEC), read_facts)
+
+
+def read_table() -> dict:
+    """The spec as it stands in the file."""
+    return tomllib.loads(SPEC.read_text())
 
 
 def run_small(changes: Changes, say: Callable[[str], None] = lambda line: None) -> Ran:

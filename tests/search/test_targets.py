@@ -53,10 +53,10 @@ def test_a_cache_is_made_when_it_pays():
     assert chosen.cached
     # 4,688 blocks of 64 tokens at 1e-4 s, two at a time; 16 trials of 300,000 tokens in two lanes
     assert chosen.why == (
-        "cached, 1.15 GB (3,848 bytes a token as float16); about 15 s to write once, 240 s of teacher in 16 trials"
+        "cached, 1.15 GB (3,848 bytes a token as float16); about 23 s to write once, 240 s of teacher in 16 trials"
     )
     one, space = spec_of(trials=1)
-    assert decide(one, plan, space, 1e-4, 1, int(100 * GB)).why.startswith("live: a cache would take about 30 s")
+    assert decide(one, plan, space, 1e-4, 1, int(100 * GB)).why.startswith("live: a cache would take about 38 s")
 
 
 @pytest.mark.parametrize(("free", "quota", "named"), [(1, 20.0, "the free disk"), (100, 0.5, "[targets] quota_gb")])

@@ -20,6 +20,7 @@ import ray
 import torch
 
 from search.cluster import lanes
+from search.progress import duration
 from search.sections import StudySpec
 from spaces.architecture import TeacherFacts
 from spaces.errors import StillhouseError
@@ -42,6 +43,7 @@ PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
 BUILD_ATTEMPTS = 2
+PROGRESS_EVERY_S = 15.0
 WORKER_START_S = 8.0
 """What a Ray worker takes until it has imported what a teacher needs, about."""
 
@@ -187,7 +189,8 @@ def build(spec: StudySpec, plan: TargetPlan, say: Say) -> None:
     missing = unfinished_shards(plan)
     options = {"num_cpus": spec.cluster.cpus_per_worker, "num_gpus": spec.cluster.gpus_per_worker}
     write = ray.remote(max_retries=BUILD_ATTEMPTS - 1, **options)(write_shard)  # type: ignore[call-overload]
-    started, errors = time.time(), []
+    started = said = time.time()
+    errors = []
     waiting = {write.remote(plan, part, number, spec.cluster.cpus_per_worker): part for part, number in missing}
     for count in range(1, len(missing) + 1):
         (done,), _ = ray.wait(list(waiting), num_returns=1)
@@ -196,9 +199,9 @@ def build(spec: StudySpec, plan: TargetPlan, say: Say) -> None:
             errors.append(ray.get(done))
         except ray.exceptions.RayError as error:
             raise StillhouseError(f"the teacher's targets could not be written: {reason(error)}") from error
-        if count * 10 // len(missing) > (count - 1) * 10 // len(missing) and count < len(missing):
-            left = (time.time() - started) / count * (len(missing) - count)
-            say(f"teacher targets: {count} of {len(missing)} shards, about {left:.0f} s left")
+        if time.time() - said > PROGRESS_EVERY_S and count < len(missing):
+            said, left_s = time.time(), (time.time() - started) / count * (len(missing) - count)
+            say(f"teacher targets: {count} of {len(missing)} shards, about {duration(left_s)} left")
     write_plan(plan)
     worst = f", relative rounding error {max(errors):.2g} (RMS)" if errors else ""
     say(f"teacher targets: {len(missing)} shards written in {time.time() - started:.0f} s{worst}")

@@ -33,7 +33,7 @@ from trainables.objectives import OBJECTIVES, Pairing, joined
 from trainables.profile import pinned_threads
 from trainables.readings import read_batch
 from trainables.target_shards import build_shard, unfinished_shards, write_plan
-from trainables.targets import Needs, Part, TargetPlan, needs_of
+from trainables.targets import Needs, Part, TargetPlan, needs_of, shard_path
 from trainables.teacher import Teacher, Wanted, read_states
 from trainables.trial import kept_teacher
 
@@ -202,6 +202,11 @@ def build(spec: StudySpec, plan: TargetPlan, say: Say) -> None:
         if time.time() - said > PROGRESS_EVERY_S and count < len(missing):
             said, left_s = time.time(), (time.time() - started) / count * (len(missing) - count)
             say(f"teacher targets: {count} of {len(missing)} shards, about {duration(left_s)} left")
+    if not all(shard_path(plan.folder, *shard).is_file() for shard in plan.shards()):
+        raise StillhouseError(
+            f"the workers wrote the teacher's targets elsewhere than {plan.folder}: STILLHOUSE_CACHE must be the same "
+            "shared folder on all nodes; or set [targets] mode = 'live'"
+        )
     write_plan(plan)
     worst = f", relative rounding error {max(errors):.2g} (RMS)" if errors else ""
     say(f"teacher targets: {len(missing)} shards written in {time.time() - started:.0f} s{worst}")

@@ -5,6 +5,7 @@ given here, so a resume draws what an undisturbed run would have drawn. A config
 asking the search space for it with a trial that answers from the configuration.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,27 @@ class Written:
 
     def _answer(self, name: str, distribution: BaseDistribution) -> Any:
         self.params[name], self.distributions[name] = self.values[name.partition("@")[0]], distribution
+        return self.params[name]
+
+
+@dataclass
+class Drawn:
+    """A trial that answers at random, at a small part of what a draw of Optuna costs."""
+
+    rng: np.random.Generator
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Any of them, with equal chances."""
+        self.params[name] = choices[int(self.rng.integers(len(choices)))]
+        return self.params[name]
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Uniform over the range, or over its logarithm."""
+        if log:
+            low, high = math.log(low), math.log(high)
+        value = float(self.rng.uniform(low, high))
+        self.params[name] = math.exp(value) if log else value
         return self.params[name]
 
 

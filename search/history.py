@@ -1,7 +1,9 @@
 """What a study has asked, heard and recorded: read from its store, and written there before anything else happens."""
 
+import bisect
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,13 +36,19 @@ class Running:
 class Progress:
     """Counts and rows, for whoever shows them."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    by_trial: dict[int, dict[str, Any]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     ended: str = ""
     """Why no more trials are asked; empty while they are."""
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One for each trial that has ended, in the order in which they did."""
+        return list(self.by_trial.values())
+
     def count(self, *statuses: str) -> int:
         """Trials of any of these statuses."""
-        return sum(row["status"] in statuses for row in self.rows)
+        return sum(self.counts[status] for status in statuses)
 
 
 RAN = ("finished", "failed", "stopped")
@@ -62,6 +70,12 @@ class History:
         self.known = {row["config_hash"] for row in [*self.asked.values(), *rows]}
         """Hashes of everything that was asked or found infeasible."""
         self.by_hash: dict[str, dict[str, Any]] = {}
+        self.finished: list[dict[str, Any]] = []
+        """In the order of their numbers, which a resume does not change."""
+        self.stopped: list[int] = []
+        """Trials that stand at a rung, by number."""
+        self.ran: Counter[int] = Counter()
+        """Trials that were run, by seed."""
         for row in rows:
             self.remember(row)
         done = {row["trial"] for row in rows}
@@ -77,10 +91,6 @@ class History:
     def config_of(self, trial: int) -> dict[str, Any]:
         """What was asked of a trial."""
         return json.loads(self.asked[trial]["config"])
-
-    def finished(self) -> list[dict[str, Any]]:
-        """In the order of their numbers, which a resume does not change."""
-        return sorted((r for r in self.progress.rows if r["status"] == "finished"), key=lambda row: row["trial"])
 
     def of_trials(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values that the trials dataset has columns for."""
@@ -120,10 +130,26 @@ class History:
 
     def remember(self, row: dict[str, Any]) -> None:
         """Take a row of the store into account; it replaces an earlier row of its trial."""
-        self.progress.rows = [other for other in self.progress.rows if other["trial"] != row["trial"]] + [row]
+        if (before := self.progress.by_trial.pop(row["trial"], None)) is not None:
+            self._count(before, -1)
+            if before["status"] == "finished":
+                self.finished.remove(before)
+            elif before["status"] == "stopped":
+                self.stopped.remove(before["trial"])
+        self.progress.by_trial[row["trial"]] = row
+        self._count(row, 1)
+        if row["status"] == "finished":
+            bisect.insort(self.finished, row, key=lambda each: each["trial"])
+        elif row["status"] == "stopped":
+            bisect.insort(self.stopped, row["trial"])
         self.last_number = max(self.last_number, row["trial"])
         if row["status"] in RAN and (self.by_hash.get(row["config_hash"]) or row)["trial"] == row["trial"]:
             self.by_hash[row["config_hash"]] = row
+
+    def _count(self, row: Mapping[str, Any], by: int) -> None:
+        self.progress.counts[row["status"]] += by
+        if row["status"] in RAN:
+            self.ran[row["seed"]] += by
 
 
 def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:

@@ -24,8 +24,9 @@ from search.cluster import cluster, lanes
 from search.environment import output_to
 from search.history import Ask
 from search.loggers import loggers
+from search.memory import Costs
 from search.progress import StudyProgress, duration
-from search.sampler import AskTell, Costs
+from search.sampler import AskTell
 from search.scheduler import Rungs, rung_tokens
 from search.searcher import RungScheduler, StudySearcher
 from search.sections import StudySpec
@@ -33,7 +34,7 @@ from search.spec import check_all, differences, load_table, read_spec, to_toml
 from search.store import Store
 from search.warm_start import learn_from
 from spaces.architecture import TeacherFacts
-from spaces.dominance import best_first, costs_of_rows, front_of
+from spaces.dominance import costs_of_rows, front_of, leaders
 from spaces.errors import StillhouseError
 from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace
@@ -124,19 +125,19 @@ def confirm(
     spec, space, facts = stored_study(folder)
     objectives = [OBJECTIVES[name] for name in spec.search.objectives]
 
-    def leaders(asktell: AskTell) -> list[tuple[Mapping[str, Any], int]]:
+    def narrowed(asktell: AskTell) -> list[tuple[Mapping[str, Any], int]]:
         chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], objectives, top)
         configs = [asktell.history.config_of(row["trial"]) for row in chosen]
         say(f"{len(chosen)} leaders, trials {', '.join(str(row['trial']) for row in chosen)}, with {seeds} seeds each")
         return [(config, spec.seed + number) for number in range(1, seeds) for config in configs]
 
-    return run_study(spec, space, facts, folder, address=address, say=say, only=leaders)
+    return run_study(spec, space, facts, folder, address=address, say=say, only=narrowed)
 
 
 def leading(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective], top: int) -> list[Mapping[str, Any]]:
     """The members of the front that hold up most of its hypervolume."""
     members = front_of(rows, objectives)
-    return [members[i] for i in best_first(costs_of_rows(members, objectives))[:top]]
+    return [members[i] for i in leaders(costs_of_rows(members, objectives), top)]
 
 
 def run_study(

@@ -13,31 +13,26 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
 
-from search.drawing import Told, Written, branches, sampler_of, study_of, written
+from search.drawing import Drawn, Told, Written, branches, sampler_of, study_of
 from search.history import RAN, Ask, History, Running, qualities
+from search.memory import Costs, Memory
 from search.model import Seen, choose_candidate
 from search.scheduler import Rungs
 from search.store import Store, now
-from spaces.dominance import costs_of_rows, non_dominated
+from spaces.dominance import costs_of_rows
 from spaces.errors import InfeasibleConfig
 from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace, config_hash
 
-Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""The cost columns of a configuration as far as they are known before it runs."""
-
 LOG = logging.getLogger("stillhouse.sampler")
 MAX_INFEASIBLE = 200
 """Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
-MOST_REMEMBERED = 200
-"""Trials and observations that sampler and model learn from."""
 MAX_DUPLICATES = 50
 """Repeated configurations in a row before the search ends: the sampler has nothing new to say."""
 
@@ -64,17 +59,16 @@ class AskTell:
     ) -> None:
         self.store, self.space, self.costs = store, space, costs
         self.sampler, self.seed, self.budget = sampler, seed, budget
-        self.train_tokens, self.candidates = train_tokens, candidates
+        self.candidates = candidates
         self.rungs = rungs or Rungs((), 2, 0)
-        self.earlier = tuple(earlier)
         self.objectives: list[Objective] = [OBJECTIVES[name] for name in objectives]
         self._quality_column = list(objectives).index("quality")
         self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
         self.constants = dict(constants or {})
         self.history = History(store)
         self.progress = self.history.progress
+        self.memory = Memory(self.history, space, costs, self.objectives, self.constraints, earlier, train_tokens)
         self._live: dict[int, Running] = {}
-        self._written: dict[str, Written] = {}
         self._duplicates = 0
         self._wait_for_a_result = False
         self._only: list[tuple[dict[str, Any], int]] | None = None
@@ -86,8 +80,8 @@ class AskTell:
     @property
     def spent(self) -> int:
         """Trials that count against the budget: those that ran, of the study's own seed, and do not run again."""
-        rows = self.progress.rows
-        return sum(r["status"] in RAN and r["seed"] == self.seed and r["trial"] not in self._live for r in rows)
+        again = (self.progress.by_trial.get(trial) for trial, each in self._live.items() if each.ask.seed == self.seed)
+        return self.history.ran[self.seed] - sum(row is not None and row["status"] in RAN for row in again)
 
     @property
     def running(self) -> int:
@@ -164,21 +158,20 @@ class AskTell:
         self._wait_for_a_result = False
         self.history.reports[live.ask.trial] = live.reports
         self.history.record(row)
+        if row["status"] == "finished":
+            self.memory.add(row)
         return row
 
     def _draw(self) -> Ask | None:
         number = self.history.next_number
         reasons: Counter[str] = Counter()
-        told, running = self._told(), [self._write(live.ask.config) for live in self._live.values()]
+        told = self.memory.told()
+        running = [self.memory.write(self.history.asked[trial]["config"]) for trial in self._live]
         for attempt in range(MAX_INFEASIBLE):
             seed, branch = (self.seed, number + 1, attempt), self._branch()
-            study = study_of(told, running, self.objectives, sampler_of(self.sampler, seed, branch))
             fresh: dict[str, dict[str, Any]] = {}
             repeated = False
-            for candidate in range(self.candidates if branch is None else 1):
-                if candidate == 1:  # the others widen the choice, at a small part of the price
-                    study.sampler = sampler_of("random", seed)
-                drawn = study.ask()
+            for drawn in self._draws(seed, branch, told, running):
                 try:
                     config = self.space.suggest(drawn)
                     self._check(config)
@@ -187,8 +180,6 @@ class AskTell:
                     if self.candidates == 1:
                         self._record_infeasible(drawn.params, getattr(error, "config", None), str(error))
                     continue
-                finally:
-                    study.tell(drawn, state=TrialState.FAIL)
                 digest = config_hash(config, self.seed)
                 if digest in self.history.by_hash:
                     repeated = True
@@ -213,14 +204,23 @@ class AskTell:
             self.progress.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
         return None
 
+    def _draws(
+        self, seed: Sequence[int], branch: Mapping[str, Any] | None, told: Sequence[Told], running: Sequence[Written]
+    ) -> Iterator[Any]:
+        """Trials to ask the space with: the sampler's, and random ones, which widen the model's choice."""
+        yield study_of(told, running, self.objectives, sampler_of(self.sampler, seed, branch)).ask()
+        if branch is None:
+            for candidate in range(1, self.candidates):
+                yield Drawn(np.random.default_rng([*seed, candidate]))
+
     def _choose(self, fresh: Mapping[str, Mapping[str, Any]]) -> str:
         """The draw that promises most; the sampler's first while the branches of the space are being tried."""
         if len(fresh) == 1 or self._branch() is not None:
             return next(iter(fresh))
         rows = [{**self.costs(config), "quality": 0.0} for config in fresh.values()]
         best = choose_candidate(
-            list(fresh.values()), costs_of_rows(rows, self.objectives), self._seen(),
-            costs_of_rows(self.history.finished(), self.objectives), self._quality_column,
+            list(fresh.values()), costs_of_rows(rows, self.objectives), self.memory.seen(list(self._live.values())),
+            self.memory.front_MK, self._quality_column,
         )  # fmt: skip
         return list(fresh)[best]
 
@@ -230,49 +230,6 @@ class AskTell:
         if turn >= len(self._branches) or 2 * len(self._branches) > self.budget:
             return None
         return self._branches[turn]
-
-    def _told(self) -> list[Told]:
-        """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
-        groups: dict[str, list[Mapping[str, Any]]] = {}
-        for row in self._remembered():
-            groups.setdefault(self.history.asked[row["trial"]]["config"], []).append(row)
-        for each in (each for each in self.earlier if each.share == 1.0):
-            row = {**self.costs(each.config), "quality": each.quality}
-            if not _unusable(row, self.objectives):
-                groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(row)
-        told = []
-        for text, rows in groups.items():
-            columns = {o.column for o in (*self.objectives, *self.constraints) if rows[0].get(o.column) is not None}
-            means = {column: float(np.mean([row[column] for row in rows])) for column in columns}
-            limits = {o.name: (means[o.column] - m) / m for o, m in self.constraints.items() if o.column in means}
-            told.append(Told(self._write(json.loads(text)), [means[o.column] for o in self.objectives], limits))
-        return told
-
-    def _seen(self) -> list[Seen]:
-        """The qualities that the model is fitted to, at whatever share of the budget; the latest of many."""
-        remembered = self._remembered()
-        known = {row["trial"]: self.history.reports.get(row["trial"], []) for row in remembered}
-        stopped = [row["trial"] for row in self.progress.rows if row["status"] == "stopped"]
-        known |= {trial: self.history.reports.get(trial, []) for trial in stopped[-MOST_REMEMBERED:]}
-        known |= {trial: live.reports for trial, live in self._live.items()}
-        seen = list(self.earlier)
-        for trial in sorted(known):
-            config = self.history.config_of(trial)
-            seen += [Seen(config, tokens / self.train_tokens, quality) for tokens, quality in qualities(known[trial])]
-        seen += [Seen(self.history.config_of(row["trial"]), 1.0, row["quality"]) for row in remembered]
-        return seen[-MOST_REMEMBERED:]
-
-    def _remembered(self) -> list[dict[str, Any]]:
-        """Finished trials that the sampler and the model learn from: all, or the front and the latest of many.
-
-        What both cost grows faster than the history, and what they may learn from trials long beaten does not.
-        """
-        rows = self.history.finished()
-        if len(rows) <= MOST_REMEMBERED:
-            return rows
-        on_front = np.flatnonzero(non_dominated(costs_of_rows(rows, self.objectives)))[-MOST_REMEMBERED // 2 :]
-        latest = range(len(rows) - MOST_REMEMBERED + len(on_front), len(rows))
-        return [rows[i] for i in sorted({*on_front.tolist(), *latest})]
 
     def _next_confirmation(self, left: list[tuple[dict[str, Any], int]]) -> Ask | None:
         while left:
@@ -307,7 +264,7 @@ class AskTell:
         return [configs[i] for i in order]
 
     def _start(self, ask: Ask) -> Ask:
-        self._live[ask.trial] = self.history.start(ask, self._write(ask.config).params)
+        self._live[ask.trial] = self.history.start(ask, self._params(ask.config))
         return ask
 
     def _go_on(self, row: Mapping[str, Any]) -> Ask:
@@ -350,11 +307,8 @@ class AskTell:
         return {**self.costs(ask.config), **self.history.of_trials(ask.config), **self.constants, "trial": ask.trial,
                 "config_hash": ask.config_hash, "seed": ask.seed, "student_path": ""}  # fmt: skip
 
-    def _write(self, config: Mapping[str, Any]) -> Written:
-        key = config_hash(config, 0)
-        if key not in self._written:
-            self._written[key] = written(self.space, config)
-        return self._written[key]
+    def _params(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return self.memory.write(json.dumps(config, sort_keys=True)).params
 
     def _fill_rungs(self) -> None:
         for trial, reports in self.history.reports.items():
@@ -363,9 +317,8 @@ class AskTell:
                 for tokens, quality in qualities(reports):
                     costs = costs_of_rows([{**self.costs(config), "quality": quality}], self.objectives)[0]
                     self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
-        for row in self.progress.rows:
-            if row["status"] == "stopped":
-                self.rungs.stop(row["trial"], row["rung"])
+        for trial in self.history.stopped:
+            self.rungs.stop(trial, self.progress.by_trial[trial]["rung"])
 
 
 def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:

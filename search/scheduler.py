@@ -1,9 +1,10 @@
 """Rungs: token counts at which trials are compared, so that weak ones end early.
 
 Successive halving for several objectives, without waiting: a trial that reaches a rung goes on when it is among the
-best 1/factor of those that have reached it so far, best meaning first by non-dominated front over quality at that rung
-and the costs, then by what it adds to the hypervolume of its front. As a rung fills, a trial that was stopped there may
-come to be among the best after all; it is then promoted and goes on from its checkpoint. Sources: asynchronous
+best 1/factor of those that have reached it so far (of the latest COMPARED, when they are many), best meaning first by
+non-dominated front over quality at that rung and the costs, then by what it adds to the hypervolume of its front. As a
+rung fills, a trial that was stopped there may come to be among the best after all; it is then promoted and goes on from
+its checkpoint. Sources: asynchronous
 successive halving (Li et al. 2020, arXiv:1810.05934) and its form for several objectives (Schmucker et al. 2021,
 arXiv:2106.12639), but for the order within a front, which there comes from an epsilon-net.
 
@@ -12,12 +13,15 @@ decisions are functions of what stands in the store: there is no state to save.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from spaces.dominance import best_first
+from spaces.dominance import leaders
+
+COMPARED = 300
+"""Trials at a rung that one is compared with: later ones are better asked, and the cost of a decision stays flat."""
 
 
 def rung_tokens(first: int | None, factor: int, budget: int) -> tuple[int, ...]:
@@ -48,6 +52,7 @@ class Rungs:
     protected: int
     """Trials of each method that pass each rung whatever they score."""
     entries: list[dict[int, Entry]] = field(init=False)
+    _leaders: dict[int, list[int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.entries = [{} for _ in self.tokens]
@@ -63,18 +68,18 @@ class Rungs:
     def reach(self, trial: int, level: int, method: str, costs: Sequence[float]) -> None:
         """A trial has been scored at its `level`-th rung, counted from 1."""
         self.entries[level - 1][trial] = Entry(method, tuple(costs))
+        self._leaders.pop(level, None)
 
     def judge(self, trial: int, level: int) -> str:
         """Why the trial must stop at this rung, in words; empty when it goes on. What is said is remembered."""
-        entries = self.entries[level - 1]
-        own = entries[trial]
-        passed = sum(e.method == own.method and not e.stopped for number, e in entries.items() if number != trial)
-        place = self._best(entries).index(trial)
-        if passed < self.protected or place < self._room(entries):
+        own, best = self.entries[level - 1][trial], self.leaders(level)
+        others = (entry for number, entry in self.entries[level - 1].items() if number != trial)
+        passed = sum(entry.method == own.method and not entry.stopped for entry in others)
+        if passed < self.protected or trial in best:
             return ""
         own.stopped = True
-        where = f"stopped at rung {level} ({self.tokens[level - 1]:,} tokens)"
-        return f"{where}: beaten by {place} of {len(entries)} trials there"
+        among = f"the best {len(best)} of {len(self.compared(level))} trials there"
+        return f"stopped at rung {level} ({self.tokens[level - 1]:,} tokens): not among {among}"
 
     def stop(self, trial: int, level: int) -> None:
         """Remember, from the store, that a trial was stopped at a rung."""
@@ -89,19 +94,24 @@ class Rungs:
 
     def promotable(self) -> int | None:
         """The best stopped trial of the highest rung that has room for it by now."""
-        for entries in reversed(self.entries):
-            for trial in self._best(entries)[: self._room(entries)]:
-                if entries[trial].stopped:
+        for level in range(len(self.tokens), 0, -1):
+            for trial in self.leaders(level):
+                if self.entries[level - 1][trial].stopped:
                     return trial
         return None
 
-    def _room(self, entries: Mapping[int, Entry]) -> int:
-        return math.ceil(len(entries) / self.factor)
+    def compared(self, level: int) -> list[int]:
+        """The trials that decisions at a rung are made among, in the order of their numbers."""
+        return sorted(self.entries[level - 1])[-COMPARED:]
 
-    def _best(self, entries: Mapping[int, Entry]) -> list[int]:
-        numbers = sorted(entries)
-        if not numbers:
-            return []
-        costs_NK = np.array([entries[number].costs for number in numbers], dtype=float)
-        known_K = np.isfinite(costs_NK).all(axis=0)  # a latency that only some have been measured for ranks nobody
-        return [numbers[i] for i in best_first(costs_NK[:, known_K])]
+    def leaders(self, level: int) -> list[int]:
+        """Those of them that have room on the next rung."""
+        if level not in self._leaders:
+            numbers, entries = self.compared(level), self.entries[level - 1]
+            if not numbers:
+                return []
+            costs_NK = np.array([entries[number].costs for number in numbers], dtype=float)
+            known_K = np.isfinite(costs_NK).all(axis=0)  # a latency that only some have been measured for ranks nobody
+            best = leaders(costs_NK[:, known_K], math.ceil(len(numbers) / self.factor))
+            self._leaders[level] = [numbers[i] for i in best]
+        return self._leaders[level]

@@ -102,13 +102,18 @@ def blocks_of_budget(spec: StudySpec, sequence_length: int) -> int:
     return max(-(-spec.budget.train_tokens // (size * sequence_length)) * size for size in sizes)
 
 
+def why_never_cached(spec: StudySpec, needs: Needs) -> str:
+    """Why a cache is out of the question, or nothing."""
+    if not needs.anything:
+        return "none: no method learns from it"
+    return "live, as the spec asks" if spec.targets.mode == "live" else ""
+
+
 def decide(
     spec: StudySpec, plan: TargetPlan, space: SearchSpace, teacher_s_per_token: float, places: int, free_bytes: int
 ) -> Decision:
     """Cache or live, and the numbers behind it. `places`: shards that are written, or trials that run, at a time."""
     wanted = spec.targets
-    if wanted.mode == "live" or not plan.needs.anything:
-        return Decision(False, "live, as the spec asks" if plan.needs.anything else "none: no method learns from it")
     per_token = plan.bytes() / (len(plan.blocks) * plan.sequence_length)
     size = f"{plan.bytes() / GB:.2f} GB ({per_token:,.0f} bytes a token as {plan.dtype})"
     limit = min(wanted.quota_gb * GB, FREE_SHARE * free_bytes)
@@ -163,7 +168,10 @@ def prepare_targets(
     """
     corpus = open_corpus(Path(corpus_folder))
     plan = make_target_plan(spec, needs_of_space(space), teacher.facts, corpus_folder, corpus, seeds)
-    if spec.targets.mode != "live" and plan.folder.is_dir():
+    if why := why_never_cached(spec, plan.needs):
+        say(f"teacher targets: {why}")
+        return ""
+    if plan.folder.is_dir():
         held.enter_context(locked(plan.folder))
         if (plan.folder / "plan.json").is_file() and not unfinished_shards(plan):
             os.utime(plan.folder)
@@ -172,7 +180,7 @@ def prepare_targets(
     base = plan.folder.parent
     base.mkdir(parents=True, exist_ok=True)
     places = lanes(spec.cluster) * spec.cluster.workers_per_trial
-    speed = teacher_speed(plan, teacher, corpus, spec.cluster.cpus_per_worker) if plan.needs.anything else 0.0
+    speed = teacher_speed(plan, teacher, corpus, spec.cluster.cpus_per_worker)
     decision = decide(spec, plan, space, speed, places, shutil.disk_usage(base).free)
     say(f"teacher targets: {decision.why}")
     if not decision.cached:

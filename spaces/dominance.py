@@ -51,48 +51,54 @@ def non_dominated(costs_NK: np.ndarray) -> np.ndarray:
     return mask_N
 
 
-def ranks(costs_NK: np.ndarray) -> np.ndarray:
+def ranks(costs_NK: np.ndarray, count: int | None = None) -> np.ndarray:
     """The front each row is on when fronts are peeled off one after the other, from 0 (Deb et al. 2002, section III).
 
-    Equal rows share a front; rows with NaN or infinity come last, on one of their own.
+    Equal rows share a front; rows with NaN or infinity come last, on one of their own. With `count`, fronts are told
+    apart only until so many rows are placed; the others share the next one.
     """
     costs_NK = np.asarray(costs_NK, dtype=float)
-    values_MK, which_N = np.unique(costs_NK, axis=0, return_inverse=True)
+    values_MK, which_N, times_M = np.unique(costs_NK, axis=0, return_inverse=True, return_counts=True)
     rank_M = np.full(len(values_MK), -1)
     left = np.isfinite(values_MK).all(axis=1)
     level = 0
-    while left.any():
+    while left.any() and (count is None or times_M[rank_M >= 0].sum() < count):
         members = np.flatnonzero(left)[non_dominated(values_MK[left])]
         rank_M[members], left[members] = level, False
         level += 1
-    rank_M[rank_M < 0] = level
+    rank_M[left] = level
+    rank_M[rank_M < 0] = level + bool(left.any())
     return rank_M[which_N.reshape(-1)]
 
 
-def best_first(costs_NK: np.ndarray) -> np.ndarray:
-    """Indices of the rows: by front, and within a front as each adds most to the volume of those before it.
+def leaders(costs_NK: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the best `count` rows: whole fronts, and of the front that fits in part those that add most volume.
 
-    Volumes are taken with every column stretched to [0, 1] over all rows and the reference at 1.1, so that the ends of
-    a front count as well. Rows with NaN or infinity come last.
+    Rows are added one at a time, each the one that adds most to the volume of those of its front before it. Volumes are
+    taken with every column stretched to [0, 1] over all rows and the reference at 1.1, so that the ends of a front
+    count as well. Rows with NaN or infinity come last.
     """
     costs_NK = np.asarray(costs_NK, dtype=float)
-    rank_N, usable_N = ranks(costs_NK), np.isfinite(costs_NK).all(axis=1)
+    rank_N, usable_N = ranks(costs_NK, count), np.isfinite(costs_NK).all(axis=1)
     order: list[int] = []
-    if usable_N.any():
-        low_K, high_K = costs_NK[usable_N].min(axis=0), costs_NK[usable_N].max(axis=0)
-        scaled_NK = (costs_NK - low_K) / np.where(high_K > low_K, high_K - low_K, 1.0)
-        for rank in np.unique(rank_N[usable_N]):
-            members = np.flatnonzero((rank_N == rank) & usable_N)
-            order += members[_by_gain(scaled_NK[members], np.full(costs_NK.shape[1], 1.1))].tolist()
-    return np.array(order + np.flatnonzero(~usable_N).tolist(), dtype=int)
+    for rank in range(rank_N.max(initial=-1) + 1):
+        members, room = np.flatnonzero(rank_N == rank), count - len(order)
+        if room <= 0:
+            break
+        if len(members) > room and usable_N[members].all():
+            low_K, high_K = costs_NK[usable_N].min(axis=0), costs_NK[usable_N].max(axis=0)
+            scaled_MK = (costs_NK[members] - low_K) / np.where(high_K > low_K, high_K - low_K, 1.0)
+            members = members[_by_gain(scaled_MK, np.full(costs_NK.shape[1], 1.1), room)]
+        order += members[:room].tolist()
+    return np.array(order, dtype=int)
 
 
-def _by_gain(costs_NK: np.ndarray, reference_K: np.ndarray) -> list[int]:
-    """Greedy order by hypervolume gained; a gain only shrinks as others come first, so most need no second look."""
+def _by_gain(costs_NK: np.ndarray, reference_K: np.ndarray, count: int) -> list[int]:
+    """The first `count` in greedy order by volume gained; gains only shrink, so most need no second look."""
     bound_N = np.prod(reference_K - costs_NK, axis=1)
     chosen: list[int] = []
     volume = 0.0
-    while len(chosen) < len(costs_NK):
+    while len(chosen) < count:
         best = int(np.argmax(bound_N))
         gain = hypervolume(costs_NK[[*chosen, best]], reference_K.tolist()) - volume
         bound_N[best] = gain
@@ -128,7 +134,8 @@ def _volume(costs_NK: np.ndarray, reference_K: np.ndarray) -> float:
     heights_N = np.diff(np.append(costs_NK[:, -1], reference_K[-1]))
     for count in np.flatnonzero(heights_N > 0) + 1:
         slab = costs_NK[:count, :-1]
-        volume += float(heights_N[count - 1]) * _volume(slab[non_dominated(slab)], reference_K[:-1])
+        kept = slab if slab.shape[1] == 2 else slab[non_dominated(slab)]  # in two columns, sorting is cheaper
+        volume += float(heights_N[count - 1]) * _volume(kept, reference_K[:-1])
     return volume
 
 

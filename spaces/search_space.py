@@ -125,7 +125,14 @@ class SearchSpace:
 
     def legal(self, name: str, student: StudentArchitecture) -> tuple[Scalar, ...]:
         """The values of an axis that fit a shape; empty for a range."""
-        return tuple(value for value in self.axes[name].choices if self.objection(name, value, student) is None)
+        if (name, student) not in self._legal:
+            fitting = (value for value in self.axes[name].choices if self.objection(name, value, student) is None)
+            self._legal[name, student] = tuple(fitting)
+        return self._legal[name, student]
+
+    @cached_property
+    def _legal(self) -> dict[tuple[str, StudentArchitecture], tuple[Scalar, ...]]:
+        return {}
 
     def objection(self, name: str, value: Scalar, student: StudentArchitecture) -> Objection | None:
         """The first thing to be said against a value for a shape: a rule, or another value with the same outcome."""

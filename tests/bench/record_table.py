@@ -9,6 +9,7 @@ recording goes on; the parts of a complete recording are joined into one file in
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -29,14 +30,17 @@ import torch
 
 from search.prepare import cost_columns, prepare
 from search.spec import check_all
+from search.targets import make_target_plan, needs_of_space
 from spaces.errors import TrialFailed
 from spaces.search_space import config_hash
+from trainables.corpus import open_corpus
 from trainables.distill import distil
 from trainables.distillation import TrainingSpec
 from trainables.profile import hardware, versions
 from trainables.student import build_student
+from trainables.target_shards import build_shard, unfinished_shards, write_plan
 from trainables.teacher import load_teacher, read_facts
-from trainables.trial import TrialJob, kept_corpus, kept_teacher, score
+from trainables.trial import TrialJob, kept_corpus, kept_targets, kept_teacher, score
 
 SPEC = """
 name = "recorded"
@@ -74,6 +78,8 @@ kind = "pair_classification"
 max_train = 400
 max_dev = 800
 max_length = 64
+[targets]
+mode = "live"  # written below for both seeds, without Ray
 [search]
 sampler = "grid"
 objectives = ["quality", "parameters"]
@@ -87,11 +93,18 @@ RECORDED = Path(__file__).parent / "recorded" / "docs.parquet"
 def prepared() -> tuple[Any, Any, dict[str, Any]]:
     """(space, costs, what all jobs share); from the cache after the first call on a machine."""
     spec, space, facts = check_all(tomllib.loads(SPEC), Path.cwd(), "record_table.py", read_facts)
-    ready = prepare(spec, space, facts, print)
+    with contextlib.ExitStack() as held:
+        ready = prepare(spec, space, facts, held, print)
+    plan = make_target_plan(spec, needs_of_space(space), facts, ready.corpus, open_corpus(Path(ready.corpus)), SEEDS)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    for part, number in unfinished_shards(plan):
+        build_shard(plan, part, number, kept_teacher(spec.teacher.path, "cpu"))
+    write_plan(plan)
     shared = {
         "teacher": spec.teacher.path, "corpus": ready.corpus, "tasks": tuple(ready.tasks.values()),
         "train_tokens": spec.budget.train_tokens, "protocol": "probe", "floors": ready.scores, "latency": None,
         "training": dataclasses.asdict(spec.training), "folder": "", "student_folder": "", "rungs": RUNGS,
+        "targets": str(plan.folder),
     }  # fmt: skip
     return space, cost_columns(ready, facts, spec.latency.sequence_length), shared
 
@@ -137,7 +150,7 @@ def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
         trained = distil(
             student, teacher, corpus, job.config, TrainingSpec(**job.training), job.train_tokens, seed,
             lambda report: seconds.append(report["elapsed_s"]) if report.get("quality") is not None else None,
-            rungs=RUNGS, score=lambda model: scored(model, next(pending), 0.0),
+            rungs=RUNGS, score=lambda model: scored(model, next(pending), 0.0), targets=kept_targets(job.targets),
         )  # fmt: skip
     except TrialFailed as error:
         spent = time.perf_counter() - started

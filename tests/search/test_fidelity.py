@@ -67,7 +67,7 @@ def test_weak_trials_stop_and_keep_their_row(whole):
     reports = store.read_rows("reports")
     for row in stopped:
         assert row["rung"] in (1, 2) and row["train_tokens"] == RUNGS[row["rung"] - 1]
-        assert row["reason"].startswith(f"stopped at rung {row['rung']} (") and "beaten by" in row["reason"]
+        assert row["reason"].startswith(f"stopped at rung {row['rung']} (") and "not among the best" in row["reason"]
         assert row["score_toy"] == row["quality"] > 0 and row["parameters"] > 0
         assert [r["quality"] for r in reports if r["trial"] == row["trial"]][-1] == row["quality"]
     assert all(row["rung"] == 2 for row in rows.values() if row["status"] == "finished")
@@ -125,8 +125,8 @@ def test_stopped_trials_are_no_full_results_for_the_sampler(whole):
     asktell = make(whole[0])
     rows = {row["trial"]: row for row in asktell.progress.rows}
     finished = [row for row in rows.values() if row["status"] == "finished"]
-    assert sorted(t.values[0] for t in asktell._told()) == sorted(row["quality"] for row in finished)
-    shares = sorted({round(seen.share, 6) for seen in asktell._seen()})
+    assert sorted(t.values[0] for t in asktell.memory.told()) == sorted(row["quality"] for row in finished)
+    shares = sorted({round(seen.share, 6) for seen in asktell.memory.seen([])})
     assert shares == [0.1, 0.3, 1.0]
 
 
@@ -149,8 +149,8 @@ def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whol
     again.tell(ask.trial, {"quality": leader["quality"]})
     assert again.ask() is None and again.progress.ended == "every leader has its seeds"
     assert again.spent == 6
-    told = [t for t in again._told() if t.values[0] == pytest.approx(leader["quality"] + 0.1)]
-    assert len(again._told()) == 6 and len(told) == 1
+    told = [t for t in again.memory.told() if t.values[0] == pytest.approx(leader["quality"] + 0.1)]
+    assert len(again.memory.told()) == 6 and len(told) == 1
 
 
 def test_earlier_studies_are_learned_from(whole, tmp_path):
@@ -161,7 +161,7 @@ def test_earlier_studies_are_learned_from(whole, tmp_path):
     earlier = learn_from([str(whole[0])], spec, space, lines.append)
     assert {round(each.share, 6) for each in earlier} == {0.1, 0.3, 1.0} and lines[0].startswith("learned ")
     warm = make(tmp_path, earlier=earlier)
-    assert len(warm._told()) == sum(each.share == 1.0 for each in earlier) > 0
+    assert len(warm.memory.told()) == sum(each.share == 1.0 for each in earlier) > 0
     assert len(run(warm, most=3)) == 3
     _, few = toy.read(SPEC.replace("[2, 3, 4]", "[2, 3]"))
     seen, strange = read_study(store, ["toy"], few, 600_000)

@@ -184,7 +184,7 @@ def test_a_limit_that_only_the_trial_can_know(tmp_path):
     ask = asktell.ask()
     row = asktell.tell(ask.trial, {**measure(ask.config), "latency_p50_ms": 50.0})
     assert row["status"] == "finished"
-    (told,) = asktell._told()
+    (told,) = asktell.memory.told()
     assert told.constraints == {"latency_ms": pytest.approx(44 / 6)}
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.scheduler import Rungs, rung_tokens
+from search.scheduler import COMPARED, Rungs, rung_tokens
 
 
 def test_rungs_are_spaced_by_the_factor():
@@ -22,7 +22,7 @@ def reach(rungs, trial, quality, size, method="hs", level=1):
 def test_a_dominated_trial_stops_and_a_new_kind_of_best_goes_on():
     rungs = Rungs((1000,), 2, 0)
     assert reach(rungs, 0, 0.5, 10) == ""  # the first has nobody to be compared with
-    assert reach(rungs, 1, 0.4, 20) == "stopped at rung 1 (1,000 tokens): beaten by 1 of 2 trials there"
+    assert reach(rungs, 1, 0.4, 20) == "stopped at rung 1 (1,000 tokens): not among the best 1 of 2 trials there"
     assert reach(rungs, 2, 0.3, 5) == ""  # worse, but smaller than all
     assert reach(rungs, 3, 0.2, 30) != ""
     assert reach(rungs, 4, 0.9, 40) == ""
@@ -75,7 +75,17 @@ def test_a_cost_that_only_some_have_ranks_nobody():
     rungs = Rungs((1,), 2, 0)
     rungs.reach(0, 1, "hs", (-0.5, float("nan")))
     rungs.reach(1, 1, "hs", (-0.6, 5.0))
-    assert rungs.judge(1, 1) == "" and "beaten by 1 of 2" in rungs.judge(0, 1)
+    assert rungs.judge(1, 1) == "" and "the best 1 of 2" in rungs.judge(0, 1)
+
+
+def test_only_the_latest_are_compared():
+    rungs = Rungs((1,), 2, 0)
+    for trial in range(COMPARED):
+        rungs.reach(trial, 1, "hs", (-0.9, 1.0))
+    for trial in range(COMPARED, 2 * COMPARED):
+        rungs.reach(trial, 1, "hs", (-0.1, 1.0))
+    assert rungs.compared(1) == list(range(COMPARED, 2 * COMPARED))
+    assert len(rungs.leaders(1)) == COMPARED // 2
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -7,7 +7,15 @@ import pytest
 import toy
 
 from search.spec import differences
-from search.targets import blocks_of_budget, decide, locked, make_room, make_target_plan, needs_of_space
+from search.targets import (
+    blocks_of_budget,
+    decide,
+    locked,
+    make_room,
+    make_target_plan,
+    needs_of_space,
+    why_never_cached,
+)
 from spaces.errors import StillhouseError
 from trainables.corpus import Corpus
 from trainables.targets import Needs
@@ -74,7 +82,9 @@ def test_a_cache_that_does_not_fit(free, quota, named):
 
 def test_the_spec_decides_when_it_says_so():
     spec, space = spec_of(mode="live")
-    assert decide(spec, plan_of(spec, space), space, 1.0, 1, int(1e12)).why == "live, as the spec asks"
+    assert why_never_cached(spec, needs_of_space(space)) == "live, as the spec asks"
+    assert why_never_cached(spec_of()[0], Needs()) == "none: no method learns from it"
+    assert not why_never_cached(spec_of()[0], needs_of_space(space))
     spec, space = spec_of(mode="cache", trials=1)
     assert decide(spec, plan_of(spec, space), space, 1e-9, 1, int(1e12)).cached
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spaces.dominance import by_configuration, front_of, non_dominated
+from spaces.dominance import by_configuration, front_of, hypervolume, leaders, non_dominated, ranks
 from spaces.records import OBJECTIVES
 
 
@@ -23,6 +23,48 @@ def test_against_the_definition(seed):
     costs = rng.integers(0, 5, (rng.integers(0, 40), rng.integers(1, 4))).astype(float)
     costs[rng.random(costs.shape) < 0.05] = np.nan
     assert non_dominated(costs).tolist() == slow(costs).tolist()
+
+
+def peeled(costs_NK):
+    """The fronts one after the other, equal rows together."""
+    left, rank_N, level = np.isfinite(costs_NK).all(axis=1), np.zeros(len(costs_NK), dtype=int), 0
+    while left.any():
+        rows = [i for i in np.flatnonzero(left)]
+        front = [
+            i for i in rows
+            if not any((costs_NK[j] <= costs_NK[i]).all() and (costs_NK[j] < costs_NK[i]).any() for j in rows)
+        ]  # fmt: skip
+        rank_N[front], left[front], level = level, False, level + 1
+    rank_N[~np.isfinite(costs_NK).all(axis=1)] = level
+    return rank_N
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_ranks_and_leaders_against_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(0, 6, (int(rng.integers(1, 40)), int(rng.integers(1, 4)))).astype(float)
+    costs[rng.random(costs.shape) < 0.03] = np.nan
+    expected = peeled(costs)
+    assert ranks(costs).tolist() == expected.tolist()
+    for count in (0, 1, len(costs) // 3, len(costs)):
+        chosen = leaders(costs, count)
+        assert len(set(chosen.tolist())) == len(chosen) == count
+        assert sorted(expected[chosen]) == sorted(expected)[:count]  # no better front is left out
+        assert (ranks(costs, count)[chosen] == expected[chosen]).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_a_front_that_fits_in_part_each_next_leader_adds_most(seed):
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, np.pi / 2, (12, 2))
+    costs = -np.column_stack([np.cos(angle[:, 0]), np.sin(angle[:, 0]) * np.cos(angle[:, 1]), np.sin(angle).prod(1)])
+    costs = costs[non_dominated(costs)]
+    scaled = (costs - costs.min(axis=0)) / np.ptp(costs, axis=0)
+    chosen: list[int] = []
+    for _ in range(5):
+        volumes = [hypervolume(scaled[[*chosen, i]], [1.1] * 3) if i not in chosen else -1.0 for i in range(len(costs))]
+        chosen.append(int(np.argmax(volumes)))
+    assert leaders(costs, 5).tolist() == chosen
 
 
 def test_rows():

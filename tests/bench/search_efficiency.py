@@ -4,7 +4,9 @@ random, Ray Tune's stock OptunaSearch (TPE for several objectives), Optuna's NSG
 ASHAScheduler on quality, Syne Tune's MOASHA, and stillhouse's own AskTell with its rungs: each 20 times, on simulated
 workers, for the same simulated seconds. Prints a table in Markdown. The recording is made by record_table.py.
 
-    python tests/bench/search_efficiency.py
+    python tests/bench/search_efficiency.py                             # about 4 minutes on two cores
+    python tests/bench/search_efficiency.py --ablations                 # stillhouse with parts of it taken away
+    python tests/bench/search_efficiency.py --plot docs/results/search.png
     # Syne Tune pins other versions; give it an environment of its own, and say where its packages are:
     python -m venv syne && syne/bin/pip install syne-tune==0.16
     python tests/bench/search_efficiency.py --syne syne/bin/python
@@ -15,6 +17,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -209,12 +212,24 @@ SEARCHES: dict[str, tuple[Callable[..., Any], dict[str, Any], bool]] = {
 }
 """name -> (search, its options, whether it looks at rungs)."""
 
+ABLATIONS: dict[str, tuple[Callable[..., Any], dict[str, Any], bool]] = {
+    "stillhouse": (Ours, {}, True),
+    "all draws at random": (Ours, {"sampler": "random"}, True),
+    "first draw by NSGA-II": (Ours, {"sampler": "nsga2"}, True),
+    "without the model": (Ours, {"candidates": 1}, True),
+    "without rungs": (Ours, {"rungs": False}, False),
+    "nobody protected": (Ours, {"protected": 0}, True),
+    "random, with rungs": (Ours, {"sampler": "random", "candidates": 1}, True),
+    "random": (Ours, {"sampler": "random", "candidates": 1, "rungs": False}, False),
+}
+COLOURS = ("#8a8f98", "#3b6fb6", "#6a51a3", "#2a9d8f", "#c08a1e", "#c1272d", "#5b8c3a", "#444444")
+
 
 def one(job: tuple[str, int, str, float, bool, str | None]) -> list[Ended]:
     """One search with one seed."""
     name, seed, path, horizon_s, count_scoring, python = job
     table = recording(path)
-    kind, options, uses_rungs = SEARCHES[name]
+    kind, options, uses_rungs = (SEARCHES | ABLATIONS)[name]
     folder = tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
     try:
         extra = {"python": python} if kind is Moasha else {}
@@ -250,6 +265,8 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", help="names of searches")
     parser.add_argument("--count-scoring", action="store_true", help="scoring takes its recorded seconds, too")
+    parser.add_argument("--ablations", action="store_true", help="compare variants of stillhouse instead")
+    parser.add_argument("--plot", type=Path, help="draw the curves: a .html page, or a .png by way of a browser")
     options = parser.parse_args()
     if not Path(options.recording).is_file():
         parser.error(
@@ -257,7 +274,7 @@ def main() -> None:
         )
     found: dict[str, np.ndarray] = {}
     with ProcessPoolExecutor(2) as pool:
-        for name in SEARCHES:
+        for name in ABLATIONS if options.ablations else SEARCHES:
             if (options.only and name not in options.only) or (name == "MOASHA" and not options.syne):
                 print(f"{name} left out" + (": no --syne" if name == "MOASHA" else ""), flush=True)
                 continue
@@ -265,6 +282,48 @@ def main() -> None:
             found[name] = curves(name, options.recording, options.seeds, pool, options.count_scoring, options.syne)
             print(f"{name}: {time.time() - started:.0f} s, at the end {found[name][:, -1].mean():.4f}", flush=True)
     print("\n".join(report(found)))
+    if options.plot:
+        draw(found, recording(options.recording), options.count_scoring, options.plot)
+
+
+def draw(found: Mapping[str, np.ndarray], table: Recording, scoring: bool, target: Path) -> None:
+    """Mean hypervolume over simulated trials, with the interval of the mean."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for (name, runs), colour in zip(found.items(), COLOURS, strict=False):
+        trials = np.linspace(0, WHOLE_TRIALS, runs.shape[1] + 1)[1:]
+        mean, half = runs.mean(axis=0), 1.96 * runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
+        band = {"hoverinfo": "skip", "showlegend": False, "line": {"width": 0}}
+        figure.add_scatter(x=trials, y=mean - half, **band)
+        figure.add_scatter(x=trials, y=mean + half, fill="tonexty", fillcolor=f"rgba{rgba(colour, 0.15)}", **band)
+        line = {"color": colour, "width": 4 if name == "stillhouse" else 2}
+        figure.add_scatter(x=trials, y=mean, name=name, line=line)
+    least = min(runs[:, runs.shape[1] // 8].mean() for runs in found.values())
+    most = max(runs.mean(axis=0).max() for runs in found.values())
+    figure.update_layout(
+        template="plotly_white", width=1000, height=560, margin={"l": 70, "r": 20, "t": 50, "b": 60},
+        title=f"Hypervolume of the front, mean of {len(next(iter(found.values())))} seeds",
+        xaxis_title="compute, in whole trials", yaxis_title="hypervolume (quality x parameters)",
+        yaxis_range=[least - 0.02, most + 0.01], legend={"x": 0.99, "y": 0.02, "xanchor": "right", "yanchor": "bottom"},
+    )  # fmt: skip
+    if target.suffix != ".png":
+        figure.write_html(target, include_plotlyjs=True)
+        return
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    import browser
+
+    with tempfile.TemporaryDirectory() as folder, browser.opened() as opened:
+        page = opened.new_page(viewport={"width": 1000, "height": 560})
+        figure.write_html(f"{folder}/plot.html", include_plotlyjs=True)
+        page.goto(f"file://{folder}/plot.html")
+        page.wait_for_selector(".plot-container")
+        page.screenshot(path=target)
+
+
+def rgba(colour: str, alpha: float) -> tuple[float, ...]:
+    """A colour written #rrggbb, as numbers."""
+    return (*(int(colour[i : i + 2], 16) for i in (1, 3, 5)), alpha)
 
 
 def report(found: Mapping[str, np.ndarray]) -> list[str]:

@@ -27,7 +27,9 @@ from trainables.objectives import full, hidden_state_loss
 VOCABULARY, TEACHER_WIDTH, SQUARE = 30_522, 384, 2048
 
 
-def training_step(shape: StudentArchitecture, batch: int, length: int, bf16: bool, device: str) -> Callable[[], Tensor]:
+def training_step(
+    shape: StudentArchitecture, batch: int, length: int, bf16: bool, device: str, *, compiled: bool = False
+) -> Callable[[], Tensor]:
     """One step of training a BERT of this shape, without dropout, on random tokens."""
     config = BertConfig(vocab_size=VOCABULARY)
     set_architecture(config, shape)
@@ -35,6 +37,7 @@ def training_step(shape: StudentArchitecture, batch: int, length: int, bf16: boo
     module = nn.ModuleDict({"student": build_model(config, lm_head=False).eval()})
     module["map"] = nn.Linear(shape.hidden_size, TEACHER_WIDTH, bias=False)
     module.to(device)
+    student = torch.compile(module["student"]) if compiled else module["student"]
     optimizer = build_optimizer(module, 1e-4, TrainingSpec())
     blocks = np.random.default_rng(0).integers(0, VOCABULARY, (batch, length)).astype(np.uint16)
     teacher_BTD = torch.randn(batch, length, TEACHER_WIDTH, device=device)
@@ -42,7 +45,7 @@ def training_step(shape: StudentArchitecture, batch: int, length: int, bf16: boo
     def step() -> Tensor:
         ids_BT = torch.from_numpy(blocks.astype(np.int64)).to(device)
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            last_BTD = hidden_states(module["student"], ids_BT)[-1]
+            last_BTD = student(input_ids=ids_BT).last_hidden_state if compiled else hidden_states(student, ids_BT)[-1]
         loss = hidden_state_loss([(module["map"](full(last_BTD)), teacher_BTD)], None)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), TrainingSpec().gradient_clip)

@@ -88,11 +88,13 @@ class Drawn:
     """A trial that answers at random, at a small part of what a draw of Optuna costs."""
 
     rng: np.random.Generator
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Any of them, with equal chances."""
-        self.params[name] = choices[int(self.rng.integers(len(choices)))]
+        """Any of them, with equal chances, but for what is fixed."""
+        fixed = self.fixed.get(name.partition("@")[0])
+        self.params[name] = fixed if fixed in choices else choices[int(self.rng.integers(len(choices)))]
         return self.params[name]
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:

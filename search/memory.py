@@ -20,8 +20,8 @@ from spaces.search_space import SearchSpace
 Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """The cost columns of a configuration as far as they are known before it runs."""
 
-MOST_REMEMBERED = 200
-"""Trials and observations that sampler and model learn from."""
+MOST_REMEMBERED, MOST_TOLD = 200, 100
+"""Trials and observations that the model learns from, and trials that Optuna is told of for every draw."""
 
 
 class Memory:
@@ -63,19 +63,19 @@ class Memory:
         """Costs of the members of the front, in the order of their numbers."""
         return np.array([costs_K for _, costs_K in self._front]).reshape(-1, len(self.objectives))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self, most: int = MOST_REMEMBERED) -> list[dict[str, Any]]:
         """Finished trials that are learned from: all, or the front and the latest of many, by number."""
         finished = self.history.finished
-        if len(finished) <= MOST_REMEMBERED:
+        if len(finished) <= most:
             return finished
-        on_front = [number for number, _ in self._front][-MOST_REMEMBERED // 2 :]
-        latest = [row["trial"] for row in finished[len(on_front) - MOST_REMEMBERED :]]
+        on_front = [number for number, _ in self._front][-most // 2 :]
+        latest = [row["trial"] for row in finished[len(on_front) - most :]]
         return [self.history.progress.by_trial[number] for number in sorted({*on_front, *latest})]
 
     def told(self) -> list[Told]:
         """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
         groups: dict[str, list[Mapping[str, Any]]] = {}
-        for row in self.rows():
+        for row in self.rows(MOST_TOLD):
             groups.setdefault(self.history.asked[row["trial"]]["config"], []).append(row)
         for each in (each for each in self.earlier if each.share == 1.0):
             row = {**self.costs(each.config), "quality": each.quality}

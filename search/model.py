@@ -19,10 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from spaces.dominance import hypervolume, non_dominated
 
-LEAST = 8
+LEAST = 4
 """Observations below which the sampler's own first draw is taken."""
 REACHES, NOISES, SLOPE = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1), 0.05
 """Values that the likelihood chooses from (distance; quality), and the prior variance of the slope per log token."""
+SIZE = 0.25
+"""Prior variance of a trend of quality with size, so that a few bad trials of one width do not close it for good."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,31 @@ def choose_candidate(
     configs: Sequence[Mapping[str, Any]],
     costs_NK: np.ndarray,
     seen: Sequence[Seen],
+    running: Sequence[Mapping[str, Any]],
+    running_RK: np.ndarray,
     front_MK: np.ndarray,
     quality_column: int,
+    reference_K: np.ndarray,
 ) -> int:
-    """Index of the configuration with the largest expected hypervolume improvement."""
+    """Index of the configuration with the largest expected hypervolume improvement.
+
+    Running trials count as if they had ended with the quality that is expected of them (Ginsbourger et al. 2010, the
+    "kriging believer"), so that several lanes do not all try the same. The quality column of all costs but the front's
+    is not looked at; `reference_K` has the other columns only, NaN where nothing is known to measure a cost by.
+    """
     if len(seen) < LEAST:
         return 0
     with threadpool_limits(1):  # the matrices are small, and the other cores are training
-        mean_N, sd_N = predict(configs, seen)
+        believed: list[Seen] = []
+        if running:
+            expected_R, _ = predict(running, seen)
+            believed = [Seen(config, 1.0, float(q)) for config, q in zip(running, expected_R, strict=True)]
+            running_RK = running_RK.copy()
+            running_RK[:, quality_column] = -expected_R
+            front_MK = np.concatenate([front_MK, running_RK])
+        mean_N, sd_N = predict(configs, [*seen, *believed])
     costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
-    gains = improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M)
+    gains = improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K)
     return int(np.argmax(gains))
 
 
@@ -65,10 +82,12 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
     lack_S = np.log(1.0 / np.array([each.share for each in seen]))
     same_SS = (distance[:, :num_seen, :num_seen] == 0).all(axis=0)
     centre, scale = float(np.median(quality_S)), max(float(np.std(quality_S)), 0.05)
+    size_N = sizes([*(each.config for each in seen), *configs])
     target_S = (quality_S - centre) / scale
     jitter_SS = 0.5 * same_SS + (0.5 + 1e-6) * np.eye(num_seen)
     best: tuple[float, Any] = (-np.inf, None)
     for level in levels(distance, REACHES):
+        level = level + SIZE * np.outer(size_N, size_N)
         own_SS = level[:num_seen, :num_seen]
         smooth_SS = own_SS + np.outer(lack_S, lack_S) * SLOPE * (0.5 + 0.5 * own_SS) + 1e-8 * np.eye(num_seen)
         for noise in NOISES:
@@ -81,6 +100,14 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
     cross_SN = solve_triangular(factor, level[:num_seen, num_seen:], lower=True)
     variance_N = np.diag(level)[num_seen:] - (cross_SN**2).sum(axis=0)
     return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))
+
+
+def sizes(configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Logarithm of layers x width^2, about what parameters grow with: -1/2 (smallest) to 1/2; 0 if all are equal."""
+    powers = {"num_layers": 1, "hidden_size": 2}
+    log_N = np.array([sum(p * math.log(config.get(name, 1)) for name, p in powers.items()) for config in configs])
+    span = np.ptp(log_N)
+    return (log_N - (log_N.max() + log_N.min()) / 2) / span if span > 0 else np.zeros(len(configs))
 
 
 def levels(distance_ANN: np.ndarray, reaches: Sequence[float]) -> Iterator[np.ndarray]:
@@ -115,17 +142,25 @@ def distances(configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 
 def improvement(
-    mean_N: np.ndarray, sd_N: np.ndarray, costs_NK: np.ndarray, quality_M: np.ndarray, front_MK: np.ndarray
+    mean_N: np.ndarray,
+    sd_N: np.ndarray,
+    costs_NK: np.ndarray,
+    quality_M: np.ndarray,
+    front_MK: np.ndarray,
+    reference_K: np.ndarray,
 ) -> np.ndarray:
-    """Expected hypervolume improvement of candidates with known costs and normal qualities, over the floor's quality.
+    """Expected hypervolume improvement of candidates with known costs and normal qualities.
 
-    The volume a candidate adds grows with its quality at a rate that is constant between two qualities of the front:
-    the part of its box in cost space that no member of at least this quality covers.
+    Volume counts from the floor's quality and the reference costs (the teacher's) on; where the reference is NaN, from
+    a little more than the largest cost of all. The volume a candidate adds grows with its quality at a rate that is
+    constant between two qualities of the front: the part of its box in cost space that no member of at least this
+    quality covers.
     """
     everything = np.concatenate([costs_NK, front_MK])
     known_K = np.isfinite(everything).all(axis=0)
     costs_NK, front_MK, everything = costs_NK[:, known_K], front_MK[:, known_K], everything[:, known_K]
     high_K = np.maximum(everything.max(axis=0), 1e-12) * 1.1
+    high_K = np.where(np.isfinite(reference_K[known_K]), reference_K[known_K], high_K)
     costs_NK, front_MK = costs_NK / high_K, front_MK / high_K
     kept = non_dominated(np.column_stack([-quality_M, front_MK])) if len(quality_M) else np.zeros(0, dtype=bool)
     quality_M, front_MK = quality_M[kept], front_MK[kept]

@@ -270,6 +270,7 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         ),
         earlier=learn_from(spec.search.warm_start, spec, plan.space, say),
         constants=plan.constants,
+        reference=plan.study["teacher"],
     )
 
 

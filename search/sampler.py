@@ -56,6 +56,7 @@ class AskTell:
         rungs: Rungs | None = None,
         earlier: Sequence[Seen] = (),
         constants: Mapping[str, Any] | None = None,
+        reference: Mapping[str, Any] | None = None,
     ) -> None:
         self.store, self.space, self.costs = store, space, costs
         self.sampler, self.seed, self.budget = sampler, seed, budget
@@ -65,6 +66,8 @@ class AskTell:
         self._quality_column = list(objectives).index("quality")
         self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
         self.constants = dict(constants or {})
+        known = [(reference or {}).get(o.column) for o in self.objectives if o.column != "quality"]
+        self._reference_K = np.array([np.nan if value is None else value for value in known], dtype=float)
         self.history = History(store)
         self.progress = self.history.progress
         self.memory = Memory(self.history, space, costs, self.objectives, self.constraints, earlier, train_tokens)
@@ -209,20 +212,24 @@ class AskTell:
     ) -> Iterator[Any]:
         """Trials to ask the space with: the sampler's, and random ones, which widen the model's choice."""
         yield study_of(told, running, self.objectives, sampler_of(self.sampler, seed, branch)).ask()
-        if branch is None:
-            for candidate in range(1, self.candidates):
-                yield Drawn(np.random.default_rng([*seed, candidate]))
+        for candidate in range(1, self.candidates):
+            yield Drawn(np.random.default_rng([*seed, candidate]), branch or {})
 
     def _choose(self, fresh: Mapping[str, Mapping[str, Any]]) -> str:
-        """The draw that promises most; the sampler's first while the branches of the space are being tried."""
-        if len(fresh) == 1 or self._branch() is not None:
+        """The draw that promises most."""
+        if len(fresh) == 1:
             return next(iter(fresh))
-        rows = [{**self.costs(config), "quality": 0.0} for config in fresh.values()]
+        live = list(self._live.values())
+        running = [each.ask.config for each in live if each.ask.seed == self.seed]
         best = choose_candidate(
-            list(fresh.values()), costs_of_rows(rows, self.objectives), self.memory.seen(list(self._live.values())),
-            self.memory.front_MK, self._quality_column,
+            list(fresh.values()), self._known_costs(list(fresh.values())), self.memory.seen(live), running,
+            self._known_costs(running), self.memory.front_MK, self._quality_column, self._reference_K,
         )  # fmt: skip
         return list(fresh)[best]
+
+    def _known_costs(self, configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """(configurations, objectives); quality, which nobody knows, is 0."""
+        return costs_of_rows([{**self.costs(config), "quality": 0.0} for config in configs], self.objectives)
 
     def _branch(self) -> Mapping[str, Any] | None:
         """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""

@@ -62,6 +62,7 @@ class Ours:
             Store(folder, []), table.space, table.cost_columns, sampler=chosen["sampler"], objectives=OBJECTIVES,
             constraints={}, seed=seed, budget=10_000, train_tokens=self.budget_tokens, candidates=chosen["candidates"],
             rungs=Rungs(self.rung_tokens, 3, chosen["protected"]),
+            reference={"parameters": table.teacher_parameters},
         )  # fmt: skip
         self.handles = 0
 
@@ -245,11 +246,11 @@ def mean_trial_s(table: Recording, count_scoring: bool) -> float:
 
 
 def curves(
-    name: str, path: str, seeds: int, pool: ProcessPoolExecutor, scoring: bool, python: str | None
+    name: str, path: str, trials: int, seeds: int, pool: ProcessPoolExecutor, scoring: bool, python: str | None
 ) -> np.ndarray:
     """(seeds, times) hypervolumes on a grid of 200 times."""
     table = recording(path)
-    horizon_s = WHOLE_TRIALS * mean_trial_s(table, scoring) / WORKERS
+    horizon_s = trials * mean_trial_s(table, scoring) / WORKERS
     grid_s = np.linspace(0, horizon_s, 201)[1:]
     runs = pool.map(one, [(name, seed, path, horizon_s, scoring, python) for seed in range(seeds)])
     return np.stack([hypervolume_curve(ended, table, grid_s) for ended in runs])
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("--count-scoring", action="store_true", help="scoring takes its recorded seconds, too")
     parser.add_argument("--ablations", action="store_true", help="compare variants of stillhouse instead")
     parser.add_argument("--plot", type=Path, help="draw the curves: a .html page, or a .png by way of a browser")
+    parser.add_argument("--trials", type=int, default=WHOLE_TRIALS, help="budget, in whole trials")
     options = parser.parse_args()
     if not Path(options.recording).is_file():
         parser.error(
@@ -279,26 +281,28 @@ def main() -> None:
                 print(f"{name} left out" + (": no --syne" if name == "MOASHA" else ""), flush=True)
                 continue
             started = time.time()
-            found[name] = curves(name, options.recording, options.seeds, pool, options.count_scoring, options.syne)
+            found[name] = curves(
+                name, options.recording, options.trials, options.seeds, pool, options.count_scoring, options.syne
+            )
             print(f"{name}: {time.time() - started:.0f} s, at the end {found[name][:, -1].mean():.4f}", flush=True)
     print("\n".join(report(found)))
     if options.plot:
-        draw(found, recording(options.recording), options.count_scoring, options.plot)
+        draw(found, options.trials, options.plot)
 
 
-def draw(found: Mapping[str, np.ndarray], table: Recording, scoring: bool, target: Path) -> None:
+def draw(found: Mapping[str, np.ndarray], trials: int, target: Path) -> None:
     """Mean hypervolume over simulated trials, with the interval of the mean."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
     for (name, runs), colour in zip(found.items(), COLOURS, strict=False):
-        trials = np.linspace(0, WHOLE_TRIALS, runs.shape[1] + 1)[1:]
+        at = np.linspace(0, trials, runs.shape[1] + 1)[1:]
         mean, half = runs.mean(axis=0), 1.96 * runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
         band = {"hoverinfo": "skip", "showlegend": False, "line": {"width": 0}}
-        figure.add_scatter(x=trials, y=mean - half, **band)
-        figure.add_scatter(x=trials, y=mean + half, fill="tonexty", fillcolor=f"rgba{rgba(colour, 0.15)}", **band)
+        figure.add_scatter(x=at, y=mean - half, **band)
+        figure.add_scatter(x=at, y=mean + half, fill="tonexty", fillcolor=f"rgba{rgba(colour, 0.15)}", **band)
         line = {"color": colour, "width": 4 if name == "stillhouse" else 2}
-        figure.add_scatter(x=trials, y=mean, name=name, line=line)
+        figure.add_scatter(x=at, y=mean, name=name, line=line)
     least = min(runs[:, runs.shape[1] // 8].mean() for runs in found.values())
     most = max(runs.mean(axis=0).max() for runs in found.values())
     figure.update_layout(
@@ -336,7 +340,7 @@ def report(found: Mapping[str, np.ndarray]) -> list[str]:
             values = runs[:, round(share * runs.shape[1]) - 1]
             half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
             cells.append(f"{values.mean():.4f} ± {half:.4f}")
-        reached = np.flatnonzero(runs.mean(axis=0) >= target) if target is not None else []
+        reached = np.flatnonzero(runs.mean(axis=0) >= target - 1e-12) if target is not None else []
         cells.append(f"{100 * (reached[0] + 1) / runs.shape[1]:.0f} %" if len(reached) else "never")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines

@@ -107,15 +107,16 @@ def test_a_resume_asks_what_an_undisturbed_run_would_have(whole, tmp_path):
     assert parts == straight
 
 
-def test_killed_within_a_trial_the_resume_runs_it_again_and_goes_on(whole, tmp_path):
+@pytest.mark.parametrize("most", [3, 5])
+def test_killed_within_a_trial_the_resume_runs_it_again_and_goes_on(whole, tmp_path, most):
     _, straight = whole
     first = make(tmp_path)
-    asked = run(first, most=5)
+    asked = run(first, most=most)
     ask = first.ask()
     quality = fake_trials.formula(ask.config) * 0.1**0.3
     row = first.report(ask.trial, {"step": 1, "train_tokens": RUNGS[0], "loss": 1.0, "quality": quality})
     second = make(tmp_path)
-    assert second.waiting == (row is None)
+    assert second.waiting == (row is None and not ask.asked_again)  # a promoted one is found stopped, and promoted
     rest = run(second)
     expected = straight[len(asked) + (row is not None) :]
     assert [entry[:2] for entry in rest] == [entry[:2] for entry in expected]

@@ -121,7 +121,10 @@ def noise_text(study: Study) -> str:
     """How far quality can be trusted, in a sentence or two."""
     noise = study.noise
     if not noise.known:
-        return "One seed per configuration: no interval can be given; small differences may be noise."
+        return (
+            "One seed per configuration: no interval can be given (stillhouse confirm measures the noise; among the "
+            "recorded trials of docs/search.md two seeds differ by more than 0.14 in one of twenty pairs)."
+        )
     several = plural(noise.groups, "configuration")
     text = (
         f"Seeds of one configuration differ by {noise.std:.3f} (standard deviation, from {several} with several seeds"

@@ -5,7 +5,6 @@ file: a damaged part must never look like a smaller study. Part files are writte
 start with '.' or end with '.tmp' are writes in progress and are passed over.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,24 +18,6 @@ from spaces.records import Column, schema
 READERS = 8
 Kept = dict[tuple[str, int, int | None], pa.Table]
 """Parts that were read before, by path, size and time of writing: a watcher reads only what is new."""
-
-
-def open_folder(folder: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The filesystem of a local path or a URI, and the path within it."""
-    text = str(folder).rstrip("/") or "/"
-    if "://" not in text:
-        return pyarrow.fs.LocalFileSystem(), os.path.expanduser(text)
-    try:
-        return pyarrow.fs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        pass
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(text)
-    except (ImportError, ValueError) as error:
-        raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
-    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), path
 
 
 def part_files(filesystem: pyarrow.fs.FileSystem, folder: str) -> list[pyarrow.fs.FileInfo]:

@@ -22,27 +22,10 @@ import pyarrow.parquet as pq
 
 from spaces import records
 from spaces.errors import StillhouseError
+from spaces.storage import open_filesystem
 
 DATASETS = ("asked", "trials", "reports", "test_scores", "profiles")
 PART = re.compile(r"part-(-?\d+)\.parquet")
-
-
-def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of a local path or of a URI (s3://, gs://, memory:// through fsspec), and the path in it."""
-    text = str(folder)
-    if "://" not in text:
-        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
-    try:
-        return pafs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        pass
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(text)
-    except (ImportError, ValueError) as error:
-        raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
-    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
 
 
 class Store:

@@ -39,7 +39,8 @@ import ray
 import torch
 import torch.distributed as dist
 from ray import train, tune
-from ray.train.torch import TorchTrainer
+from ray.train.backend import Backend
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from spaces.errors import TrialFailed
 from trainables.mailbox import Mailbox
@@ -183,6 +184,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a trial returned {type(value).__name__}, which is no number, text or time")
 
 
+class Alone(TorchConfig):
+    """A single worker has nobody to meet, and torch's meeting place would listen on every interface."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return Backend
+
+
 class Lane(tune.Trainable):
     """Tune's side of a worker group. A result is `{report}` (JSON) or `{outcome, done}` (JSON)."""
 
@@ -252,6 +261,7 @@ class Lane(tune.Trainable):
                 use_gpu=bool(self.settings.gpus_per_worker),
                 resources_per_worker=resources,
             ),
+            torch_config=TorchConfig() if self.settings.num_workers > 1 else Alone(),
             run_config=train.RunConfig(
                 name=f"lane-{uuid.uuid4().hex[:12]}",
                 storage_path=str(self.folder),

@@ -59,7 +59,7 @@ def profile_study(
     for trial, row in finished.items():
         shapes.setdefault(architecture_of(row), []).append(trial)
     todo = [shape for shape in shapes if shape in {architecture_of(row) for row in wanted.values() if row}]
-    with store.locked(), quiet_transformers():
+    with store.locked(say), quiet_transformers():
         if TEACHER not in done:
             path = tomllib.loads(store.read_text("spec.toml"))["teacher"]["path"]
             _record(store, name, setting, [TEACHER], load_teacher(path).model, say, "teacher")

@@ -155,7 +155,7 @@ def run_study(
     from trainables.export import quiet_transformers
 
     store = Store(folder, [task.name for task in spec.tasks])
-    with store.locked(), quiet_transformers(), contextlib.ExitStack() as held:
+    with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
             plan = make_plan(spec, space, facts, store, held, say)
@@ -338,8 +338,8 @@ def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], sc
 
 
 def _ended(row: dict[str, Any], store: Store, progress: StudyProgress) -> None:
-    if store.is_local and row["status"] != "stopped":  # a stopped trial may be promoted, and goes on from there
-        shutil.rmtree(store.path("checkpoints", f"{row['trial']:05d}"), ignore_errors=True)
+    if row["status"] != "stopped":  # a stopped trial may be promoted, and goes on from there
+        store.remove("checkpoints", f"{row['trial']:05d}")
     progress.row(row)
 
 
@@ -350,8 +350,7 @@ def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], prog
         if status != "stopped" or asktell.rungs.tokens
     )
     if asktell.progress.ended:
-        if store.is_local:  # of stopped trials; should a larger budget promote one later, it starts over
-            shutil.rmtree(store.path("checkpoints"), ignore_errors=True)
+        store.remove("checkpoints")  # of stopped trials; should a larger budget promote one later, it starts over
         say(f"done: {asktell.progress.ended} ({counts}) after {duration(progress.elapsed_s)}")
     else:
         say(f"stopped ({counts}). To go on: stillhouse resume {store.folder}")

@@ -43,6 +43,7 @@ from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from spaces.errors import TrialFailed
+from spaces.storage import open_filesystem
 from trainables.mailbox import Mailbox
 
 Report = Callable[[dict[str, Any]], None]
@@ -72,9 +73,9 @@ class Stopped(Exception):
 def distil(job: dict[str, Any], report: Report, rank: int, world_size: int) -> dict[str, Any]:
     """The trial function of a real study. Imports late: a lane with another function never loads transformers.
 
-    A study on an object store gets its student by upload; its checkpoint stays on the node that wrote it.
+    A study on an object store gets its student, and each checkpoint, by upload.
     """
-    from trainables.trial import TrialJob, run_trial
+    from trainables.trial import CHECKPOINT, TrialJob, run_trial
 
     target = job["student_folder"]
     if "://" not in target:
@@ -82,9 +83,10 @@ def distil(job: dict[str, Any], report: Report, rank: int, world_size: int) -> d
     else:
         with tempfile.TemporaryDirectory() as scratch:
             folders = {"folder": f"{scratch}/checkpoint", "student_folder": f"{scratch}/student"}
+            folders["checkpoint_copy"] = f"{job['folder']}/{CHECKPOINT}"
             outcome = run_trial(TrialJob(**{**job, **folders}), report, rank, world_size)
             if rank == 0:
-                filesystem, path = pyarrow.fs.FileSystem.from_uri(target)
+                filesystem, path = open_filesystem(target)
                 filesystem.create_dir(path, recursive=True)
                 pyarrow.fs.copy_files(folders["student_folder"], path, destination_filesystem=filesystem)
     return {**outcome, "student_path": f"students/{Path(target).name}"} if rank == 0 else {}

@@ -146,7 +146,7 @@ def test_weak_trials_are_stopped_at_rungs_and_may_be_promoted(ray_cluster, tmp_p
     # In one lane Tune adds nothing: the same trials run and end in the same order without it.
     plan = toy.plan(text, journal=str(tmp_path / "journal2"))
     alone = ask_tell(plan, Store(tmp_path / "alone", ["toy"]), print)
-    make_job = job_maker(plan, alone.store)
+    make_job = job_maker(plan, alone.store, lambda trial: None)
     while (ask := alone.ask()) is not None:
         rows = []
         measured = fake_trials.study_trial(make_job(ask), lambda row, ask=ask, rows=rows: rows.append(

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 
 from spaces.errors import StillhouseError
 from spaces.records import Column, schema
+from spaces.storage import read_object, read_parquet
 
 READERS = 8
 Kept = dict[tuple[str, int, int | None], pa.Table]
@@ -46,7 +46,7 @@ def read_parts(
     with ThreadPoolExecutor(READERS) as readers:  # waiting for a store overlaps; parsing holds the interpreter anyway
         files = readers.map(lambda info: _read_bytes(filesystem, info.path), missing)
         for info, data in zip(missing, files, strict=True):
-            kept[_key(info)] = _parse(info.path, data, wanted)
+            kept[_key(info)] = _parse(filesystem, info.path, data, wanted)
     return pa.concat_tables(kept[_key(info)] for info in parts) if parts else wanted.empty_table()
 
 
@@ -56,8 +56,7 @@ def _key(info: pyarrow.fs.FileInfo) -> tuple[str, int, int | None]:
 
 def _read_bytes(filesystem: pyarrow.fs.FileSystem, path: str) -> pa.Buffer:
     try:
-        with filesystem.open_input_file(path) as file:
-            return file.read_buffer()
+        return read_object(filesystem, path)
     except OSError as error:
         raise _damaged(path, error) from error
 
@@ -69,9 +68,9 @@ def _damaged(path: str, error: Exception) -> StillhouseError:
     )
 
 
-def _parse(path: str, data: pa.Buffer, wanted: pa.Schema) -> pa.Table:
+def _parse(filesystem: pyarrow.fs.FileSystem, path: str, data: pa.Buffer, wanted: pa.Schema) -> pa.Table:
     try:
-        table = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
+        table = read_parquet(filesystem, path, data)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     if table.schema.equals(wanted):

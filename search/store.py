@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from search.lease import Lease, leased
 from spaces import records
 from spaces.errors import StillhouseError
-from spaces.storage import open_filesystem
+from spaces.storage import open_filesystem, read_parquet
 
 LOG = logging.getLogger("stillhouse.store")
 LEASE = "lease.json"
@@ -152,8 +152,7 @@ class Store:
 
     def _read_part(self, dataset: str, path: str) -> list[dict[str, Any]]:
         try:
-            with self.filesystem.open_input_file(path) as source:
-                return pq.ParquetFile(source).read().to_pylist()
+            return read_parquet(self.filesystem, path).to_pylist()
         except (pa.ArrowException, OSError, EOFError) as error:
             again = "The trial is then run again." if dataset in ("asked", "trials") else "Only its curve is lost."
             raise StillhouseError(

@@ -15,9 +15,12 @@ def asked(trial):
     return {"trial": trial, "config_hash": f"{trial:016x}", "config": "{}", "params": "", "seed": 0, "asked_at": now()}
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request, tmp_path):
-    return Store(tmp_path / "study" if request.param == "local" else f"memory://{tmp_path.name}/study", ["toy"])
+    if request.param == "local":
+        return Store(tmp_path / "study", ["toy"])
+    root = "memory:/" if request.param == "memory" else request.getfixturevalue("bucket")
+    return Store(f"{root}/{tmp_path.name}/study", ["toy"])
 
 
 def test_rows_come_back_in_the_order_of_trials(store):

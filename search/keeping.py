@@ -48,6 +48,10 @@ class Keeper:
 
     def tidy(self, rows: Rows) -> None:
         """Finish deletions that an earlier run began, and make room should the quota have become smaller."""
+        stopped = {row["trial"] for row in rows if row["status"] == "stopped"}
+        for kind, trial in list(self.sizes):
+            if kind == "checkpoints" and trial not in stopped:  # of an interrupted trial, which runs again
+                del self.sizes[kind, trial]
         for row in rows:
             if row["status"] == "finished" and not row["student_path"]:
                 self._drop("students", row["trial"], "its row names no student")

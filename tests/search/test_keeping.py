@@ -131,6 +131,10 @@ def test_a_deletion_that_was_interrupted_is_finished_and_repeats_lose_their_path
     keeper = Keeper(store, OBJECTIVE_NAMES, 1.0)
     keeper.tidy([*rows, repeat])
     assert store.folders("students") == ["00000", "00002", "00003"]
+    put(store, "checkpoints/00009/checkpoint.safetensors")  # interrupted: it will run again
+    interrupted = Keeper(store, OBJECTIVE_NAMES, 0.0035)
+    interrupted.tidy([*rows, repeat])
+    assert interrupted.taken_gb == 0.003 and store.folders("checkpoints") == ["00009"]
     keeper.quota_gb = 0.0025
     keeper.make_room([*rows, repeat])
     assert [each["student_path"] for each in store.read_rows("trials")] == [

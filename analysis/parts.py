@@ -5,38 +5,19 @@ file: a damaged part must never look like a smaller study. Part files are writte
 start with '.' or end with '.tmp' are writes in progress and are passed over.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 
 from spaces.errors import StillhouseError
 from spaces.records import Column, schema
+from spaces.storage import read_object, read_parquet
 
 READERS = 8
 Kept = dict[tuple[str, int, int | None], pa.Table]
 """Parts that were read before, by path, size and time of writing: a watcher reads only what is new."""
-
-
-def open_folder(folder: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The filesystem of a local path or a URI, and the path within it."""
-    text = str(folder).rstrip("/") or "/"
-    if "://" not in text:
-        return pyarrow.fs.LocalFileSystem(), os.path.expanduser(text)
-    try:
-        return pyarrow.fs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        pass
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(text)
-    except (ImportError, ValueError) as error:
-        raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
-    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), path
 
 
 def part_files(filesystem: pyarrow.fs.FileSystem, folder: str) -> list[pyarrow.fs.FileInfo]:
@@ -65,7 +46,7 @@ def read_parts(
     with ThreadPoolExecutor(READERS) as readers:  # waiting for a store overlaps; parsing holds the interpreter anyway
         files = readers.map(lambda info: _read_bytes(filesystem, info.path), missing)
         for info, data in zip(missing, files, strict=True):
-            kept[_key(info)] = _parse(info.path, data, wanted)
+            kept[_key(info)] = _parse(filesystem, info.path, data, wanted)
     return pa.concat_tables(kept[_key(info)] for info in parts) if parts else wanted.empty_table()
 
 
@@ -75,8 +56,7 @@ def _key(info: pyarrow.fs.FileInfo) -> tuple[str, int, int | None]:
 
 def _read_bytes(filesystem: pyarrow.fs.FileSystem, path: str) -> pa.Buffer:
     try:
-        with filesystem.open_input_file(path) as file:
-            return file.read_buffer()
+        return read_object(filesystem, path)
     except OSError as error:
         raise _damaged(path, error) from error
 
@@ -88,9 +68,9 @@ def _damaged(path: str, error: Exception) -> StillhouseError:
     )
 
 
-def _parse(path: str, data: pa.Buffer, wanted: pa.Schema) -> pa.Table:
+def _parse(filesystem: pyarrow.fs.FileSystem, path: str, data: pa.Buffer, wanted: pa.Schema) -> pa.Table:
     try:
-        table = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
+        table = read_parquet(filesystem, path, data)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     if table.schema.equals(wanted):

@@ -14,8 +14,9 @@ from plotly.offline import get_plotlyjs
 
 from analysis import pieces, search_sections, sections
 from analysis.pareto import front, limits_text
-from analysis.table import Study, load, open_folder
+from analysis.table import Study, load
 from analysis.text import MISSING, number, plural, verdict
+from spaces.storage import open_filesystem
 
 
 def write_report(folder: str, out: str | None = None, profile: str | None = None) -> str:
@@ -27,7 +28,7 @@ def write_report(folder: str, out: str | None = None, profile: str | None = None
 
 def write_page(page: str, target: str) -> str:
     """Write a page to a path or URI, whole or not at all, and return where it is."""
-    filesystem, path = open_folder(target)
+    filesystem, path = open_filesystem(target)
     if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
         parent, _, name = path.rpartition("/")
         filesystem.create_dir(parent or ".", recursive=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from analysis.noise import Noise, pooled_noise
-from analysis.parts import Kept, open_folder, part_files, read_parts, read_text
+from analysis.parts import Kept, part_files, read_parts, read_text
 from spaces.architecture import StudentArchitecture
 from spaces.errors import StillhouseError, choose
 from spaces.records import (
@@ -23,6 +23,7 @@ from spaces.records import (
     test_scores_columns,
     trials_columns,
 )
+from spaces.storage import open_filesystem
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -140,17 +141,17 @@ class Study:
     @cached_property
     def spec(self) -> str:
         """The resolved spec as written, '' when there is none."""
-        filesystem, path = open_folder(self.folder)
+        filesystem, path = open_filesystem(self.folder)
         return read_text(filesystem, f"{path}/spec.toml") or ""
 
     def _dataset(self, name: str, columns: Sequence[Column]) -> pd.DataFrame:
-        filesystem, path = open_folder(self.folder)
+        filesystem, path = open_filesystem(self.folder)
         return _to_pandas(read_parts(filesystem, part_files(filesystem, f"{path}/{name}"), columns, self.kept))
 
     def reports_of(self, trials: Iterable[int]) -> pd.DataFrame:
         """Reports of some trials: opens only the parts that carry their numbers when every trial has one."""
         wanted = {int(trial) for trial in trials}
-        filesystem, path = open_folder(self.folder)
+        filesystem, path = open_filesystem(self.folder)
         by_number: dict[int, list[pyarrow.fs.FileInfo]] = {}
         for part in part_files(filesystem, f"{path}/reports"):
             if number := re.search(r"\d+", part.base_name):
@@ -203,7 +204,7 @@ class Study:
 
 def load(folder: str, kept: Kept | None = None) -> Study:
     """Read and check a study folder (a local path or a URI). `kept` holds parts from an earlier look."""
-    filesystem, path = open_folder(folder)
+    filesystem, path = open_filesystem(folder)
     meta = _read_meta(filesystem, path)
     kept = {} if kept is None else kept
     parts = part_files(filesystem, f"{path}/trials")

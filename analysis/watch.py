@@ -21,11 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.pareto import hypervolume_history
-from analysis.parts import Kept, open_folder, part_files
+from analysis.parts import Kept, part_files
 from analysis.report import content, page
 from analysis.table import DATASETS, Study, load
 from analysis.text import decimal, front_text, plural, student_name
 from spaces.errors import StillhouseError
+from spaces.storage import open_filesystem
 
 HOST = "127.0.0.1"
 LOOK_EVERY_S = 1.0
@@ -76,7 +77,7 @@ class Watcher:
 
 def fingerprint(folder: str) -> str:
     """A hash of the names, sizes and times of everything that a page is made of."""
-    filesystem, path = open_folder(folder)
+    filesystem, path = open_filesystem(folder)
     files = filesystem.get_file_info([f"{path}/study.json", f"{path}/spec.toml"])
     if files[0].type != pyarrow.fs.FileType.File:
         raise StillhouseError(f"{path}/study.json does not exist yet")
@@ -87,7 +88,7 @@ def fingerprint(folder: str) -> str:
 
 def count_open(folder: str) -> int:
     """Trials that were asked for and have no row yet: they run, or a resume runs them again."""
-    filesystem, path = open_folder(folder)
+    filesystem, path = open_filesystem(folder)
     asked, ended = ({info.base_name for info in part_files(filesystem, f"{path}/{d}")} for d in ("asked", "trials"))
     return len(asked - ended)
 

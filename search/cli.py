@@ -69,11 +69,11 @@ def confirm(args: argparse.Namespace) -> None:
 
 def before_ray(address: str | None) -> None:
     """Settings that Ray reads when it is imported."""
-    from search.environment import import_everywhere, private_token, quiet_environment
+    from search.environment import import_everywhere, private_cluster, quiet_environment
 
     quiet_environment()
     if address is None:
-        private_token()
+        private_cluster()
         import_everywhere()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
+import tomli_w
 import torch
 
 from search.prepare import Say, put_on_device, score_all
@@ -16,7 +17,7 @@ from search.sections import StudySpec
 from search.store import Store
 from spaces.dominance import configuration, front_of
 from spaces.errors import StillhouseError
-from spaces.records import OBJECTIVES
+from spaces.records import CONFIG_COLUMNS, OBJECTIVES
 from trainables.encoder import load_model
 from trainables.export import export_student, quiet_transformers
 from trainables.tasks import load_task, recovered, score_task
@@ -64,6 +65,12 @@ def score_front(spec: StudySpec, store: Store, task_folders: Sequence[str], say:
 @contextmanager
 def local_student(store: Store, row: Mapping[str, Any]) -> Iterator[Path]:
     """The folder of a trial's student on this machine, fetched when the study is on an object store."""
+    if row["status"] == "finished" and not row.get("student_path"):
+        raise StillhouseError(
+            f"the weights of trial {row['trial']} were not kept: the study had reached [storage] quota_gb, and others "
+            f"beat it (its log says which went, and when). To have them again, train it alone in a new folder, from "
+            f"{store.folder}/spec.toml with [budget] trials = 1, seed = {row['seed']} and\n\n{space_of(row)}"
+        )
     if not row.get("student_path") or not store.exists(row["student_path"]):
         raise StillhouseError(f"trial {row['trial']} left no student in {store.folder}/students")
     if store.is_local:
@@ -75,6 +82,13 @@ def local_student(store: Store, row: Mapping[str, Any]) -> Iterator[Path]:
             destination_filesystem=pyarrow.fs.LocalFileSystem(),
         )  # fmt: skip
         yield Path(scratch)
+
+
+def space_of(row: Mapping[str, Any]) -> str:
+    """The `[space]` that holds the configuration of a trial and nothing else, as TOML."""
+    config = {name: row.get(name) for name in CONFIG_COLUMNS if name != "intermediate_size"}
+    config["ffn_ratio"] = row["intermediate_size"] / row["hidden_size"]
+    return tomli_w.dumps({"space": {name: [value] for name, value in config.items() if value is not None}})
 
 
 def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, onnx: bool = False) -> Path:

@@ -59,13 +59,17 @@ def profile_study(
     for trial, row in finished.items():
         shapes.setdefault(architecture_of(row), []).append(trial)
     todo = [shape for shape in shapes if shape in {architecture_of(row) for row in wanted.values() if row}]
-    with store.locked(), quiet_transformers():
+    with store.locked(say), quiet_transformers():
         if TEACHER not in done:
             path = tomllib.loads(store.read_text("spec.toml"))["teacher"]["path"]
             _record(store, name, setting, [TEACHER], load_teacher(path).model, say, "teacher")
         for shape in sorted(todo, key=lambda each: each.name):
             if missing := [trial for trial in shapes[shape] if trial not in done]:
-                with local_student(store, finished[missing[0]]) as student:
+                kept = [trial for trial in shapes[shape] if finished[trial]["student_path"]]
+                if not kept and trials is None:
+                    say(f"{shape.name:<12} not measured: no student of this shape was kept (see [storage] quota_gb)")
+                    continue
+                with local_student(store, finished[(kept or missing)[0]]) as student:
                     model = load_model(student, dtype=torch.float32).eval()
                 _record(store, name, setting, missing, model, say, shape.name)
     return name

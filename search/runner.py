@@ -23,6 +23,7 @@ from ray import tune
 from search.cluster import cluster, lanes
 from search.environment import output_to
 from search.history import Ask
+from search.keeping import Keeper
 from search.loggers import loggers
 from search.memory import Costs
 from search.progress import StudyProgress, duration
@@ -155,7 +156,7 @@ def run_study(
     from trainables.export import quiet_transformers
 
     store = Store(folder, [task.name for task in spec.tasks])
-    with store.locked(), quiet_transformers(), contextlib.ExitStack() as held:
+    with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
             plan = make_plan(spec, space, facts, store, held, say)
@@ -238,7 +239,10 @@ def tune_study(
     scratch = tempfile.mkdtemp(prefix="stillhouse-")
     try:
         with output_to(log_file(store)) as terminal, StudyProgress(asktell, terminal) as progress, terminable():
-            searcher = StudySearcher(asktell, job_maker(plan, store), lambda row: _ended(row, store, progress))
+            keeper = Keeper(store, spec.search.objectives, spec.storage.quota_gb, progress.say)
+            keeper.tidy(asktell.progress.rows)
+            make_job = job_maker(plan, store, keeper.started)
+            searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress))
             callbacks = [progress, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
             _fit(plan, searcher, callbacks, scratch)
         if searcher.fatal is not None:
@@ -274,13 +278,14 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
     )
 
 
-def job_maker(plan: Plan, store: Store) -> Callable[[Ask], dict[str, Any]]:
-    """Jobs as plain dictionaries, which is how they travel to the lanes."""
+def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Callable[[Ask], dict[str, Any]]:
+    """Jobs as plain dictionaries, which is how they travel to the lanes. `started` learns of each trial."""
 
     spec = plan.spec
     tokens = rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens)
 
     def make(ask: Ask) -> dict[str, Any]:
+        started(ask.trial)
         number = f"{ask.trial:05d}"
         folders = {"folder": store.uri("checkpoints", number), "student_folder": store.uri("students", number)}
         rungs = tokens if ask.seed == spec.seed else ()  # a confirmation runs undisturbed
@@ -338,10 +343,9 @@ def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], sc
         tuner.fit()
 
 
-def _ended(row: dict[str, Any], store: Store, progress: StudyProgress) -> None:
-    if store.is_local and row["status"] != "stopped":  # a stopped trial may be promoted, and goes on from there
-        shutil.rmtree(store.path("checkpoints", f"{row['trial']:05d}"), ignore_errors=True)
+def _ended(row: dict[str, Any], keeper: Keeper, progress: StudyProgress) -> None:
     progress.row(row)
+    keeper.ended(row, progress.asktell.progress.rows)
 
 
 def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress) -> None:
@@ -351,8 +355,7 @@ def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], prog
         if status != "stopped" or asktell.rungs.tokens
     )
     if asktell.progress.ended:
-        if store.is_local:  # of stopped trials; should a larger budget promote one later, it starts over
-            shutil.rmtree(store.path("checkpoints"), ignore_errors=True)
+        store.remove("checkpoints")  # of stopped trials; should a larger budget promote one later, it starts over
         say(f"done: {asktell.progress.ended} ({counts}) after {duration(progress.elapsed_s)}")
     else:
         say(f"stopped ({counts}). To go on: stillhouse resume {store.folder}")

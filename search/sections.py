@@ -85,6 +85,16 @@ class TargetsSection:
 
 
 @dataclass(frozen=True)
+class StorageSection:
+    quota_gb: float = setting(
+        "disk that students and checkpoints of the study may take, in GB; the most beaten give way first, what `best` "
+        "and `export` can still pick never does",
+        20.0,
+        above=0,
+    )
+
+
+@dataclass(frozen=True)
 class TaskSection:
     name: str = setting("short name; becomes score_<name>")
     source: str = setting("folder or file stem with train/dev/test, hub:glue/sst2, or docs:package")
@@ -153,6 +163,7 @@ class StudySpec:
     rungs: RungsSection
     training: TrainingSection
     targets: TargetsSection
+    storage: StorageSection
     space: dict[str, Any]
     tasks: tuple[TaskSection, ...]
     evaluation: EvaluationSection
@@ -169,6 +180,7 @@ SECTIONS: dict[str, type] = {
     "rungs": RungsSection,
     "training": TrainingSection,
     "targets": TargetsSection,
+    "storage": StorageSection,
     "evaluation": EvaluationSection,
     "search": SearchSection,
     "cluster": ClusterSection,

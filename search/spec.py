@@ -35,6 +35,7 @@ from spaces.search_space import SearchSpace
 NO_IDENTITY = (
     "cluster",
     "logging",
+    "storage",
     "budget.trials",
     "name",
     "training.checkpoint_every_s",

@@ -5,12 +5,14 @@ another trial's row. On a local disk a part is written under a temporary name in
 an object store makes an object visible only when it is whole, so there it is one plain write and no rename is assumed.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,29 +22,15 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from search.lease import Lease, leased
 from spaces import records
 from spaces.errors import StillhouseError
+from spaces.storage import open_filesystem, read_parquet
 
+LOG = logging.getLogger("stillhouse.store")
+LEASE = "lease.json"
 DATASETS = ("asked", "trials", "reports", "test_scores", "profiles")
 PART = re.compile(r"part-(-?\d+)\.parquet")
-
-
-def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of a local path or of a URI (s3://, gs://, memory:// through fsspec), and the path in it."""
-    text = str(folder)
-    if "://" not in text:
-        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
-    try:
-        return pafs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        pass
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(text)
-    except (ImportError, ValueError) as error:
-        raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
-    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
 
 
 class Store:
@@ -57,6 +45,7 @@ class Store:
         else:
             self.filesystem, self.root = filesystem, str(folder)
         self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
+        self._lease: Lease | None = None
         self.schemas = {
             "asked": records.schema(records.asked_columns()),
             "trials": records.schema(records.trials_columns(list(tasks))),
@@ -96,7 +85,9 @@ class Store:
             raise StillhouseError(f"{self.path(name)} is damaged: {error}") from None
 
     def write_part(self, dataset: str, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write (or replace) the part of one trial."""
+        """Write (or replace) the part of one trial. Raises StillhouseError when another driver has taken over."""
+        if self._lease is not None:
+            self._lease.check()
         schema = self.schemas[dataset]
         unknown = sorted({key for row in rows for key in row} - set(schema.names))
         if unknown:
@@ -128,20 +119,40 @@ class Store:
         return [row for row in self.read_rows("asked") if row["trial"] not in done]
 
     @contextmanager
-    def locked(self) -> Any:
-        """Hold the folder for one driver at a time. Local folders only: an object store has no lock to hold."""
+    def locked(self, say: Callable[[str], None] = LOG.info) -> Any:
+        """Hold the folder for one driver at a time: by a lock on a disk, by a lease on an object store."""
         if not self.is_local:
-            yield
+            with leased(self.filesystem, self.path(LEASE), self.folder, say) as lease:
+                self._lease = lease
+                try:
+                    yield
+                finally:
+                    self._lease = None
             return
         os.makedirs(self.root, exist_ok=True)
         with open(self.path(".lock"), "a") as handle:
             _lock(handle, self.folder)
             yield
 
+    def remove(self, *parts: str) -> None:
+        """Delete a folder with all that is in it; one that is not there is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_dir(self.path(*parts))
+
+    def size_bytes(self, *parts: str) -> int:
+        """Of all files below a folder; 0 when there is none."""
+        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True, recursive=True)
+        return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
+
+    def folders(self, *parts: str) -> list[str]:
+        """Names of the folders right below a folder."""
+        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+
     def _read_part(self, dataset: str, path: str) -> list[dict[str, Any]]:
         try:
-            with self.filesystem.open_input_file(path) as source:
-                return pq.ParquetFile(source).read().to_pylist()
+            return read_parquet(self.filesystem, path).to_pylist()
         except (pa.ArrowException, OSError, EOFError) as error:
             again = "The trial is then run again." if dataset in ("asked", "trials") else "Only its curve is lost."
             raise StillhouseError(

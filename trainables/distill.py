@@ -6,6 +6,7 @@ batch and gradients are averaged, so the number of workers does not change the m
 """
 
 import contextlib
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from spaces.errors import TrialFailed
-from trainables.checkpoint import Progress, resume, save_checkpoint
+from trainables.cache import digest
+from trainables.checkpoint import Progress, resume, save_checkpoint, upload
 from trainables.corpus import Corpus, batch_indices
 from trainables.distillation import Distillation, TrainingSpec, usable
 from trainables.encoder import lm_logits
@@ -75,6 +77,7 @@ def distil(
     rungs: Sequence[int] = (),
     score: Score | None = None,
     targets: Targets | None = None,
+    checkpoint_copy: str = "",
 ) -> dict:
     """Train `student` in place until `train_tokens` are seen; returns losses, tokens, steps and seconds.
 
@@ -83,6 +86,7 @@ def distil(
     Reports carry step, train_tokens, loss (mean since the last report), learning_rate, gradient_norm, tokens_per_s and
     elapsed_s, and every rank makes the same number of them. At each of the token counts in `rungs` there is one more,
     to which rank 0 adds what `score` says of the student; a checkpoint follows it, and its seconds are not training.
+    `checkpoint_copy` is a URI where nodes that do not share the checkpoint's disk find it.
     Raises TrialFailed when the loss is not finite or diverges.
     """
     device, batch_size = next(student.parameters()).device, config["batch_size"]
@@ -94,7 +98,8 @@ def distil(
     torch.manual_seed(seed)
     module = Distillation(student, teacher, corpus, config, training).to(device)
     optimizer = build_optimizer(module, config["learning_rate"], training)
-    progress = resume(checkpoint, module, optimizer, rank, world_size)
+    trial = digest(json.dumps(config, sort_keys=True), seed, train_tokens)
+    progress = resume(checkpoint, module, optimizer, rank, world_size, trial, checkpoint_copy)
     wrapped = DistributedDataParallel(module, find_unused_parameters=True) if world_size > 1 else module
     kept = usable(targets, module, corpus, training, total_steps * batch_size, seed)
 
@@ -129,7 +134,9 @@ def distil(
         report(row)
         due = step in rung_steps or now - saved_s > training.checkpoint_every_s
         if checkpoint is not None and rank == 0 and due:
-            save_checkpoint(checkpoint, module, optimizer, progress)
+            save_checkpoint(checkpoint, module, optimizer, progress, trial)
+            if checkpoint_copy:
+                upload(checkpoint, checkpoint_copy)
             saved_s = now
     return {
         "loss_first": progress.first, "loss_last": progress.last, "steps": total_steps,

@@ -107,12 +107,18 @@ def build_model(config: PretrainedConfig, *, lm_head: bool) -> PreTrainedModel:
 
 
 def load_model(folder: Path, **options: object) -> PreTrainedModel:
-    """A trained model of a local folder, with its language-modelling head where it has a trained one."""
-    config = AutoConfig.from_pretrained(folder)
+    """A trained model of a local folder, with its language-modelling head where it has a trained one.
+
+    A pointer to custom code in its config is neither followed nor handed on to what is made from the model.
+    """
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     safe = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True, **options}
     if has_lm_head(folder, config):
-        return AutoModelForMaskedLM.from_pretrained(folder, **safe)
-    return AutoModel.from_pretrained(folder, **wiring(config).build, **safe)
+        model = AutoModelForMaskedLM.from_pretrained(folder, **safe)
+    else:
+        model = AutoModel.from_pretrained(folder, **wiring(config).build, **safe)
+    vars(model.config).pop("auto_map", None)
+    return model
 
 
 def has_lm_head(folder: Path, config: PretrainedConfig) -> bool:

@@ -106,10 +106,8 @@ def resolve_model_folder(path: str) -> Path:
     """A local folder for a folder, a `package:module/path` or a hub id. Raises SpecError when there is none."""
     if path.startswith("package:"):
         module, _, inside = path.removeprefix("package:").partition("/")
-        try:
-            spec = importlib.util.find_spec(module)
-        except ModuleNotFoundError:  # of a.b, when there is not even an a
-            spec = None
+        # Only names without a dot: to look for a.b is to import a, and a spec must not run code of its choice.
+        spec = importlib.util.find_spec(module) if module.isidentifier() else None
         if spec is None or not spec.submodule_search_locations:
             raise SpecError(
                 [
@@ -158,7 +156,7 @@ def read_facts(path: str) -> TeacherFacts:
             + (f"; {', '.join(pickles)} is a pickle, which can run code when it is read and is never loaded: convert it"
                if pickles else "")
         ])  # fmt: skip
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return TeacherFacts(
         name=folder.name if Path(path).expanduser().is_dir() else path,  # a card must not tell where it was made
         family=kind,
@@ -180,6 +178,7 @@ def load_teacher(path: str) -> Teacher:
         names = ", ".join(TOKENIZER_FILES)
         raise SpecError([f"[teacher] path {path!r}: no tokenizer in that folder, expected one of {names}"])
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False, local_files_only=True)
+    tokenizer.init_kwargs.pop("auto_map", None)
     if (tokens := len(tokenizer)) > facts.vocab_size:
         raise SpecError([f"[teacher] path {path!r}: {tokens} tokens in the tokenizer, {facts.vocab_size} in the model"])
     model = load_model(folder, dtype=torch.float32).eval().requires_grad_(False)

@@ -47,6 +47,8 @@ class TrialJob:
     """Where the checkpoint of the running trial is kept."""
     student_folder: str
     """Where the finished student goes."""
+    checkpoint_copy: str = ""
+    """URI of a copy of the checkpoint, for nodes that do not share `folder`; empty when they do."""
     targets: str = ""
     """The target cache; empty when the teacher runs live."""
     rungs: tuple[int, ...] = ()
@@ -92,7 +94,7 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     trained = distil(
         student, teacher, kept_corpus(job.corpus), job.config, TrainingSpec(**job.training), job.train_tokens, job.seed,
         report, Path(job.folder) / CHECKPOINT, rank, world_size, job.rungs, lambda student: score_rung(student, job),
-        kept_targets(job.targets),
+        kept_targets(job.targets), job.checkpoint_copy,
     )  # fmt: skip
     if rank:
         return {}

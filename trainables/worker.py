@@ -39,9 +39,11 @@ import ray
 import torch
 import torch.distributed as dist
 from ray import train, tune
-from ray.train.torch import TorchTrainer
+from ray.train.backend import Backend
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from spaces.errors import TrialFailed
+from spaces.storage import open_filesystem
 from trainables.mailbox import Mailbox
 
 Report = Callable[[dict[str, Any]], None]
@@ -71,9 +73,9 @@ class Stopped(Exception):
 def distil(job: dict[str, Any], report: Report, rank: int, world_size: int) -> dict[str, Any]:
     """The trial function of a real study. Imports late: a lane with another function never loads transformers.
 
-    A study on an object store gets its student by upload; its checkpoint stays on the node that wrote it.
+    A study on an object store gets its student, and each checkpoint, by upload.
     """
-    from trainables.trial import TrialJob, run_trial
+    from trainables.trial import CHECKPOINT, TrialJob, run_trial
 
     target = job["student_folder"]
     if "://" not in target:
@@ -81,9 +83,10 @@ def distil(job: dict[str, Any], report: Report, rank: int, world_size: int) -> d
     else:
         with tempfile.TemporaryDirectory() as scratch:
             folders = {"folder": f"{scratch}/checkpoint", "student_folder": f"{scratch}/student"}
+            folders["checkpoint_copy"] = f"{job['folder']}/{CHECKPOINT}"
             outcome = run_trial(TrialJob(**{**job, **folders}), report, rank, world_size)
             if rank == 0:
-                filesystem, path = pyarrow.fs.FileSystem.from_uri(target)
+                filesystem, path = open_filesystem(target)
                 filesystem.create_dir(path, recursive=True)
                 pyarrow.fs.copy_files(folders["student_folder"], path, destination_filesystem=filesystem)
     return {**outcome, "student_path": f"students/{Path(target).name}"} if rank == 0 else {}
@@ -183,6 +186,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a trial returned {type(value).__name__}, which is no number, text or time")
 
 
+class Alone(TorchConfig):
+    """A single worker has nobody to meet, and torch's meeting place would listen on every interface."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return Backend
+
+
 class Lane(tune.Trainable):
     """Tune's side of a worker group. A result is `{report}` (JSON) or `{outcome, done}` (JSON)."""
 
@@ -252,6 +263,7 @@ class Lane(tune.Trainable):
                 use_gpu=bool(self.settings.gpus_per_worker),
                 resources_per_worker=resources,
             ),
+            torch_config=TorchConfig() if self.settings.num_workers > 1 else Alone(),
             run_config=train.RunConfig(
                 name=f"lane-{uuid.uuid4().hex[:12]}",
                 storage_path=str(self.folder),

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from search.environment import import_everywhere, private_token, quiet_environment
+from search.environment import import_everywhere, private_cluster, quiet_environment
 
 SPEC = Path(__file__).with_name("small_study.toml")
 Changes = dict[str, object]
 
 quiet_environment()
-private_token()
+private_cluster()
 import_everywhere()
 
 

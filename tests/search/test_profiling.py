@@ -34,6 +34,18 @@ def study(tmp_path: Path) -> str:
     return str(folder)
 
 
+def test_a_shape_whose_students_were_not_kept_is_left_out(study: str) -> None:
+    for trial, row in {0: finished_row(0, 0.5, (2, 32)), 2: finished_row(2, 0.7, (1, 32))}.items():
+        write_study(Path(study) / "rows", [{**row, "student_path": ""}])
+        (Path(study) / "rows/trials/part-00000.parquet").rename(Path(study) / f"trials/part-{trial:05d}.parquet")
+    lines: list[str] = []
+    profile_study(study, SETTING, None, name="here", say=lines.append)
+    assert [line.split()[0] for line in lines] == ["teacher", "1x32", "2x32"] and "not measured" in lines[1]
+    assert sorted(load(study).profiles["trial"]) == [-1, 0, 1]  # by the student of trial 1
+    with pytest.raises(StillhouseError, match="weights of trial 2 were not kept"):
+        profile_study(study, SETTING, [2], name="here", say=lines.append)
+
+
 def test_one_measurement_per_shape_serves_all_its_trials(study: str) -> None:
     lines: list[str] = []
     name = profile_study(study, SETTING, [0], name=None, say=lines.append)

@@ -1,5 +1,6 @@
 """Whole studies on real Ray processes with trials that are formulas: killed, stopped, resumed, refused."""
 
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from search.store import Store
 from spaces.errors import SpecError, StillhouseError
 from spaces.records import OBJECTIVES
 
+LOOPBACK_MAPPED, LOOPBACK_6 = "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,9 +47,11 @@ def drive(tmp_path):
         deadline = time.time() + 240
         while len(store.parts("trials")) < trials and process.poll() is None and time.time() < deadline:
             time.sleep(0.05)
+        ports = [] if process.poll() is not None else listening(mark)
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
         assert len(store.parts("trials")) >= trials, output
+        assert len(ports) > 3 and not exposed(ports), ports
         while (left := marked(mark)) and time.time() < deadline:
             time.sleep(0.2)
         assert not left, left
@@ -57,15 +61,32 @@ def drive(tmp_path):
 
 
 def marked(mark):
-    """Command lines of the processes that carry the mark in their environment."""
-    found = []
+    """Process id -> command line of the processes that carry the mark in their environment."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (entry / "environ").read_bytes() and (entry / "cmdline").read_bytes():
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                found[entry.name] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
     return found
+
+
+def listening(mark):
+    """(address in hexadecimal, command line) of every listening TCP socket of the marked processes."""
+    owners = {}
+    for pid, command in marked(mark).items():
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                owners[os.readlink(descriptor)] = command
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    found = [(row[1].rpartition(":")[0], f"socket:[{row[9]}]") for row in rows if row[3] == "0A"]
+    return [(address, owners[socket]) for address, socket in found if socket in owners]
+
+
+def exposed(ports):
+    """Those that another machine could reach. The kernel writes addresses as little-endian words: 0100007F."""
+    return [port for port in ports if port[0] not in ("0100007F", LOOPBACK_MAPPED, LOOPBACK_6)]
 
 
 def test_stopped_killed_and_resumed_nothing_is_lost_or_repeated(drive, ray_cluster, tmp_path):
@@ -125,7 +146,7 @@ def test_weak_trials_are_stopped_at_rungs_and_may_be_promoted(ray_cluster, tmp_p
     # In one lane Tune adds nothing: the same trials run and end in the same order without it.
     plan = toy.plan(text, journal=str(tmp_path / "journal2"))
     alone = ask_tell(plan, Store(tmp_path / "alone", ["toy"]), print)
-    make_job = job_maker(plan, alone.store)
+    make_job = job_maker(plan, alone.store, lambda trial: None)
     while (ask := alone.ask()) is not None:
         rows = []
         measured = fake_trials.study_trial(make_job(ask), lambda row, ask=ask, rows=rows: rows.append(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 
 import pyarrow as pa
 import pytest
@@ -14,9 +15,12 @@ def asked(trial):
     return {"trial": trial, "config_hash": f"{trial:016x}", "config": "{}", "params": "", "seed": 0, "asked_at": now()}
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request, tmp_path):
-    return Store(tmp_path / "study" if request.param == "local" else f"memory://{tmp_path.name}/study", ["toy"])
+    if request.param == "local":
+        return Store(tmp_path / "study", ["toy"])
+    root = "memory:/" if request.param == "memory" else request.getfixturevalue("bucket")
+    return Store(f"{root}/{tmp_path.name}/study", ["toy"])
 
 
 def test_rows_come_back_in_the_order_of_trials(store):
@@ -105,3 +109,65 @@ def test_an_explicit_filesystem(tmp_path):
     store.write_part("asked", 4, [asked(4)])
     assert (tmp_path / "study" / "asked" / part_name(4)).is_file()
     assert store.read_rows("asked")[0]["trial"] == 4
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    for name, value in {"RENEW_S": 0.1, "STALE_S": 0.6, "SETTLE_S": 0.05}.items():
+        monkeypatch.setattr(f"search.lease.{name}", value)
+
+
+def test_a_second_driver_is_refused_where_there_are_no_locks(tmp_path, hurried):
+    folder, lines = f"memory://{tmp_path.name}/leased", []
+    with Store(folder).locked():
+        held = Store(folder).read_json("lease.json")
+        with (
+            pytest.raises(
+                StillhouseError, match=rf"another stillhouse process .*leased: \S+, process {os.getpid()}, si"
+            ),
+            Store(folder).locked(lines.append),
+        ):
+            pass
+        time.sleep(0.3)
+        assert Store(folder).read_json("lease.json")["renewed"] > held["renewed"]
+    assert "waiting up to 0.6 s" in lines[0]
+    assert not Store(folder).exists("lease.json")
+    with Store(folder).locked(lines.append):
+        assert len(lines) == 1
+
+
+def test_a_lease_that_nobody_renews_is_taken_over_and_its_late_owner_writes_no_more(tmp_path, hurried, monkeypatch):
+    folder = f"memory://{tmp_path.name}/stale"
+    monkeypatch.setattr("search.lease.RENEW_S", 1.0)  # the first one is slow: it renews too late
+    first = Store(folder)
+    with first.locked():
+        first.write_part("asked", 1, [asked(1)])
+        started = time.monotonic()
+        monkeypatch.setattr("search.lease.RENEW_S", 0.1)
+        with Store(folder).locked():
+            assert time.monotonic() - started > 0.6
+            deadline = time.monotonic() + 5
+            while not first._lease.lost_to and time.monotonic() < deadline:
+                time.sleep(0.05)
+            with pytest.raises(StillhouseError, match=f"process {os.getpid()} has taken over the study"):
+                first.write_part("asked", 2, [asked(2)])
+    assert [number for number, _ in Store(folder).parts("asked")] == [1]
+
+
+def test_a_damaged_lease_is_a_lease(tmp_path, hurried):
+    store = Store(f"memory://{tmp_path.name}/damaged")
+    store.write_text("lease.json", "{")
+    lines = []
+    with store.locked(lines.append):
+        assert "somebody holds" in lines[0]
+
+
+def test_folders_are_measured_and_removed(store):
+    assert store.size_bytes("students") == 0 and store.folders("students") == []
+    store.remove("students", "00001")
+    for name in ("students/00001/config.json", "students/00001/deep/model.bin", "students/00002/config.json"):
+        store.filesystem.create_dir(store.path(name).rpartition("/")[0], recursive=True)
+        store.write_text(name, "12345")
+    assert store.size_bytes("students", "00001") == 10 and store.folders("students") == ["00001", "00002"]
+    store.remove("students", "00001")
+    assert store.folders("students") == ["00002"] and store.size_bytes("students") == 5

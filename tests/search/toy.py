@@ -14,6 +14,7 @@ from spaces.architecture import StudentArchitecture, TeacherFacts, architecture_
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)]),
     "RAY_AUTH_MODE": "disabled",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "OMP_NUM_THREADS": "1",
     "RAY_worker_niceness": "0",  # the default, 15, makes the tests crawl on a machine that has anything else to do
 }

@@ -102,6 +102,7 @@ def test_a_student_is_uploaded_when_the_study_is_not_on_a_disk(tmp_path, monkeyp
 
     def run_trial(job, report, rank, world_size):
         assert "://" not in job.student_folder + job.folder
+        assert job.checkpoint_copy == ("x://study/checkpoints/00003/checkpoint.safetensors" if uploads else "")
         Path(job.student_folder).mkdir(parents=True)
         (Path(job.student_folder) / "config.json").write_text("{}")
         return {"quality": 0.5}
@@ -109,8 +110,10 @@ def test_a_student_is_uploaded_when_the_study_is_not_on_a_disk(tmp_path, monkeyp
     monkeypatch.setattr(trainables.trial, "run_trial", run_trial)
     job = dict.fromkeys((field.name for field in dataclasses.fields(trainables.trial.TrialJob)), "")
     job |= {"folder": "x://study/checkpoints/00003", "student_folder": f"file://{tmp_path}/students/00003"}
+    uploads = True
     assert distil(job, print, 0, 1) == {"quality": 0.5, "student_path": "students/00003"}
     assert (tmp_path / "students/00003/config.json").read_text() == "{}"
     local = {**job, "folder": str(tmp_path / "checkpoint"), "student_folder": str(tmp_path / "students/00004")}
+    uploads = False
     assert distil(local, print, 0, 1)["student_path"] == "students/00004"
     assert (tmp_path / "students/00004/config.json").is_file()

@@ -20,7 +20,7 @@ from typing import Any
 
 from ray import tune
 
-from search.cluster import cluster, lanes
+from search.cluster import Room, cluster
 from search.environment import output_to
 from search.history import Ask
 from search.loggers import loggers
@@ -238,7 +238,9 @@ def tune_study(
     scratch = tempfile.mkdtemp(prefix="stillhouse-")
     try:
         with output_to(log_file(store)) as terminal, StudyProgress(asktell, terminal) as progress, terminable():
-            searcher = StudySearcher(asktell, job_maker(plan, store), lambda row: _ended(row, store, progress))
+            searcher = StudySearcher(
+                asktell, job_maker(plan, store), lambda row: _ended(row, store, progress), Room(spec.cluster)
+            )
             callbacks = [progress, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
             _fit(plan, searcher, callbacks, scratch)
         if searcher.fatal is not None:
@@ -315,14 +317,15 @@ def terminable() -> Iterator[None]:
 
 def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], scratch: str) -> None:
     wanted = plan.spec.cluster
-    settings = LaneSettings(plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker)
+    settings = LaneSettings(
+        plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker, wanted.hang_after_s
+    )
     tuner = tune.Tuner(
         lane_trainable(settings),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher),
             num_samples=-1,
-            max_concurrent_trials=lanes(wanted),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

@@ -125,18 +125,21 @@ class AskTell:
         level = self.rungs.level(report["train_tokens"]) if quality is not None else 0
         if not level or not math.isfinite(quality or 0.0) or live.ask.seed != self.seed:
             return None
-        self.history.write_reports(live)
         row = {**self._identity(live.ask), **self.history.of_trials(report)}
-        if self.rungs.has_reached(trial, level):
-            return None
-        self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
-        if not (reason := self.rungs.judge(trial, level)):
+        reason = ""
+        if not self.rungs.has_reached(trial, level):
+            self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
+            reason = self.rungs.judge(trial, level)
+        if not reason:
+            self.history.write_reports(live)
             return None
         row |= {
             "status": "stopped", "reason": reason, "rung": level, "started_at": live.started_at,
             "loss_last": report.get("loss"), "steps": step, "train_s": report.get("elapsed_s"),
         }  # fmt: skip
-        return self._end(live, row)
+        ended = self._end(live, row)  # first: reports without a row mean that the trial passed the rung
+        self.history.write_reports(live)
+        return ended
 
     def tell(self, trial: int, measured: Mapping[str, Any]) -> dict[str, Any]:
         """Record the result of a trial: columns of its row, among them a `reason` if it failed."""
@@ -152,6 +155,11 @@ class AskTell:
         if live.reports:
             self.history.write_reports(live)
         return self._end(live, row)
+
+    def hand_back(self, trial: int) -> None:
+        """A trial could not be run now: it is asked for again, before any new one."""
+        del self._live[trial]
+        self.history.interrupted.append(self.history.asked[trial])
 
     def _end(self, live: Running, row: dict[str, Any]) -> dict[str, Any]:
         del self._live[live.ask.trial]

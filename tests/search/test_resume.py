@@ -34,8 +34,9 @@ class MortalStore(Store):
 
 
 @pytest.fixture(autouse=True)
-def no_fsync(monkeypatch):
+def quick(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr("search.sampler.MAX_DUPLICATES", 6)
 
 
 def search(folder, text, checkpoints, writes=10**9, **more):

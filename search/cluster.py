@@ -17,6 +17,8 @@ OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""
 START_ATTEMPTS = 3
 LOOK_EVERY_S = 2.0
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("spaces", "trainables", "search", "analysis")
 QUIET: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
 
 
@@ -55,9 +57,16 @@ def start() -> None:
 
 
 def join(address: str) -> None:
-    """A cluster that somebody else started."""
+    """A cluster that somebody else started. Its workers get our packages from here, whatever is installed there."""
+    if address.startswith("ray://"):
+        raise StillhouseError(
+            f"{address!r} is an address of Ray Client, which would leave the driver on this machine: the study would end "
+            "with the connection. Run the driver on the cluster:\n"
+            "  ray job submit --address http://HEAD:8265 --working-dir . -- "
+            "python -m search.cli run SPEC DIR --address auto"
+        )
     try:
-        ray.init(address=address, **QUIET)
+        ray.init(address=address, runtime_env={"py_modules": [str(ROOT / name) for name in PACKAGES]}, **QUIET)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise StillhouseError(
             f"no Ray cluster answers at {address!r}: {first_line(error)}\n"

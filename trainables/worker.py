@@ -273,8 +273,6 @@ class Lane(tune.Trainable):
             ),
         )
 
-        leave_nothing_behind(trainer)
-
         def run() -> None:
             try:
                 trainer.fit()
@@ -313,18 +311,6 @@ class Lane(tune.Trainable):
         first = self.first_step_s or time.time()
         started = datetime.fromtimestamp(self.started_s, UTC).isoformat()
         return {**outcome, "start_up_s": max(0.0, first - self.started_s), "started_at": started}
-
-
-def leave_nothing_behind(trainer: TorchTrainer) -> None:
-    """Ray Train starts a detached actor for each group, which asks Ray's dashboard whether the group still lives.
-
-    Where there is no dashboard it outlives the study, once for every lane that was killed. Ray frees the places of a
-    group whose controller died without it.
-    """
-    create = trainer._create_default_callbacks
-    trainer._create_default_callbacks = lambda: [  # type: ignore[method-assign]
-        each for each in create() if type(each).__name__ != "PlacementGroupCleanerCallback"
-    ]
 
 
 def loss_of(error: BaseException | None) -> str:

@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/search"), str(ROOT / "tests/bench")
 STEPS = 6
 CPUS_PER_NODE = 2
 FIRST_TRIALS, MORE_TRIALS = 200, 300
-TARGETS = {"worker": ("ray::RayTrainWorker", 5), "lane": ("ray::Lane", 3), "controller": ("ray::TrainController", 1),
+TARGETS = {"worker": ("ray::RayTrainWorker", 5), "lane": ("ray::ResourceTrainable", 3), "controller": ("ray::TrainController", 1),
            "mailbox": ("ray::Mailbox", 1)}  # fmt: skip
 """What is killed: how its process is called, and how often compared with the others."""
 

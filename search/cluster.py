@@ -60,8 +60,8 @@ def join(address: str) -> None:
     """A cluster that somebody else started. Its workers get our packages from here, whatever is installed there."""
     if address.startswith("ray://"):
         raise StillhouseError(
-            f"{address!r} is an address of Ray Client, which would leave the driver on this machine: the study would end "
-            "with the connection. Run the driver on the cluster:\n"
+            f"{address!r} is an address of Ray Client, which would leave the driver on this machine: the study would "
+            "end with the connection. Run the driver on the cluster:\n"
             "  ray job submit --address http://HEAD:8265 --working-dir . -- "
             "python -m search.cli run SPEC DIR --address auto"
         )

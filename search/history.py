@@ -149,7 +149,7 @@ class History:
             self.by_hash[row["config_hash"]] = row
 
     def _complete_reports(self, row: Mapping[str, Any]) -> None:
-        """The report that stopped a trial is written after the trial's row, so an end in between loses it: take the row's."""
+        """The report that stopped a trial is written after its row, and an end in between loses it: take the row's."""
         reports = self.reports.setdefault(row["trial"], [])
         if all(report["step"] != row["steps"] for report in reports):
             known = {key: row.get(key) for key in self.store.schemas["reports"].names if key in self.columns}

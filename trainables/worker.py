@@ -207,7 +207,7 @@ class Lane(tune.Trainable):
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self.mailbox.cancel.remote())
         self.job: dict[str, Any] = json.loads(new_config["job"])
-        self.key = ""
+        self.key, self.is_taken = "", False
         self.losses = 0
         self.started_s = time.time()
         self.first_step_s: float | None = None

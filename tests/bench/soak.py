@@ -4,9 +4,9 @@
     python tests/bench/soak.py --minutes 3 --out soak
 
 Trials sleep, so it is light on the processor. It prints what happened, a line a minute, and at the end what was asked,
-finished, failed, lost and repeated, which files cannot be read, and which processes were left. A trial keeps a checkpoint
-of its own, as real ones do, and writes to a journal when it starts; one that starts although its final row is already on
-disk was repeated.
+finished, failed, lost and repeated, which files cannot be read, and which processes were left. A trial keeps a
+checkpoint of its own, as real ones do, and writes to a journal when it starts; one that starts although its final row
+is already on disk was repeated.
 """
 
 import argparse
@@ -27,8 +27,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/search"), str(ROOT / "tests/bench")
 STEPS = 6
 CPUS_PER_NODE = 2
 FIRST_TRIALS, MORE_TRIALS = 200, 300
-TARGETS = {"worker": ("ray::RayTrainWorker", 5), "lane": ("ray::ResourceTrainable", 3), "controller": ("ray::TrainController", 1),
-           "mailbox": ("ray::Mailbox", 1)}  # fmt: skip
+TARGETS = {
+    "worker": ("ray::RayTrainWorker", 5),
+    "lane": ("ray::ResourceTrainable", 3),
+    "controller": ("ray::TrainController", 1),
+    "mailbox": ("ray::Mailbox", 1),
+}
 """What is killed: how its process is called, and how often compared with the others."""
 
 
@@ -169,7 +173,7 @@ def main():
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={
-        "num_cpus": CPUS_PER_NODE, "object_store_memory": 80_000_000, "include_dashboard": False})  # fmt: skip
+        "num_cpus": CPUS_PER_NODE, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000, "include_dashboard": False})  # fmt: skip
     fire = Fire(cluster, mark, options.minutes * 60, options.seed)
     end, trials, starts, memory = time.monotonic() + options.minutes * 60, FIRST_TRIALS, 0, []
     driver, said_at, over, starts_over = None, 0.0, False, -1
@@ -189,7 +193,10 @@ def main():
                 starts += 1
                 command = [sys.executable, __file__, "drive", str(folder), cluster.address, str(trials)]
                 driver = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-                say(f"driver {driver.pid} started, budget {trials}" + (f" (the last one ended with {code})" if starts > 1 else ""))
+                say(
+                    f"driver {driver.pid} started, budget {trials}"
+                    + (f" (the last one ended with {code})" if starts > 1 else "")
+                )
                 if starts > 40:
                     raise SystemExit("the driver ends again and again")
             if time.monotonic() < end:
@@ -199,7 +206,8 @@ def main():
                 alive = processes(mark)
                 memory.append((starts, alive.get(driver.pid, ("", 0.0))[1]))
                 parts = len(list((folder / "trials").glob("part-*.parquet"))) if (folder / "trials").exists() else 0
-                say(f"{parts} rows, {len(alive)} processes, {sum(m for _, m in alive.values()):.0f} MiB in all, driver {memory[-1][1]:.0f} MiB")
+                total = sum(resident for _, resident in alive.values())
+                say(f"{parts} rows, {len(alive)} processes, {total:.0f} MiB in all, driver {memory[-1][1]:.0f} MiB")
             time.sleep(1)
     time.sleep(10)
     left = Counter(name.split(" ")[0] for name, _ in processes(mark).values() if name.startswith("ray::"))
@@ -234,7 +242,8 @@ def conclude(folder, kills, starts, memory, left, leftovers):
     print(f"lost (asked, without a row): {sorted(asked - {row['trial'] for row in ran})}")
     print(f"repeated (started after the final row): {[row['trial'] for row in journal if row['repeated']]}; "
           f"configurations that ran twice: {sum(count > 1 for count in hashes.values())}")  # fmt: skip
-    print(f"starts of trials: {len(journal)}, of which again after a loss, a stop of the driver or a promotion: {len(journal) - len(asked)}")
+    again = len(journal) - len(asked)
+    print(f"starts of trials: {len(journal)}, {again} of them again: after a loss, a stop of the driver, a promotion")
     print(f"unreadable files: {unreadable}; temporary files: {[p.name for p in folder.glob('*/.*.tmp')]}")
     print(f"Ray processes on the cluster 10 s after the last driver: {dict(left)}")
     print(f"processes after the cluster's end: {leftovers}")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -58,11 +57,6 @@ def study_trial(job, report, rank, world_size):
     if rank == 0:
         with open(Path(job["journal"]), "a") as journal:
             journal.write(f"{job['trial']}\n")
-        if "modules" in job:
-            with open(Path(job["modules"]), "a") as modules:
-                modules.write(f"{sys.modules['trainables.worker'].__file__}\n")
-        if job.get("kills_lane") == job["trial"] and (Path(job["journal"]).read_text().split().count("0") < 2):
-            kill_lane()
     for step in range(1, 4):
         time.sleep(job.get("step_s", 0.0))
         row = {"step": step, "train_tokens": 100_000 * step, "loss": 1.0 / step, "gradient_norm": 1.0,
@@ -80,19 +74,6 @@ def study_trial(job, report, rank, world_size):
         "quality": quality, "score_toy": 0.5 + quality / 2, "recovered_toy": quality, "probe_layer_toy": 1,
         "loss_first": 1.0, "loss_last": 0.3, "train_tokens": 300_000, "steps": 3, "train_s": 0.3,
     }  # fmt: skip
-
-
-def kill_lane():
-    """SIGKILL for the lane of this worker's cluster, a child of the same raylet."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            is_lane = (entry / "cmdline").read_bytes().startswith((b"ray::Lane", b"ray::ResourceTrainable"))
-        except OSError:
-            continue
-        if parent == os.getppid() and is_lane:
-            os.kill(int(entry.name), signal.SIGKILL)
-    time.sleep(60)
 
 
 def formula(config):

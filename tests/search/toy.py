@@ -78,10 +78,8 @@ def plan(text=SPEC, **job):
 
 
 if __name__ == "__main__":
-    address = sys.argv[4] if len(sys.argv) > 4 else None
-    text = SPEC.replace("concurrent_trials = 2", "" if address else "concurrent_trials = 1")
-    modules = {"modules": f"{sys.argv[2]}.modules"} if address else {}
-    wanted = plan(text, journal=sys.argv[2], step_s=float(sys.argv[3]), **modules)
+    text = SPEC.replace("concurrent_trials = 2", "concurrent_trials = 1")
+    wanted = plan(text, journal=sys.argv[2], step_s=float(sys.argv[3]))
     store = Store(sys.argv[1], ["toy"])
-    with store.locked(), cluster(wanted.spec.cluster, address, log_file(store)):
+    with store.locked(), cluster(wanted.spec.cluster, None, log_file(store)):
         tune_study(wanted, store)

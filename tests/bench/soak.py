@@ -193,10 +193,8 @@ def main():
                 starts += 1
                 command = [sys.executable, __file__, "drive", str(folder), cluster.address, str(trials)]
                 driver = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-                say(
-                    f"driver {driver.pid} started, budget {trials}"
-                    + (f" (the last one ended with {code})" if starts > 1 else "")
-                )
+                before = f" (the last one ended with {code})" if starts > 1 else ""
+                say(f"driver {driver.pid} started, budget {trials}{before}")
                 if starts > 40:
                     raise SystemExit("the driver ends again and again")
             if time.monotonic() < end:

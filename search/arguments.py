@@ -47,9 +47,17 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="study folder or URI")
 
 
+def add_address(parser: argparse.ArgumentParser) -> None:
+    """Where a search runs."""
+    parser.add_argument(
+        "--address",
+        help="a running Ray cluster: auto or host:6379; it gets this version's code. Default: this machine alone",
+    )
+
+
 def add_cluster(parser: argparse.ArgumentParser) -> None:
     """What `run` and `resume` share."""
-    parser.add_argument("--address", help="a running Ray cluster, such as auto or host:6379; default: this machine")
+    add_address(parser)
     parser.add_argument("--trials", type=parse_count, metavar="N", help="instead of the budget in the spec")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from search import seeing
-from search.arguments import add_cluster, add_folder, add_limits, parse_count
+from search.arguments import add_address, add_cluster, add_folder, add_limits, parse_count
 from search.seeing import say
 from spaces.errors import SpecError, StillhouseError
 
@@ -134,7 +134,7 @@ def add_confirm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=parse_count, default=3, metavar="N", help="seeds each has in the end, its first one; default 3"
     )
-    parser.add_argument("--address", help="a running Ray cluster, such as auto or host:6379; default: this machine")
+    add_address(parser)
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from spaces.errors import SpecError, StillhouseError
 OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""
 START_ATTEMPTS = 3
+LOOK_EVERY_S = 2.0
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("spaces", "trainables", "search", "analysis")
 QUIET: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
 
 
@@ -53,9 +57,16 @@ def start() -> None:
 
 
 def join(address: str) -> None:
-    """A cluster that somebody else started."""
+    """A cluster that somebody else started. Its workers get our packages from here, whatever is installed there."""
+    if address.startswith("ray://"):
+        raise StillhouseError(
+            f"{address!r} is an address of Ray Client, which would leave the driver on this machine: the study would "
+            "end with the connection. Run the driver on the cluster:\n"
+            "  ray job submit --address http://HEAD:8265 --working-dir . -- "
+            "python -m search.cli run SPEC DIR --address auto"
+        )
     try:
-        ray.init(address=address, **QUIET)
+        ray.init(address=address, runtime_env={"py_modules": [str(ROOT / name) for name in PACKAGES]}, **QUIET)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise StillhouseError(
             f"no Ray cluster answers at {address!r}: {first_line(error)}\n"
@@ -68,17 +79,40 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def alive() -> list[dict[str, float]]:
+    """What each node of the cluster has at this moment."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def places(wanted: ClusterSection, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials fit on these nodes at the same time."""
+    needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker}
+    workers = sum(
+        min(int(node.get(kind, 0) / amount + 1e-6) for kind, amount in needs.items() if amount) for node in nodes
+    )
+    return workers // wanted.workers_per_trial
+
+
+class Room:
+    """How many trials may run at this moment: nodes come and go, and a trial without a place would only wait."""
+
+    def __init__(self, wanted: ClusterSection) -> None:
+        self.wanted, self.known, self.looked_s = wanted, lanes(wanted), time.monotonic()
+
+    def __call__(self) -> int:
+        if time.monotonic() - self.looked_s > LOOK_EVERY_S:
+            fits = places(self.wanted, alive())
+            self.known, self.looked_s = min(self.wanted.concurrent_trials or fits, fits), time.monotonic()
+        return self.known
+
+
 def lanes(wanted: ClusterSection) -> int:
     """How many trials run at the same time: what the spec says, else as many as fit.
 
     Raises SpecError for what would wait for ever: Ray queues a request that no node can serve, without a word.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker}
-    places = sum(
-        min(int(node.get(kind, 0) / amount + 1e-6) for kind, amount in needs.items() if amount) for node in nodes
-    )
-    room = places // wanted.workers_per_trial
+    nodes = alive()
+    room = places(wanted, nodes)
     asked = 1 if wanted.concurrent_trials is None else wanted.concurrent_trials
     if asked <= room:
         return wanted.concurrent_trials or room

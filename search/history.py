@@ -76,12 +76,14 @@ class History:
         """Trials that stand at a rung, by number."""
         self.ran: Counter[int] = Counter()
         """Trials that were run, by seed."""
+        self.columns = set(store.schemas["trials"].names)
         for row in rows:
             self.remember(row)
+            if row["status"] == "stopped":
+                self._complete_reports(row)
         done = {row["trial"] for row in rows}
         self.interrupted = [self.asked[number] for number in sorted(self.asked) if number not in done]
         """Asked by an earlier run and not ended; each is to be run again."""
-        self.columns = set(store.schemas["trials"].names)
 
     @property
     def next_number(self) -> int:
@@ -145,6 +147,13 @@ class History:
         self.last_number = max(self.last_number, row["trial"])
         if row["status"] in RAN and (self.by_hash.get(row["config_hash"]) or row)["trial"] == row["trial"]:
             self.by_hash[row["config_hash"]] = row
+
+    def _complete_reports(self, row: Mapping[str, Any]) -> None:
+        """The report that stopped a trial is written after its row, and an end in between loses it: take the row's."""
+        reports = self.reports.setdefault(row["trial"], [])
+        if all(report["step"] != row["steps"] for report in reports):
+            known = {key: row.get(key) for key in self.store.schemas["reports"].names if key in self.columns}
+            reports.append({**known, "step": row["steps"], "loss": row["loss_last"], "elapsed_s": row["train_s"]})
 
     def _count(self, row: Mapping[str, Any], by: int) -> None:
         self.progress.counts[row["status"]] += by

@@ -20,7 +20,7 @@ from typing import Any
 
 from ray import tune
 
-from search.cluster import cluster, lanes
+from search.cluster import Room, cluster
 from search.environment import output_to
 from search.history import Ask
 from search.keeping import Keeper
@@ -242,7 +242,7 @@ def tune_study(
             keeper = Keeper(store, spec.search.objectives, spec.storage.quota_gb, progress.say)
             keeper.tidy(asktell.progress.rows)
             make_job = job_maker(plan, store, keeper.started)
-            searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress))
+            searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))
             callbacks = [progress, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
             _fit(plan, searcher, callbacks, scratch)
         if searcher.fatal is not None:
@@ -321,14 +321,15 @@ def terminable() -> Iterator[None]:
 
 def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], scratch: str) -> None:
     wanted = plan.spec.cluster
-    settings = LaneSettings(plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker)
+    settings = LaneSettings(
+        plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker, wanted.hang_after_s
+    )
     tuner = tune.Tuner(
         lane_trainable(settings),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher),
             num_samples=-1,
-            max_concurrent_trials=lanes(wanted),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

@@ -72,7 +72,7 @@ class AskTell:
         self.progress = self.history.progress
         self.memory = Memory(self.history, space, costs, self.objectives, self.constraints, earlier, train_tokens)
         self._live: dict[int, Running] = {}
-        self._duplicates = 0
+        self._duplicates = self._last_duplicates()
         self._wait_for_a_result = False
         self._only: list[tuple[dict[str, Any], int]] | None = None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -128,18 +128,21 @@ class AskTell:
         level = self.rungs.level(report["train_tokens"]) if quality is not None else 0
         if not level or not math.isfinite(quality or 0.0) or live.ask.seed != self.seed:
             return None
-        self.history.write_reports(live)
         row = {**self._identity(live.ask), **self.history.of_trials(report)}
-        if self.rungs.has_reached(trial, level):
-            return None
-        self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
-        if not (reason := self.rungs.judge(trial, level)):
+        reason = ""
+        if not self.rungs.has_reached(trial, level):
+            self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
+            reason = self.rungs.judge(trial, level)
+        if not reason:
+            self.history.write_reports(live)
             return None
         row |= {
             "status": "stopped", "reason": reason, "rung": level, "started_at": live.started_at,
             "loss_last": report.get("loss"), "steps": step, "train_s": report.get("elapsed_s"),
         }  # fmt: skip
-        return self._end(live, row)
+        ended = self._end(live, row)  # first: reports without a row mean that the trial passed the rung
+        self.history.write_reports(live)
+        return ended
 
     def tell(self, trial: int, measured: Mapping[str, Any]) -> dict[str, Any]:
         """Record the result of a trial: columns of its row, among them a `reason` if it failed."""
@@ -156,6 +159,11 @@ class AskTell:
             self.history.write_reports(live)
         return self._end(live, row)
 
+    def hand_back(self, trial: int) -> None:
+        """A trial could not be run now: it is asked for again, before any new one."""
+        del self._live[trial]
+        self.history.interrupted.append(self.history.asked[trial])
+
     def _end(self, live: Running, row: dict[str, Any]) -> dict[str, Any]:
         del self._live[live.ask.trial]
         self._wait_for_a_result = False
@@ -166,12 +174,20 @@ class AskTell:
         return row
 
     def _draw(self) -> Ask | None:
-        number = self.history.next_number
+        number, tries = self.history.next_number, 0
         reasons: Counter[str] = Counter()
         told = self.memory.told()
         running = [self.memory.write(self.history.asked[trial]["config"]) for trial in self._live]
-        for attempt in range(MAX_INFEASIBLE):
-            seed, branch = (self.seed, number + 1, attempt), self._branch()
+        for _ in range(MAX_INFEASIBLE):
+            if self._duplicates >= MAX_DUPLICATES:
+                self.progress.ended = (
+                    f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
+                )
+                return None
+            if number != self.history.next_number:  # counted from each row, where a resume begins to count as well
+                number, tries = self.history.next_number, 0
+            seed, branch = (self.seed, number + 1, tries), self._branch()
+            tries += 1
             fresh: dict[str, dict[str, Any]] = {}
             repeated = False
             for drawn in self._draws(seed, branch, told, running):
@@ -195,12 +211,6 @@ class AskTell:
                 return self._start(Ask(self.history.next_number, fresh[digest], self.seed, digest))
             if repeated:
                 self._answer(*earlier)
-                if self._duplicates >= MAX_DUPLICATES:
-                    self.progress.ended = (
-                        f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
-                    )
-                    return None
-            number = self.history.next_number
         self._wait_for_a_result = True
         if not self._live:
             common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
@@ -309,6 +319,16 @@ class AskTell:
             "reason": reason,
         }
         self.history.record({**row, "started_at": now(), "student_path": ""})
+
+    def _last_duplicates(self) -> int:
+        """How many configurations in a row, the last ones, had been tried before."""
+        found = 0
+        for number in range(self.history.last_number, -1, -1):
+            status = self.progress.by_trial.get(number, {}).get("status")
+            if status not in ("duplicate", "infeasible"):
+                break
+            found += status == "duplicate"
+        return found
 
     def _identity(self, ask: Ask) -> dict[str, Any]:
         return {**self.costs(ask.config), **self.history.of_trials(ask.config), **self.constants, "trial": ask.trial,

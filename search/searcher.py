@@ -29,16 +29,22 @@ class StudySearcher(Searcher):
     """
 
     def __init__(
-        self, asktell: AskTell, make_job: Callable[[Ask], dict[str, Any]], on_row: Callable[[dict[str, Any]], None]
+        self,
+        asktell: AskTell,
+        make_job: Callable[[Ask], dict[str, Any]],
+        on_row: Callable[[dict[str, Any]], None],
+        room: Callable[[], int],
     ) -> None:
         super().__init__(metric=None, mode=None)
-        self.asktell, self.make_job, self.on_row = asktell, make_job, on_row
+        self.asktell, self.make_job, self.on_row, self.room = asktell, make_job, on_row, room
         self.fatal: Exception | None = None
         self._trials: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self.fatal is not None:
             return FINISHED
+        if self._trials and len(self._trials) >= self.room():
+            return None
         try:
             ask = self.asktell.ask()
         except Exception as error:
@@ -65,6 +71,9 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         outcome = (result or {}).get("outcome")
+        if trial_id in self._trials and (result or {}).get("handed_back"):
+            self.asktell.hand_back(self._trials.pop(trial_id))
+            return
         if trial_id not in self._trials or (outcome is None and not error):
             return  # stopped at a rung, or with the whole search: then it stays asked and is run again by a resume
         number = self._trials.pop(trial_id)

@@ -136,6 +136,9 @@ class ClusterSection:
     workers_per_trial: int = setting("data-parallel workers of one trial", 1, at_least=1)
     cpus_per_worker: int = setting("CPUs (and threads) of one worker", 1, at_least=1)
     gpus_per_worker: float = setting("GPUs of one worker", 0.0, at_least=0)
+    hang_after_s: float = setting(
+        "a trial that has reported nothing for so many seconds is started again, once; 0: never", 1800.0, at_least=0
+    )
 
 
 @dataclass(frozen=True)

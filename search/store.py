@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,6 +31,12 @@ from spaces.storage import open_filesystem, read_parquet
 LOG = logging.getLogger("stillhouse.store")
 LEASE = "lease.json"
 DATASETS = ("asked", "trials", "reports", "test_scores", "profiles")
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, *[15.0] * 19)
+"""Between the attempts to write a row while the storage does not answer; about five minutes in all."""
+LASTING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG
+}  # fmt: skip
+"""Errors that waiting does not mend."""
 PART = re.compile(r"part-(-?\d+)\.parquet")
 
 
@@ -68,7 +75,6 @@ class Store:
         return self.exists("spec.toml")
 
     def write_text(self, name: str, text: str) -> None:
-        self.filesystem.create_dir(self.root, recursive=True)
         self._write_bytes(self.path(name), text.encode())
 
     def read_text(self, name: str) -> str:
@@ -97,8 +103,8 @@ class Store:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        self.filesystem.create_dir(self.path(dataset), recursive=True)
-        self._write_bytes(self.path(dataset, part_name(number)), sink.getvalue().to_pybytes())
+        path, data = self.path(dataset, part_name(number)), sink.getvalue().to_pybytes()
+        self._write_bytes(path, data, PAUSES_S)
 
     def read_rows(self, dataset: str) -> list[dict[str, Any]]:
         """All rows of a dataset in the order of trial numbers; a damaged part is an error that names it."""
@@ -160,13 +166,17 @@ class Store:
                 f"  mv {path} {path}.damaged && stillhouse resume {self.folder}\n{again}"
             ) from error
 
-    def _write_bytes(self, path: str, data: bytes) -> None:
-        try:
+    def _write_bytes(self, path: str, data: bytes, pauses_s: Sequence[float] = ()) -> None:
+        def write() -> None:
+            self.filesystem.create_dir(os.path.dirname(path), recursive=True)
             if self.is_local:
                 _replace_file(path, data)
             else:
                 with self.filesystem.open_output_stream(path) as stream:
                     stream.write(data)
+
+        try:
+            patiently(write, path, pauses_s)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StillhouseError(
@@ -174,6 +184,19 @@ class Store:
                     f"Free some space, then: stillhouse resume {self.folder}"
                 ) from error
             raise StillhouseError(f"{path} cannot be written: {error}") from error
+
+
+def patiently(write: Callable[[], None], path: str, pauses_s: Sequence[float]) -> None:
+    """Write, and again after each pause, while the storage does not answer; OSError when it never does."""
+    for pause_s in pauses_s:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno in LASTING:
+                raise
+            LOG.warning("%s was not written (%s); once more in %g s", path, error, pause_s)
+            time.sleep(pause_s)
+    write()
 
 
 def part_name(number: int) -> str:

@@ -20,13 +20,15 @@ class Mailbox:
         self.jobs: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in range(world_size)]
         self.messages: asyncio.Queue[tuple[str, str, Any]] = asyncio.Queue()
         self.current: str | None = None
+        self.ranks: dict[int, Any] = {}
         self.ended: dict[int, dict[str, Any]] = {}
         self.all_ended = asyncio.Event()
         self.judged = asyncio.Event()
+        self.taken: set[int] = set()
 
     async def submit(self, key: str | None, job: dict[str, Any] | None) -> None:
         """Give every rank the job, or None to send it home."""
-        self.current, self.ended, self.all_ended = key, {}, asyncio.Event()
+        self.current, self.ended, self.all_ended, self.taken = key, {}, asyncio.Event(), set()
         self.judged.set()
         for queue in self.jobs:
             await queue.put(None if job is None else (key, job))
@@ -35,8 +37,21 @@ class Mailbox:
         self.current = None
         self.judged.set()
 
+    async def join(self, rank: int, actor: Any) -> None:
+        """A rank is up."""
+        self.ranks[rank] = actor
+
+    async def members(self) -> list[Any]:
+        """The actors of the ranks that are up."""
+        return list(self.ranks.values())
+
     async def next_job(self, rank: int) -> Any:
-        return await self.jobs[rank].get()
+        """Wait for a trial. The last rank to take it says so: until then the group is only starting."""
+        delivery = await self.jobs[rank].get()
+        self.taken.add(rank)
+        if delivery is not None and len(self.taken) == self.world_size:
+            await self.messages.put((delivery[0], "taken", None))
+        return delivery
 
     async def report(self, key: str, report: str, is_rung: bool = False) -> bool:
         """Pass a report on; False means that the trial is no longer wanted. At a rung, wait for what is decided."""

@@ -7,9 +7,10 @@ workers wait at a mailbox actor:
     Tune -> Lane.step -> Mailbox.submit(job)        worker ranks: next_job -> function(job, report) -> finish
             Lane.step <- Mailbox.next_message <-    rank 0: report(dict), the outcome
 
-A trial that raises is an outcome with its reason and the group stays warm. A group that loses a process is booted again
-and the trial is tried once more (it resumes from its own checkpoint); the second loss is its outcome. One code path for
-one worker and for many.
+A trial that raises is an outcome with its reason and the group stays warm. A group that loses a process, or that has
+said nothing for `hang_after_s`, is booted again and the trial is tried once more (it resumes from its own checkpoint);
+the second loss is its outcome. A lane whose group finds no free CPUs or GPUs hands its trial back, to be run later. One
+code path for one worker and for many.
 """
 
 import contextlib
@@ -41,6 +42,7 @@ import torch.distributed as dist
 from ray import train, tune
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from spaces.errors import TrialFailed
 from spaces.storage import open_filesystem
@@ -51,9 +53,9 @@ TrialFunction = Callable[[dict[str, Any], Report, int, int], dict[str, Any]]
 
 LANE_MEMORY = 1_000_000
 """Bytes of logical memory that Tune books for a lane: no CPU, so that all of them are left to the worker groups."""
-RemoteMailbox: Any = ray.remote(num_cpus=0)(Mailbox).options(max_concurrency=64)  # type: ignore[attr-defined]
-BOOT_ATTEMPTS = 10
-"""Worker groups that may fail to start (each waits a minute for free CPUs or GPUs) before the lane gives up."""
+RemoteMailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox)  # type: ignore[call-overload]
+BOOT_ATTEMPTS = 2
+"""Worker groups that may fail to start (each waits a minute for free CPUs or GPUs) before the trial is handed back."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class LaneSettings:
     num_workers: int = 1
     cpus_per_worker: float = 1
     gpus_per_worker: float = 0
+    hang_after_s: float = 0
+    """A trial that has said nothing for so long is taken for lost; 0: never."""
+
+
+NO_ROOM = "the workers could not be placed (no free CPUs or GPUs)"
 
 
 class Stopped(Exception):
@@ -149,6 +156,7 @@ def serve(config: dict[str, Any]) -> None:
     function = load_function(settings.function)
     if settings.function == LaneSettings.function:
         importlib.import_module("trainables.trial")  # now, rather than in the first trial
+    ray.get(mailbox.join.remote(rank, ray.get_runtime_context().current_actor))
     while (delivery := ray.get(mailbox.next_job.remote(rank))) is not None:
         key, job = delivery
         report = functools.partial(_report, mailbox, key, rank, world_size)
@@ -195,7 +203,7 @@ class Alone(TorchConfig):
 
 
 class Lane(tune.Trainable):
-    """Tune's side of a worker group. A result is `{report}` (JSON) or `{outcome, done}` (JSON)."""
+    """Tune's side of a worker group. A result is `{report}` or `{outcome, done}` (JSON), or `{handed_back, done}`."""
 
     def setup(self, config: dict[str, Any], settings: dict[str, Any]) -> None:  # type: ignore[override]
         logging.getLogger("ray.train").setLevel(logging.ERROR)
@@ -210,7 +218,7 @@ class Lane(tune.Trainable):
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self.mailbox.cancel.remote())
         self.job: dict[str, Any] = json.loads(new_config["job"])
-        self.key = ""
+        self.key, self.is_taken = "", False
         self.losses = 0
         self.started_s = time.time()
         self.first_step_s: float | None = None
@@ -221,15 +229,19 @@ class Lane(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if not self.key:
             self._submit()
+        heard_s = time.monotonic()
         while True:
             message = self._next_message()
-            if message is None:
-                if self.thread.is_alive():
-                    continue
-                message = self._after_loss()
-                if message is None:
-                    continue
-            kind, content = message
+            if message is None and self.thread.is_alive():
+                if self.is_taken and 0 < self.settings.hang_after_s < time.monotonic() - heard_s:
+                    self._kill_group()
+                continue
+            kind, content = message or self._after_loss()
+            if kind in ("taken", "again"):
+                self.is_taken, heard_s = kind == "taken", time.monotonic()
+                continue
+            if kind == "handed_back":
+                return {"handed_back": content, "done": True}
             if kind == "report":
                 if self.first_step_s is None:
                     self.first_step_s = time.time() - json.loads(content).get("elapsed_s", 0.0)
@@ -251,7 +263,9 @@ class Lane(tune.Trainable):
     def _boot(self) -> None:
         self.boots += 1
         self.loss: BaseException | None = None
-        self.mailbox = RemoteMailbox.remote(self.settings.num_workers)
+        self.hung = ""
+        beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self.mailbox = RemoteMailbox.options(scheduling_strategy=beside).remote(self.settings.num_workers)
         resources = {"CPU": self.settings.cpus_per_worker}
         if self.settings.gpus_per_worker:
             resources["GPU"] = self.settings.gpus_per_worker
@@ -281,22 +295,29 @@ class Lane(tune.Trainable):
         self.thread.start()
 
     def _submit(self) -> None:
-        self.key = uuid.uuid4().hex
+        self.key, self.is_taken = uuid.uuid4().hex, False
         ray.get(self.mailbox.submit.remote(self.key, self.job))
 
     def _next_message(self) -> tuple[str, Any] | None:
         # Short while the group may be dead, long enough not to be polling while it works.
         return ray.get(self.mailbox.next_message.remote(self.key, 1.0 if self.thread.is_alive() else 0.01))
 
-    def _after_loss(self) -> tuple[str, Any] | None:
-        """The group is gone: try the trial once more, or give it up. A group that never came up is not tried again."""
+    def _kill_group(self) -> None:
+        """End a group that hangs; its controller notices and ends as well."""
+        self.hung, self.is_taken = f"it said nothing for {self.settings.hang_after_s:g} s", False
+        for rank in ray.get(self.mailbox.members.remote()):
+            ray.kill(rank)
+
+    def _after_loss(self) -> tuple[str, Any]:
+        """The group is gone: try the trial once more, or give it up. One that never came up costs the trial nothing."""
+        if (why := self.hung or loss_of(self.loss)) == NO_ROOM:
+            return "handed_back", why
         self.losses += 1
-        why = loss_of(self.loss)
         if self.losses > 1:
             return "outcome", {"reason": f"a worker was lost twice: {why}", "traceback": str(self.loss)}
         self._boot()
         self._submit()
-        return None
+        return "again", None
 
     def _timed(self, outcome: dict[str, Any]) -> dict[str, Any]:
         first = self.first_step_s or time.time()
@@ -312,7 +333,7 @@ def loss_of(error: BaseException | None) -> str:
     if "OutOfMemoryError" in text or "low on memory" in text:
         return "Ray killed it because its node ran out of memory"
     if "startup timed out" in text:
-        return "the workers could not be placed (no free CPUs or GPUs)"
+        return NO_ROOM
     if re.search("ActorDied|ActorUnavailable|WorkerCrashed|actor died", text):
         return "its process died (killed, out of memory, or a crash in native code)"
     lines = [line for line in text.splitlines() if line.strip()]

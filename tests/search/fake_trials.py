@@ -1,6 +1,7 @@
 """Cheap trial functions, importable by Ray workers, that stand in for distillation."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def act(job, report, rank, world_size):
     if name == "die_once" and not marker.exists():
         marker.write_text("died")
         os._exit(3)
+    if name == "killed_once" and not marker.exists():
+        marker.write_text("killed")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "hang" or (name == "hang_once" and not marker.exists()):
+        marker.write_text("hangs")
+        while True:
+            time.sleep(60)
+    if name == "slow":
+        time.sleep(job["slow_s"])
     if name == "die":
         os._exit(3)
     if world_size > 1:

@@ -70,6 +70,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, call, code):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, call, fail)
+    monkeypatch.setattr("search.store.PAUSES_S", (0.0, 0.0))
     with pytest.raises(StillhouseError, match="disk is full" if code == errno.ENOSPC else "cannot be written"):
         store.write_part("asked", 2, [asked(2)])
     assert os.listdir(tmp_path / "asked") == [part_name(1)]

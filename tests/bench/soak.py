@@ -172,10 +172,8 @@ def main():
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={
-        "num_cpus": CPUS_PER_NODE, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000,
-        "include_dashboard": False,
-    })  # fmt: skip
+    node = {"num_cpus": CPUS_PER_NODE, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     fire = Fire(cluster, mark, options.minutes * 60, options.seed)
     end, trials, starts, memory = time.monotonic() + options.minutes * 60, FIRST_TRIALS, 0, []
     driver, said_at, over, starts_over = None, 0.0, False, -1

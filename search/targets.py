@@ -91,7 +91,7 @@ def make_target_plan(
         mask_fraction=spec.training.mask_fraction,
         width=facts.architecture.hidden_size,
         sequence_length=length,
-        bf16=use_bf16(spec.training.teacher_precision, device, student=False),
+        bf16=use_bf16(spec.training.teacher_precision, device),
         dtype=spec.targets.dtype,
     )
 

@@ -85,7 +85,7 @@ def distil(
 
     Reports carry step, train_tokens, loss (mean since the last report), learning_rate, gradient_norm, tokens_per_s and
     elapsed_s, and every rank makes the same number of them. At each of the token counts in `rungs` there is one more,
-    to which rank 0 adds what `score` says of the student; a checkpoint precedes it, and its seconds are not training.
+    to which rank 0 adds what `score` says of the student; a checkpoint follows it, and its seconds are not training.
     `checkpoint_copy` is a URI where nodes that do not share the checkpoint's disk find it.
     Raises TrialFailed when the loss is not finite or diverges.
     """
@@ -131,13 +131,15 @@ def distil(
             row |= score(student)
             meter.since = time.perf_counter()
             started_s += meter.since - now
-        due = step in rung_steps or now - saved_s > training.checkpoint_every_s
-        if checkpoint is not None and rank == 0 and due:  # before the report, which may end the trial for now
-            save_checkpoint(checkpoint, module, optimizer, progress, trial)
-            if checkpoint_copy:
-                upload(checkpoint, checkpoint_copy)
-            saved_s = now
-        report(row)
+        try:
+            report(row)
+        finally:  # a trial that is stopped by its report may be promoted, and goes on from here
+            due = step in rung_steps or now - saved_s > training.checkpoint_every_s
+            if checkpoint is not None and rank == 0 and due:
+                save_checkpoint(checkpoint, module, optimizer, progress, trial)
+                if checkpoint_copy:
+                    upload(checkpoint, checkpoint_copy)
+                saved_s = now
     return {
         "loss_first": progress.first, "loss_last": progress.last, "steps": total_steps,
         "train_tokens": total_steps * tokens_per_step, "train_s": time.perf_counter() - started_s,

@@ -21,6 +21,9 @@ from trainables.student import stream_directions
 from trainables.targets import Targets
 from trainables.teacher import Signals, Teacher, read_signals, signals_of
 
+WIDE = 256
+"""Width from which a student's steps are faster in bf16 on a CPU that multiplies it."""
+
 
 @dataclass(frozen=True)
 class TrainingSpec:
@@ -34,7 +37,7 @@ class TrainingSpec:
     """Masks of one block: epochs take turns at them, so that the target cache is finite."""
     gradient_accumulation: int = 1
     precision: str = "auto"
-    """Of the student: fp32 | bf16 (autocast) | auto: bf16 on a GPU, fp32 on a CPU."""
+    """Of the student: fp32 | bf16 (autocast) | auto: bf16 where the hardware multiplies it and the student is wide."""
     teacher_precision: str = "auto"
     """auto: bf16 wherever the hardware multiplies bf16 itself."""
     checkpoint_every_s: float = 60.0
@@ -55,8 +58,8 @@ class Distillation(nn.Module):
         self.needs_teacher = self.teacher_wanted != joined([])
         self.masked_inputs = any(term.masked_inputs for term in terms_of(config["method"]))
         device = next(student.parameters()).device
-        self.student_bf16 = use_bf16(training.precision, device, student=True)
-        self.teacher_bf16 = use_bf16(training.teacher_precision, device, student=False)
+        self.student_bf16 = use_bf16(training.precision, device, student.config.hidden_size)
+        self.teacher_bf16 = use_bf16(training.teacher_precision, device)
         self.teacher_s = 0.0
         """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
         self.projections = nn.ParameterDict()
@@ -115,10 +118,12 @@ def usable(
     return targets if fits and targets.plan.bf16 == module.teacher_bf16 else None
 
 
-def use_bf16(precision: str, device: torch.device, *, student: bool) -> bool:
-    """Whether a model runs under bf16 autocast. Small students gain nothing from it on a CPU, teachers do."""
+def use_bf16(precision: str, device: torch.device, student_width: int | None = None) -> bool:
+    """Whether a model runs under bf16 autocast. Narrow students lose by it on a CPU (tests/bench/step_options.py)."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return not student and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if student_width is not None and student_width < WIDE:
+        return False
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

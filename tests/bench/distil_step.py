@@ -138,7 +138,7 @@ def ours_cached(method: str, setup: Setup) -> Loop:
         needs=needs_of([(OBJECTIVES[method].wants(pairing)[1], method == "od")]), blocks=tuple(range(BLOCKS)),
         held_out=1, views=setup.training.mask_views, mask_fraction=setup.training.mask_fraction,
         width=pairing.teacher.hidden_size, sequence_length=setup.corpus.train.shape[1],
-        bf16=use_bf16(precision, device, student=False),
+        bf16=use_bf16(precision, device),
     )  # fmt: skip
     for part, number in plan.shards():
         build_shard(plan, part, number, setup.teacher)

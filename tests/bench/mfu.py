@@ -20,7 +20,7 @@ from transformers import BertConfig
 
 from spaces.architecture import StudentArchitecture, flops_per_token, parse_shape
 from trainables.distill import build_optimizer
-from trainables.distillation import TrainingSpec, use_bf16
+from trainables.distillation import TrainingSpec
 from trainables.encoder import build_model, hidden_states, set_architecture
 from trainables.objectives import full, hidden_state_loss
 
@@ -64,12 +64,12 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5, help="counted steps of each, interleaved with matrix products")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="as in a spec")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--profile", action="store_true", help="print a profile of each student instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    bf16 = use_bf16(options.precision, torch.device(options.device), student=True)
+    bf16 = options.precision == "bf16"
     left, right = (
         torch.randn(SQUARE, SQUARE, device=options.device, dtype=torch.bfloat16 if bf16 else torch.float32)
         for _ in range(2)

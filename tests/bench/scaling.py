@@ -49,7 +49,8 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
         return {"parameters": count_parameters(shape, facts), "flops_per_token": flops_per_token(shape, 64),
                 "latency_p50_ms": shape.num_layers * shape.hidden_size / 100}  # fmt: skip
 
-    plan = Plan(spec, space, costs, TASKS, {}, {})
+    teacher = {"parameters": count_parameters(facts.architecture, facts)}
+    plan = Plan(spec, space, costs, TASKS, {}, {"teacher": teacher})
     store = Store(folder, TASKS)
     fill(store, spec, space, costs, stored)
     started = time.perf_counter()

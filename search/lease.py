@@ -71,9 +71,10 @@ class Lease:
             except OSError as error:
                 LOG.warning("the lease of %s was not renewed: %s", self.folder, error)
 
-    def release(self) -> None:
-        """Take the object away, if it is ours."""
+    def release(self, renewing: threading.Thread) -> None:
+        """Take the object away, if it is ours, after the last renewal: one that came later would bring it back."""
         self._ended.set()
+        renewing.join(STALE_S)
         try:
             if (holder := self._read()) is not None and holder["id"] == self.id:
                 self.filesystem.delete_file(self.path)
@@ -122,8 +123,7 @@ def leased(filesystem: pafs.FileSystem, path: str, folder: str, say: Callable[[s
     try:
         yield lease
     finally:
-        lease.release()
-        thread.join(1.0)
+        lease.release(thread)
 
 
 def who() -> str:

@@ -1,7 +1,6 @@
 """Cheap trial functions, importable by Ray workers, that stand in for distillation."""
 
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -31,11 +30,7 @@ def act(job, report, rank, world_size):
     if name == "die_once" and not marker.exists():
         marker.write_text("died")
         os._exit(3)
-    if name == "killed_once" and not marker.exists():
-        marker.write_text("killed")
-        os.kill(os.getpid(), signal.SIGKILL)
-    if name == "hang" or (name == "hang_once" and not marker.exists()):
-        marker.write_text("hangs")
+    if name == "hang":
         while True:
             time.sleep(60)
     if name == "slow":

@@ -79,7 +79,7 @@ class Memory:
             groups.setdefault(self.history.asked[row["trial"]]["config"], []).append(row)
         for each in (each for each in self.earlier if each.share == 1.0):
             row = {**self.costs(each.config), "quality": each.quality}
-            if all(row.get(o.column) is not None for o in self.objectives):
+            if np.isfinite(costs_of_rows([row], self.objectives)).all():
                 groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(row)
         told = []
         for text, rows in groups.items():

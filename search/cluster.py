@@ -8,17 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray import tune
+from ray.util import placement_group_table, remove_placement_group
+from ray.util.placement_group import PlacementGroup
 
 from search.environment import output_to
 from search.sections import ClusterSection
 from spaces.errors import SpecError, StillhouseError
+from trainables.worker import GROUP_MEMORY
 
 OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""
 START_ATTEMPTS = 3
 LOOK_EVERY_S = 2.0
+SWEEP_EVERY_S = 20.0
+UNUSED_S = 120.0
+"""How long a placement group may stand without a worker. Ray Train itself waits a minute for one to be placed."""
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("spaces", "trainables", "search", "analysis")
+LOG = logging.getLogger("stillhouse.cluster")
 QUIET: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
 
 
@@ -124,3 +132,44 @@ def lanes(wanted: ClusterSection) -> int:
         f"[cluster] {asked} concurrent trials x {wanted.workers_per_trial} workers x {worker} do "
         f"not fit: the cluster has {len(nodes)} node{plural} with {have}; {advice}"
     ])  # fmt: skip
+
+
+class Sweeper(tune.Callback):
+    """Gives back what a worker group has reserved whose controller was killed, in this run or an earlier one.
+
+    Ray keeps a placement group for as long as the job that made it, and asks its dashboard for dead controllers, which
+    an installation without ray[default] does not have: each of them would cost the study a place for good.
+    """
+
+    def __init__(self) -> None:
+        self.unused_since: dict[str, float] = {}
+        self.looked_s = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self.looked_s < SWEEP_EVERY_S:
+            return
+        self.looked_s = time.monotonic()
+        unused = unused_groups(placement_group_table(), ray.available_resources())
+        self.unused_since = {group: self.unused_since.get(group, self.looked_s) for group in unused}
+        for group, since_s in self.unused_since.items():
+            if self.looked_s - since_s > UNUSED_S:
+                LOG.info("the placement group %s has stood empty for %.0f s: removed", group, self.looked_s - since_s)
+                remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The Tuner pickles its callbacks for a restore that never happens."""
+        return {}
+
+
+def unused_groups(groups: Mapping[str, Mapping[str, Any]], available: Mapping[str, float]) -> list[str]:
+    """Ids of the placement groups of our lanes, of any run, that no worker is in."""
+    found = []
+    for group, facts in groups.items():
+        bundles = list(facts["bundles"].values())
+        ours = bundles and all(bundle.get("memory") == GROUP_MEMORY for bundle in bundles)
+        if not ours or facts["state"] == "REMOVED":
+            continue
+        free = available.get(f"memory_group_{group}", 0.0)
+        if facts["state"] != "CREATED" or free >= GROUP_MEMORY * len(bundles):
+            found.append(group)
+    return found

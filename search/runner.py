@@ -20,7 +20,7 @@ from typing import Any
 
 from ray import tune
 
-from search.cluster import Room, cluster
+from search.cluster import Room, Sweeper, cluster
 from search.environment import output_to
 from search.history import Ask
 from search.keeping import Keeper
@@ -243,7 +243,7 @@ def tune_study(
             keeper.tidy(asktell.progress.rows)
             make_job = job_maker(plan, store, keeper.started)
             searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))
-            callbacks = [progress, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
+            callbacks = [progress, Sweeper(), *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
             _fit(plan, searcher, callbacks, scratch)
         if searcher.fatal is not None:
             raise searcher.fatal

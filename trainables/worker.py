@@ -53,6 +53,8 @@ TrialFunction = Callable[[dict[str, Any], Report, int, int], dict[str, Any]]
 
 LANE_MEMORY = 1_000_000
 """Bytes of logical memory that Tune books for a lane: no CPU, so that all of them are left to the worker groups."""
+GROUP_MEMORY = 1_000_001
+"""Bytes of logical memory that each worker books: by this number its placement group is known to be ours."""
 RemoteMailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox)  # type: ignore[call-overload]
 BOOT_ATTEMPTS = 2
 """Worker groups that may fail to start (each waits a minute for free CPUs or GPUs) before the trial is handed back."""
@@ -202,6 +204,14 @@ class Alone(TorchConfig):
         return Backend
 
 
+class WorkerGroup(TorchTrainer):
+    """Without Ray Train's helper that outlives a killed controller, one process each: search/cluster.py sweeps."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [each for each in callbacks if type(each).__name__ != "PlacementGroupCleanerCallback"]
+
+
 class Lane(tune.Trainable):
     """Tune's side of a worker group. A result is `{report}` or `{outcome, done}` (JSON), or `{handed_back, done}`."""
 
@@ -266,10 +276,10 @@ class Lane(tune.Trainable):
         self.hung = ""
         beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self.mailbox = RemoteMailbox.options(scheduling_strategy=beside).remote(self.settings.num_workers)
-        resources = {"CPU": self.settings.cpus_per_worker}
+        resources: dict[str, float] = {"CPU": self.settings.cpus_per_worker, "memory": GROUP_MEMORY}
         if self.settings.gpus_per_worker:
             resources["GPU"] = self.settings.gpus_per_worker
-        trainer = TorchTrainer(
+        trainer = WorkerGroup(
             serve,
             train_loop_config={"mailbox": self.mailbox, "settings": dataclasses.asdict(self.settings)},
             scaling_config=train.ScalingConfig(

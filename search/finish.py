@@ -34,9 +34,10 @@ def score_front(spec: StudySpec, store: Store, task_folders: Sequence[str], say:
     members = [row for row in front_of(store.read_rows("trials"), objectives) if row["student_path"]]
     done = {number for number, _ in store.parts("test_scores")}
     missing = [row for row in members if row["trial"] not in done]
-    if not tasks or not missing:
+    if not tasks or not members or (not missing and TEACHER in done):
         return
-    say(f"test scores of the {len(missing)} students on the front")
+    if missing:
+        say(f"test scores of the {len(missing)} students on the front")
     teacher = put_on_device(load_teacher(spec.teacher.path), spec)
     references = score_all(spec, teacher, tasks, "test", lambda line: None)
     for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from search.store import Store, now
+from spaces.search_space import config_hash
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,10 @@ class History:
     def config_of(self, trial: int) -> dict[str, Any]:
         """What was asked of a trial."""
         return json.loads(self.asked[trial]["config"])
+
+    def ended(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> list[tuple[Mapping[str, Any], int]]:
+        """Those (configuration, seed) that have run, whatever came of them."""
+        return [ask for ask in asks if config_hash(*ask) in self.by_hash]
 
     def of_trials(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values that the trials dataset has columns for."""

@@ -26,6 +26,7 @@ from spaces.architecture import (
     count_parameters,
     flops_per_token,
 )
+from spaces.comparison import seeds_of, tuning_configs, tuning_seed
 from spaces.errors import SpecError
 from spaces.search_space import SearchSpace
 from trainables.cache import cache_folder, digest, new_folder
@@ -52,6 +53,8 @@ class Prepared:
     """Per task the dev scores of `teacher` and `floor`."""
     rung_scores: dict[str, dict[str, float]]
     """The same by the probe, which is what scores at rungs."""
+    test_scores: dict[str, dict[str, float]]
+    """The same on the test splits, in a comparison; empty in a search, which leaves them to its end."""
     profiles: dict[str, dict[str, Any]]
     """Cost columns by shape; empty when there are too many shapes."""
     study: dict[str, Any]
@@ -81,16 +84,41 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: cont
         raise SpecError(problems)
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
-    targets = prepare_targets(spec, space, teacher, str(corpus), [spec.seed], held, say)
+    targets = prepare_targets(spec, space, teacher, str(corpus), all_seeds(spec), held, say)
+    tested = score_all(spec, teacher, tasks, "test", say) if spec.comparison.seeds is not None else {}
     return Prepared(
         corpus=str(corpus),
         targets=targets,
         tasks={name: str(folder) for name, folder in tasks.items()},
         scores=references(scored),
         rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
+        test_scores=references(tested),
         profiles=profiles,
-        study=describe(spec, space, facts, scored, tasks, own),
+        study=describe(spec, space, facts, scored, tasks, own) | comparison_facts(spec, space, tested),
     )
+
+
+def all_seeds(spec: StudySpec) -> list[int]:
+    """The seeds of the trials that the study is sure to run."""
+    if spec.comparison.seeds is None:
+        return [spec.seed]
+    return [*seeds_of(spec.seed, spec.comparison.seeds), tuning_seed(spec.seed)]
+
+
+def comparison_facts(spec: StudySpec, space: SearchSpace, tested: Mapping[str, Any]) -> dict[str, Any]:
+    """What study.json says of a comparison."""
+    if spec.comparison.seeds is None:
+        return {}
+    tuning = tuning_configs(space, spec.comparison.tune_shape)
+    return {
+        "comparison": {
+            "seeds": list(seeds_of(spec.seed, spec.comparison.seeds)),
+            "tuning_seed": tuning_seed(spec.seed) if tuning else None,
+            "tuned_on": sorted({architecture_of(config).name for config in tuning}),
+            "learning_rates": sorted({float(config["learning_rate"]) for config in tuning}),
+            "test": {name: {key: each[key] for key in ("teacher", "floor", "metric")} for name, each in tested.items()},
+        }
+    }
 
 
 def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dict[str, Path]]:

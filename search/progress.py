@@ -41,12 +41,13 @@ class StudyProgress(ray.tune.Callback):
         self.asktell = asktell
         self.console = Console(file=terminal, highlight=False)
         self.started_s = time.time()
-        self.done_before = asktell.spent
+        self.done_before = 0
         self.waiting_since: float | None = time.time()
         self.tokens_per_s: dict[str, float] = {}
         self.live = Live(console=self.console, get_renderable=self.view, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> "StudyProgress":
+        self.done_before = self.asktell.spent
         if self.console.is_terminal:
             self.live.start()
         return self
@@ -83,10 +84,10 @@ class StudyProgress(ray.tune.Callback):
 
     def counts(self) -> str:
         """7/20 done, about 12 min left."""
-        spent, budget = self.asktell.spent, self.asktell.budget
+        spent, left = self.asktell.spent, self.asktell.left
         fresh = spent - self.done_before
-        left = f", about {duration(self.elapsed_s / fresh * (budget - spent))} left" if fresh and spent < budget else ""
-        return f"{spent}/{budget}{left}"
+        wait = f", about {duration(self.elapsed_s / fresh * left)} left" if fresh and left > 0 else ""
+        return f"{spent}/{spent + left}{wait}"
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -6,6 +6,7 @@ the last run: a finished trial stays, an asked one is run again under its number
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import shutil
@@ -21,13 +22,14 @@ from typing import Any
 from ray import tune
 
 from search.cluster import Room, Sweeper, cluster
+from search.comparison import comparison
 from search.environment import output_to
 from search.history import Ask
 from search.keeping import Keeper
 from search.loggers import loggers
 from search.memory import Costs
 from search.progress import StudyProgress, duration
-from search.sampler import AskTell
+from search.sampler import Asks, AskTell, Wanted
 from search.scheduler import Rungs, rung_tokens
 from search.searcher import RungScheduler, StudySearcher
 from search.sections import StudySpec
@@ -35,6 +37,7 @@ from search.spec import check_all, differences, load_table, read_spec, to_toml
 from search.store import Store
 from search.warm_start import learn_from
 from spaces.architecture import TeacherFacts
+from spaces.comparison import tuning_seed
 from spaces.dominance import costs_of_rows, front_of, leaders
 from spaces.errors import StillhouseError
 from spaces.records import OBJECTIVES, Objective
@@ -43,8 +46,6 @@ from trainables.cache import cache_folder
 from trainables.worker import LaneSettings, lane_trainable
 
 LOG = logging.getLogger("stillhouse.runner")
-Only = Callable[[AskTell], Sequence[tuple[Mapping[str, Any], int]]]
-"""What a search is narrowed to: (configuration, seed) of each trial."""
 LOST_LANES = 2
 """How often Tune starts a lane again that was lost with its node."""
 
@@ -126,13 +127,16 @@ def confirm(
     spec, space, facts = stored_study(folder)
     objectives = [OBJECTIVES[name] for name in spec.search.objectives]
 
-    def narrowed(asktell: AskTell) -> list[tuple[Mapping[str, Any], int]]:
+    say_once = functools.cache(say)
+
+    def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
         chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], objectives, top)
         configs = [asktell.history.config_of(row["trial"]) for row in chosen]
-        say(f"{len(chosen)} leaders, trials {', '.join(str(row['trial']) for row in chosen)}, with {seeds} seeds each")
-        return [(config, spec.seed + number) for number in range(1, seeds) for config in configs]
+        numbers = ", ".join(str(row["trial"]) for row in chosen)
+        say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
+        return [(config, spec.seed + number) for number in range(1, seeds) for config in configs], 0
 
-    return run_study(spec, space, facts, folder, address=address, say=say, only=narrowed)
+    return run_study(spec, space, facts, folder, address=address, say=say, wanted=leaders_with_seeds)
 
 
 def leading(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective], top: int) -> list[Mapping[str, Any]]:
@@ -149,7 +153,7 @@ def run_study(
     *,
     address: str | None = None,
     say: Callable[[str], None] = print,
-    only: Only | None = None,
+    wanted: Wanted | None = None,
 ) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
     from search.finish import score_front
@@ -160,7 +164,7 @@ def run_study(
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
             plan = make_plan(spec, space, facts, store, held, say)
-            outcome = tune_study(plan, store, say, only)
+            outcome = tune_study(plan, store, say, wanted)
         if outcome.ended:
             score_front(plan.spec, store, plan.job["tasks"], say)
     return outcome
@@ -193,7 +197,9 @@ def make_plan(
         "protocol": spec.evaluation.protocol,
         "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in study["tasks"].items()},
         "rung_floors": prepared.rung_scores,
-        "training": dataclasses.asdict(spec.training),
+        "test_floors": prepared.test_scores,
+        "training": {key: value for key, value in dataclasses.asdict(spec.training).items() if key != "start"},
+        "start": spec.training.start or "",
         "latency": None if measured else dataclasses.asdict(spec.latency),
     }
     return Plan(
@@ -225,26 +231,31 @@ def tune_study(
     plan: Plan,
     store: Store,
     say: Callable[[str], None] = print,
-    only: Only | None = None,
+    wanted: Wanted | None = None,
 ) -> Outcome:
-    """Run trials until the budget is spent, the space is used up, or somebody stops it; or `only` some."""
+    """Run trials until the budget is spent, the space is used up, or somebody stops it; or only what is `wanted`."""
     spec = plan.spec
     store.write_text("study.json", json.dumps(plan.study, indent=2) + "\n")
     store.write_text("spec.toml", to_toml(spec))  # last: its presence makes the folder a study
     asktell = ask_tell(plan, store, say)
-    if only is not None:
-        asktell.confirm(only(asktell))
-    if asktell.spent or asktell.waiting:
-        say(f"going on: {asktell.spent} trials done before, {asktell.waiting} to be run again")
+    if wanted is not None:
+        asktell.narrow(wanted)
+    done = sum(asktell.history.ran.values())
+    if done or asktell.waiting:
+        say(f"going on: {done} trials done before, {asktell.waiting} to be run again")
     scratch = tempfile.mkdtemp(prefix="stillhouse-")
     try:
-        with output_to(log_file(store)) as terminal, StudyProgress(asktell, terminal) as progress, terminable():
+        with output_to(log_file(store)) as terminal:
+            progress = StudyProgress(asktell, terminal)
+            if wanted is None and spec.comparison.seeds is not None:
+                asktell.narrow(comparison(spec, plan.space, progress.say))
             keeper = Keeper(store, spec.search.objectives, spec.storage.quota_gb, progress.say)
             keeper.tidy(asktell.progress.rows)
             make_job = job_maker(plan, store, keeper.started)
             searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))
             callbacks = [progress, Sweeper(), *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
-            _fit(plan, searcher, callbacks, scratch)
+            with progress, terminable():
+                _fit(plan, searcher, callbacks, scratch)
         if searcher.fatal is not None:
             raise searcher.fatal
     finally:
@@ -289,7 +300,10 @@ def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Calla
         number = f"{ask.trial:05d}"
         folders = {"folder": store.uri("checkpoints", number), "student_folder": store.uri("students", number)}
         rungs = tokens if ask.seed == spec.seed else ()  # a confirmation runs undisturbed
-        return {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, "rungs": rungs, **folders}
+        job = {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, "rungs": rungs, **folders}
+        if ask.seed == tuning_seed(spec.seed):
+            job["test_floors"] = {}  # what is chosen by it must not know the test splits
+        return job
 
     return make
 

@@ -13,7 +13,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace, config_hash
 
 LOG = logging.getLogger("stillhouse.sampler")
+Asks = Sequence[tuple[Mapping[str, Any], int]]
+"""(configuration, seed) of trials."""
+Wanted = Callable[["AskTell"], tuple[Asks, int]]
+"""The trials that a narrowed search should have run by now, and how many more it will want when they have."""
 MAX_INFEASIBLE = 200
 """Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
 MAX_DUPLICATES = 50
@@ -74,7 +78,9 @@ class AskTell:
         self._live: dict[int, Running] = {}
         self._duplicates = self._last_duplicates()
         self._wait_for_a_result = False
-        self._only: list[tuple[dict[str, Any], int]] | None = None
+        self._wanted: Wanted | None = None
+        self._queue: list[tuple[Mapping[str, Any], int]] = []
+        self._to_come = 0
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._branches = branches(space)
         self._grid = self._grid_order() if sampler == "grid" else None
@@ -82,9 +88,21 @@ class AskTell:
 
     @property
     def spent(self) -> int:
-        """Trials that count against the budget: those that ran, of the study's own seed, and do not run again."""
-        again = (self.progress.by_trial.get(trial) for trial, each in self._live.items() if each.ask.seed == self.seed)
-        return self.history.ran[self.seed] - sum(row is not None and row["status"] in RAN for row in again)
+        """Trials that ran and do not run again: those of the study's own seed, or, in a narrowed search, of any."""
+
+        def counts(seed: int) -> bool:
+            return self._wanted is not None or seed == self.seed
+
+        again = (self.progress.by_trial.get(trial) for trial, each in self._live.items() if counts(each.ask.seed))
+        ran = sum(count for seed, count in self.history.ran.items() if counts(seed))
+        return ran - sum(row is not None and row["status"] in RAN for row in again)
+
+    @property
+    def left(self) -> int:
+        """Trials to come, those that run included."""
+        if self._wanted is None:
+            return self.budget - self.spent
+        return len(self._live) + len(self.history.interrupted) + len(self._queue) + self._to_come
 
     @property
     def running(self) -> int:
@@ -95,9 +113,10 @@ class AskTell:
         """Trials of an earlier run that are to be run again."""
         return len(self.history.interrupted)
 
-    def confirm(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> None:
-        """Ask for these (configuration, seed) only, as far as they have not run, and then end."""
-        self._only = [(dict(config), seed) for config, seed in asks]
+    def narrow(self, wanted: Wanted) -> None:
+        """Ask for what is wanted only. When all of that has ended it is asked what else; nothing new is the end."""
+        self._wanted = wanted
+        self._want()
 
     def ask(self) -> Ask | None:
         """The next trial to run; None when nothing can be asked now (see `progress.ended` for whether ever again)."""
@@ -105,8 +124,8 @@ class AskTell:
             return self._go_on(self.history.interrupted.pop(0))
         if self.progress.ended:
             return None
-        if self._only is not None:
-            return self._next_confirmation(self._only)
+        if self._wanted is not None:
+            return self._next_wanted()
         if (promoted := self.rungs.promotable()) is not None:
             self.rungs.go_on(promoted)
             return self._go_on(self.history.asked[promoted])
@@ -148,7 +167,9 @@ class AskTell:
         """Record the result of a trial: columns of its row, among them a `reason` if it failed."""
         live = self._live[trial]
         columns = self.history.of_trials(measured)
-        if unknown := sorted(set(measured) - set(columns)):
+        if measured.get("test_scores"):
+            self.store.write_part("test_scores", trial, measured["test_scores"])
+        if unknown := sorted(set(measured) - set(columns) - {"test_scores"}):
             LOG.warning("trial %d measured what no column records: %s", trial, ", ".join(unknown))
         row = {**self._identity(live.ask), **columns}
         row["reason"] = measured.get("reason") or _unusable(row, self.objectives)
@@ -248,13 +269,19 @@ class AskTell:
             return None
         return self._branches[turn]
 
-    def _next_confirmation(self, left: list[tuple[dict[str, Any], int]]) -> Ask | None:
-        while left:
-            config, seed = left.pop(0)
-            if (digest := config_hash(config, seed)) not in self.history.known:
-                return self._start(Ask(self.history.next_number, config, seed, digest))
+    def _want(self) -> None:
+        assert self._wanted is not None
+        asks, self._to_come = self._wanted(self)
+        self._queue = [ask for ask in asks if config_hash(*ask) not in self.history.known]
+
+    def _next_wanted(self) -> Ask | None:
+        if not self._queue and not self._live:
+            self._want()
+        if self._queue:
+            config, seed = self._queue.pop(0)
+            return self._start(Ask(self.history.next_number, dict(config), seed, config_hash(config, seed)))
         if not self._live:
-            self.progress.ended = "every leader has its seeds"
+            self.progress.ended = "every wanted trial has run"
         return None
 
     def _next_of_grid(self) -> Ask | None:

@@ -72,6 +72,7 @@ class TrainingSection:
     teacher_precision: str = setting(
         "arithmetic of the teacher's forward pass", "auto", choices=("auto", "fp32", "bf16")
     )
+    start: str | None = setting("folder of a student whose weights every trial starts from", None)
     checkpoint_every_s: float = setting("seconds between two checkpoints of a running trial", 60.0, above=0)
 
 
@@ -131,6 +132,17 @@ class SearchSection:
 
 
 @dataclass(frozen=True)
+class ComparisonSection:
+    seeds: int | None = setting(
+        "run every configuration of the space with so many seeds, each method at a learning rate chosen for it first, "
+        "and score all on the test splits; unset: the study is a search",
+        None,
+        at_least=1,
+    )
+    tune_shape: str | None = setting("the student on which learning rates are chosen; unset: the first of each", None)
+
+
+@dataclass(frozen=True)
 class ClusterSection:
     concurrent_trials: int | None = setting("trials at the same time; unset: as many as fit", None, at_least=1)
     workers_per_trial: int = setting("data-parallel workers of one trial", 1, at_least=1)
@@ -174,6 +186,7 @@ class StudySpec:
     tasks: tuple[TaskSection, ...]
     evaluation: EvaluationSection
     search: SearchSection
+    comparison: ComparisonSection
     cluster: ClusterSection
     latency: LatencySection
     logging: LoggingSection
@@ -189,6 +202,7 @@ SECTIONS: dict[str, type] = {
     "storage": StorageSection,
     "evaluation": EvaluationSection,
     "search": SearchSection,
+    "comparison": ComparisonSection,
     "cluster": ClusterSection,
     "latency": LatencySection,
     "logging": LoggingSection,

@@ -28,6 +28,7 @@ from search.sections import (
     show,
 )
 from spaces.architecture import TeacherFacts
+from spaces.comparison import count_trials
 from spaces.errors import SpecError, nearest
 from spaces.records import OBJECTIVES
 from spaces.search_space import SearchSpace
@@ -99,7 +100,16 @@ def check_all(
         problems += _against_space(spec, space)
     if problems or spec is None or space is None or facts is None:
         raise SpecError(problems, source=source)
-    return dataclasses.replace(spec, space=space.to_table()), space, facts
+    return planned(dataclasses.replace(spec, space=space.to_table()), space), space, facts
+
+
+def planned(spec: StudySpec, space: SearchSpace) -> StudySpec:
+    """A comparison settles how its trials are chosen, and how many there are."""
+    if spec.comparison.seeds is None:
+        return spec
+    search = dataclasses.replace(spec.search, sampler="grid")
+    budget = dataclasses.replace(spec.budget, trials=sum(count_trials(space, spec.comparison.seeds)))
+    return dataclasses.replace(spec, search=search, budget=budget)
 
 
 def to_table(spec: StudySpec) -> dict[str, Any]:
@@ -143,12 +153,19 @@ def describe(spec: StudySpec, space: SearchSpace, facts: TeacherFacts) -> list[s
         f"study    {spec.name}, seed {spec.seed}",
         f"teacher  {facts.name}: {facts.family} {facts.architecture.name}, {head} LM head",
         f"space    {len(shapes)} shapes; {axes}",
-        f"search   {spec.search.sampler} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
+        f"search   {_search(spec, space)} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
         f"rungs    {_rungs(spec)}",
         f"tasks    {', '.join(f'{task.name} ({task.kind}, {spec.evaluation.protocol})' for task in spec.tasks)}",
         f"cluster  {', '.join(f'{name} {value}' for name, value in cluster.items())}",
     ]
+
+
+def _search(spec: StudySpec, space: SearchSpace) -> str:
+    if spec.comparison.seeds is None:
+        return spec.search.sampler
+    tuning, compared = count_trials(space, spec.comparison.seeds)
+    return f"comparison with {spec.comparison.seeds} seeds: {tuning} trials to choose learning rates, then {compared}"
 
 
 def _rungs(spec: StudySpec) -> str:
@@ -199,6 +216,9 @@ def _parse(table: Mapping[str, Any], folder: Path, source: str | None) -> tuple[
         teacher=TeacherSection(_resolve_teacher(spec.teacher.path, folder, problems)),
         corpus=dataclasses.replace(spec.corpus, source=_resolve_source(spec.corpus.source, folder)),
         tasks=tuple(dataclasses.replace(t, source=_resolve_source(t.source, folder)) for t in spec.tasks),
+        training=dataclasses.replace(
+            spec.training, start=spec.training.start and _resolve_source(spec.training.start, folder)
+        ),
         search=dataclasses.replace(
             spec.search, warm_start=tuple(_resolve_source(study, folder) for study in spec.search.warm_start)
         ),
@@ -265,6 +285,11 @@ def _cross_rules(spec: StudySpec) -> list[str]:
             f"[rungs] first_tokens must be below the budget of {spec.budget.train_tokens:,} tokens, got {first:,}; "
             f"nearest with factor {spec.rungs.factor}: {max(1, spec.budget.train_tokens // spec.rungs.factor):,}"
         )
+    if spec.comparison.seeds is not None:
+        if spec.rungs.first_tokens is not None:
+            problems.append("[comparison] compares full budgets: leave [rungs] first_tokens out")
+        if spec.search.constraints:
+            problems.append("[comparison] runs every student of the space: leave [search] constraints out")
     for folder in (spec.corpus.source, *(t.source for t in spec.tasks)):
         if folder.startswith("hub:") and not folder.removeprefix("hub:"):
             problems.append(f"{folder!r} names no data set: write hub:name or hub:name/subset")
@@ -297,11 +322,16 @@ def _against_space(spec: StudySpec, space: SearchSpace) -> list[str]:
                 f"[budget] train_tokens {spec.budget.train_tokens} is less than one batch of {size} x "
                 f"{spec.corpus.sequence_length} tokens"
             )
-    if spec.search.sampler == "grid":
+    wanted, compared = spec.comparison.tune_shape, spec.comparison.seeds is not None
+    names = [shape.name for shape in space.shapes]
+    if wanted is not None and wanted not in names:
+        problems.append(f"[comparison] tune_shape {wanted!r} is no shape of the space. Known: {', '.join(names)}")
+    if spec.search.sampler == "grid" or compared:
         try:
             next(iter(space.enumerate()), None)
         except SpecError as error:
-            problems += [f"[search] sampler 'grid': {p}" for p in error.problems]
+            where = "[comparison]" if compared else "[search] sampler 'grid'"
+            problems += [f"{where}: {p}" for p in error.problems]
     return problems
 
 

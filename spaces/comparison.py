@@ -35,8 +35,8 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
 def tuning_configs(space: SearchSpace, shape: str | None) -> list[dict[str, Any]]:
     """The trials that choose learning rates: of each kind one configuration under every rate.
 
-    It is the first of its kind on the wanted shape (an `architecture.name`), or on another one when the kind cannot have
-    that shape; axes count in the order in which the space lists their values. With one rate there is nothing to choose.
+    It is the first of its kind on the wanted shape (an `architecture.name`), or on another one when the kind cannot
+    have that; axes count in the order in which the space lists their values. One rate alone leaves nothing to choose.
     """
     rates = space.axes["learning_rate"].choices
     if len(rates) < 2:

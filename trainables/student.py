@@ -10,13 +10,16 @@ Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sa
 
 import copy
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from spaces.architecture import architecture_of
+from spaces.errors import TrialFailed
 from spaces.layer_mapping import MAPPINGS
 from spaces.transfer import METHODS, parse_method
 from trainables.corpus import Corpus
@@ -40,6 +43,21 @@ def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | No
     student = build_model(model_config, lm_head=lm_head).eval()
     INITIALISATIONS[config["initialisation"]](student, teacher, corpus)
     return student
+
+
+def load_weights(student: PreTrainedModel, folder: str) -> None:
+    """Go on from the weights of an exported student of the same shape; a head that it lacks stays as it is.
+
+    Raises TrialFailed for weights of another shape.
+    """
+    known = student.state_dict()
+    saved = load_file(Path(folder) / "model.safetensors")
+    prefix = "" if set(saved) <= set(known) else f"{student.base_model_prefix}."
+    named = {f"{prefix}{name}": tensor for name, tensor in saved.items()}
+    wrong = [name for name, tensor in named.items() if name not in known or known[name].shape != tensor.shape]
+    if wrong:
+        raise TrialFailed(f"the weights in {folder} do not fit the student: {wrong[0]}, and {len(wrong) - 1} more")
+    student.load_state_dict(named, strict=False)
 
 
 def random_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:

@@ -16,7 +16,7 @@ from trainables.distill import distil
 from trainables.distillation import TrainingSpec
 from trainables.export import export_student
 from trainables.profile import measure, versions
-from trainables.student import build_student
+from trainables.student import build_student, load_weights
 from trainables.targets import Targets
 from trainables.tasks import TaskData, load_task, recovered, score_task
 from trainables.teacher import Teacher, load_teacher
@@ -53,6 +53,10 @@ class TrialJob:
     """The target cache; empty when the teacher runs live."""
     rungs: tuple[int, ...] = ()
     """Token counts at which the student is scored by the probe while it trains."""
+    test_floors: Mapping[str, Mapping[str, float]] | None = None
+    """Per task the test scores of "teacher" and "floor", when the student is to be scored there too."""
+    start: str = ""
+    """A student folder whose weights this one starts from; empty: from its initialisation."""
     rung_floors: Mapping[str, Mapping[str, float]] | None = None
     """`floors` of the probe; None when `protocol` is the probe."""
 
@@ -91,6 +95,8 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teacher = kept_teacher(job.teacher, device)
     student = build_student(job.config, teacher, job.seed, kept_corpus(job.corpus)).to(device)  # type: ignore[arg-type]
+    if job.start:
+        load_weights(student, job.start)
     trained = distil(
         student, teacher, kept_corpus(job.corpus), job.config, TrainingSpec(**job.training), job.train_tokens, job.seed,
         report, Path(job.folder) / CHECKPOINT, rank, world_size, job.rungs, lambda student: score_rung(student, job),
@@ -100,6 +106,7 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
         return {}
     started = time.perf_counter()
     scores = score(student, job)
+    tested = test_rows(student, job)
     scored = time.perf_counter()
     costs = profile(student, job, teacher)
     profiled = time.perf_counter()
@@ -111,7 +118,7 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     }  # fmt: skip
     export_student(student, teacher.tokenizer, job.student_folder, card)
     return {
-        **trained, **scores, **costs,
+        **trained, **scores, **costs, "test_scores": tested,
         "evaluate_s": scored - started, "profile_s": profiled - scored,
     }  # fmt: skip
 
@@ -130,6 +137,22 @@ def score(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
             f"probe_layer_{task.name}": found.layer,
         }  # fmt: skip
     return {"quality": sum(shares) / len(shares), **columns}
+
+
+def test_rows(student: PreTrainedModel, job: TrialJob) -> list[dict[str, Any]]:
+    """The student's rows of the test_scores dataset; none where the job has no references for the test splits."""
+    rows = []
+    for folder in job.tasks:
+        task = kept_task(folder)
+        if (reference := (job.test_floors or {}).get(task.name)) is None:
+            continue
+        found = score_task(student, task, job.protocol, "test", job.seed)
+        rows.append({
+            "trial": job.trial, "task": task.name, "protocol": job.protocol, "score": found.score,
+            "recovered": recovered(found.score, reference["teacher"], reference["floor"]), "layer": found.layer,
+            "metric": found.metric,
+        })  # fmt: skip
+    return rows
 
 
 def score_rung(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class WorkerGroup(TorchTrainer):
     """Without Ray Train's helper that outlives a killed controller, one process each: search/cluster.py sweeps."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
         return [each for each in callbacks if type(each).__name__ != "PlacementGroupCleanerCallback"]
 
 

@@ -138,18 +138,18 @@ def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whol
     config = first.history.config_of(leader["trial"])
     wanted = [(config, 5), (config, 6), (config, 7)]
     first = make(tmp_path, budget=6, tokens=RUNGS)
-    first.confirm(wanted)
+    first.narrow(lambda asktell: (wanted, 0))
     ask = first.ask()
-    assert ask.seed == 6 and ask.config == config and first.spent == 6
+    assert ask.seed == 6 and ask.config == config and first.spent == 6 and first.left == 2
     assert first.report(ask.trial, {"step": 1, "train_tokens": RUNGS[0], "quality": -5.0}) is None  # never stopped
     first.tell(ask.trial, {"quality": leader["quality"] + 0.3})
     again = make(tmp_path, budget=6, tokens=())
-    again.confirm(wanted)
+    again.narrow(lambda asktell: (wanted, 0))
     ask = again.ask()
     assert ask.seed == 7
     again.tell(ask.trial, {"quality": leader["quality"]})
-    assert again.ask() is None and again.progress.ended == "every leader has its seeds"
-    assert again.spent == 6
+    assert again.ask() is None and again.progress.ended == "every wanted trial has run"
+    assert again.spent == 8 and again.left == 0
     told = [t for t in again.memory.told() if t.values[0] == pytest.approx(leader["quality"] + 0.1)]
     assert len(again.memory.told()) == 6 and len(told) == 1
 

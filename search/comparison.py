@@ -1,0 +1,31 @@
+"""A comparative study as the search runs it: first the learning rates, then everything, seed by seed."""
+
+import functools
+from collections.abc import Callable
+
+from search.sampler import Asks, AskTell, Wanted
+from search.sections import StudySpec
+from spaces.comparison import chosen_rates, compared_configs, count_trials, seeds_of, tuning_configs, tuning_seed
+from spaces.search_space import SearchSpace
+
+
+def comparison(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> Wanted:
+    """What a comparison wants: the trials that choose learning rates, and when they have run, all others.
+
+    All configurations of one seed come before those of the next, so that a study stopped early is a smaller study.
+    """
+    seeds = seeds_of(spec.seed, spec.comparison.seeds or 1)
+    tuning = [(config, tuning_seed(spec.seed)) for config in tuning_configs(space, spec.comparison.tune_shape)]
+    _, to_come = count_trials(space, len(seeds))
+    say_once = functools.cache(say)
+
+    def wanted(asktell: AskTell) -> tuple[Asks, int]:
+        if len(asktell.history.ended(tuning)) < len(tuning):
+            return tuning, to_come
+        rates = chosen_rates(asktell.progress.rows, space, spec.seed)
+        if tuning:
+            chosen = ", ".join(f"{method} ({start}) {rate:g}" for (method, start), rate in rates.items())
+            say_once(f"learning rates chosen under seed {tuning_seed(spec.seed)}: {chosen}")
+        return [(config, seed) for seed in seeds for config in compared_configs(space, rates)], 0
+
+    return wanted

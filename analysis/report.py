@@ -13,6 +13,8 @@ import pyarrow.fs
 from plotly.offline import get_plotlyjs
 
 from analysis import pieces, search_sections, sections
+from analysis.baselines import baselines_section
+from analysis.comparison_section import comparison_section
 from analysis.pareto import front, limits_text
 from analysis.table import Study, load
 from analysis.text import MISSING, number, plural, verdict
@@ -77,8 +79,10 @@ def content(study: Study) -> str:
     members = front(study)
     body = [
         _header(study),
+        comparison_section(study),
         sections.front_section(study, members),
         sections.test_section(study, members),
+        baselines_section(study),
         sections.methods_section(study),
         sections.mappings_section(study),
         search_sections.progress_section(study),

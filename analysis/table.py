@@ -18,6 +18,7 @@ from spaces.errors import StillhouseError, choose
 from spaces.records import (
     CONFIG_COLUMNS,
     Column,
+    baselines_columns,
     profiles_columns,
     reports_columns,
     test_scores_columns,
@@ -132,6 +133,12 @@ class Study:
     def test_scores(self) -> pd.DataFrame:
         """Scores on the test split; trial -1 is the teacher, -2 the floor."""
         return self._dataset("test_scores", test_scores_columns())
+
+    @cached_property
+    def baselines(self) -> pd.DataFrame:
+        """Scores of the teacher cut to the shapes of students, without distillation; `architecture` names the shape."""
+        rows = self._dataset("baselines", baselines_columns())
+        return rows.assign(architecture=_architecture_names(rows))
 
     @cached_property
     def profiles(self) -> pd.DataFrame:

@@ -67,6 +67,16 @@ def confirm(args: argparse.Namespace) -> None:
     end(confirm_study(args.folder, top=args.top, seeds=args.seeds, address=args.address, say=say))
 
 
+def promote(args: argparse.Namespace) -> None:
+    """Distil a student again in earnest."""
+    before_ray(args.address)
+    from search.promote import promote as promote_trial
+
+    trial = seeing.chosen_trial(args)
+    options = {"train_tokens": args.train_tokens, "seeds": args.seeds, "workers": args.workers, "go_on": args.go_on}
+    end(promote_trial(args.folder, args.to, trial, **options, address=args.address, say=say))
+
+
 def before_ray(address: str | None) -> None:
     """Settings that Ray reads when it is imported."""
     from search.environment import import_everywhere, private_cluster, quiet_environment
@@ -85,11 +95,7 @@ def end(outcome: object) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a student folder."""
-    trial = args.trial
-    if trial is None:
-        _, chosen = seeing.pick_by(args)
-        trial = int(chosen.trial["trial"])
-        say(f"trial {trial}: {chosen.reason}")
+    trial = seeing.chosen_trial(args)
     from search.finish import export_trial
 
     written = export_trial(args.folder, trial, args.to, weights=not args.config_only, onnx=args.onnx)
@@ -137,6 +143,21 @@ def add_confirm(parser: argparse.ArgumentParser) -> None:
     add_address(parser)
 
 
+def add_promote(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `promote`."""
+    add_folder(parser)
+    parser.add_argument("to", metavar="TO", help="folder of the promoted study")
+    add_limits(parser)
+    parser.add_argument("--trial", type=int, metavar="ID", help="this trial instead of the best one")
+    parser.add_argument(
+        "--train-tokens", type=parse_count, metavar="N", help="tokens of each seed; default ten times the search's"
+    )
+    parser.add_argument("--seeds", type=parse_count, default=3, metavar="N", help="default 3; the best is exported")
+    parser.add_argument("--workers", type=parse_count, metavar="N", help="data-parallel workers of each seed")
+    parser.add_argument("--go-on", action="store_true", help="from the trial's weights instead of from scratch")
+    add_address(parser)
+
+
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Arguments of `export`."""
     add_folder(parser)
@@ -176,7 +197,19 @@ COMMANDS: dict[str, Command] = {
         "stillhouse confirm runs/first --top 5 --seeds 3",
         add_confirm,
     ),
+    "promote": Command(
+        promote,
+        "distil a student of a search again in earnest, with several seeds, test it and export it",
+        "stillhouse promote runs/first runs/first-promoted --max-parameters 15M --train-tokens 50M",
+        add_promote,
+    ),
     "front": Command(seeing.front, "show the front of a study", "stillhouse front runs/first --json", seeing.add_front),
+    "table": Command(
+        seeing.table,
+        "print what a comparative study says: table, tests, claims",
+        "stillhouse table runs/comparison",
+        seeing.add_table,
+    ),
     "best": Command(
         seeing.best,
         "pick the best student within limits",

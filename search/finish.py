@@ -28,16 +28,23 @@ TEACHER, FLOOR = -1, -2
 
 def score_front(spec: StudySpec, store: Store, task_folders: Sequence[str], say: Say) -> None:
     """Test scores of teacher, floor and every member of the front; what is already scored stays."""
-    tasks = {load_task(folder).name: Path(folder) for folder in task_folders}
-    tasks = {name: folder for name, folder in tasks.items() if "test" in load_task(folder).splits}
     objectives = [OBJECTIVES[name] for name in spec.search.objectives]
     members = [row for row in front_of(store.read_rows("trials"), objectives) if row["student_path"]]
+    score_tests(spec, store, members, task_folders, say)
+
+
+def score_tests(
+    spec: StudySpec, store: Store, members: Sequence[Mapping[str, Any]], task_folders: Sequence[str], say: Say
+) -> None:
+    """Test scores of teacher, floor and these trials."""
+    tasks = {load_task(folder).name: Path(folder) for folder in task_folders}
+    tasks = {name: folder for name, folder in tasks.items() if "test" in load_task(folder).splits}
     done = {number for number, _ in store.parts("test_scores")}
     missing = [row for row in members if row["trial"] not in done]
     if not tasks or not members or (not missing and TEACHER in done):
         return
     if missing:
-        say(f"test scores of the {len(missing)} students on the front")
+        say(f"test scores of {len(missing)} students")
     teacher = put_on_device(load_teacher(spec.teacher.path), spec)
     references = score_all(spec, teacher, tasks, "test", lambda line: None)
     for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):

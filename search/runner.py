@@ -156,6 +156,7 @@ def run_study(
     wanted: Wanted | None = None,
 ) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
+    from search.baselines import score_baselines
     from search.finish import score_front
     from trainables.export import quiet_transformers
 
@@ -167,6 +168,7 @@ def run_study(
             outcome = tune_study(plan, store, say, wanted)
         if outcome.ended:
             score_front(plan.spec, store, plan.job["tasks"], say)
+            score_baselines(plan.spec, store, plan.job, say)
     return outcome
 
 

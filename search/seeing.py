@@ -121,6 +121,26 @@ def pick_by(args: argparse.Namespace) -> "tuple[Study, Pick]":
     return study, study.pick(**limits, min_quality=args.min_quality, knee_of_front=args.knee)
 
 
+def chosen_trial(args: argparse.Namespace) -> int:
+    """The trial that is named, or the pick under the limits, which is told."""
+    if args.trial is not None:
+        return args.trial
+    _, chosen = pick_by(args)
+    say(f"trial {chosen.trial['trial']}: {chosen.reason}")
+    return int(chosen.trial["trial"])
+
+
+def table(args: argparse.Namespace) -> None:
+    """Print the table of a comparison, as Markdown."""
+    from analysis import load
+    from analysis.comparison_section import comparison_text
+
+    text = comparison_text(load(args.folder))
+    if not text:
+        raise SpecError([f"{args.folder} is a search (no [comparison]), or none of its trials has finished"])
+    print(text)
+
+
 def report(args: argparse.Namespace) -> None:
     """Write the HTML page."""
     from analysis.report import write_report
@@ -190,6 +210,11 @@ def add_front(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV")
     parser.add_argument("--parquet", metavar="FILE", help="write the rows as Parquet")
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `table`."""
+    add_folder(parser)
 
 
 def add_best(parser: argparse.ArgumentParser) -> None:

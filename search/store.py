@@ -30,7 +30,7 @@ from spaces.storage import open_filesystem, read_parquet
 
 LOG = logging.getLogger("stillhouse.store")
 LEASE = "lease.json"
-DATASETS = ("asked", "trials", "reports", "test_scores", "profiles")
+DATASETS = ("asked", "trials", "reports", "test_scores", "baselines", "profiles")
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, *[15.0] * 19)
 """Between the attempts to write a row while the storage does not answer; about five minutes in all."""
 LASTING = {
@@ -58,6 +58,7 @@ class Store:
             "trials": records.schema(records.trials_columns(list(tasks))),
             "reports": records.schema(records.reports_columns()),
             "test_scores": records.schema(records.test_scores_columns()),
+            "baselines": records.schema(records.baselines_columns()),
             "profiles": records.schema(records.profiles_columns()),
         }
 

@@ -168,6 +168,23 @@ def test_scores_columns() -> tuple[Column, ...]:
     )
 
 
+def baselines_columns() -> tuple[Column, ...]:
+    """What a student's shape scores without distillation: the teacher cut down to it."""
+    return (
+        Column("kept", TEXT, "", "which of the teacher's layers are kept: first, or uniform"),
+        Column("num_layers", INT, "layers", "Transformer layers that are kept"),
+        Column("hidden_size", INT, "units", "width; below the teacher's its states are projected"),
+        Column("num_heads", INT, "heads", "attention heads"),
+        Column("intermediate_size", INT, "units", "feed-forward width"),
+        Column("task", TEXT, "", "name of the task"),
+        Column("split", TEXT, "", "dev or test"),
+        Column("protocol", TEXT, "", "how it was scored: probe or finetune"),
+        Column("score", FLOAT, "the task's metric", "raw score"),
+        Column("recovered", FLOAT, "share", "(score - floor) / (teacher - floor)"),
+        Column("metric", TEXT, "", "name of the metric"),
+    )
+
+
 def profiles_columns() -> tuple[Column, ...]:
     """Costs of students measured again, on another device or with another runtime."""
     return (

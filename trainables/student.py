@@ -9,6 +9,7 @@ Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sa
 """
 
 import copy
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from spaces.architecture import architecture_of
+from spaces.architecture import StudentArchitecture, architecture_of
 from spaces.errors import TrialFailed
 from spaces.layer_mapping import MAPPINGS
 from spaces.transfer import METHODS, parse_method
@@ -74,12 +75,14 @@ def projected_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus |
 
 
 @torch.no_grad()
-def projected_layers_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:
-    """Projected embeddings, and teacher layers spaced uniformly, their matrices written in the projected basis."""
+def projected_layers_start(
+    student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None, kept: str = "uniform"
+) -> None:
+    """Projected embeddings, and teacher layers, their matrices written in the projected basis: those of TRUNCATIONS."""
     basis = projection_for(student, teacher, corpus)
     project_embeddings(student, teacher.model, basis)
     sources, targets = layers(teacher.model), layers(student)
-    pairs = MAPPINGS["uniform"](len(targets), len(sources))
+    pairs = TRUNCATIONS[kept](len(targets), len(sources))
     for student_layer, teacher_layer in pairs:
         source = copy.deepcopy(sources[teacher_layer - 1]).cpu()
         copy_layer(targets[student_layer - 1], source, student, teacher.model, basis)
@@ -94,6 +97,21 @@ INITIALISATIONS = {
     "projected_layers": projected_layers_start,
     "teacher_layers": projected_layers_start,  # the same at equal width, where the basis is the identity
 }
+
+
+TRUNCATIONS = {"uniform": MAPPINGS["uniform"], "first": lambda kept, _: tuple((i, i) for i in range(1, kept + 1))}
+"""Which layers of a teacher a shallower one keeps."""
+
+
+def truncated(teacher: Teacher, architecture: StudentArchitecture, kept: str, corpus: Corpus) -> PreTrainedModel:
+    """The teacher cut to a shape and left as it is: its uniformly spaced or its first layers, projected if narrower.
+
+    What a student of that shape is worth before any distillation (Sajjad et al. 2020, arXiv:2004.03844).
+    """
+    config = {"method": "hs", "initialisation": "random", **asdict(architecture)}
+    student = build_student(config, teacher, 0)
+    projected_layers_start(student, teacher, corpus, kept)
+    return student
 
 
 def projection_for(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> Tensor:

@@ -6,15 +6,18 @@ import pytest
 import torch
 
 from spaces.architecture import StudentArchitecture, count_parameters
+from spaces.errors import TrialFailed
 from trainables.encoder import hidden_states, layers, part, wiring, word_embeddings
 from trainables.student import (
     build_student,
     calibrate,
     evenly,
+    load_weights,
     principal_directions,
     sampled_states,
     stream_directions,
     strongest_units,
+    truncated,
 )
 
 FAMILIES = ["bert", "roberta", "xlm-roberta", "distilbert"]
@@ -164,3 +167,32 @@ def test_strongest_units_are_those_with_the_largest_weights():
 def test_evenly():
     assert evenly(8, 4).tolist() == [0, 2, 4, 6]
     assert evenly(3, 3).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_truncated_teacher_is_its_first_layers(teachers, family, corpus):
+    teacher = teachers(family)
+    shape = replace(SAME, num_layers=2)
+    cut = truncated(teacher, shape, "first", corpus)
+    mask_BT = torch.ones_like(IDS_BT)
+    with torch.no_grad():
+        ours, theirs = (hidden_states(model, IDS_BT, mask_BT) for model in (cut, teacher.model))
+    assert len(ours) == 3
+    for student_BTD, teacher_BTD in zip(ours, theirs[:3], strict=True):
+        assert torch.equal(student_BTD, teacher_BTD)
+    spaced = layers(truncated(teacher, shape, "uniform", corpus))
+    for name, value in spaced[0].state_dict().items():
+        assert torch.equal(value, layers(teacher.model)[1].state_dict()[name]), name
+
+
+def test_weights_of_a_student_are_taken_over(teachers, corpus, tmp_path):
+    teacher = teachers("bert")
+    first = build_student(config_of(initialisation="random", method="hs"), teacher, 0, corpus)
+    first.save_pretrained(tmp_path / "own")
+    second = build_student(config_of(initialisation="random", method="mlm"), teacher, 1, corpus)
+    load_weights(second, str(tmp_path / "own"))
+    for name, tensor in first.base_model.state_dict().items():
+        assert torch.equal(second.base_model.state_dict()[name], tensor), name
+    wider = build_student(config_of(replace(SAME, hidden_size=16), "random", "hs"), teacher, 0, corpus)
+    with pytest.raises(TrialFailed, match="do not fit the student"):
+        load_weights(wider, str(tmp_path / "own"))

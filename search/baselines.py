@@ -1,0 +1,60 @@
+"""What a student's shape is worth without distillation: the teacher's own layers, cut to it and scored."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.prepare import Say, cached_score, put_on_device
+from search.sections import StudySpec
+from search.store import Store
+from spaces.architecture import StudentArchitecture, architecture_of
+from spaces.dominance import front_of
+from spaces.records import OBJECTIVES
+from trainables.cache import digest
+from trainables.corpus import Corpus, open_corpus
+from trainables.student import TRUNCATIONS, truncated
+from trainables.tasks import load_task, recovered
+from trainables.teacher import Teacher, load_teacher
+
+SHAPE_KEYS = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
+
+
+def score_baselines(spec: StudySpec, store: Store, job: Mapping[str, Any], say: Say) -> None:
+    """Score both truncations of each shape that the study ends with: those on the front, or all of a comparison.
+
+    `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
+    """
+    rows: list[Any] = [row for row in store.read_rows("trials") if row["status"] == "finished"]
+    if spec.comparison.seeds is None:
+        rows = front_of(rows, [OBJECTIVES[name] for name in spec.search.objectives])
+    shapes = sorted({architecture_of(row) for row in rows}, key=lambda shape: (shape.num_layers, shape.hidden_size))
+    kept: list[Any] = store.read_rows("baselines")
+    missing = [shape for shape in shapes if shape not in {architecture_of(row) for row in kept}]
+    if not missing:
+        return
+    say(f"the teacher cut to {len(missing)} shapes, without distillation")
+    teacher = put_on_device(load_teacher(spec.teacher.path), spec)
+    corpus = open_corpus(Path(job["corpus"]))
+    for shape in missing:
+        kept += _rows(spec, job, shape, teacher, corpus)
+    store.write_part("baselines", 0, kept)
+
+
+def _rows(
+    spec: StudySpec, job: Mapping[str, Any], shape: StudentArchitecture, teacher: Teacher, corpus: Corpus
+) -> Iterator[dict[str, Any]]:
+    for which in TRUNCATIONS:
+        model = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
+        identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which)
+        for folder in job["tasks"]:
+            task = load_task(folder)
+            for split, references in (("dev", job["floors"]), ("test", job["test_floors"])):
+                if (reference := references.get(task.name)) is None or split not in task.splits:
+                    continue
+                found = cached_score(model, identity, Path(folder), spec, split, spec.seed)
+                yield {
+                    "kept": which, **{key: getattr(shape, key) for key in SHAPE_KEYS}, "task": task.name,
+                    "split": split, "protocol": spec.evaluation.protocol, "score": found["score"],
+                    "recovered": recovered(found["score"], reference["teacher"], reference["floor"]),
+                    "metric": found["metric"],
+                }  # fmt: skip

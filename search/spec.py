@@ -27,7 +27,7 @@ from search.sections import (
     read_section,
     show,
 )
-from spaces.architecture import TeacherFacts
+from spaces.architecture import TeacherFacts, parse_shape
 from spaces.comparison import count_trials
 from spaces.errors import SpecError, nearest
 from spaces.records import OBJECTIVES
@@ -323,9 +323,15 @@ def _against_space(spec: StudySpec, space: SearchSpace) -> list[str]:
                 f"{spec.corpus.sequence_length} tokens"
             )
     wanted, compared = spec.comparison.tune_shape, spec.comparison.seeds is not None
-    names = [shape.name for shape in space.shapes]
-    if wanted is not None and wanted not in names:
-        problems.append(f"[comparison] tune_shape {wanted!r} is no shape of the space. Known: {', '.join(names)}")
+    if wanted is not None:
+        try:
+            known = parse_shape(wanted) in space.shapes
+        except SpecError as error:
+            problems += [f"[comparison] tune_shape: {p}" for p in error.problems]
+            known = True
+        if not known:
+            names = ", ".join(shape.name for shape in space.shapes)
+            problems.append(f"[comparison] tune_shape {wanted!r} is no shape of the space. Known: {names}")
     if spec.search.sampler == "grid" or compared:
         try:
             next(iter(space.enumerate()), None)

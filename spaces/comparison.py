@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from spaces.architecture import architecture_of
+from spaces.architecture import architecture_of, parse_shape
 from spaces.search_space import SearchSpace
 
 TUNING_SEED_OFFSET = 1000
@@ -35,7 +35,7 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
 def tuning_configs(space: SearchSpace, shape: str | None) -> list[dict[str, Any]]:
     """The trials that choose learning rates: of each kind one configuration under every rate.
 
-    It is the first of its kind on the wanted shape (an `architecture.name`), or on another one when the kind cannot
+    It is the first of its kind on the wanted shape (a name such as 3x192), or on another one when the kind cannot
     have that; axes count in the order in which the space lists their values. One rate alone leaves nothing to choose.
     """
     rates = space.axes["learning_rate"].choices
@@ -50,7 +50,7 @@ def tuning_configs(space: SearchSpace, shape: str | None) -> list[dict[str, Any]
 
 
 def _has_shape(config: Mapping[str, Any], shape: str | None) -> bool:
-    return shape is None or architecture_of(config).name == shape
+    return shape is None or architecture_of(config) == parse_shape(shape)
 
 
 def chosen_rates(rows: Iterable[Mapping[str, Any]], space: SearchSpace, seed: int) -> dict[Kind, float]:

@@ -1,0 +1,65 @@
+"""How many trials have a place, as nodes come and go, and what is refused at once."""
+
+import time
+
+import pytest
+
+from search.cluster import Room, cluster, join, lanes, places
+from search.sections import ClusterSection
+from spaces.errors import SpecError, StillhouseError
+
+
+def node(cpus, gpus=0.0):
+    return {"CPU": cpus, "GPU": gpus, "memory": 1e9}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "fit"),
+    [
+        (ClusterSection(None, 1, 2, 0.0), [node(5), node(1), node(4)], 4),  # a worker lives on one node
+        (ClusterSection(None, 3, 1, 0.0), [node(2), node(2), node(4)], 2),  # the workers of a trial on any
+        (ClusterSection(None, 1, 4, 0.25), [node(16, 1.0), node(8), node(12, 2.0)], 7),
+        (ClusterSection(None, 1, 1, 0.1), [node(64, 0.3)], 3),
+        (ClusterSection(None, 1, 1, 0.0), [], 0),
+    ],
+    ids=str,
+)
+def test_places_are_counted_node_by_node(wanted, nodes, fit):
+    assert places(wanted, nodes) == fit
+
+
+def test_room_follows_the_nodes_within_the_limit_of_the_spec(monkeypatch):
+    now, nodes = [100.0], [node(2), node(4)]
+    monkeypatch.setattr("search.cluster.alive", lambda: nodes)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    free, limited = Room(ClusterSection(None, 1, 1, 0.0)), Room(ClusterSection(3, 1, 1, 0.0))
+    assert (free(), limited()) == (6, 3)
+    nodes.pop()
+    assert (free(), limited()) == (6, 3)  # the cluster is asked every few seconds only
+    for change, expected in ((nodes.clear, (0, 0)), (lambda: nodes.extend([node(8)] * 2), (16, 3))):
+        change()
+        now[0] += 3
+        assert (free(), limited()) == expected
+
+
+def test_ray_client_is_refused_with_the_command_that_works():
+    with pytest.raises(StillhouseError, match=r"ray job submit .* python -m search.cli run SPEC DIR --address auto"):
+        join("ray://head:10001")
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers(ray_cluster, tmp_path):
+    assert lanes(ClusterSection(2, 1, 1, 0.0)) == 2
+    assert lanes(ClusterSection(1, 2, 1, 0.0)) == 1
+    assert lanes(ClusterSection(None, 1, 1, 0.0)) == 2
+    assert lanes(ClusterSection(None, 2, 1, 0.0)) == 1
+    started = time.time()
+    with (
+        pytest.raises(SpecError, match="1 node with 2 CPUs, 0 GPUs; concurrent_trials can be at most 2"),
+        cluster(ClusterSection(3, 1, 1, 0.0), None, tmp_path / "log.txt"),
+    ):
+        pass
+    with pytest.raises(SpecError, match="not even one trial fits"):
+        lanes(ClusterSection(None, 1, 1, 1.0))
+    with pytest.raises(SpecError, match="not even one trial fits"):
+        lanes(ClusterSection(1, 1, 3, 0.0))
+    assert time.time() - started < 60

@@ -85,7 +85,7 @@ class StudySearcher(Searcher):
     def _tell(self, number: int, outcome: str | None) -> dict[str, Any]:
         """Raises StillhouseError when the trial, and so the next one, had no disk to write to: it stays asked."""
         lost = {"reason": "the node or process that ran the trial was lost again and again"}
-        measured = json.loads(outcome) if outcome else lost
+        measured: dict[str, Any] = json.loads(outcome) if outcome else dict(lost)
         if where := measured.pop("traceback", None):
             LOG.error("trial %d failed: %s\n%s", number, measured.get("reason"), where)
         if measured.get("disk_full"):

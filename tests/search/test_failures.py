@@ -157,10 +157,8 @@ def test_a_lane_and_a_node_are_lost_on_a_cluster_that_was_joined(two_nodes, tmp_
     raylet = next(pid for pid, command in processes(mark) if "/raylet/raylet" in command and os.getsid(pid) == node.pid)
     # A lane is killed while its trial runs: the trial goes on where it stood.
     driver.until(lambda: driver.under_way(on=raylet))
-    known, lanes = (
-        driver.starts(),
-        [pid for pid, command in processes(mark) if command.startswith("ray::ResourceTrain")],
-    )
+    known = driver.starts()
+    lanes = [pid for pid, command in processes(mark) if command.startswith("ray::ResourceTrainable")]
     assert len({start["node"] for start in known}) == len(lanes) == 2
     os.kill(lanes[0], signal.SIGKILL)
     again = driver.until(lambda: driver.started_again(known))

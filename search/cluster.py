@@ -15,7 +15,7 @@ from ray.util.placement_group import PlacementGroup
 from search.environment import output_to
 from search.sections import ClusterSection
 from spaces.errors import SpecError, StillhouseError
-from trainables.worker import GROUP_MEMORY
+from trainables.lane import GROUP_MEMORY
 
 OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""

@@ -43,7 +43,8 @@ from spaces.errors import StillhouseError
 from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace
 from trainables.cache import cache_folder
-from trainables.worker import LaneSettings, lane_trainable
+from trainables.lane import lane_trainable
+from trainables.worker import LaneSettings
 
 LOG = logging.getLogger("stillhouse.runner")
 LOST_LANES = 2

@@ -39,6 +39,8 @@ MAX_INFEASIBLE = 200
 """Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
 MAX_DUPLICATES = 50
 """Repeated configurations in a row before the search ends: the sampler has nothing new to say."""
+MAX_HAND_BACKS = 10
+"""How often one trial may find no place (about two minutes each) while none runs, before it is given up."""
 
 
 class AskTell:
@@ -81,6 +83,7 @@ class AskTell:
         self._wanted: Wanted | None = None
         self._queue: list[tuple[Mapping[str, Any], int]] = []
         self._to_come = 0
+        self._handed_back: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._branches = branches(space)
         self._grid = self._grid_order() if sampler == "grid" else None
@@ -141,6 +144,7 @@ class AskTell:
     def report(self, trial: int, report: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take what a running trial says; its row when it has to stop here, at a rung."""
         live = self._live[trial]
+        self._handed_back.clear()
         step = report.get("step", 0)
         live.reports = [row for row in live.reports if row["step"] < step] + [{"step": step, **report, "trial": trial}]
         quality = report.get("quality")
@@ -180,10 +184,14 @@ class AskTell:
             self.history.write_reports(live)
         return self._end(live, row)
 
-    def hand_back(self, trial: int) -> None:
-        """A trial could not be run now: it is asked for again, before any new one."""
+    def hand_back(self, trial: int, why: str) -> dict[str, Any] | None:
+        """A trial could not be run now: it is asked for again, before any new one; its row when that leads nowhere."""
+        self._handed_back[trial] += 1
+        if self._handed_back[trial] == MAX_HAND_BACKS:
+            return self.tell(trial, {"reason": f"handed back {MAX_HAND_BACKS} times while no trial ran: {why}"})
         del self._live[trial]
         self.history.interrupted.append(self.history.asked[trial])
+        return None
 
     def _end(self, live: Running, row: dict[str, Any]) -> dict[str, Any]:
         del self._live[live.ask.trial]

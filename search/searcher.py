@@ -70,26 +70,32 @@ class StudySearcher(Searcher):
         return row is None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        outcome = (result or {}).get("outcome")
-        if trial_id in self._trials and (result or {}).get("handed_back"):
-            self.asktell.hand_back(self._trials.pop(trial_id))
-            return
-        if trial_id not in self._trials or (outcome is None and not error):
+        said = result or {}
+        outcome, no_room = said.get("outcome"), said.get("handed_back")
+        if trial_id not in self._trials or not (outcome or no_room or error):
             return  # stopped at a rung, or with the whole search: then it stays asked and is run again by a resume
         number = self._trials.pop(trial_id)
-        measured = (
-            json.loads(outcome)
-            if outcome
-            else {"reason": "the node or process that ran the trial was lost again and again"}
-        )
-        if where := measured.pop("traceback", None):
-            LOG.error("trial %d failed: %s\n%s", number, measured.get("reason"), where)
-        if "started_at" in measured:
-            measured["started_at"] = datetime.fromisoformat(measured["started_at"])
         try:
-            self.on_row(self.asktell.tell(number, measured))
+            row = self.asktell.hand_back(number, no_room) if no_room else self._tell(number, outcome)
+            if row is not None:
+                self.on_row(row)
         except Exception as failure:
             self.fatal = failure
+
+    def _tell(self, number: int, outcome: str | None) -> dict[str, Any]:
+        """Raises StillhouseError when the trial, and so the next one, had no disk to write to: it stays asked."""
+        lost = {"reason": "the node or process that ran the trial was lost again and again"}
+        measured: dict[str, Any] = json.loads(outcome) if outcome else dict(lost)
+        if where := measured.pop("traceback", None):
+            LOG.error("trial %d failed: %s\n%s", number, measured.get("reason"), where)
+        if measured.get("disk_full"):
+            raise StillhouseError(
+                f"the disk is full: trial {number} could not write what it must keep ({measured['reason']}). Free some "
+                f"space, then: stillhouse resume {self.asktell.store.folder}"
+            )
+        if "started_at" in measured:
+            measured["started_at"] = datetime.fromisoformat(measured["started_at"])
+        return self.asktell.tell(number, measured)
 
     def __getstate__(self) -> dict[str, Any]:
         """The Tuner pickles itself for a restore that never happens."""

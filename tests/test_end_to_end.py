@@ -13,6 +13,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
+from search.cli import main
+from search.finish import space_of
+from search.store import Store
 from trainables.docs import read_file, sources
 
 ROOT = Path(__file__).parents[1]
@@ -53,13 +56,6 @@ shape = ["2x96", "3x96"]
 mapping = ["uniform", "last_k"]
 initialisation = ["random", "projected_layers"]
 """
-ONE = """
-method = ["od + 0.5 hs"]
-shape = ["2x96"]
-mapping = ["uniform"]
-initialisation = ["projected"]
-temperature = [1.0]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -81,35 +77,36 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def stillhouse(data):
-    """The command line in a process of its own; returns what it printed."""
+@pytest.fixture
+def stillhouse(data, monkeypatch, capsys):
+    """A command: a search in a process of its own, what shows its results in this one; returns what it printed."""
+    monkeypatch.chdir(data)
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(data / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
-    def call(*arguments, code=0):
-        environment = os.environ | {
-            "STILLHOUSE_CACHE": str(data / "cache"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-            "HF_HUB_OFFLINE": "1",
-        }  # fmt: skip
+    def call(*arguments):
+        words = [str(each) for each in arguments]
+        if words[0] != "run":
+            assert main(words) == 0
+            return "".join(capsys.readouterr())
         done = subprocess.run(
-            [sys.executable, "-m", "search.cli", *map(str, arguments)],
-            capture_output=True, text=True, env=environment, cwd=data, timeout=300,
+            [sys.executable, "-m", "search.cli", *words], capture_output=True, text=True, timeout=300,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     return call
 
 
-def write_spec(data, name, space, *, trials, sampler="random", concurrent=2, workers=1, targets="cache"):
-    text = SPEC.format(
-        space=space, trials=trials, sampler=sampler, concurrent=concurrent, workers=workers, targets=targets
-    )
-    (data / name).write_text(text)
-    return data / name
+def write_spec(path, space, **options):
+    options = {"trials": 5, "sampler": "random", "concurrent": 2, "workers": 1, "targets": "cache", **options}
+    path.write_text(SPEC.format(space=space, **options))
+    return path
 
 
-def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
-    spec, study = write_spec(data, "several.toml", SEVERAL, trials=5), data / "study"
+def test_from_a_spec_to_a_student_that_loads(data, stillhouse, ray_cluster):
+    spec, study = write_spec(data / "several.toml", SEVERAL), data / "study"
     assert "no problems" in stillhouse("check", spec)
     printed = stillhouse("run", spec, study)
     assert "(5 finished, 0 failed" in printed
@@ -136,17 +133,14 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
     assert torch.isfinite(plain).all() and torch.equal(plain, under)
     recipe = json.loads((data / "student" / "recipe.json").read_text())
     assert recipe["config"]["method"] == "od" and str(data) not in json.dumps(recipe)
-
-
-def test_two_workers_train_as_one_does(data, stillhouse):
-    curves = []
-    for workers, targets in ((1, "live"), (2, "cache")):
-        spec = write_spec(
-            data, f"{workers}.toml", ONE, trials=1, sampler="grid", concurrent=1, workers=workers, targets=targets
-        )  # fmt: skip
-        stillhouse("run", spec, data / f"workers{workers}")
-        curves.append(pd.read_parquet(data / f"workers{workers}" / "reports").sort_values("step"))
-    one, two = curves
+    # Two workers, with the teacher live, train a student along the curve that one did from the cache.
+    chosen = next(row for row in Store(study).read_rows("trials") if row["method"] == "od + 0.5 hs")
+    lines = space_of(chosen).splitlines()[1:]
+    space = "\n".join(line for line in lines if not line.startswith(("learning_rate", "batch_size")))
+    both = write_spec(data / "both.toml", space, trials=1, sampler="grid", concurrent=1, workers=2, targets="live")
+    stillhouse("run", both, data / "both")
+    one = reports[reports.trial == chosen["trial"]].sort_values("step")
+    two = pd.read_parquet(data / "both" / "reports").sort_values("step")
     assert len(one) > 5
     np.testing.assert_allclose(one.loss, two.loss, rtol=2e-3)  # the teacher runs in bf16 where the machine has it
     np.testing.assert_allclose(one.gradient_norm, two.gradient_norm, rtol=2e-2)

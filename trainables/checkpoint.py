@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +35,8 @@ class Progress:
     first: float = math.nan
     lowest: float = math.inf
     last: float = math.nan
+    report: dict = field(default_factory=dict)
+    """What is said of this step. Nobody may have heard it, so whoever goes on from here says it again."""
 
 
 def save_checkpoint(

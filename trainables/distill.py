@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,8 @@ def distil(
 
     Reports carry step, train_tokens, loss (mean since the last report), learning_rate, gradient_norm, tokens_per_s and
     elapsed_s, and every rank makes the same number of them. At each of the token counts in `rungs` there is one more,
-    to which rank 0 adds what `score` says of the student; a checkpoint follows it, and its seconds are not training.
+    to which rank 0 adds what `score` says of the student, whose seconds are not training. A checkpoint is written
+    before it, so that a trial that is stopped there can be promoted at once; who goes on makes its last report again.
     `checkpoint_copy` is a URI where nodes that do not share the checkpoint's disk find it.
     Raises TrialFailed when the loss is not finite or diverges.
     """
@@ -102,6 +104,8 @@ def distil(
     progress = resume(checkpoint, module, optimizer, rank, world_size, trial, checkpoint_copy)
     wrapped = DistributedDataParallel(module, find_unused_parameters=True) if world_size > 1 else module
     kept = usable(targets, module, corpus, training, total_steps * batch_size, seed)
+    if progress.report:
+        report(progress.report)
 
     def read(step: int) -> list[Reading]:
         blocks, epochs = batch_indices(len(corpus.train), batch_size, step - 1, seed)
@@ -131,15 +135,13 @@ def distil(
             row |= score(student)
             meter.since = time.perf_counter()
             started_s += meter.since - now
-        try:
-            report(row)
-        finally:  # a trial that is stopped by its report may be promoted, and goes on from here
-            due = step in rung_steps or now - saved_s > training.checkpoint_every_s
-            if checkpoint is not None and rank == 0 and due:
-                save_checkpoint(checkpoint, module, optimizer, progress, trial)
-                if checkpoint_copy:
-                    upload(checkpoint, checkpoint_copy)
-                saved_s = now
+        due = step in rung_steps or now - saved_s > training.checkpoint_every_s
+        if checkpoint is not None and rank == 0 and due:
+            save_checkpoint(checkpoint, module, optimizer, replace(progress, report=row), trial)
+            if checkpoint_copy:
+                upload(checkpoint, checkpoint_copy)
+            saved_s = now
+        report(row)
     return {
         "loss_first": progress.first, "loss_last": progress.last, "steps": total_steps,
         "train_tokens": total_steps * tokens_per_step, "train_s": time.perf_counter() - started_s,

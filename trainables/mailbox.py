@@ -1,6 +1,6 @@
 """Where a lane meets its ranks: jobs one way, reports and outcomes the other.
 
-Plain asyncio; worker.py makes it an actor. Every message carries the key of its trial, so that nothing of a trial that
+Plain asyncio; lane.py makes it an actor. Every message carries the key of its trial, so that nothing of a trial that
 was given up reaches the next one.
 """
 
@@ -15,8 +15,8 @@ RANKS_APART_S = 20.0
 class Mailbox:
     """Waiting costs nothing: every method is a coroutine."""
 
-    def __init__(self, world_size: int) -> None:
-        self.world_size = world_size
+    def __init__(self, world_size: int, ranks_apart_s: float = RANKS_APART_S) -> None:
+        self.world_size, self.ranks_apart_s = world_size, ranks_apart_s
         self.jobs: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in range(world_size)]
         self.messages: asyncio.Queue[tuple[str, str, Any]] = asyncio.Queue()
         self.current: str | None = None
@@ -71,7 +71,7 @@ class Mailbox:
         if len(self.ended) == self.world_size:
             self.all_ended.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.all_ended.wait(), RANKS_APART_S)
+            await asyncio.wait_for(self.all_ended.wait(), self.ranks_apart_s)
         together = self.all_ended.is_set()
         if key == self.current and rank == min(self.ended):
             failed = [self.ended[r] for r in sorted(self.ended) if self.ended[r].get("reason")]

@@ -1,38 +1,27 @@
-"""What may befall a study, on real processes where it can be: hangs, kills, a storage that does not answer."""
+"""What may befall a study on a cluster that others started: `ray start` twice, a token, no code of ours, and losses."""
 
 import errno
 import json
 import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+import toy
+from test_runner import marked
 
-from search.cluster import join
 from search.store import Store
 from spaces.errors import StillhouseError
-from trainables.worker import LaneSettings, lane_trainable
 
-
-def test_a_trial_that_hangs_is_started_again_once(ray_cluster, tmp_path):
-    from ray import tune
-
-    acts = ["slow", "hang"]
-    jobs = [
-        json.dumps({"number": i, "config": {"act": act}, "slow_s": 1.0, "folder": str(tmp_path / f"marker{i}")})
-        for i, act in enumerate(acts)
-    ]
-    results = tune.Tuner(
-        lane_trainable(LaneSettings("fake_trials:act", hang_after_s=3)),
-        param_space={"job": tune.grid_search(jobs)},
-        tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True),
-        run_config=tune.RunConfig(name="lane", storage_path=str(tmp_path / "tune"), verbose=0),
-    ).fit()
-    assert not results.errors
-    found = {json.loads(r.config["job"])["number"]: json.loads(r.metrics["outcome"]) for r in results}
-    assert [number for number, outcome in found.items() if not outcome.get("reason")] == [
-        0
-    ]  # slow was not for too long, and starting a group is no silence
-    # The slow one was not silent for too long, and starting a group is no silence.
-    assert found[1]["reason"] == "a worker was lost twice: it said nothing for 3 s"
+ROOT = Path(__file__).parents[2]
+SPEC = toy.SPEC.replace("concurrent_trials = 2", "").replace("trials = 8", "trials = 10")
+START_S = "5"
+"""How long a worker group waits for free CPUs here; Ray's own patience is a minute."""
 
 
 def test_rows_wait_for_a_storage_that_does_not_answer(tmp_path, monkeypatch):
@@ -55,6 +44,140 @@ def test_rows_wait_for_a_storage_that_does_not_answer(tmp_path, monkeypatch):
     assert len(calls) == 2
 
 
-def test_ray_client_is_refused_with_the_command_that_works():
-    with pytest.raises(StillhouseError, match=r"ray job submit .* python -m search.cli run SPEC DIR --address auto"):
-        join("ray://head:10001")
+@pytest.fixture
+def two_nodes(tmp_path):
+    """Two nodes of one CPU on loopback, closed by a token; (address, second node, environment of a driver).
+
+    Their processes find the fake trials, and our packages nowhere but where the driver ships them to.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text(secrets.token_hex(32))
+    mark = f"{tmp_path.name}-{os.getpid()}"
+    environment = {
+        **os.environ, **toy.ENVIRONMENT, "PYTHONPATH": str(ROOT / "tests/search"), "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0", "STILLHOUSE_TEST_MARK": mark,
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_S, "RAY_local_fs_capacity_threshold": "0.001",
+    }  # fmt: skip
+    started = []
+
+    def start(*arguments):
+        command = ["start", "--block", "--num-cpus=1", "--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
+        ray = "from ray.scripts.scripts import main; main()"
+        with open(tmp_path / f"node{len(started)}.txt", "w") as log:
+            started.append(subprocess.Popen(
+                [sys.executable, "-c", ray, *command, *arguments], env=environment, cwd=tmp_path, stdout=log,
+                stderr=log, start_new_session=True,
+            ))  # fmt: skip
+
+    start("--head", f"--port={port}", "--include-dashboard=false")
+    deadline = time.time() + 90
+    while not answers(port) and time.time() < deadline:
+        time.sleep(0.1)
+    start(f"--address=127.0.0.1:{port}")
+    yield f"127.0.0.1:{port}", started[1], {**environment, "PYTHONPATH": toy.ENVIRONMENT["PYTHONPATH"]}
+    for process in started:
+        kill_session(process)
+    while (left := marked(mark)) and time.time() < deadline + 300:
+        time.sleep(0.2)
+    assert not left
+
+
+def answers(port):
+    """Whether somebody listens."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def kill_session(process):
+    """SIGKILL for a node: `ray start --block` and all that it started."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(entry.name)) == process.pid:
+                os.kill(int(entry.name), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait(30)
+
+
+class Watched:
+    """A driver whose trials write down where they run."""
+
+    def __init__(self, folder, journal, environment, **options):
+        self.store, self.journal = Store(folder, ["toy"]), journal
+        options = {"spec": SPEC, "journal": str(journal), **options}
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests/search/toy.py"), str(folder), json.dumps(options)],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def starts(self):
+        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def until(self, found, limit_s=200):
+        """Wait for the first thing that `found` gives."""
+        deadline = time.time() + limit_s
+        while (result := found()) is None and time.time() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(self.process.communicate()[0])
+            time.sleep(0.02)
+        assert result is not None
+        return result
+
+    def under_way(self, on):
+        """The start of a trial on a node that has kept a checkpoint and not ended."""
+        done = {number for number, _ in self.store.parts("trials")}
+        for start in self.starts():
+            step = Path(self.store.path("checkpoints", f"{start['trial']:05d}", "step"))
+            if start["trial"] not in done and start["node"] == on and step.exists():
+                return start
+        return None
+
+    def started_again(self, known, those=None):
+        """The first start, after the known ones, of one of them."""
+        trials = {start["trial"] for start in those or known}
+        return next((start for start in self.starts()[len(known) :] if start["trial"] in trials), None)
+
+
+def processes(mark):
+    return [(int(pid), command) for pid, command in marked(mark).items()]
+
+
+def test_a_lane_and_a_node_are_lost_on_a_cluster_that_was_joined(two_nodes, tmp_path):
+    address, node, environment = two_nodes
+    intruder = Watched(tmp_path / "intruder", tmp_path / "none", {**environment, "RAY_AUTH_MODE": "disabled"},
+                       address=address)  # fmt: skip
+    driver = Watched(tmp_path / "study", tmp_path / "journal", environment, address=address, step_s=0.5,
+                     filling_width=96)  # fmt: skip
+    mark = environment["STILLHOUSE_TEST_MARK"]
+    raylet = next(pid for pid, command in processes(mark) if "/raylet/raylet" in command and os.getsid(pid) == node.pid)
+    # A lane is killed while its trial runs: the trial goes on where it stood.
+    driver.until(lambda: driver.under_way(on=raylet))
+    known = driver.starts()
+    lanes = [pid for pid, command in processes(mark) if command.startswith("ray::ResourceTrainable")]
+    assert len({start["node"] for start in known}) == len(lanes) == 2
+    os.kill(lanes[0], signal.SIGKILL)
+    again = driver.until(lambda: driver.started_again(known))
+    assert again["step"] >= 1
+    # A node goes with all that ran there: its trial finds no free CPU, is handed back, and goes on on the other node.
+    lost = driver.until(lambda: driver.under_way(on=raylet))
+    known = driver.starts()
+    kill_session(node)
+    output, _ = driver.process.communicate(timeout=300)
+    assert driver.process.returncode == 0, output
+    moved = driver.started_again(known, [lost])
+    assert moved["node"] != raylet and moved["step"] >= 1
+    rows = driver.store.read_rows("trials")
+    assert [row["trial"] for row in rows] == list(range(10)), output
+    for row in rows:
+        assert row["status"] == ("failed" if row["hidden_size"] == 96 else "finished"), row["reason"]
+    assert {row["reason"].partition(":")[0] for row in rows if row["hidden_size"] == 96} == {"OutOfDiskError"}
+    code = {start["code"] for start in driver.starts()}
+    assert code and all("/runtime_resources/py_modules_files/" in path for path in code), code
+    refused, _ = intruder.process.communicate(timeout=60)
+    assert intruder.process.returncode and f"no Ray cluster answers at '{address}'" in refused, refused
+    assert "export RAY_AUTH_MODE=token" in refused and not intruder.store.exists("spec.toml")

@@ -2,6 +2,7 @@
 
 import os
 
+import fake_trials
 import numpy as np
 import pytest
 import toy
@@ -9,6 +10,7 @@ import toy
 from search.spec import differences
 from search.targets import (
     blocks_of_budget,
+    build,
     decide,
     locked,
     make_room,
@@ -94,6 +96,15 @@ def test_how_the_teacher_is_read_does_not_make_another_study():
     assert differences(spec_of(dtype="int8")[0], spec_of()[0]) == [
         'targets.dtype: "int8" in the study, "float16" in the spec'
     ]
+
+
+def test_shards_that_land_on_another_disk_are_missed(ray_cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path))
+    monkeypatch.setattr("search.targets.write_shard", fake_trials.write_elsewhere)
+    spec, space = spec_of()
+    with pytest.raises(StillhouseError, match=f"targets elsewhere than {tmp_path}.*must be the same"):
+        build(spec, plan_of(spec, space, num_blocks=100), print)
+    assert not list(tmp_path.rglob("plan.json"))  # so nobody takes it for whole
 
 
 def test_the_oldest_caches_that_nobody_reads_give_way(tmp_path):

@@ -1,5 +1,10 @@
-"""A small study on an invented teacher, whose trials are formulas. As a script it is a driver that can be killed."""
+"""A small study on an invented teacher, whose trials are formulas.
 
+As a script, `toy.py FOLDER OPTIONS`, it is a driver that can be killed; the options are JSON: address, spec, and what
+goes to the fake trials.
+"""
+
+import json
 import os
 import sys
 import tomllib
@@ -10,6 +15,7 @@ from search.runner import Plan, log_file, tune_study
 from search.spec import check_all, to_toml  # noqa: F401 - for the tests
 from search.store import Store
 from spaces.architecture import StudentArchitecture, TeacherFacts, architecture_of, count_parameters, flops_per_token
+from spaces.errors import StillhouseError
 
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)]),
@@ -79,8 +85,11 @@ def plan(text=SPEC, **job):
 
 
 if __name__ == "__main__":
-    text = SPEC.replace("concurrent_trials = 2", "concurrent_trials = 1")
-    wanted = plan(text, journal=sys.argv[2], step_s=float(sys.argv[3]))
-    store = Store(sys.argv[1], ["toy"])
-    with store.locked(), cluster(wanted.spec.cluster, None, log_file(store)):
-        tune_study(wanted, store)
+    options = json.loads(sys.argv[2])
+    address, text = options.pop("address", None), options.pop("spec", SPEC)
+    wanted, store = plan(text, **options), Store(sys.argv[1], ["toy"])
+    try:
+        with store.locked(), cluster(wanted.spec.cluster, address, log_file(store)):
+            tune_study(wanted, store)
+    except StillhouseError as error:
+        sys.exit(str(error))

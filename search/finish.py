@@ -137,7 +137,8 @@ def make_card(
     scores = {}
     for task, facts in study["tasks"].items():
         scores[task] = {
-            "split": "dev", "protocol": study["protocol"], "metric": facts["metric"], "score": row[f"score_{task}"],
+            "kind": facts["kind"], "split": "dev", "protocol": study["protocol"], "metric": facts["metric"],
+            "score": row[f"score_{task}"],
             "teacher": facts["teacher"], "floor": facts["floor"], "recovered": row[f"recovered_{task}"],
             "layer": row[f"probe_layer_{task}"],
         }  # fmt: skip

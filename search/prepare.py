@@ -108,6 +108,8 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dic
         fields = {k: v for k, v in dataclasses.asdict(task).items() if v is not None}
         try:
             tasks[task.name] = prepare_task(TaskSpec(**fields), teacher.tokenizer, cache_folder())
+            if dropped := sum(load_task(tasks[task.name]).meta.get("words_dropped", {}).values()):
+                say(f"task {task.name}: {dropped:,} words are not scored, beyond max_length or unreadable")
         except SpecError as error:
             problems += error.problems
     if problems or corpus is None:

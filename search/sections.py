@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spaces.errors import nearest
+from trainables.metrics import KIND_METRICS
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
@@ -98,16 +99,19 @@ class StorageSection:
 class TaskSection:
     name: str = setting("short name; becomes score_<name>")
     source: str = setting("folder or file stem with train/dev/test, hub:glue/sst2, or docs:package")
-    kind: str = setting("what is predicted", choices=("classification", "pair_classification", "regression"))
+    kind: str = setting("what is predicted; token_classification: a tag for each word", choices=tuple(KIND_METRICS))
     max_train: int | None = setting("use at most this many training examples", None, at_least=2)
     max_dev: int | None = setting("use at most this many development examples", None, at_least=2)
     max_test: int | None = setting("use at most this many test examples", None, at_least=2)
-    text_column: str = setting("column of the text", "text")
+    text_column: str | None = setting(
+        "column of the text; unset: text, or tokens (lists of words) for token_classification", None
+    )
     text2_column: str = setting("column of the second text of a pair", "text2")
-    label_column: str = setting("column of the label or target", "label")
+    label_column: str = setting("column of the label, the target, or the list of tags", "label")
     max_length: int = setting("tokens kept of an example", 128, at_least=4)
     metric: str | None = setting(
-        "accuracy, f1, matthews or spearman; unset: accuracy, or spearman for regression", None
+        "accuracy, f1, matthews, spearman, entity_f1 (tags O, B-X, I-X); unset: accuracy; spearman for regression",
+        None,
     )
 
 

@@ -45,6 +45,10 @@ NO_IDENTITY = (
 """What may change between the runs of one study: where it runs and how long, never what a trial is."""
 
 
+TEXT_COLUMNS = {"token_classification": "tokens"}
+"""Where rows have their text, unless a task says so, by kind; "text" else."""
+
+
 def load_table(path: str | Path) -> tuple[dict[str, Any], Path]:
     """The raw TOML table and the folder that its relative paths start from."""
     path = Path(path)
@@ -212,6 +216,7 @@ def _read_tasks(entries: Any, problems: list[str]) -> tuple[Any, ...]:
         return ()
     if not entries:
         problems.append("[[tasks]]: at least one task is needed, since trials are compared by their task scores")
+    entries = [{"text_column": TEXT_COLUMNS.get(str(e.get("kind")), "text"), **e} for e in entries]
     tasks = [
         read_section(f"[[tasks]] {e.get('name', f'number {i + 1}')}", TaskSection, e, problems)
         for i, e in enumerate(entries)

@@ -14,7 +14,7 @@ from trainables.metrics import METRICS, TaskScore, check_gap, recovered
 from trainables.probe import probe
 from trainables.profile import usable_positions
 from trainables.task_data import TaskData, load_task, prepare_task
-from trainables.task_sources import TaskSpec
+from trainables.task_rows import TaskSpec
 
 __all__ = [
     "METRICS",

@@ -13,6 +13,7 @@ import pyarrow.fs
 from plotly.offline import get_plotlyjs
 
 from analysis import pieces, search_sections, sections
+from analysis.language_section import language_section
 from analysis.pareto import front, limits_text
 from analysis.table import Study, load
 from analysis.text import MISSING, number, plural, verdict
@@ -78,6 +79,7 @@ def content(study: Study) -> str:
     body = [
         _header(study),
         sections.front_section(study, members),
+        language_section(study, members),
         sections.test_section(study, members),
         sections.methods_section(study),
         sections.mappings_section(study),

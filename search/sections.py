@@ -98,8 +98,14 @@ class StorageSection:
 @dataclass(frozen=True)
 class TaskSection:
     name: str = setting("short name; becomes score_<name>")
-    source: str = setting("folder or file stem with train/dev/test, hub:glue/sst2, or docs:package")
+    source: str = setting(
+        "folder or file stem with train/dev/test, hub:glue/sst2, or docs:package; {language}: each of languages"
+    )
     kind: str = setting("what is predicted; token_classification: a tag for each word", choices=tuple(KIND_METRICS))
+    language: str | None = setting("code of the language of the task, for scores by language", None)
+    languages: tuple[str, ...] | None = setting(
+        "makes this one task for each code, named name_code, with {language} in source replaced", None
+    )
     max_train: int | None = setting("use at most this many training examples", None, at_least=2)
     max_dev: int | None = setting("use at most this many development examples", None, at_least=2)
     max_test: int | None = setting("use at most this many test examples", None, at_least=2)
@@ -124,7 +130,10 @@ class EvaluationSection:
 @dataclass(frozen=True)
 class SearchSection:
     sampler: str = setting("how configurations are chosen", "tpe", choices=SAMPLERS)
-    objectives: tuple[str, ...] = setting("what is optimised; quality and at least one cost", ("quality", "parameters"))
+    objectives: tuple[str, ...] = setting(
+        "what is optimised; quality and at least one cost, and worst_language_quality where tasks have languages",
+        ("quality", "parameters"),
+    )
     constraints: Mapping[str, float] = setting("upper limits on costs, such as { latency_ms = 4.0 }", dict)
     candidates: int = setting(
         "draws for each trial, the first by the sampler, of which a model takes the most promising; 1: no model",

@@ -15,6 +15,7 @@ from typing import Any
 
 import tomli_w
 
+from search.languages import by_language, objective_problems
 from search.scheduler import rung_tokens
 from search.sections import (
     SECTIONS,
@@ -216,6 +217,7 @@ def _read_tasks(entries: Any, problems: list[str]) -> tuple[Any, ...]:
         return ()
     if not entries:
         problems.append("[[tasks]]: at least one task is needed, since trials are compared by their task scores")
+    entries = by_language(entries, problems)
     entries = [{"text_column": TEXT_COLUMNS.get(str(e.get("kind")), "text"), **e} for e in entries]
     tasks = [
         read_section(f"[[tasks]] {e.get('name', f'number {i + 1}')}", TaskSection, e, problems)
@@ -240,6 +242,7 @@ def _cross_rules(spec: StudySpec) -> list[str]:
             )
     if "quality" not in objectives:
         problems.append(f"[search] objectives must hold 'quality', got {list(objectives)}")
+    problems += objective_problems(spec.tasks, objectives)
     if len(set(objectives)) < len(objectives):
         problems.append(f"[search] objectives names one twice: {list(objectives)}")
     for name, limit in spec.search.constraints.items():

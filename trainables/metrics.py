@@ -6,7 +6,7 @@ and at most 1.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,19 @@ def metric_of(name: str, lengths: np.ndarray, label_names: Sequence[str]) -> Met
 def recovered(score: float, teacher: float, floor: float) -> float:
     """(s - f) / (T - f): 0 for an untrained encoder, 1 for the teacher; may leave that range."""
     return (score - floor) / (teacher - floor)
+
+
+def worst_language(shares: Mapping[str, float], languages: Mapping[str, str]) -> tuple[str, float]:
+    """(code, mean share over its tasks) of the language that comes off worst; the first by code among equals.
+
+    shares: task -> share recovered. languages: task -> code; tasks that name none have no say.
+    """
+    by_code: dict[str, list[float]] = {}
+    for task, code in languages.items():
+        by_code.setdefault(code, []).append(shares[task])
+    means = {code: sum(by_code[code]) / len(by_code[code]) for code in sorted(by_code)}
+    worst = min(means, key=lambda code: means[code])
+    return worst, means[worst]
 
 
 def check_gap(task: str, teacher: float, floor: float, minimum: float = MINIMUM_GAP) -> None:

@@ -40,7 +40,7 @@ from trainables.task_data import (
     stratified_order,
     tokenizer_digest,
 )
-from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task, recovered, score_task
+from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task, recovered, score_task, worst_language
 
 
 @pytest.fixture(scope="module")
@@ -431,3 +431,10 @@ def test_share_recovered_and_the_gap():
         check_gap("sst2", 0.68, 0.67)
     with pytest.raises(SpecError):
         check_gap("sst2", float("nan"), 0.67)
+
+
+def test_the_worst_language_is_the_smallest_mean_over_its_tasks():
+    shares = {"pos_en": 0.9, "nli_en": 0.1, "pos_de": 0.6, "nli_de": 0.2, "other": -1.0}
+    languages = {"pos_en": "en", "nli_en": "en", "pos_de": "de", "nli_de": "de"}
+    assert worst_language(shares, languages) == ("de", pytest.approx(0.4))
+    assert worst_language({"a": 0.5, "b": 0.5}, {"a": "zh", "b": "ar"}) == ("ar", 0.5)

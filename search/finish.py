@@ -160,6 +160,7 @@ def make_card(
         "corpus": Path(spec["corpus"]["source"]).name,
         "sequence_length": spec["corpus"]["sequence_length"],
         "max_tokens": spec["corpus"].get("max_tokens"),
+        "language_temperature": spec["corpus"].get("language_temperature"),
         "training": spec["training"],
         "config": dict(config),
         "num_trials": study["num_trials"],

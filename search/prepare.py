@@ -30,7 +30,8 @@ from spaces.architecture import (
 from spaces.errors import SpecError
 from spaces.search_space import SearchSpace
 from trainables.cache import cache_folder, digest, new_folder
-from trainables.corpus import CorpusSpec, prepare_corpus
+from trainables.corpus import prepare_corpus
+from trainables.corpus_texts import CorpusSpec
 from trainables.profile import hardware, measure, versions
 from trainables.student import build_student
 from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task, score_task

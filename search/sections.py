@@ -40,6 +40,12 @@ class CorpusSection:
     subset: str | None = setting("the configuration of a hub data set", None)
     sequence_length: int = setting("tokens per block", 128, at_least=8)
     max_tokens: int | None = setting("use no more than this many tokens of the corpus", None, at_least=1)
+    language_temperature: float | None = setting(
+        "sample the languages, one folder of source each, by size^(1/T), so that small ones are not drowned; 3.3 is "
+        "XLM-R's, 1 keeps the proportions; unset: all text as it is",
+        None,
+        above=0,
+    )
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from trainables.cache import digest, new_folder
-from trainables.corpus import tokenizer_digest
 from trainables.metrics import KIND_METRICS, Metric, metric_of
+from trainables.packing import tokenizer_digest
 from trainables.tagged_rows import AnyRows, TaggedRows, encode_words, flat
 from trainables.task_rows import Rows, TaskSpec, strata_of
 from trainables.task_sources import read_rows

@@ -285,6 +285,6 @@ def pinnable(study: Study, trials: Sequence[int]) -> dict[str, Any]:
         cells += [f"{record[f'score_{task}']:.3f}" if pd.notna(record[f"score_{task}"]) else "" for task in study.tasks]
         cells += [f"{record['seeds']:.0f}" if record.get("seeds", 0) >= 1 else ""]
         table[str(record["trial"])] = cells + [config.get(axis, "") for axis in axes]
-    columns = {objective.column for objective in OBJECTIVES.values()}
+    columns = [OBJECTIVES[name].column for name in ("quality", *COSTS)]
     points = {str(r["trial"]): {c: None if pd.isna(r[c]) else float(r[c]) for c in columns} for r in records}
     return {"labels": labels, "rows": table, "points": points}

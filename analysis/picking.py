@@ -33,7 +33,9 @@ class Pick:
         if self.runner_up is None:
             return {}
         other, own = self.runner_up, self.trial
-        found = {name: float(other[o.column]) - float(own[o.column]) for name, o in OBJECTIVES.items()}
+        found = {
+            name: float(other[o.column]) - float(own[o.column]) for name, o in OBJECTIVES.items() if o.column in own
+        }
         return {name: value for name, value in found.items() if value == value}
 
 

@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from analysis import pieces, search_sections, sections
 from analysis.baselines import baselines_section
 from analysis.comparison_section import comparison_section
+from analysis.language_section import language_section
 from analysis.pareto import front, limits_text
 from analysis.table import Study, load
 from analysis.text import MISSING, number, plural, verdict
@@ -81,6 +82,7 @@ def content(study: Study) -> str:
         _header(study),
         comparison_section(study),
         sections.front_section(study, members),
+        language_section(study, members),
         sections.test_section(study, members),
         baselines_section(study),
         sections.methods_section(study),

@@ -14,6 +14,7 @@ import pyarrow.fs
 from analysis.noise import Noise, pooled_noise
 from analysis.parts import Kept, part_files, read_parts, read_text
 from spaces.architecture import StudentArchitecture
+from spaces.dominance import QUALITIES
 from spaces.errors import StillhouseError, choose
 from spaces.records import (
     CONFIG_COLUMNS,
@@ -112,7 +113,10 @@ class Study:
         counts = number.groupby(number).transform("size")
         students = rows[~number.duplicated()].assign(seeds=counts[~number.duplicated()])
         if (counts > 1).any():
-            means = ["quality", *(f"{kind}_{task}" for task in self.tasks for kind in ("score", "recovered"))]
+            means = [
+                *(name for name in QUALITIES if name in rows),
+                *(f"{kind}_{task}" for task in self.tasks for kind in ("score", "recovered")),
+            ]
             averaged = rows[means].groupby(number).transform("mean")
             students[means] = averaged.loc[students.index]
         errors = {count: self.noise.errors(count) for count in students["seeds"].unique()}
@@ -123,6 +127,15 @@ class Study:
     def tasks(self) -> tuple[str, ...]:
         """Task names, in the order of the spec."""
         return tuple(self.meta["tasks"])
+
+    @property
+    def languages(self) -> dict[str, list[str]]:
+        """Language -> its tasks, in the order of the spec; tasks that name none are left out."""
+        found: dict[str, list[str]] = {}
+        for task, facts in self.meta["tasks"].items():
+            if code := facts.get("language"):
+                found.setdefault(code, []).append(task)
+        return found
 
     @cached_property
     def reports(self) -> pd.DataFrame:
@@ -215,7 +228,8 @@ def load(folder: str, kept: Kept | None = None) -> Study:
     meta = _read_meta(filesystem, path)
     kept = {} if kept is None else kept
     parts = part_files(filesystem, f"{path}/trials")
-    trials = _to_pandas(read_parts(filesystem, parts, trials_columns(list(meta["tasks"])), kept))
+    by_language = any(facts.get("language") for facts in meta["tasks"].values())
+    trials = _to_pandas(read_parts(filesystem, parts, trials_columns(list(meta["tasks"]), by_language), kept))
     notes = []
     if repeated := sorted(set(trials.loc[trials["trial"].duplicated(), "trial"])):
         trials = trials.drop_duplicates("trial", keep="last")

@@ -145,7 +145,8 @@ def make_card(
     scores = {}
     for task, facts in study["tasks"].items():
         scores[task] = {
-            "split": "dev", "protocol": study["protocol"], "metric": facts["metric"], "score": row[f"score_{task}"],
+            "kind": facts["kind"], "split": "dev", "protocol": study["protocol"], "metric": facts["metric"],
+            "score": row[f"score_{task}"],
             "teacher": facts["teacher"], "floor": facts["floor"], "recovered": row[f"recovered_{task}"],
             "layer": row[f"probe_layer_{task}"],
         }  # fmt: skip
@@ -167,6 +168,7 @@ def make_card(
         "corpus": Path(spec["corpus"]["source"]).name,
         "sequence_length": spec["corpus"]["sequence_length"],
         "max_tokens": spec["corpus"].get("max_tokens"),
+        "language_temperature": spec["corpus"].get("language_temperature"),
         "training": spec["training"],
         "config": dict(config),
         "num_trials": study["num_trials"],

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from search.languages import languages_of
 from search.sections import StudySpec
 from search.store import now
 from search.targets import prepare_targets
@@ -30,7 +31,8 @@ from spaces.comparison import seeds_of, tuning_configs, tuning_seed
 from spaces.errors import SpecError
 from spaces.search_space import SearchSpace
 from trainables.cache import cache_folder, digest, new_folder
-from trainables.corpus import CorpusSpec, prepare_corpus
+from trainables.corpus import prepare_corpus
+from trainables.corpus_texts import CorpusSpec
 from trainables.profile import hardware, measure, versions
 from trainables.student import build_student
 from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task, score_task
@@ -133,9 +135,12 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dic
     except SpecError as error:
         problems += error.problems
     for task in spec.tasks:
-        fields = {k: v for k, v in dataclasses.asdict(task).items() if v is not None}
+        known = (field.name for field in dataclasses.fields(TaskSpec))
+        fields = {name: getattr(task, name) for name in known if getattr(task, name) is not None}
         try:
             tasks[task.name] = prepare_task(TaskSpec(**fields), teacher.tokenizer, cache_folder())
+            if dropped := sum(load_task(tasks[task.name]).meta.get("words_dropped", {}).values()):
+                say(f"task {task.name}: {dropped:,} words are not scored, beyond max_length or unreadable")
         except SpecError as error:
             problems += error.problems
     if problems or corpus is None:
@@ -292,7 +297,7 @@ def describe(
 ) -> dict[str, Any]:
     """study.json."""
     data = {name: load_task(folder) for name, folder in tasks.items()}
-    kinds = {task.name: task.kind for task in spec.tasks}
+    kinds, languages = {task.name: task.kind for task in spec.tasks}, languages_of(spec.tasks)
     shown = ("parameters", "parameters_without_embeddings", "flops_per_token", "latency_p50_ms", "latency_p95_ms")
     return {
         "format": 1,
@@ -314,6 +319,7 @@ def describe(
         "tasks": {
             name: {
                 "kind": kinds[name],
+                **({"language": languages[name]} if name in languages else {}),
                 **{
                     f"num_{split}": len(data[name].splits[split]) if split in data[name].splits else 0
                     for split in ("train", "dev", "test")

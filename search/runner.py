@@ -26,6 +26,7 @@ from search.comparison import comparison
 from search.environment import output_to
 from search.history import Ask
 from search.keeping import Keeper
+from search.languages import languages_of
 from search.loggers import loggers
 from search.memory import Costs
 from search.progress import StudyProgress, duration
@@ -161,7 +162,7 @@ def run_study(
     from search.finish import score_front
     from trainables.export import quiet_transformers
 
-    store = Store(folder, [task.name for task in spec.tasks])
+    store = Store(folder, [task.name for task in spec.tasks], by_language=bool(languages_of(spec.tasks)))
     with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
@@ -196,6 +197,7 @@ def make_plan(
         "corpus": prepared.corpus,
         "targets": prepared.targets,
         "tasks": list(prepared.tasks.values()),
+        "languages": languages_of(spec.tasks),
         "train_tokens": spec.budget.train_tokens,
         "protocol": spec.evaluation.protocol,
         "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in study["tasks"].items()},

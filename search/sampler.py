@@ -69,10 +69,12 @@ class AskTell:
         self.candidates = candidates
         self.rungs = rungs or Rungs((), 2, 0)
         self.objectives: list[Objective] = [OBJECTIVES[name] for name in objectives]
-        self._quality_column = list(objectives).index("quality")
+        self._modelled = [i for i, o in enumerate(self.objectives) if o.name == "quality" or o.direction == "min"]
+        """Columns that the model of model.py knows: quality and the costs."""
+        self._quality_column = [self.objectives[i].name for i in self._modelled].index("quality")
         self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
         self.constants = dict(constants or {})
-        known = [(reference or {}).get(o.column) for o in self.objectives if o.column != "quality"]
+        known = [(reference or {}).get(o.column) for o in self.objectives if o.direction == "min"]
         self._reference_K = np.array([np.nan if value is None else value for value in known], dtype=float)
         self.history = History(store)
         self.progress = self.history.progress
@@ -149,12 +151,12 @@ class AskTell:
         live.reports = [row for row in live.reports if row["step"] < step] + [{"step": step, **report, "trial": trial}]
         quality = report.get("quality")
         level = self.rungs.level(report["train_tokens"]) if quality is not None else 0
-        if not level or not math.isfinite(quality or 0.0) or live.ask.seed != self.seed:
+        if quality is None or not level or not math.isfinite(quality) or live.ask.seed != self.seed:
             return None
         row = {**self._identity(live.ask), **self.history.of_trials(report)}
         reason = ""
         if not self.rungs.has_reached(trial, level):
-            self.rungs.reach(trial, level, live.ask.config["method"], costs_of_rows([row], self.objectives)[0])
+            self.rungs.reach(trial, level, live.ask.config["method"], self._rung_costs(live.ask.config, quality))
             reason = self.rungs.judge(trial, level)
         if not reason:
             self.history.write_reports(live)
@@ -262,13 +264,19 @@ class AskTell:
         running = [each.ask.config for each in live if each.ask.seed == self.seed]
         best = choose_candidate(
             list(fresh.values()), self._known_costs(list(fresh.values())), self.memory.seen(live), running,
-            self._known_costs(running), self.memory.front_MK, self._quality_column, self._reference_K,
+            self._known_costs(running), self.memory.front_MK[:, self._modelled], self._quality_column,
+            self._reference_K,
         )  # fmt: skip
         return list(fresh)[best]
 
     def _known_costs(self, configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """(configurations, objectives); quality, which nobody knows, is 0."""
-        return costs_of_rows([{**self.costs(config), "quality": 0.0} for config in configs], self.objectives)
+        """(configurations, modelled objectives); quality, which nobody knows, is 0."""
+        rows = [{**self.costs(config), "quality": 0.0} for config in configs]
+        return costs_of_rows(rows, [self.objectives[i] for i in self._modelled])
+
+    def _rung_costs(self, config: Mapping[str, Any], quality: float) -> list[float]:
+        """What trials are compared by at a rung: quality there, and the costs known before they ran."""
+        return costs_of_rows([{**self.costs(config), "quality": quality}], self.objectives)[0].tolist()
 
     def _branch(self) -> Mapping[str, Any] | None:
         """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""
@@ -377,7 +385,7 @@ class AskTell:
             if self.history.asked[trial]["seed"] == self.seed:
                 config = self.history.config_of(trial)
                 for tokens, quality in qualities(reports):
-                    costs = costs_of_rows([{**self.costs(config), "quality": quality}], self.objectives)[0]
+                    costs = self._rung_costs(config, quality)
                     self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
         for trial in self.history.stopped:
             self.rungs.stop(trial, self.progress.by_trial[trial]["rung"])

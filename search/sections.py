@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spaces.errors import nearest
+from trainables.metrics import KIND_METRICS
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
@@ -39,6 +40,12 @@ class CorpusSection:
     subset: str | None = setting("the configuration of a hub data set", None)
     sequence_length: int = setting("tokens per block", 128, at_least=8)
     max_tokens: int | None = setting("use no more than this many tokens of the corpus", None, at_least=1)
+    language_temperature: float | None = setting(
+        "sample the languages, one folder of source each, by size^(1/T), so that small ones are not drowned; 3.3 is "
+        "XLM-R's, 1 keeps the proportions; unset: all text as it is",
+        None,
+        above=0,
+    )
 
 
 @dataclass(frozen=True)
@@ -98,17 +105,26 @@ class StorageSection:
 @dataclass(frozen=True)
 class TaskSection:
     name: str = setting("short name; becomes score_<name>")
-    source: str = setting("folder or file stem with train/dev/test, hub:glue/sst2, or docs:package")
-    kind: str = setting("what is predicted", choices=("classification", "pair_classification", "regression"))
+    source: str = setting(
+        "folder or file stem with train/dev/test, hub:glue/sst2, or docs:package; {language}: each of languages"
+    )
+    kind: str = setting("what is predicted; token_classification: a tag for each word", choices=tuple(KIND_METRICS))
+    language: str | None = setting("code of the language of the task, for scores by language", None)
+    languages: tuple[str, ...] | None = setting(
+        "makes this one task for each code, named name_code, with {language} in source replaced", None
+    )
     max_train: int | None = setting("use at most this many training examples", None, at_least=2)
     max_dev: int | None = setting("use at most this many development examples", None, at_least=2)
     max_test: int | None = setting("use at most this many test examples", None, at_least=2)
-    text_column: str = setting("column of the text", "text")
+    text_column: str | None = setting(
+        "column of the text; unset: text, or tokens (lists of words) for token_classification", None
+    )
     text2_column: str = setting("column of the second text of a pair", "text2")
-    label_column: str = setting("column of the label or target", "label")
+    label_column: str = setting("column of the label, the target, or the list of tags", "label")
     max_length: int = setting("tokens kept of an example", 128, at_least=4)
     metric: str | None = setting(
-        "accuracy, f1, matthews or spearman; unset: accuracy, or spearman for regression", None
+        "accuracy, f1, matthews, spearman, entity_f1 (tags O, B-X, I-X); unset: accuracy; spearman for regression",
+        None,
     )
 
 
@@ -121,7 +137,10 @@ class EvaluationSection:
 @dataclass(frozen=True)
 class SearchSection:
     sampler: str = setting("how configurations are chosen", "tpe", choices=SAMPLERS)
-    objectives: tuple[str, ...] = setting("what is optimised; quality and at least one cost", ("quality", "parameters"))
+    objectives: tuple[str, ...] = setting(
+        "what is optimised; quality and at least one cost, and worst_language_quality where tasks have languages",
+        ("quality", "parameters"),
+    )
     constraints: Mapping[str, float] = setting("upper limits on costs, such as { latency_ms = 4.0 }", dict)
     candidates: int = setting(
         "draws for each trial, the first by the sampler, of which a model takes the most promising; 1: no model",

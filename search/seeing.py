@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from analysis.picking import Pick
 
 LIMITS = {"max_parameters": "parameters", "max_latency_ms": "latency_p50_ms", "max_flops": "flops_per_token"}
-TRADES = {"quality": ("quality", 3), "parameters": ("parameters", 0), "latency_ms": ("ms", 2),
-          "flops": ("FLOPs per token", 0)}  # fmt: skip
+TRADES = {"quality": ("quality", 3), "worst_language_quality": ("quality in the worst language", 3),
+          "parameters": ("parameters", 0), "latency_ms": ("ms", 2), "flops": ("FLOPs per token", 0)}  # fmt: skip
 
 
 def say(line: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import tomli_w
 
+from search.languages import by_language, objective_problems
 from search.scheduler import rung_tokens
 from search.sections import (
     SECTIONS,
@@ -44,6 +45,10 @@ NO_IDENTITY = (
     "targets.quota_gb",
 )
 """What may change between the runs of one study: where it runs and how long, never what a trial is."""
+
+
+TEXT_COLUMNS = {"token_classification": "tokens"}
+"""Where rows have their text, unless a task says so, by kind; "text" else."""
 
 
 def load_table(path: str | Path) -> tuple[dict[str, Any], Path]:
@@ -232,6 +237,8 @@ def _read_tasks(entries: Any, problems: list[str]) -> tuple[Any, ...]:
         return ()
     if not entries:
         problems.append("[[tasks]]: at least one task is needed, since trials are compared by their task scores")
+    entries = by_language(entries, problems)
+    entries = [{"text_column": TEXT_COLUMNS.get(str(e.get("kind")), "text"), **e} for e in entries]
     tasks = [
         read_section(f"[[tasks]] {e.get('name', f'number {i + 1}')}", TaskSection, e, problems)
         for i, e in enumerate(entries)
@@ -255,6 +262,7 @@ def _cross_rules(spec: StudySpec) -> list[str]:
             )
     if "quality" not in objectives:
         problems.append(f"[search] objectives must hold 'quality', got {list(objectives)}")
+    problems += objective_problems(spec.tasks, objectives)
     if len(set(objectives)) < len(objectives):
         problems.append(f"[search] objectives names one twice: {list(objectives)}")
     for name, limit in spec.search.constraints.items():

@@ -41,10 +41,18 @@ PART = re.compile(r"part-(-?\d+)\.parquet")
 
 
 class Store:
-    """The files of one study folder. `tasks` names the score columns of the trials rows."""
+    """The files of one study folder. `tasks` names the score columns of the trials rows.
+
+    by_language: whether tasks name their language, and rows the worst of them.
+    """
 
     def __init__(
-        self, folder: str | Path, tasks: Sequence[str] = (), filesystem: pafs.FileSystem | None = None
+        self,
+        folder: str | Path,
+        tasks: Sequence[str] = (),
+        filesystem: pafs.FileSystem | None = None,
+        *,
+        by_language: bool = False,
     ) -> None:
         self.folder = str(folder)
         if filesystem is None:
@@ -55,7 +63,7 @@ class Store:
         self._lease: Lease | None = None
         self.schemas = {
             "asked": records.schema(records.asked_columns()),
-            "trials": records.schema(records.trials_columns(list(tasks))),
+            "trials": records.schema(records.trials_columns(list(tasks), by_language)),
             "reports": records.schema(records.reports_columns()),
             "test_scores": records.schema(records.test_scores_columns()),
             "baselines": records.schema(records.baselines_columns()),

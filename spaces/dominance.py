@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from spaces.records import CONFIG_COLUMNS, Objective
+from spaces.records import CONFIG_COLUMNS, OBJECTIVES, Objective
+
+QUALITIES = tuple(o.column for o in OBJECTIVES.values() if o.direction == "max")
 
 
 def costs_of_rows(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> np.ndarray:
@@ -24,12 +26,19 @@ def configuration(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def by_configuration(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each configuration of finished trials, that of its first seed, its quality the mean over seeds."""
+    """One row for each configuration of finished trials, that of its first seed, its qualities means over seeds."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     finished = (row for row in rows if row["status"] == "finished" and row["quality"] is not None)
     for row in sorted(finished, key=lambda row: row["trial"]):
         groups.setdefault(configuration(row), []).append(row)
-    return [dict(group[0], quality=sum(r["quality"] for r in group) / len(group)) for group in groups.values()]
+    return [
+        {**group[0], **{name: sum(r[name] for r in group) / len(group) for name in QUALITIES if _all_have(group, name)}}
+        for group in groups.values()
+    ]
+
+
+def _all_have(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return all(row.get(name) is not None for row in rows)
 
 
 def non_dominated(costs_NK: np.ndarray) -> np.ndarray:
@@ -146,5 +155,5 @@ def front_of(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective])
         return []
     mask_N = non_dominated(costs_of_rows(finished, objectives))
     members = [row for row, keep in zip(finished, mask_N, strict=True) if keep]
-    column = objectives[-1].column if len(objectives) == 1 else objectives[1].column
+    column = next((o for o in objectives if o.direction == "min"), objectives[-1]).column
     return sorted(members, key=lambda row: row[column])

@@ -45,6 +45,9 @@ class Objective:
 
 OBJECTIVES: dict[str, Objective] = {
     "quality": Objective("quality", "max", "share of the teacher-floor gap", "quality", known_before=False),
+    "worst_language_quality": Objective(
+        "worst_language_quality", "max", "share of the teacher-floor gap", "worst_language_quality", known_before=False
+    ),
     "parameters": Objective("parameters", "min", "parameters", "parameters", known_before=True),
     "latency_ms": Objective("latency_ms", "min", "ms", "latency_p50_ms", known_before=False),
     "flops": Objective("flops", "min", "FLOPs per token", "flops_per_token", known_before=True),
@@ -61,8 +64,11 @@ def schema(columns: Sequence[Column]) -> pa.Schema:
     )
 
 
-def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
-    """One row per trial that ended: what was asked, what was measured, on what. Three columns per task."""
+def trials_columns(task_names: Sequence[str], by_language: bool = False) -> tuple[Column, ...]:
+    """One row per trial that ended: what was asked, what was measured, on what. Three columns per task.
+
+    by_language: two more columns, for a study some of whose tasks name their language.
+    """
     tasks = [
         column
         for task in task_names
@@ -72,6 +78,12 @@ def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
             Column(f"probe_layer_{task}", INT, "layer", f"layer the probe chose on {task}; 0 = embeddings"),
         )
     ]
+    languages = (
+        Column("worst_language", TEXT, "code", "language with the smallest worst_language_quality"),
+        Column(
+            "worst_language_quality", FLOAT, "share", "smallest mean over a language's tasks of the recovered share"
+        ),
+    )
     return (
         Column("trial", INT, "number", "number of the trial in its study, from 0"),
         Column("config_hash", TEXT, "", "hash of configuration and seed"),
@@ -92,6 +104,7 @@ def trials_columns(task_names: Sequence[str]) -> tuple[Column, ...]:
         Column("batch_size", INT, "sequences", "sequences per optimiser step"),
         Column("quality", FLOAT, "share", "mean over tasks of the recovered share: 0 untrained, 1 the teacher"),
         *tasks,
+        *(languages if by_language else ()),
         Column("parameters", INT, "parameters", "parameters of the exported encoder, embeddings included"),
         Column("parameters_without_embeddings", INT, "parameters", "parameters of the Transformer layers"),
         Column("flops_per_token", INT, "FLOPs", "forward FLOPs per token at the latency sequence length"),

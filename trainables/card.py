@@ -26,6 +26,7 @@ SCORE_COLUMNS = {
     "recovered": "recovered",
     "layer": "probe layer",
 }
+HUB_TASKS = {"token_classification": "token-classification"}
 COSTS = {
     "parameters": "parameters",
     "parameters_without_embeddings": "parameters without embeddings",
@@ -92,7 +93,7 @@ def evaluations(card: Mapping[str, Any]) -> list[dict[str, Any]]:
         how = f"{metric}, {row['protocol']}" if row.get("protocol") else metric
         found.append(
             {
-                "task": {"type": "text-classification", "name": str(task)},
+                "task": {"type": HUB_TASKS.get(str(row.get("kind")), "text-classification"), "name": str(task)},
                 "dataset": dataset,
                 "metrics": [{"type": metric, "value": row["score"], "name": how}],
             }

@@ -2,7 +2,8 @@
 
 AdamW with linear warm-up and decay on the encoder with a linear head on its mean-pooled last layer; the score of the
 last epoch counts (no choice of epoch on dev). Pairs are read in one sequence with the separator between them, all
-token types 0, as students are distilled. The passed model is not changed.
+token types 0, as students are distilled. For token classification the head reads the first sub-token of each word. The
+passed model is not changed.
 
 Shapes: B batch, T tokens, C classes.
 """
@@ -19,8 +20,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from trainables.encoder import hidden_states
-from trainables.metrics import METRICS, TaskScore
-from trainables.probe import length_batches, mean_pool, padded
+from trainables.metrics import TaskScore
+from trainables.probe import length_batches, mean_pool, padded, word_places
 from trainables.task_data import Encoded, TaskData, generator
 
 EPOCHS = 3
@@ -37,7 +38,7 @@ EVALUATION_TOKENS = 4096
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear head on the mean over valid positions of its last layer."""
+    """An encoder with a linear head on its last layer: on the mean over valid positions, or on chosen positions."""
 
     def __init__(self, encoder: PreTrainedModel, hidden_size: int, num_outputs: int) -> None:
         super().__init__()
@@ -45,10 +46,10 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
         self.head = nn.Linear(hidden_size, num_outputs)
 
-    def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """Logits BC; C is 1 for regression."""
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor, places: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Logits BC, or one row for each of `places` (row, position); C is 1 for regression."""
         last_BTD = hidden_states(self.encoder, ids_BT, mask_BT)[-1]
-        return self.head(self.dropout(mean_pool(last_BTD, mask_BT)))
+        return self.head(self.dropout(mean_pool(last_BTD, mask_BT) if places is None else last_BTD[places]))
 
 
 def finetune(
@@ -70,7 +71,8 @@ def finetune(
         classifier = Classifier(copy.deepcopy(model), config.hidden_size, max(1, len(task.label_names))).to(device)
         train(classifier, task, seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / config.hidden_size)
     predictions = predict(classifier, task, split)
-    return TaskScore(METRICS[task.metric](np.asarray(task.splits[split].labels), predictions), None, task.metric)
+    metric = task.splits[split].metric(task.metric, task.label_names)
+    return TaskScore(metric(np.asarray(task.splits[split].labels), predictions), None, task.metric)
 
 
 def train(
@@ -83,6 +85,7 @@ def train(
     classifier.requires_grad_(True).train()
     device = next(classifier.parameters()).device
     texts, targets = sequences(task, "train"), training_targets(task).to(device)
+    words = task.splits["train"].words
     decayed = [p for p in classifier.encoder.parameters() if p.ndim > 1]
     kept = [p for p in classifier.encoder.parameters() if p.ndim <= 1]
     optimizer = AdamW(
@@ -101,10 +104,12 @@ def train(
     for epoch in range(epochs):
         for rows in shuffled_batches(len(texts), batch_size, generator(seed, f"epoch {epoch}")):
             ids_BT, mask_BT = padded([texts[row] for row in rows], task.pad_id)
-            logits_BC = classifier(ids_BT.to(device), mask_BT.to(device))
+            places = None if words is None else word_places(words, rows)
+            logits_BC = classifier(ids_BT.to(device), mask_BT.to(device), places)
             if task.kind == "regression":
                 logits_BC = logits_BC.squeeze(-1)
-            loss = loss_of(logits_BC, targets[torch.from_numpy(rows).to(device)])
+            chosen = task.splits["train"].label_indices(rows)
+            loss = loss_of(logits_BC, targets[torch.from_numpy(chosen).to(device)])
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(classifier.parameters(), GRADIENT_CLIP)
@@ -114,16 +119,18 @@ def train(
 
 @torch.inference_mode()
 def predict(classifier: Classifier, task: TaskData, split: str) -> np.ndarray:
-    """Class ids, or real numbers for regression (standardised: Spearman does not mind)."""
+    """Class ids (of every word for token classification), or real numbers for regression, standardised."""
     classifier.eval()
     device = next(classifier.parameters()).device
-    texts = sequences(task, split)
-    predictions = np.zeros(len(texts), dtype=np.float32 if task.kind == "regression" else np.int64)
+    texts, data = sequences(task, split), task.splits[split]
+    predictions = np.zeros(len(data.labels), dtype=np.float32 if task.kind == "regression" else np.int64)
     for rows in length_batches(texts.lengths(), EVALUATION_TOKENS):
         ids_BT, mask_BT = padded([texts[row] for row in rows], task.pad_id)
-        logits_BC = classifier(ids_BT.to(device), mask_BT.to(device))
+        places = None if data.words is None else word_places(data.words, rows)
+        logits_BC = classifier(ids_BT.to(device), mask_BT.to(device), places)
         answers = logits_BC.squeeze(-1) if task.kind == "regression" else logits_BC.argmax(-1)
-        predictions[rows] = answers.float().cpu().numpy() if task.kind == "regression" else answers.cpu().numpy()
+        chosen = data.label_indices(rows)
+        predictions[chosen] = answers.float().cpu().numpy() if task.kind == "regression" else answers.cpu().numpy()
     return predictions
 
 

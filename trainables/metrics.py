@@ -1,18 +1,27 @@
 """Task metrics, and the share of the teacher's gain that a student recovers.
 
-A metric is a function of (targets, predictions); predictions are class ids, or real numbers for regression. All are
-better when larger and at most 1.
+A metric is a function of (targets, predictions); predictions are class ids, or real numbers for regression. Entity F1
+also has to know where sentences end and what the tags are called; `metric_of` hides that. All are better when larger
+and at most 1.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from spaces.errors import SpecError
+from trainables.entities import entity_f1
 
-DEFAULT_METRICS = {"classification": "accuracy", "pair_classification": "accuracy", "regression": "spearman"}
+Metric = Callable[[np.ndarray, np.ndarray], float]
+KIND_METRICS: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "f1", "matthews"),
+    "pair_classification": ("accuracy", "f1", "matthews"),
+    "regression": ("spearman",),
+    "token_classification": ("accuracy", "entity_f1"),
+}
+"""The metrics of each kind of task; the first is its default."""
 MINIMUM_GAP = 0.02
 
 
@@ -59,7 +68,7 @@ def f1(targets: np.ndarray, predictions: np.ndarray) -> float:
     return float(f1_score(targets, predictions, average="binary" if binary else "macro", zero_division=0.0))
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "spearman": spearman,
     "matthews": matthews,
@@ -67,9 +76,29 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
+def metric_of(name: str, lengths: np.ndarray, label_names: Sequence[str]) -> Metric:
+    """A metric by name, for examples that have so many labels each (words of a sentence; else 1)."""
+    if name == "entity_f1":
+        return lambda targets, predictions: entity_f1(targets, predictions, lengths, label_names)
+    return METRICS[name]
+
+
 def recovered(score: float, teacher: float, floor: float) -> float:
     """(s - f) / (T - f): 0 for an untrained encoder, 1 for the teacher; may leave that range."""
     return (score - floor) / (teacher - floor)
+
+
+def worst_language(shares: Mapping[str, float], languages: Mapping[str, str]) -> tuple[str, float]:
+    """(code, mean share over its tasks) of the language that comes off worst; the first by code among equals.
+
+    shares: task -> share recovered. languages: task -> code; tasks that name none have no say.
+    """
+    by_code: dict[str, list[float]] = {}
+    for task, code in languages.items():
+        by_code.setdefault(code, []).append(shares[task])
+    means = {code: sum(by_code[code]) / len(by_code[code]) for code in sorted(by_code)}
+    worst = min(means, key=lambda code: means[code])
+    return worst, means[worst]
 
 
 def check_gap(task: str, teacher: float, floor: float, minimum: float = MINIMUM_GAP) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from spaces.architecture import StudentArchitecture, parse_shape
 from trainables.cache import new_folder
-from trainables.corpus import CorpusSpec, open_corpus, prepare_corpus, read_texts
+from trainables.corpus import open_corpus, prepare_corpus
+from trainables.corpus_texts import CorpusSpec, read_texts
 from trainables.distill import distil, masked_accuracy
 from trainables.distillation import TrainingSpec
 from trainables.student import build_student

@@ -7,7 +7,9 @@ has had no say. Every layer is asked because MHA transfer leaves parts of the la
 (arXiv:2012.15828 matches its queries, keys and values only).
 
 Pairs are encoded separately as u and v; features are |u - v| and u * v, for classification also u and v
-(InferSent, arXiv:1705.02364).
+(InferSent, arXiv:1705.02364). For token classification the features of a word are the state of its first sub-token, as
+in BERT's tagger (arXiv:1810.04805, section 5.3); whole sentences are held out, and the fits see MAX_FITTED_WORDS words
+of sentences drawn by the seed.
 
 Shapes: B batch, T tokens, D hidden size, L layers, N examples, F features.
 """
@@ -24,8 +26,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainables.encoder import hidden_states
-from trainables.metrics import METRICS, TaskScore
-from trainables.task_data import Encoded, TaskData, generator, strata_of, stratified_order
+from trainables.metrics import TaskScore
+from trainables.task_data import Encoded, Split, TaskData, generator, stratified_order
 
 BATCH_TOKENS = 2048
 HELD_OUT_SHARE = 0.2
@@ -33,6 +35,8 @@ STRENGTHS = (0.01, 0.1, 1.0)
 """C of the logistic regression; the ridge penalty is 1 / C, which is the same objective with squared loss halved."""
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-3
+MAX_FITTED_WORDS = 4000
+"""A tagged sentence gives some twenty examples, and the fits take time in proportion."""
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +57,19 @@ class Fit:
 
 def probe(model: PreTrainedModel, task: TaskData, split: str, seed: int, *, bf16: bool = False) -> TaskScore:
     """Score frozen features on one split; the same model, task and seed give the same score."""
-    train_LNF = task_features(model, task, "train", bf16=bf16)
-    labels_N = np.asarray(task.splits["train"].labels)
-    order = stratified_order(strata_of(labels_N), generator(seed, "held out"))
-    held_out, fitted = np.split(order, [max(1, round(HELD_OUT_SHARE * len(order)))])
-    metric = METRICS[task.metric]
+    order = stratified_order(task.splits["train"].strata(), generator(seed, "held out"))
+    rows = np.sort(order[: num_fitted(task.splits["train"], order)])
+    train = task.splits["train"].take(rows)
+    order = np.searchsorted(rows, order[: len(rows)])
+    train_LNF = task_features(model, task, train, bf16=bf16)
+    labels_N = np.asarray(train.labels)
+    held_out_rows, fitted_rows = np.split(order, [max(1, round(HELD_OUT_SHARE * len(order)))])
+    held_out, fitted = train.label_indices(held_out_rows), train.label_indices(fitted_rows)
+    held_out_metric = train.metric(task.metric, task.label_names, held_out_rows)
 
     def trial_score(layer: int, strength: float) -> float:
         fit = fit_linear(train_LNF[layer][fitted], labels_N[fitted], strength)
-        return metric(labels_N[held_out], fit.predict(train_LNF[layer][held_out]))
+        return held_out_metric(labels_N[held_out], fit.predict(train_LNF[layer][held_out]))
 
     middle = STRENGTHS[len(STRENGTHS) // 2]
     layer_scores = [trial_score(layer, middle) for layer in range(len(train_LNF))]
@@ -73,9 +81,18 @@ def probe(model: PreTrainedModel, task: TaskData, split: str, seed: int, *, bf16
     fit = fit_linear(train_LNF[layer], labels_N, strength)
     if not fit.converged:
         log.info("probe of %s: stopped at %d iterations (layer %d, C %g)", task.name, MAX_ITERATIONS, layer, strength)
-    test_LNF = task_features(model, task, split, layers=[layer], bf16=bf16)
+    test_LNF = task_features(model, task, task.splits[split], layers=[layer], bf16=bf16)
+    metric = task.splits[split].metric(task.metric, task.label_names)
     score = metric(np.asarray(task.splits[split].labels), fit.predict(test_LNF[0]))
     return TaskScore(score, layer, task.metric, fit.converged)
+
+
+def num_fitted(split: Split, order: np.ndarray) -> int:
+    """How many of the texts in this order are fitted: all, or as many as have MAX_FITTED_WORDS words (two at least)."""
+    if split.words is None:
+        return len(order)
+    words_so_far = np.cumsum(split.words.lengths()[order])
+    return max(2, int(np.searchsorted(words_so_far, MAX_FITTED_WORDS, side="right")))
 
 
 def fit_linear(x_NF: np.ndarray, labels_N: np.ndarray, strength: float) -> Fit:
@@ -103,14 +120,14 @@ def fit_linear(x_NF: np.ndarray, labels_N: np.ndarray, strength: float) -> Fit:
 
 
 def task_features(
-    model: PreTrainedModel, task: TaskData, split: str, *, layers: list[int] | None = None, bf16: bool = False
+    model: PreTrainedModel, task: TaskData, split: Split, *, layers: list[int] | None = None, bf16: bool = False
 ) -> np.ndarray:
-    """Features of a split at the asked layers (all by default), LNF float32; pairs are combined."""
-    views = task.splits[split].views
-    u_LND = pooled_features(model, views["text"], task.pad_id, layers=layers, bf16=bf16)
+    """Features of a split or a part of one at the asked layers (all by default), LNF float32, an N for each label."""
+    views = split.views
+    u_LND = encoded_features(model, views["text"], task.pad_id, split.words, layers=layers, bf16=bf16)
     if "text2" not in views:
         return u_LND
-    v_LND = pooled_features(model, views["text2"], task.pad_id, layers=layers, bf16=bf16)
+    v_LND = encoded_features(model, views["text2"], task.pad_id, layers=layers, bf16=bf16)
     parts = [np.abs(u_LND - v_LND), u_LND * v_LND]
     if task.kind != "regression":
         parts = [u_LND, v_LND, *parts]
@@ -118,17 +135,19 @@ def task_features(
 
 
 @torch.inference_mode()
-def pooled_features(
+def encoded_features(
     model: PreTrainedModel,
     texts: Encoded,
     pad_id: int,
+    words: Encoded | None = None,
     *,
     layers: list[int] | None = None,
     bf16: bool = False,
 ) -> np.ndarray:
     """Mean over the valid positions of each text at the asked layers (all by default), LND float32.
 
-    Texts are batched by length, so that little is padded; the result is in their own order.
+    With `words`, the states at the positions that it gives for each text instead, one example for each. Texts are
+    batched by length, so that little is padded; the result is in their own order.
     """
     device = next(model.parameters()).device
     deepest = None if layers is None else max(layers)
@@ -141,10 +160,15 @@ def pooled_features(
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 states = hidden_states(model, ids_BT.to(device), mask_BT.to(device), deepest)
             asked = states if layers is None else [states[layer] for layer in layers]
-            pooled_LBD = np.stack([mean_pool(state_BTD, mask_BT.to(device)).cpu().numpy() for state_BTD in asked])
+            if words is None:
+                read_LBD = np.stack([mean_pool(state_BTD, mask_BT.to(device)).cpu().numpy() for state_BTD in asked])
+            else:
+                places = word_places(words, rows)
+                read_LBD = np.stack([state_BTD[places].float().cpu().numpy() for state_BTD in asked])
             if features_LND is None:
-                features_LND = np.empty((len(asked), len(texts), pooled_LBD.shape[-1]), dtype=np.float32)
-            features_LND[:, rows] = pooled_LBD
+                count = len(texts) if words is None else len(words.ids)
+                features_LND = np.empty((len(asked), count, read_LBD.shape[-1]), dtype=np.float32)
+            features_LND[:, rows if words is None else words.indices(rows)] = read_LBD
     finally:
         model.train(was_training)
     assert features_LND is not None, "a prepared split is never empty"
@@ -155,6 +179,12 @@ def mean_pool(states_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     """Mean over valid positions, BD float32."""
     weights_BT1 = mask_BT.to(torch.float32).unsqueeze(-1)
     return (states_BTD.float() * weights_BT1).sum(1) / weights_BT1.sum(1).clamp(min=1.0)
+
+
+def word_places(words: Encoded, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """(row of the batch, position) of each scored word of these texts, batched in this order, padded on the right."""
+    inside = np.repeat(np.arange(len(rows)), words.lengths()[rows])
+    return torch.from_numpy(inside), torch.from_numpy(np.asarray(words.ids)[words.indices(rows)].astype(np.int64))
 
 
 def padded(rows: list[np.ndarray], pad_id: int) -> tuple[Tensor, Tensor]:

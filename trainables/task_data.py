@@ -3,7 +3,9 @@
 A prepared task is a folder: `meta.json` and, per split, `SPLIT.labels.npy` plus for each view `SPLIT.VIEW.ids.npy` (all
 token ids one after the other) and `SPLIT.VIEW.offsets.npy` (where each text starts, and the end). Views: `text`; for
 pairs also `text2` (the second text alone, for separately encoded pairs) and `pair` (both in one sequence, for
-cross-encoding). The folder is named by the digest of rows, tokenizer and options, and appears whole or not at all.
+cross-encoding). For token classification `words` says in the same way where in its text each scored word starts, and
+the labels are those of the words. The folder is named by the digest of rows, tokenizer and options, and appears whole
+or not at all.
 
 Leakage: an example of train whose exact text (for pairs: both texts) also stands in dev or test is dropped from train
 before anything is sampled; `meta.json` counts them as `dropped_from_train`. Nothing is dropped from dev or test.
@@ -20,14 +22,15 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from trainables.cache import digest, new_folder
-from trainables.corpus import tokenizer_digest
-from trainables.metrics import DEFAULT_METRICS
-from trainables.task_sources import Rows, TaskSpec, read_rows
+from trainables.metrics import KIND_METRICS, Metric, metric_of
+from trainables.packing import tokenizer_digest
+from trainables.tagged_rows import AnyRows, TaggedRows, encode_words, flat
+from trainables.task_rows import Rows, TaskSpec, strata_of
+from trainables.task_sources import read_rows
 
 FORMAT = 1
 SPLITS = ("train", "dev", "test")
 DEV_SHARE = 0.1
-REGRESSION_STRATA = 10
 TOKENIZER_BATCH = 1000
 
 
@@ -48,16 +51,45 @@ class Encoded:
         """Tokens of each text."""
         return np.diff(self.offsets)
 
+    def indices(self, rows: np.ndarray) -> np.ndarray:
+        """Where in `ids` the tokens of these texts stand, one text after the other."""
+        return np.concatenate([np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows])
+
+    def take(self, rows: np.ndarray) -> "Encoded":
+        """These texts, in memory."""
+        offsets = np.concatenate([[0], np.cumsum(self.lengths()[rows])]).astype(np.int64)
+        return Encoded(np.asarray(self.ids[self.indices(rows)]), offsets)
+
 
 @dataclass(frozen=True)
 class Split:
-    """One prepared split."""
+    """One prepared split: a label for each text, or, where `words` says where they start, for each word."""
 
     views: dict[str, Encoded]
     labels: np.ndarray
+    words: Encoded | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.views["text"])
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """These texts with their labels."""
+        words = None if self.words is None else self.words.take(rows)
+        views = {name: view.take(rows) for name, view in self.views.items()}
+        return Split(views, np.asarray(self.labels)[self.label_indices(rows)], words)
+
+    def label_indices(self, rows: np.ndarray) -> np.ndarray:
+        """Where in `labels` the labels of these texts stand."""
+        return rows if self.words is None else self.words.indices(rows)
+
+    def strata(self) -> np.ndarray:
+        """Group of each text, for stratified samples; sentences of tagged words are one group."""
+        return strata_of(self.labels) if self.words is None else np.zeros(len(self), dtype=np.int64)
+
+    def metric(self, name: str, label_names: Sequence[str], rows: np.ndarray | None = None) -> Metric:
+        """The metric over the labels of these texts (of all by default), in their order."""
+        lengths = np.ones(len(self), dtype=np.int64) if self.words is None else self.words.lengths()
+        return metric_of(name, lengths if rows is None else lengths[rows], label_names)
 
 
 @dataclass(frozen=True)
@@ -105,25 +137,31 @@ def prepare_task(spec: TaskSpec, tokenizer: PreTrainedTokenizerBase, cache: Path
     rows, dropped = separate(spec, rows, seed)
     for split, count in (("train", spec.max_train), ("dev", spec.max_dev), ("test", spec.max_test)):
         if split in rows and count is not None and count < len(rows[split]):
-            strata = strata_of(rows[split].labels)
+            strata = rows[split].strata()
             rows[split] = rows[split].take(np.sort(stratified_order(strata, generator(seed, split))[:count]))
     check_variety(spec, rows)
+    words_dropped = {}
     with new_folder(folder) as unfinished:
         for split, data in rows.items():
-            np.save(unfinished / f"{split}.labels.npy", data.labels)
-            for view, (ids, offsets) in encode_views(data, tokenizer, spec.max_length).items():
+            if isinstance(data, TaggedRows):
+                views, labels, words_dropped[split] = encode_words(data, tokenizer, spec.max_length)
+            else:
+                views, labels = encode_views(data, tokenizer, spec.max_length), data.labels
+            np.save(unfinished / f"{split}.labels.npy", labels)
+            for view, (ids, offsets) in views.items():
                 np.save(unfinished / f"{split}.{view}.ids.npy", ids)
                 np.save(unfinished / f"{split}.{view}.offsets.npy", offsets)
         meta = {
             **asdict(spec),
             "format": FORMAT,
-            "metric": spec.metric or DEFAULT_METRICS[spec.kind],
+            "metric": spec.metric or KIND_METRICS[spec.kind][0],
             "label_names": list(label_names),
             "pad_id": tokenizer.pad_token_id or 0,
             "seed": seed,
             "sizes": {split: len(data) for split, data in rows.items()},
-            "views": ["text", "text2", "pair"] if rows["train"].texts2 is not None else ["text"],
+            "views": list(views),
             "dropped_from_train": dropped,
+            **({"words_dropped": words_dropped} if words_dropped else {}),
         }
         (unfinished / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     return folder
@@ -147,7 +185,8 @@ def load_task(path: str | Path) -> TaskData:
             )
             for view in meta["views"]
         }
-        splits[split] = Split(views, np.load(folder / f"{split}.labels.npy", mmap_mode="r"))
+        words = views.pop("words", None)
+        splits[split] = Split(views, np.load(folder / f"{split}.labels.npy", mmap_mode="r"), words)
     return TaskData(
         name=meta["name"],
         kind=meta["kind"],
@@ -160,12 +199,12 @@ def load_task(path: str | Path) -> TaskData:
     )
 
 
-def separate(spec: TaskSpec, rows: dict[str, Rows], seed: int) -> tuple[dict[str, Rows], int]:
+def separate(spec: TaskSpec, rows: dict[str, AnyRows], seed: int) -> tuple[dict[str, AnyRows], int]:
     """(splits with a dev split and without train examples that stand in dev or test, how many were dropped)."""
     rows = dict(rows)
     if "dev" not in rows:
         train = rows["train"]
-        order = stratified_order(strata_of(train.labels), generator(seed, "carve"))
+        order = stratified_order(train.strata(), generator(seed, "carve"))
         count = max(1, round(DEV_SHARE * len(train)))
         rows["dev"], rows["train"] = train.take(np.sort(order[:count])), train.take(np.sort(order[count:]))
     held_out = {key for split, data in rows.items() if split != "train" for key in data.examples()}
@@ -177,7 +216,7 @@ def separate(spec: TaskSpec, rows: dict[str, Rows], seed: int) -> tuple[dict[str
     return {split: rows[split] for split in SPLITS if split in rows}, dropped
 
 
-def check_variety(spec: TaskSpec, rows: dict[str, Rows]) -> None:
+def check_variety(spec: TaskSpec, rows: dict[str, AnyRows]) -> None:
     """Refuse a split on which no score means anything: one class, or one target."""
     problems = []
     for split, data in rows.items():
@@ -186,14 +225,6 @@ def check_variety(spec: TaskSpec, rows: dict[str, Rows]) -> None:
             problems.append(f"task {spec.name!r}: {split} of {spec.source!r} has one {what} only, in {len(data)} rows")
     if problems:
         raise SpecError(problems)
-
-
-def strata_of(labels: np.ndarray) -> np.ndarray:
-    """Group of each example: its class, or the tenth its target falls into."""
-    if np.issubdtype(labels.dtype, np.integer):
-        return np.asarray(labels)
-    ranks = np.argsort(np.argsort(labels, kind="stable"), kind="stable")
-    return ranks * REGRESSION_STRATA // max(1, len(labels))
 
 
 def stratified_order(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -227,11 +258,10 @@ def encode_views(
             second = None if partners is None else list(partners[part])
             batch = tokenizer(list(texts[part]), second, truncation="longest_first", max_length=max_length)
             encoded += batch["input_ids"]
-        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])]).astype(np.int64)
-        views[view] = (np.fromiter((i for ids in encoded for i in ids), np.int32, int(offsets[-1])), offsets)
+        views[view] = flat(encoded)
     return views
 
 
-def rows_digest(rows: dict[str, Rows]) -> str:
+def rows_digest(rows: dict[str, AnyRows]) -> str:
     """Digest of all texts and labels."""
     return digest(*(json.dumps([split, rows[split].examples(), rows[split].labels.tolist()]) for split in sorted(rows)))

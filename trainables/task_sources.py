@@ -1,85 +1,29 @@
 """Where labelled tasks come from: local files, the Hugging Face hub, or the docstrings of the installed packages.
 
-Every source ends as the same plain rows (`Rows`), checked here once, so that nothing after it has to wonder whether a
-text is missing or a label out of range. All problems of a task are reported together.
+Every source ends as the same plain rows (`Rows`, or `TaggedRows` for token classification), checked once, so that
+nothing after it has to wonder whether a text is missing or a label out of range. All problems of a task are reported
+together.
 
 Files: SOURCE/train.parquet, SOURCE/dev.parquet, ... or a stem, SOURCE-train.csv, SOURCE.dev.jsonl, SOURCE_test.tsv.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spaces.errors import SpecError, nearest
-from trainables.metrics import DEFAULT_METRICS, METRICS
+from spaces.errors import SpecError
+from trainables.tagged_rows import AnyRows, tagged_rows
+from trainables.task_rows import Rows, TaskSpec, place
 
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
 SUFFIXES = (".parquet", ".jsonl", ".csv", ".tsv")
 
 
-@dataclass(frozen=True)
-class TaskSpec:
-    """One labelled task of a study: where its rows are and how they are read, cut and scored."""
-
-    name: str
-    source: str
-    kind: str = "classification"
-    max_train: int | None = None
-    max_dev: int | None = None
-    max_test: int | None = None
-    text_column: str = "text"
-    text2_column: str = "text2"
-    label_column: str = "label"
-    max_length: int = 128
-    metric: str = ""
-
-    def problems(self) -> list[str]:
-        """What is wrong with the spec itself, before anything is read."""
-        found = []
-        if self.kind not in DEFAULT_METRICS:
-            hint = nearest(self.kind, DEFAULT_METRICS)
-            found.append(f"task {self.name!r}: unknown kind {self.kind!r}.{hint} Known: {', '.join(DEFAULT_METRICS)}")
-        if self.metric and self.metric not in METRICS:
-            hint = nearest(self.metric, METRICS)
-            found.append(f"task {self.name!r}: unknown metric {self.metric!r}.{hint} Known: {', '.join(METRICS)}")
-        elif self.metric and (self.metric == "spearman") != (self.kind == "regression"):
-            found.append(f"task {self.name!r}: metric {self.metric!r} does not fit the kind {self.kind!r}")
-        for option in ("max_train", "max_dev", "max_test"):
-            value = getattr(self, option)
-            if value is not None and value < 2:
-                found.append(f"task {self.name!r}: {option} must be at least 2, got {value}")
-        if self.max_length < 4:
-            found.append(f"task {self.name!r}: max_length must be at least 4 tokens, got {self.max_length}")
-        return found
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One checked split: texts, the second texts of pairs (else None), and class ids (int64) or targets (float32)."""
-
-    texts: list[str]
-    texts2: list[str] | None
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> "Rows":
-        """The rows at these indices, in their order."""
-        texts2 = None if self.texts2 is None else [self.texts2[i] for i in indices]
-        return Rows([self.texts[i] for i in indices], texts2, self.labels[np.asarray(indices, dtype=np.int64)])
-
-    def examples(self) -> list[tuple[str, str]]:
-        """What makes two rows the same example: the exact text, or both texts."""
-        return list(zip(self.texts, self.texts2 or [""] * len(self.texts), strict=True))
-
-
-def read_rows(spec: TaskSpec) -> tuple[dict[str, Rows], tuple[str, ...]]:
+def read_rows(spec: TaskSpec) -> tuple[dict[str, AnyRows], tuple[str, ...]]:
     """(split -> rows, label names) of a task; no names for regression. Raises SpecError with every problem found."""
     if spec.source.startswith("hub:"):
         tables, names = read_hub(spec)
@@ -91,6 +35,8 @@ def read_rows(spec: TaskSpec) -> tuple[dict[str, Rows], tuple[str, ...]]:
     raw = {split: columns_of(spec, split, table, problems) for split, table in tables.items()}
     if problems:
         raise SpecError(problems)
+    if spec.kind == "token_classification":
+        return tagged_rows(spec, raw, names)
     if spec.kind == "regression":
         names = ()
         labels = {split: regression_targets(spec, split, row["label"], problems) for split, row in raw.items()}
@@ -157,8 +103,17 @@ def read_file(file: Path) -> tuple[dict[str, list], dict[str, tuple[str, ...]]]:
         raise SpecError([f"{file} cannot be read: {error}"]) from error
     stored = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     features = stored.get("info", {}).get("features", {})
-    names = {column: tuple(feature["names"]) for column, feature in features.items() if feature.get("names")}
+    names = {column: class_names(feature) for column, feature in features.items()}
     return {column: table[column].to_pylist() for column in table.column_names}, names
+
+
+def class_names(feature: Any) -> tuple[str, ...]:
+    """The class names of a column as Hugging Face's metadata describes it: of its values, or of those in its lists."""
+    if isinstance(feature, list) and feature:
+        return class_names(feature[0])
+    if not isinstance(feature, Mapping):
+        return ()
+    return tuple(feature.get("names") or ()) or class_names(feature.get("feature"))
 
 
 def read_hub(spec: TaskSpec) -> tuple[dict[str, Mapping[str, list]], tuple[str, ...]]:
@@ -183,12 +138,18 @@ def read_hub(spec: TaskSpec) -> tuple[dict[str, Mapping[str, list]], tuple[str, 
             if alias in splits and split not in tables:
                 data = splits[alias]
                 columns = {column: data[column][:] for column in data.column_names}
-                if set(columns.get(spec.label_column, [])) != {-1}:
+                if not hidden_labels(columns.get(spec.label_column, [])):
                     tables[split] = columns
-                names = names or tuple(getattr(data.features.get(spec.label_column), "names", None) or ())
+                names = names or class_names(data.features.to_dict().get(spec.label_column))
     if "train" not in tables:
         raise SpecError([f"task {spec.name!r}: {spec.source!r} has no labelled train split, only {sorted(splits)}"])
     return tables, names
+
+
+def hidden_labels(labels: list) -> bool:
+    """Whether every label, or every tag of every sentence, is -1."""
+    flat = [tag for label in labels for tag in (label if isinstance(label, list) else [label])]
+    return bool(flat) and all(tag == -1 for tag in flat)
 
 
 def hub_name(source: str) -> tuple[str, str | None]:
@@ -218,7 +179,7 @@ def columns_of(spec: TaskSpec, split: str, table: Mapping[str, list], problems: 
     wanted = {"text": spec.text_column, "label": spec.label_column}
     if spec.kind == "pair_classification" or spec.text2_column in table:
         wanted["text2"] = spec.text2_column
-    if spec.kind == "classification":
+    if spec.kind in ("classification", "token_classification"):
         wanted.pop("text2", None)
     absent = [column for column in wanted.values() if column not in table]
     for column in absent:
@@ -228,7 +189,7 @@ def columns_of(spec: TaskSpec, split: str, table: Mapping[str, list], problems: 
     columns = {key: list(table[column]) for key, column in wanted.items()}
     if not columns["label"]:
         problems.append(f"{place(spec, split)} is empty")
-    for key in ("text", "text2"):
+    for key in () if spec.kind == "token_classification" else ("text", "text2"):
         for row, text in enumerate(columns.get(key, ())):
             if not isinstance(text, str):
                 problems.append(f"{place(spec, split)}: column {wanted[key]!r}, row {row} is {text!r}, not a text")
@@ -274,8 +235,3 @@ def class_ids(
         only = names[int(ids["train"][0])] if len(names) and len(ids["train"]) else "none"
         problems.append(f"{place(spec, 'train')} has one class only ({only}): there is nothing to tell apart")
     return names, ids
-
-
-def place(spec: TaskSpec, split: str) -> str:
-    """How a split is named in an error."""
-    return f"task {spec.name!r}, {split} of {spec.source!r}"

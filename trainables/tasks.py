@@ -10,11 +10,11 @@ from transformers import PreTrainedModel
 
 from spaces.errors import SpecError, choose
 from trainables.finetune import finetune
-from trainables.metrics import METRICS, TaskScore, check_gap, recovered
+from trainables.metrics import METRICS, TaskScore, check_gap, recovered, worst_language
 from trainables.probe import probe
 from trainables.profile import usable_positions
 from trainables.task_data import TaskData, load_task, prepare_task
-from trainables.task_sources import TaskSpec
+from trainables.task_rows import TaskSpec
 
 __all__ = [
     "METRICS",
@@ -27,6 +27,7 @@ __all__ = [
     "prepare_task",
     "recovered",
     "score_task",
+    "worst_language",
 ]
 
 Protocol = Callable[[PreTrainedModel, TaskData, str, int], TaskScore]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from trainables.export import export_student
 from trainables.profile import measure, versions
 from trainables.student import build_student, load_weights
 from trainables.targets import Targets
-from trainables.tasks import TaskData, load_task, recovered, score_task
+from trainables.tasks import TaskData, load_task, recovered, score_task, worst_language
 from trainables.teacher import Teacher, load_teacher
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -49,6 +49,8 @@ class TrialJob:
     """Where the finished student goes."""
     checkpoint_copy: str = ""
     """URI of a copy of the checkpoint, for nodes that do not share `folder`; empty when they do."""
+    languages: Mapping[str, str] = field(default_factory=dict)
+    """The language of each task that names one."""
     targets: str = ""
     """The target cache; empty when the teacher runs live."""
     rungs: tuple[int, ...] = ()
@@ -124,19 +126,24 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
 
 
 def score(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
-    """Dev scores, the share of the teacher's gap that each recovers, the probed layers, and their mean: quality."""
+    """Dev scores, the share of the teacher's gap that each recovers, the probed layers, and their mean: quality.
+
+    Where tasks name their language, also the worst one.
+    """
     columns: dict[str, Any] = {}
-    shares = []
+    shares: dict[str, float] = {}
     for folder in job.tasks:
         task = kept_task(folder)
         found = score_task(student, task, job.protocol, "dev", job.seed)
         reference = job.floors[task.name]
-        shares.append(recovered(found.score, reference["teacher"], reference["floor"]))
+        shares[task.name] = recovered(found.score, reference["teacher"], reference["floor"])
         columns |= {
-            f"score_{task.name}": found.score, f"recovered_{task.name}": shares[-1],
+            f"score_{task.name}": found.score, f"recovered_{task.name}": shares[task.name],
             f"probe_layer_{task.name}": found.layer,
         }  # fmt: skip
-    return {"quality": sum(shares) / len(shares), **columns}
+    if job.languages:
+        columns["worst_language"], columns["worst_language_quality"] = worst_language(shares, job.languages)
+    return {"quality": sum(shares.values()) / len(shares), **columns}
 
 
 def test_rows(student: PreTrainedModel, job: TrialJob) -> list[dict[str, Any]]:

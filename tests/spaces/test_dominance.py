@@ -89,3 +89,11 @@ def test_seeds_of_a_configuration_are_one_row():
     ]
     assert [(row["trial"], row["quality"]) for row in by_configuration(rows)] == [(0, 0.5), (1, 0.6)]
     assert [row["trial"] for row in front_of(rows, [OBJECTIVES["quality"], OBJECTIVES["parameters"]])] == [1]
+
+
+def test_seeds_of_one_configuration_are_averaged_in_both_qualities():
+    row = {"trial": 0, "status": "finished", "method": "hs", "quality": 0.4, "worst_language_quality": 0.1, "seed": 0}
+    other = {**row, "trial": 1, "seed": 1, "quality": 0.6, "worst_language_quality": 0.3}
+    assert by_configuration([other, row]) == [{**row, "quality": 0.5, "worst_language_quality": pytest.approx(0.2)}]
+    plain = {name: value for name, value in row.items() if name != "worst_language_quality"}
+    assert by_configuration([plain]) == [plain]

@@ -15,7 +15,8 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from trainables.corpus import CorpusSpec, open_corpus, prepare_corpus
+from trainables.corpus import open_corpus, prepare_corpus
+from trainables.corpus_texts import CorpusSpec
 from trainables.encoder import build_model
 from trainables.teacher import load_teacher
 

@@ -10,17 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from spaces.errors import SpecError
-from trainables.corpus import (
-    CorpusSpec,
-    batch_indices,
-    blocks_visited,
-    every_fiftieth,
-    open_corpus,
-    pack,
-    prepare_corpus,
-    read_texts,
-    tokenizer_digest,
-)
+from trainables.corpus import batch_indices, blocks_visited, open_corpus, prepare_corpus
+from trainables.corpus_texts import CorpusSpec, every_fiftieth, read_texts
+from trainables.packing import pack, tokenizer_digest
 
 MASK = 4
 
@@ -178,7 +170,7 @@ def test_a_corpus_shorter_than_a_block(teacher, tmp_path):
     (tmp_path / "valid.txt").write_text("ba de\n")
     assert "the held_out part is shorter than one block of 8 tokens" in refusal(tmp_path, teacher.tokenizer)
     cache = tmp_path / "cache" / "corpora"
-    assert not list(cache.iterdir())
+    assert not list(cache.glob("*"))
 
 
 def test_a_tokenizer_without_separators(teacher):

@@ -8,23 +8,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from small_tasks import (
+    LAYERS,
+    MODELS,
+    SHAPE,
+    VOCABULARY,
+    WORDS,
+    make_bert,
+    make_roberta,
+    make_tokenizer,
+    prepared,
+    separable,
+    texts,
+    write,
+)
 from transformers import (
     BertConfig,
     BertForMaskedLM,
-    BertModel,
-    DistilBertConfig,
-    DistilBertModel,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaModel,
 )
 
 from spaces.errors import SpecError
 from trainables.encoder import hidden_states
 from trainables.finetune import finetune
 from trainables.metrics import METRICS, f1, spearman
-from trainables.probe import HELD_OUT_SHARE, STRENGTHS, length_batches, padded, pooled_features, task_features
+from trainables.probe import HELD_OUT_SHARE, STRENGTHS, encoded_features, length_batches, padded, task_features
 from trainables.task_data import (
     Encoded,
     TaskData,
@@ -33,79 +40,12 @@ from trainables.task_data import (
     stratified_order,
     tokenizer_digest,
 )
-from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task, recovered, score_task
-
-WORDS = [f"w{i}" for i in range(40)]
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-VOCABULARY = {token: i for i, token in enumerate(SPECIAL + WORDS)}
-SHAPE = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 64, "pad_token_id": 0}
-LAYERS = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="[MASK]", **names)
-
-
-def make_bert(**changes):
-    torch.manual_seed(0)
-    return BertModel(BertConfig(**{**SHAPE, **LAYERS, **changes}), add_pooling_layer=False)
-
-
-def make_roberta():
-    torch.manual_seed(0)
-    return RobertaModel(RobertaConfig(**SHAPE, **LAYERS), add_pooling_layer=False)
-
-
-def make_distilbert():
-    torch.manual_seed(0)
-    return DistilBertModel(DistilBertConfig(**SHAPE, n_layers=2, dim=32, n_heads=4, hidden_dim=64))
-
-
-MODELS = {"bert": make_bert, "roberta": make_roberta, "distilbert": make_distilbert}
+from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task, recovered, score_task, worst_language
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
     return make_tokenizer()
-
-
-def texts(count, rng, words=WORDS):
-    return [" ".join(rng.choice(words, rng.integers(3, 12))) for _ in range(count)]
-
-
-def separable(count, seed):
-    """Class 0 is written with the first twenty words, class 1 with the others."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, count)
-    return {"text": [texts(1, rng, WORDS[20 * y : 20 * y + 20])[0] for y in labels], "label": labels.tolist()}
-
-
-def write(folder, suffix="parquet", **splits):
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, columns in splits.items():
-        file = folder / f"{split}.{suffix}"
-        if suffix == "parquet":
-            pq.write_table(pa.table(columns), file)
-        elif suffix == "jsonl":
-            rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        else:
-            mark = "\t" if suffix == "tsv" else ","
-            rows = [mark.join(map(str, row)) for row in zip(*columns.values(), strict=True)]
-            file.write_text("\n".join([mark.join(columns), *rows]) + "\n")
-    return folder
-
-
-def prepared(tmp_path, tokenizer, kind="classification", options=None, **splits) -> TaskData:
-    source = write(tmp_path / "source", **splits)
-    spec = TaskSpec("toy", str(source), kind, **(options or {}))
-    return load_task(prepare_task(spec, tokenizer, tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv", "tsv"])
@@ -274,18 +214,18 @@ def encoded(rows) -> Encoded:
 
 
 @pytest.mark.parametrize("family", MODELS)
-def test_pooled_features_do_not_see_padding(family):
+def test_encoded_features_do_not_see_padding(family):
     """Batched with right padding, padded on the left by hand, and alone without padding: the same features."""
     model = MODELS[family]().eval()
     rng = np.random.default_rng(0)
     rows = [rng.integers(5, len(VOCABULARY), rng.integers(3, 20)) for _ in range(12)]
-    batched = pooled_features(model, encoded(rows), pad_id=0)
+    batched = encoded_features(model, encoded(rows), pad_id=0)
     with torch.inference_mode():
         for i, row in enumerate(rows):
             alone = hidden_states(model, torch.tensor(row)[None], torch.ones(1, len(row), dtype=torch.int64))
             for layer, state in enumerate(alone):
                 np.testing.assert_allclose(batched[layer, i], state[0].mean(0).numpy(), atol=2e-6)
-    deepest = pooled_features(model, encoded(rows), 0, layers=[1])
+    deepest = encoded_features(model, encoded(rows), 0, layers=[1])
     np.testing.assert_allclose(deepest[0], batched[1], atol=1e-6)
 
 
@@ -409,7 +349,7 @@ def test_pair_regression_by_the_probe(tmp_path, tokenizer):
     score = score_task(model, task, "probe", "dev", 0)
     assert score.metric == "spearman"
     assert score.score > 0.6
-    assert task_features(model, task, "dev").shape == (3, 150, 64)
+    assert task_features(model, task, task.splits["dev"]).shape == (3, 150, 64)
 
 
 def test_pair_classification_by_the_probe(tmp_path, tokenizer):
@@ -419,7 +359,7 @@ def test_pair_classification_by_the_probe(tmp_path, tokenizer):
     task = prepared(tmp_path, tokenizer, "pair_classification", **columns)
     model = make_bert()
     assert score_task(model, task, "probe", "dev", 0).score > 0.75
-    assert task_features(model, task, "dev").shape == (3, 150, 128)
+    assert task_features(model, task, task.splits["dev"]).shape == (3, 150, 128)
 
 
 @pytest.mark.parametrize("family", MODELS)
@@ -491,3 +431,10 @@ def test_share_recovered_and_the_gap():
         check_gap("sst2", 0.68, 0.67)
     with pytest.raises(SpecError):
         check_gap("sst2", float("nan"), 0.67)
+
+
+def test_the_worst_language_is_the_smallest_mean_over_its_tasks():
+    shares = {"pos_en": 0.9, "nli_en": 0.1, "pos_de": 0.6, "nli_de": 0.2, "other": -1.0}
+    languages = {"pos_en": "en", "nli_en": "en", "pos_de": "de", "nli_de": "de"}
+    assert worst_language(shares, languages) == ("de", pytest.approx(0.4))
+    assert worst_language({"a": 0.5, "b": 0.5}, {"a": "zh", "b": "ar"}) == ("ar", 0.5)

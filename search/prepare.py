@@ -217,7 +217,7 @@ def cached_score(
     folder = cache_folder() / "scores" / digest(1, identity, task.name, protocol, split, seed)
 
     def compute() -> dict[str, Any]:
-        result = score_task(model, load_task(task), protocol, split, seed)
+        result = score_task(model, load_task(task), protocol, [split], seed)[split]
         return {"score": result.score, "layer": result.layer, "metric": result.metric}
 
     return cached(folder, compute)

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from trainables.encoder import hidden_states
-from trainables.metrics import TaskScore
+from trainables.metrics import Scorer, TaskScore
 from trainables.probe import length_batches, mean_pool, padded, word_places
 from trainables.task_data import Encoded, TaskData, generator
 
@@ -55,14 +55,13 @@ class Classifier(nn.Module):
 def finetune(
     model: PreTrainedModel,
     task: TaskData,
-    split: str,
     seed: int,
     *,
     epochs: int = EPOCHS,
     batch_size: int = BATCH_SIZE,
     learning_rate: float | None = None,
-) -> TaskScore:
-    """Train a copy on the task's train split and score it on `split` after the last epoch."""
+) -> Scorer:
+    """Train a copy on the task's train split; it is scored as it is after the last epoch."""
     config: Any = model.config
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
@@ -70,9 +69,13 @@ def finetune(
         torch.manual_seed(seed)
         classifier = Classifier(copy.deepcopy(model), config.hidden_size, max(1, len(task.label_names))).to(device)
         train(classifier, task, seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / config.hidden_size)
-    predictions = predict(classifier, task, split)
-    metric = task.splits[split].metric(task.metric, task.label_names)
-    return TaskScore(metric(np.asarray(task.splits[split].labels), predictions), None, task.metric)
+
+    def score(split: str) -> TaskScore:
+        metric = task.splits[split].metric(task.metric, task.label_names)
+        value = metric(np.asarray(task.splits[split].labels), predict(classifier, task, split))
+        return TaskScore(value, None, task.metric)
+
+    return score
 
 
 def train(

@@ -39,6 +39,10 @@ class TaskScore:
     converged: bool = True
 
 
+Scorer = Callable[[str], TaskScore]
+"""What has been fitted on a task's train split: the score on another split, by its name."""
+
+
 def accuracy(targets: np.ndarray, predictions: np.ndarray) -> float:
     """Share of right answers."""
     return float(np.mean(targets == predictions))

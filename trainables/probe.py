@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainables.encoder import hidden_states
-from trainables.metrics import TaskScore
+from trainables.metrics import Scorer, TaskScore
 from trainables.task_data import Encoded, Split, TaskData, generator, stratified_order
 
 BATCH_TOKENS = 2048
@@ -55,8 +55,8 @@ class Fit:
         return self.model.predict((x_NF - self.mean_F) / self.scale_F)
 
 
-def probe(model: PreTrainedModel, task: TaskData, split: str, seed: int, *, bf16: bool = False) -> TaskScore:
-    """Score frozen features on one split; the same model, task and seed give the same score."""
+def probe(model: PreTrainedModel, task: TaskData, seed: int, *, bf16: bool = False) -> Scorer:
+    """Fit on frozen features; the same model, task and seed give the same scores."""
     order = stratified_order(task.splits["train"].strata(), generator(seed, "held out"))
     rows = np.sort(order[: num_fitted(task.splits["train"], order)])
     train = task.splits["train"].take(rows)
@@ -81,10 +81,14 @@ def probe(model: PreTrainedModel, task: TaskData, split: str, seed: int, *, bf16
     fit = fit_linear(train_LNF[layer], labels_N, strength)
     if not fit.converged:
         log.info("probe of %s: stopped at %d iterations (layer %d, C %g)", task.name, MAX_ITERATIONS, layer, strength)
-    test_LNF = task_features(model, task, task.splits[split], layers=[layer], bf16=bf16)
-    metric = task.splits[split].metric(task.metric, task.label_names)
-    score = metric(np.asarray(task.splits[split].labels), fit.predict(test_LNF[0]))
-    return TaskScore(score, layer, task.metric, fit.converged)
+
+    def score(split: str) -> TaskScore:
+        features_LNF = task_features(model, task, task.splits[split], layers=[layer], bf16=bf16)
+        metric = task.splits[split].metric(task.metric, task.label_names)
+        value = metric(np.asarray(task.splits[split].labels), fit.predict(features_LNF[0]))
+        return TaskScore(value, layer, task.metric, fit.converged)
+
+    return score
 
 
 def num_fitted(split: Split, order: np.ndarray) -> int:

@@ -108,7 +108,6 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
         return {}
     started = time.perf_counter()
     scores = score(student, job)
-    tested = test_rows(student, job)
     scored = time.perf_counter()
     costs = profile(student, job, teacher)
     profiled = time.perf_counter()
@@ -120,7 +119,7 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     }  # fmt: skip
     export_student(student, teacher.tokenizer, job.student_folder, card)
     return {
-        **trained, **scores, **costs, "test_scores": tested,
+        **trained, **scores, **costs,
         "evaluate_s": scored - started, "profile_s": profiled - scored,
     }  # fmt: skip
 
@@ -128,43 +127,37 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
 def score(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
     """Dev scores, the share of the teacher's gap that each recovers, the probed layers, and their mean: quality.
 
-    Where tasks name their language, also the worst one.
+    Where tasks name their language, also the worst one. `test_scores` are the student's rows of that dataset, for the
+    tasks of which the job has references on the test split.
     """
     columns: dict[str, Any] = {}
+    tested: list[dict[str, Any]] = []
     shares: dict[str, float] = {}
     for folder in job.tasks:
         task = kept_task(folder)
-        found = score_task(student, task, job.protocol, "dev", job.seed)
-        reference = job.floors[task.name]
+        on_test = (job.test_floors or {}).get(task.name)
+        splits = ["dev"] if on_test is None else ["dev", "test"]
+        scores = score_task(student, task, job.protocol, splits, job.seed)
+        found, reference = scores["dev"], job.floors[task.name]
         shares[task.name] = recovered(found.score, reference["teacher"], reference["floor"])
         columns |= {
             f"score_{task.name}": found.score, f"recovered_{task.name}": shares[task.name],
             f"probe_layer_{task.name}": found.layer,
         }  # fmt: skip
+        if on_test is not None:
+            share = recovered(scores["test"].score, on_test["teacher"], on_test["floor"])
+            tested.append({
+                "trial": job.trial, "task": task.name, "protocol": job.protocol, "score": scores["test"].score,
+                "recovered": share, "layer": found.layer, "metric": found.metric,
+            })  # fmt: skip
     if job.languages:
         columns["worst_language"], columns["worst_language_quality"] = worst_language(shares, job.languages)
-    return {"quality": sum(shares.values()) / len(shares), **columns}
-
-
-def test_rows(student: PreTrainedModel, job: TrialJob) -> list[dict[str, Any]]:
-    """The student's rows of the test_scores dataset; none where the job has no references for the test splits."""
-    rows = []
-    for folder in job.tasks:
-        task = kept_task(folder)
-        if (reference := (job.test_floors or {}).get(task.name)) is None:
-            continue
-        found = score_task(student, task, job.protocol, "test", job.seed)
-        rows.append({
-            "trial": job.trial, "task": task.name, "protocol": job.protocol, "score": found.score,
-            "recovered": recovered(found.score, reference["teacher"], reference["floor"]), "layer": found.layer,
-            "metric": found.metric,
-        })  # fmt: skip
-    return rows
+    return {"quality": sum(shares.values()) / len(shares), **columns, "test_scores": tested}
 
 
 def score_rung(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
     """The probe's scores in the middle of training, whatever protocol decides at its end."""
-    return score(student, replace(job, protocol="probe", floors=job.rung_floors or job.floors))
+    return score(student, replace(job, protocol="probe", floors=job.rung_floors or job.floors, test_floors=None))
 
 
 def profile(student: PreTrainedModel, job: TrialJob, teacher: Teacher) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def reference(kind: str, seed: int, split: str, folders: Prepared) -> dict:
 def scores(model: torch.nn.Module, tasks: list[Path], split: str, seed: int) -> dict:
     """Probe scores by task."""
     loaded = [load_task(folder) for folder in tasks]
-    return {task.name: score_task(model, task, "probe", split, seed).score for task in loaded}
+    return {task.name: score_task(model, task, "probe", [split], seed)[split].score for task in loaded}
 
 
 class Results:

@@ -210,7 +210,7 @@ def test_the_probe_equals_a_slow_reference(easy, monkeypatch):
     fit = fit_linear(features[layer][part["all"]], train.labels[part["all"]], strength)
     dev = easy.splits["dev"]
     expected = np.mean(fit.predict(task_features(model, easy, dev)[layer]) == dev.labels)
-    score = score_task(model, easy, "probe", "dev", 3)
+    score = score_task(model, easy, "probe", ["dev"], 3)["dev"]
     assert (score.layer, score.score) == (layer, pytest.approx(expected))
     assert 0.5 < score.score < 1.0
 
@@ -224,14 +224,14 @@ def test_tags_without_meaning_score_like_chance(tmp_path, tokenizer, protocol):
         return columns | {"upos": [rng.integers(0, 3, len(tags)).tolist() for tags in columns["upos"]]}
 
     task = prepared(tmp_path, tokenizer, KIND, UPOS, train=noise(0), dev=noise(1))
-    assert abs(score_task(make_bert(), task, protocol, "dev", 0).score - 1 / 3) < 0.1
+    assert abs(score_task(make_bert(), task, protocol, ["dev"], 0)["dev"].score - 1 / 3) < 0.1
 
 
 @pytest.mark.parametrize("family", MODELS)
 def test_both_protocols_learn_what_depends_on_the_word(easy, family):
     model = MODELS[family]().eval()
-    assert score_task(model, easy, "probe", "test", 0).score > 0.9
-    score = finetune(model, easy, "test", 0, epochs=6, batch_size=8, learning_rate=3e-3)
+    assert score_task(model, easy, "probe", ["test"], 0)["test"].score > 0.9
+    score = finetune(model, easy, 0, epochs=6, batch_size=8, learning_rate=3e-3)("test")
     assert score.score > 0.9
     assert score.layer is None
 
@@ -244,6 +244,6 @@ def test_entities_are_scored_by_both_protocols(tmp_path, tokenizer):
     task = prepared(
         tmp_path, tokenizer, KIND, UPOS | {"metric": "entity_f1"}, train=entities(120, 0), dev=entities(30, 1)
     )
-    score = score_task(make_bert(), task, "probe", "dev", 0)
+    score = score_task(make_bert(), task, "probe", ["dev"], 0)["dev"]
     assert (score.metric, score.score > 0.9) == ("entity_f1", True)
-    assert finetune(make_bert(), task, "dev", 0, epochs=6, batch_size=8, learning_rate=3e-3).score > 0.9
+    assert finetune(make_bert(), task, 0, epochs=6, batch_size=8, learning_rate=3e-3)("dev").score > 0.9

@@ -257,7 +257,7 @@ def easy(tmp_path, tokenizer) -> TaskData:
 
 @pytest.mark.parametrize("family", MODELS)
 def test_the_probe_solves_a_separable_task(easy, family):
-    score = score_task(MODELS[family](), easy, "probe", "dev", 0)
+    score = score_task(MODELS[family](), easy, "probe", ["dev"], 0)["dev"]
     assert score.score > 0.95
     assert score.metric == "accuracy"
     assert score.layer in (0, 1, 2)
@@ -265,7 +265,10 @@ def test_the_probe_solves_a_separable_task(easy, family):
 
 def test_a_masked_lm_is_probed_at_its_encoder(easy):
     model = BertForMaskedLM(BertConfig(**SHAPE, **LAYERS))
-    assert score_task(model, easy, "probe", "test", 0) == score_task(model.bert, easy, "probe", "test", 0)
+    assert (
+        score_task(model, easy, "probe", ["test"], 0)["test"]
+        == score_task(model.bert, easy, "probe", ["test"], 0)["test"]
+    )
 
 
 @pytest.mark.parametrize("protocol", ["probe", "finetune"])
@@ -276,7 +279,7 @@ def test_labels_without_meaning_score_like_chance(tmp_path, tokenizer, protocol)
         return {"text": texts(count, rng), "label": rng.integers(0, 2, count).tolist()}
 
     task = prepared(tmp_path, tokenizer, train=noise(200), dev=noise(400))
-    assert abs(score_task(make_bert(), task, protocol, "dev", 0).score - 0.5) < 0.1
+    assert abs(score_task(make_bert(), task, protocol, ["dev"], 0)["dev"].score - 0.5) < 0.1
 
 
 def test_the_probe_equals_a_slow_reference(tmp_path, tokenizer):
@@ -320,7 +323,7 @@ def test_the_probe_equals_a_slow_reference(tmp_path, tokenizer):
     strength = max(STRENGTHS, key=lambda value: (held_scores[layer, value], -value))
     expected = fitted(train[layer], labels, strength).score(dev[layer], np.array(task.splits["dev"].labels))
 
-    score = score_task(model, task, "probe", "dev", 7)
+    score = score_task(model, task, "probe", ["dev"], 7)["dev"]
     assert score.layer == layer
     assert score.score == pytest.approx(expected, abs=0.011)
 
@@ -328,9 +331,9 @@ def test_the_probe_equals_a_slow_reference(tmp_path, tokenizer):
 def test_the_reported_split_has_no_say(easy):
     """Layer and strength are the same whatever split is reported, and the score repeats exactly."""
     model = make_bert()
-    dev, test = (score_task(model, easy, "probe", split, 0) for split in ("dev", "test"))
+    dev, test = (score_task(model, easy, "probe", [split], 0)[split] for split in ("dev", "test"))
     assert dev.layer == test.layer
-    assert dev == score_task(model, easy, "probe", "dev", 0)
+    assert dev == score_task(model, easy, "probe", ["dev"], 0)["dev"]
 
 
 def overlap(count, seed):
@@ -346,7 +349,7 @@ def overlap(count, seed):
 def test_pair_regression_by_the_probe(tmp_path, tokenizer):
     task = prepared(tmp_path, tokenizer, "regression", train=overlap(400, 0), dev=overlap(150, 1))
     model = make_bert()
-    score = score_task(model, task, "probe", "dev", 0)
+    score = score_task(model, task, "probe", ["dev"], 0)["dev"]
     assert score.metric == "spearman"
     assert score.score > 0.6
     assert task_features(model, task, task.splits["dev"]).shape == (3, 150, 64)
@@ -358,7 +361,7 @@ def test_pair_classification_by_the_probe(tmp_path, tokenizer):
         split["label"] = [int(value > 0.5) for value in split["label"]]
     task = prepared(tmp_path, tokenizer, "pair_classification", **columns)
     model = make_bert()
-    assert score_task(model, task, "probe", "dev", 0).score > 0.75
+    assert score_task(model, task, "probe", ["dev"], 0)["dev"].score > 0.75
     assert task_features(model, task, task.splits["dev"]).shape == (3, 150, 128)
 
 
@@ -368,13 +371,13 @@ def test_fine_tuning_learns_and_leaves_the_model_alone(easy, family):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.manual_seed(11)
     state = torch.random.get_rng_state()
-    score = finetune(model, easy, "dev", 0, learning_rate=3e-3)
+    score = finetune(model, easy, 0, learning_rate=3e-3)("dev")
     assert score.score > 0.95
     assert score.layer is None
     assert torch.equal(state, torch.random.get_rng_state())
     assert not model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert score == finetune(model, easy, "dev", 0, learning_rate=3e-3)
+    assert score == finetune(model, easy, 0, learning_rate=3e-3)("dev")
 
 
 def test_fine_tuning_reads_pairs_together_and_regresses(tmp_path, tokenizer):
@@ -388,7 +391,7 @@ def test_fine_tuning_reads_pairs_together_and_regresses(tmp_path, tokenizer):
         return {"text": first, "text2": second, "label": (same + 0.01 * rng.random(count)).tolist()}
 
     task = prepared(tmp_path, tokenizer, "regression", train=rows(200), dev=rows(80))
-    score = finetune(make_bert(), task, "dev", 0, learning_rate=3e-3)
+    score = finetune(make_bert(), task, 0, learning_rate=3e-3)("dev")
     assert score.metric == "spearman"
     assert score.score > 0.68
 
@@ -397,19 +400,19 @@ def test_running_out_of_iterations_is_reported(easy, monkeypatch):
     monkeypatch.setattr("trainables.probe.MAX_ITERATIONS", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert score_task(make_bert(), easy, "probe", "dev", 0).converged is False
+        assert score_task(make_bert(), easy, "probe", ["dev"], 0)["dev"].converged is False
     monkeypatch.undo()
-    assert score_task(make_bert(), easy, "probe", "dev", 0).converged is True
+    assert score_task(make_bert(), easy, "probe", ["dev"], 0)["dev"].converged is True
 
 
 def test_wrong_protocol_split_and_length(easy):
     model = make_bert()
     with pytest.raises(SpecError, match="Did you mean 'probe'"):
-        score_task(model, easy, "prob", "dev", 0)
+        score_task(model, easy, "prob", ["dev"], 0)["dev"]
     with pytest.raises(SpecError, match="cannot be scored on 'train'"):
-        score_task(model, easy, "probe", "train", 0)
+        score_task(model, easy, "probe", ["train"], 0)["train"]
     with pytest.raises(SpecError, match="max_length = 8"):
-        score_task(make_bert(max_position_embeddings=8), easy, "probe", "dev", 0)
+        score_task(make_bert(max_position_embeddings=8), easy, "probe", ["dev"], 0)["dev"]
 
 
 def test_metrics_against_closed_forms():

@@ -29,8 +29,8 @@ def baselines(study: Study) -> pd.DataFrame:
     })  # fmt: skip
     known = table[["without_teacher", *KEPT]].notna().any(axis=1)
     sizes = study.finished.groupby("architecture")["parameters"].min()
-    table = table[known & table["distilled"].notna()].assign(parameters=sizes)
-    return table.sort_values("parameters")
+    table = table[known & table["distilled"].notna()]
+    return table.assign(parameters=sizes.reindex(table.index)).sort_values("parameters")
 
 
 def baselines_section(study: Study) -> str:

@@ -60,7 +60,7 @@ def lead(study: Study, found: pd.DataFrame) -> str:
     facts = study.meta["comparison"]
     where = "test" if len(study.test_scores) else "dev"
     return (
-        f"{found['row'].nunique()} ways to learn on {plural(found['student'].nunique(), 'student')}, "
+        f"{plural(found['row'].nunique(), 'way')} to learn on {plural(found['student'].nunique(), 'student')}, "
         f"{plural(len(facts['seeds']), 'seed')} each, {study.meta['train_tokens']:,} tokens each. Numbers are the mean "
         f"share of the teacher's gain recovered on the {where} splits, with 95 % intervals from the noise between "
         "seeds, pooled over all cells; the best of each column is bold."

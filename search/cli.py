@@ -27,8 +27,9 @@ class Command:
 
 def check(args: argparse.Namespace) -> None:
     """Read a spec and say what it would run."""
+    from search.description import describe
     from search.sections import explain
-    from search.spec import check_all, describe, load_table
+    from search.spec import check_all, load_table
 
     if args.explain:
         sys.stdout.write(explain())

@@ -1,10 +1,12 @@
 """A comparative study as the search runs it: first the learning rates, then everything, seed by seed."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from search.sampler import Asks, AskTell, Wanted
 from search.sections import StudySpec
+from spaces.architecture import architecture_of
 from spaces.comparison import chosen_rates, compared_configs, count_trials, seeds_of, tuning_configs, tuning_seed
 from spaces.search_space import SearchSpace
 
@@ -29,3 +31,26 @@ def comparison(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) 
         return [(config, seed) for seed in seeds for config in compared_configs(space, rates)], 0
 
     return wanted
+
+
+def all_seeds(spec: StudySpec) -> list[int]:
+    """The seeds of the trials that the study is sure to run."""
+    if spec.comparison.seeds is None:
+        return [spec.seed]
+    return [*seeds_of(spec.seed, spec.comparison.seeds), tuning_seed(spec.seed)]
+
+
+def comparison_facts(spec: StudySpec, space: SearchSpace, tested: Mapping[str, Any]) -> dict[str, Any]:
+    """What study.json says of a comparison."""
+    if spec.comparison.seeds is None:
+        return {}
+    tuning = tuning_configs(space, spec.comparison.tune_shape)
+    return {
+        "comparison": {
+            "seeds": list(seeds_of(spec.seed, spec.comparison.seeds)),
+            "tuning_seed": tuning_seed(spec.seed) if tuning else None,
+            "tuned_on": sorted({architecture_of(config).name for config in tuning}),
+            "learning_rates": sorted({float(config["learning_rate"]) for config in tuning}),
+            "test": {name: {key: each[key] for key in ("teacher", "floor", "metric")} for name, each in tested.items()},
+        }
+    }

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from search.comparison import all_seeds, comparison_facts
 from search.languages import languages_of
 from search.sections import StudySpec
 from search.store import now
@@ -27,7 +28,6 @@ from spaces.architecture import (
     count_parameters,
     flops_per_token,
 )
-from spaces.comparison import seeds_of, tuning_configs, tuning_seed
 from spaces.errors import SpecError
 from spaces.search_space import SearchSpace
 from trainables.cache import cache_folder, digest, new_folder
@@ -98,29 +98,6 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: cont
         profiles=profiles,
         study=describe(spec, space, facts, scored, tasks, own) | comparison_facts(spec, space, tested),
     )
-
-
-def all_seeds(spec: StudySpec) -> list[int]:
-    """The seeds of the trials that the study is sure to run."""
-    if spec.comparison.seeds is None:
-        return [spec.seed]
-    return [*seeds_of(spec.seed, spec.comparison.seeds), tuning_seed(spec.seed)]
-
-
-def comparison_facts(spec: StudySpec, space: SearchSpace, tested: Mapping[str, Any]) -> dict[str, Any]:
-    """What study.json says of a comparison."""
-    if spec.comparison.seeds is None:
-        return {}
-    tuning = tuning_configs(space, spec.comparison.tune_shape)
-    return {
-        "comparison": {
-            "seeds": list(seeds_of(spec.seed, spec.comparison.seeds)),
-            "tuning_seed": tuning_seed(spec.seed) if tuning else None,
-            "tuned_on": sorted({architecture_of(config).name for config in tuning}),
-            "learning_rates": sorted({float(config["learning_rate"]) for config in tuning}),
-            "test": {name: {key: each[key] for key in ("teacher", "floor", "metric")} for name, each in tested.items()},
-        }
-    }
 
 
 def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dict[str, Path]]:

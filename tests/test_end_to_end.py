@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def stillhouse(data, monkeypatch, capsys):
 
     def call(*arguments):
         words = [str(each) for each in arguments]
-        if words[0] != "run":
+        if words[0] not in ("run", "promote"):
             assert main(words) == 0
             return "".join(capsys.readouterr())
         done = subprocess.run(
@@ -133,10 +134,22 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse, ray_cluster):
     assert torch.isfinite(plain).all() and torch.equal(plain, under)
     recipe = json.loads((data / "student" / "recipe.json").read_text())
     assert recipe["config"]["method"] == "od" and str(data) not in json.dumps(recipe)
+    # The same student again in earnest: on from its weights, tested, exported.
+    printed = stillhouse("promote", study, data / "again", "--trial", number, "--seeds", 1, "--go-on")
+    assert re.search(r"in the search +-?\d\.\d{3} +-?\d\.\d{3} +3,072", printed)
+    assert re.search(r"seed 3 +-?\d\.\d{3} +-?\d\.\d{3} +30,208", printed)
+    assert AutoModelForMaskedLM.from_pretrained(data / "again" / "best").config.vocab_size > 0
+    promoted = pd.read_parquet(data / "again" / "trials")
+    assert promoted.loss_first.iloc[0] < trials.set_index("trial").loss_first[number]
+    assert "1 way to learn on 1 student, 1 seed each" in stillhouse("table", data / "again")
+    kept = pd.read_parquet(data / "again" / "baselines")
+    assert set(kept.kept) == {"first", "uniform"} and set(kept.split) == {"dev", "test"}
     # Two workers, with the teacher live, train a student along the curve that one did from the cache.
     chosen = next(row for row in Store(study).read_rows("trials") if row["method"] == "od + 0.5 hs")
-    lines = space_of(chosen).splitlines()[1:]
-    space = "\n".join(line for line in lines if not line.startswith(("learning_rate", "batch_size")))
+    axes = tomllib.loads(space_of(chosen))["space"]
+    space = "\n".join(
+        f"{name} = {json.dumps(axes[name])}" for name in sorted({*axes} - {"learning_rate", "batch_size"})
+    )
     both = write_spec(data / "both.toml", space, trials=1, sampler="grid", concurrent=1, workers=2, targets="live")
     stillhouse("run", both, data / "both")
     one = reports[reports.trial == chosen["trial"]].sort_values("step")

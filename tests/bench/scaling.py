@@ -31,8 +31,8 @@ SPACE = {
 
 def overhead(stored: int, folder: str) -> tuple[float, float]:
     """(milliseconds per trial, seconds to read the store) with so many trials in it."""
-    from search.runner import Plan, ask_tell
     from search.store import Store
+    from search.tuning import Plan, ask_tell
     from spaces.architecture import architecture_of, count_parameters, flops_per_token
 
     spec, space, facts = small_study.read_study(

@@ -76,8 +76,8 @@ def drive(folder, address, trials):
     import toy
 
     from search.cluster import cluster
-    from search.runner import log_file, tune_study
     from search.store import Store
+    from search.tuning import log_file, tune_study
 
     text = toy.SPEC.replace("trials = 8", f"trials = {trials}").replace(
         "[cluster]\nconcurrent_trials = 2", "[search]\ncandidates = 1\n[rungs]\nfirst_tokens = 100_000\nfactor = 2\n"

@@ -6,8 +6,8 @@ import pytest
 import toy
 
 from search.comparison import comparison
-from search.runner import ask_tell, job_maker
 from search.store import Store
+from search.tuning import ask_tell, job_maker
 from spaces.comparison import kind_of
 from spaces.errors import SpecError
 

@@ -8,11 +8,11 @@ import pytest
 import toy
 
 from search.languages import languages_of
-from search.runner import Plan
 from search.sampler import AskTell
 from search.scheduler import Rungs
 from search.spec import differences, read_spec, to_table, to_toml
 from search.store import Store
+from search.tuning import Plan
 from spaces.errors import SpecError
 
 MANY = toy.SPEC.replace(

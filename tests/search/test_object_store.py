@@ -13,8 +13,8 @@ import toy
 from fake_studies import add_reports, finished_row, write_study
 
 from search.cli import main
-from search.runner import ask_tell, job_maker, tune_study
 from search.store import Store, now
+from search.tuning import ask_tell, job_maker, tune_study
 from spaces.storage import open_filesystem
 from trainables.teacher import load_teacher
 

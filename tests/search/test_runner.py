@@ -14,9 +14,10 @@ import fake_trials
 import pytest
 import toy
 
-from search.runner import ask_tell, job_maker, leading, refuse_other_study, tune_study
+from search.runner import leading, refuse_other_study
 from search.spec import to_toml
 from search.store import Store
+from search.tuning import ask_tell, job_maker, tune_study
 from spaces.errors import StillhouseError
 from spaces.records import OBJECTIVES
 from trainables.worker import Stopped, attempt

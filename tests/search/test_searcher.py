@@ -9,10 +9,10 @@ import fake_trials
 import pytest
 import toy
 
-from search.runner import ask_tell, job_maker
 from search.sampler import MAX_HAND_BACKS
 from search.searcher import FINISHED, StudySearcher
 from search.store import Store
+from search.tuning import ask_tell, job_maker
 from trainables.worker import attempt
 
 NO_ROOM = {"handed_back": "no free CPUs"}
@@ -93,7 +93,7 @@ FULL_DISK = """
 import subprocess, sys
 from pathlib import Path
 import toy
-from search.runner import ask_tell, job_maker
+from search.tuning import ask_tell, job_maker
 from search.searcher import StudySearcher
 from search.store import Store
 from test_searcher import finish

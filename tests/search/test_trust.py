@@ -13,8 +13,9 @@ import toy
 from fake_studies import finished_row, write_study
 
 from search.cli import main
-from search.runner import ask_tell, job_maker, refuse_other_study, stored_study
+from search.runner import refuse_other_study, stored_study
 from search.store import Store, now
+from search.tuning import ask_tell, job_maker
 from spaces.errors import SpecError, StillhouseError
 from trainables.teacher import load_teacher, read_facts
 

@@ -11,9 +11,9 @@ import tomllib
 from pathlib import Path
 
 from search.cluster import cluster
-from search.runner import Plan, log_file, tune_study
 from search.spec import check_all, to_toml  # noqa: F401 - for the tests
 from search.store import Store
+from search.tuning import Plan, log_file, tune_study
 from spaces.architecture import StudentArchitecture, TeacherFacts, architecture_of, count_parameters, flops_per_token
 from spaces.errors import StillhouseError
 

@@ -60,7 +60,6 @@ def promote(
 
 def finished_trial(store: Store, trial: int) -> Mapping[str, Any]:
     """The row of a finished trial. Raises StillhouseError for any other."""
-    store.schemas = Store(store.folder, list(store.read_json("study.json")["tasks"])).schemas
     rows = {row["trial"]: row for row in store.read_rows("trials")}
     row = rows.get(trial)
     if row is not None and row["status"] == "duplicate":

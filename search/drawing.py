@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from spaces.architecture import architecture_of
 from spaces.records import Objective
@@ -69,6 +69,8 @@ class Written:
     values: Mapping[str, Any]
     params: dict[str, Any] = field(default_factory=dict)
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
+    trials: dict[tuple[Any, ...], FrozenTrial] = field(default_factory=dict)
+    """The trials of Optuna that were made of it: a study copies what it is given."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """The value of the axis; names of restricted axes carry their choices behind an @."""
@@ -132,12 +134,13 @@ def study_of(
     )
     generation = optuna.samplers.NSGAIISampler._get_generation_key()
     for number, each in enumerate(told):
-        study.add_trial(
-            create_trial(
+        key = (*each.values, *each.constraints.items(), number // POPULATION)
+        if key not in each.drawn.trials:
+            each.drawn.trials[key] = create_trial(
                 values=list(each.values), params=each.drawn.params, distributions=each.drawn.distributions,
                 constraints=dict(each.constraints), system_attrs={generation: number // POPULATION},
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+        study.add_trial(each.drawn.trials[key])
     for live in running:
         study.add_trial(create_trial(state=TrialState.RUNNING, params=live.params, distributions=live.distributions))
     return study

@@ -62,6 +62,7 @@ class History:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.progress = Progress()
+        self._configs: dict[int, dict[str, Any]] = {}
         self.asked: dict[int, dict[str, Any]] = {row["trial"]: row for row in store.read_rows("asked")}
         self.reports: dict[int, list[dict[str, Any]]] = {}
         for row in store.read_rows("reports"):
@@ -92,8 +93,10 @@ class History:
         return self.last_number + 1
 
     def config_of(self, trial: int) -> dict[str, Any]:
-        """What was asked of a trial."""
-        return json.loads(self.asked[trial]["config"])
+        """What was asked of a trial; not to be changed, for it is kept."""
+        if trial not in self._configs:
+            self._configs[trial] = json.loads(self.asked[trial]["config"])
+        return self._configs[trial]
 
     def ended(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> list[tuple[Mapping[str, Any], int]]:
         """Those (configuration, seed) that have run, whatever came of them."""

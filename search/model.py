@@ -11,11 +11,12 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from spaces.dominance import hypervolume, non_dominated
 
@@ -54,7 +55,7 @@ def choose_candidate(
     """
     if len(seen) < LEAST:
         return 0
-    with threadpool_limits(1):  # the matrices are small, and the other cores are training
+    with threads().limit(limits=1):  # the matrices are small, and the other cores are training
         believed: list[Seen] = []
         if running:
             expected_R, _ = predict(running, seen)
@@ -66,6 +67,12 @@ def choose_candidate(
     costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
     gains = improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K)
     return int(np.argmax(gains))
+
+
+@cache
+def threads() -> ThreadpoolController:
+    """The libraries of linear algebra in this process; looking for them takes longer than a prediction."""
+    return ThreadpoolController()
 
 
 def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray]:

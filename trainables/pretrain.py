@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spaces.architecture import StudentArchitecture, parse_shape
+from spaces.errors import SpecError
 from trainables.cache import new_folder
 from trainables.corpus import open_corpus, prepare_corpus
 from trainables.corpus_texts import CorpusSpec, read_texts
@@ -52,8 +53,8 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Progress) -
     if not trimmed.is_dir():
         texts, _ = read_texts(CorpusSpec(source=spec.corpus), progress)
         with new_folder(trimmed) as folder:
-            trim(source.model, source.tokenizer, texts, spec.vocabulary, folder)
-        progress(f"vocabulary: {source.facts.vocab_size:,} -> {spec.vocabulary:,} word pieces")
+            trimmed_to = trim(source.model, source.tokenizer, texts, spec.vocabulary, folder)
+        progress(f"vocabulary: {trimmed_to.text}")
     shape = source.facts.architecture
     if not first.is_dir():
         config = stage_config(shape, "mlm", "teacher_layers", spec.first_learning_rate, spec.batch_size)
@@ -65,6 +66,20 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Progress) -
     if not final.is_dir():
         train_stage(spec, str(first), config, spec.final_tokens, work / "3-distilled.safetensors", final, progress)
     return publish(spec, final, target, progress)
+
+
+def trim_teacher(
+    path: str, corpus: str, text_column: str, pieces: int | None, target: Path, progress: Progress
+) -> None:
+    """`stillhouse trim`: write a teacher over the pieces that the corpus's train text uses. Raises SpecError."""
+    if target.exists():
+        raise SpecError([f"{target} is there already; give a folder that is not"])
+    teacher = load_teacher(path)
+    texts, _ = read_texts(CorpusSpec(source=corpus, text_column=text_column), progress)
+    with new_folder(target) as folder:
+        trimmed = trim(teacher.model, teacher.tokenizer, texts, pieces, folder)
+    progress(f"vocabulary: {trimmed.text}")
+    progress(f"written to {target}; as a teacher: [teacher] path = {str(target)!r}")
 
 
 def stage_config(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from search import seeing
-from search.arguments import add_address, add_cluster, add_folder, add_limits, parse_count
+from search.arguments import add_address, add_cluster, add_folder, add_limits, parse_count, parse_number
 from search.seeing import say
 from spaces.errors import SpecError, StillhouseError
 
@@ -162,6 +162,14 @@ def add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", required=True, help="model to start from: folder, hub id, package:module/path")
     parser.add_argument("--corpus", help="docs, or a file or folder of text; default docs")
     parser.add_argument("--vocabulary", type=parse_count, metavar="N", help="word pieces to keep; default 6k")
+    parser.add_argument(
+        "--learn-vocabulary",
+        action="store_true",
+        help="learn the pieces from the corpus instead of keeping the source's",
+    )
+    parser.add_argument(
+        "--language-temperature", type=parse_number, metavar="T", help="sample languages, a folder each, such as 3.3"
+    )
     parser.add_argument("--shape", help="shape of the new teacher; default 6x192")
     parser.add_argument("--first-tokens", type=parse_count, metavar="N", help="masked-LM tokens of the source's shape")
     parser.add_argument("--final-tokens", type=parse_count, metavar="N", help="tokens of the distillation into SHAPE")

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from spaces.architecture import FAMILIES
@@ -185,14 +186,18 @@ def renumber(processor: dict[str, Any], ids: dict[str, int]) -> None:
 
 
 @torch.no_grad()
-def trim_model(model: PreTrainedModel, old_ids: list[int], *, lm_head: bool) -> PreTrainedModel:
-    """A copy of the model over the kept words; row n of its embeddings is row old_ids[n] of the old ones.
+def with_words(model: PreTrainedModel, rows: Sequence[Sequence[int]], *, lm_head: bool) -> PreTrainedModel:
+    """A copy of the model over other words: row n of its embeddings and of its head is the mean of the old rows[n].
 
-    Raises SpecError where positions are counted from the id of the padding token and that would change.
+    A word made of none is drawn about the mean of all words, with their spread. Special tokens of the config are found
+    by their own row. Raises SpecError where positions are counted from the padding token's id and that would change.
     """
     config = copy.deepcopy(model.config)
-    config.vocab_size = len(old_ids)
-    new_ids = {old: new for new, old in enumerate(old_ids)}
+    config.vocab_size = len(rows)
+    new_ids: dict[int, int] = {}
+    for number, row in enumerate(rows):
+        if len(row) == 1:
+            new_ids.setdefault(row[0], number)
     for name, value in vars(config).copy().items():
         if name.endswith("_token_id") and isinstance(value, int):
             setattr(config, name, new_ids.get(value))
@@ -206,13 +211,21 @@ def trim_model(model: PreTrainedModel, old_ids: list[int], *, lm_head: bool) -> 
     small = build_model(config, lm_head=lm_head)
     theirs = model.base_model.state_dict()
     for name, value in small.base_model.state_dict().items():
-        value.copy_(theirs[name][old_ids] if name.endswith("word_embeddings.weight") else theirs[name])
+        value.copy_(mixed(theirs[name], rows) if name.endswith("word_embeddings.weight") else theirs[name])
     if lm_head and model.get_output_embeddings() is not None:
         head = {n: p for n, p in model.state_dict().items() if not n.startswith(model.base_model_prefix)}
         for name, value in small.state_dict().items():
             if not name.startswith(small.base_model_prefix):
-                value.copy_(head[name][old_ids] if head[name].shape[0] == model.config.vocab_size else head[name])
+                value.copy_(mixed(head[name], rows) if head[name].shape[0] == model.config.vocab_size else head[name])
     return small.eval()
+
+
+def mixed(old: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
+    """A row for each of `rows`, the mean of those old ones; drawn where there are none, alike in every call."""
+    mean, spread = old.mean(0), old.std(0)
+    drawing = torch.Generator().manual_seed(0)
+    drawn = (mean + spread * torch.randn(mean.shape, generator=drawing) for _ in iter(int, 1))
+    return torch.stack([old[list(row)].mean(0) if row else next(drawn) for row in rows])
 
 
 def trim(
@@ -224,7 +237,7 @@ def trim(
         raise SpecError(["a vocabulary cannot be trimmed to a corpus without a text"])
     pieces = kept_pieces(tokenizer, counts, size)
     old_ids = [vocabulary[piece] for piece in pieces]
-    small = trim_model(model, old_ids, lm_head=model.get_output_embeddings() is not None)
+    small = with_words(model, [[i] for i in old_ids], lm_head=model.get_output_embeddings() is not None)
     trim_tokenizer(tokenizer, pieces).save_pretrained(folder)
     small.save_pretrained(folder)
     return Trimmed(

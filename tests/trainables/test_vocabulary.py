@@ -14,7 +14,7 @@ from search.cli import main
 from spaces.errors import SpecError
 from trainables.encoder import build_model, load_model, word_embeddings
 from trainables.teacher import load_teacher
-from trainables.vocabulary import count_pieces, kept_pieces, trim, trim_model, trim_tokenizer
+from trainables.vocabulary import count_pieces, kept_pieces, trim, trim_tokenizer, with_words
 
 KEPT = ["ba", "den", "fi", "gort"]
 
@@ -34,7 +34,7 @@ def test_kept_words_have_the_same_outputs(teachers, family, lm_head):
     old_ids = teacher.tokenizer.convert_tokens_to_ids(pieces)
     assert old_ids == sorted(old_ids)
     small_tokenizer = trim_tokenizer(teacher.tokenizer, pieces)
-    small = trim_model(teacher.model, old_ids, lm_head=lm_head)
+    small = with_words(teacher.model, [[i] for i in old_ids], lm_head=lm_head)
     text = "ba gort, den x fi!"
     old, new = (torch.tensor([t(text)["input_ids"]]) for t in (teacher.tokenizer, small_tokenizer))
     assert old.shape == new.shape
@@ -69,10 +69,10 @@ def test_trim_writes_a_model_that_loads(teacher, tmp_path):
 
 
 def test_the_padding_row_follows_its_token(teachers):
-    old_ids = [1, 2, 3, 4, 0, *range(5, 20)]
-    assert trim_model(teachers("bert").model, old_ids, lm_head=True).config.pad_token_id == 4
+    rows = [[i] for i in (1, 2, 3, 4, 0, *range(5, 20))]
+    assert with_words(teachers("bert").model, rows, lm_head=True).config.pad_token_id == 4
     with pytest.raises(SpecError, match="counts positions from its padding token: id 1 must stay, but would become 0"):
-        trim_model(teachers("roberta").model, old_ids, lm_head=True)
+        with_words(teachers("roberta").model, rows, lm_head=True)
 
 
 def test_a_size_below_the_characters_is_refused(teacher):

@@ -8,6 +8,7 @@ mix is mixed alike. Held-out text is taken as it is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,26 @@ from trainables.packing import pack, tokenised
 
 SEED = 0
 """Of the order of documents; a trial's order of blocks has the trial's seed."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """The texts of one language, their token ids, and which of them the mix takes, in which order."""
+
+    texts: list[str]
+    tokens: list[list[int]]
+    held_out: list[str]
+    order: list[int] = field(default_factory=list)
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all texts once."""
+        return sum(map(len, self.tokens))
+
+    @property
+    def num_sampled(self) -> int:
+        """Of the texts that the mix takes."""
+        return sum(len(self.tokens[i]) for i in self.order)
 
 
 def languages_of(spec: CorpusSpec) -> dict[str, list[Path]]:
@@ -45,13 +66,13 @@ def shares(tokens: Mapping[str, int], temperature: float) -> dict[str, float]:
     return {language: weight / sum(weights.values()) for language, weight in weights.items()}
 
 
-def sampled(documents: Sequence[list[int]], tokens: int, seed: Sequence[int]) -> Iterator[list[int]]:
-    """Documents in random order, pass after pass, each in an order of its own, until so many tokens are reached."""
+def sampled(sizes: Sequence[int], tokens: int, seed: Sequence[int]) -> Iterator[int]:
+    """Documents by index, pass after pass, each in a random order of its own, until so many tokens are reached."""
     number = taken = 0
     while taken < tokens:
-        for i in np.random.default_rng([*seed, number]).permutation(len(documents)):
-            yield documents[i]
-            taken += len(documents[i])
+        for i in np.random.default_rng([*seed, number]).permutation(len(sizes)):
+            yield int(i)
+            taken += sizes[i]
             if taken >= tokens:
                 return
         number += 1
@@ -63,44 +84,57 @@ def interleaved(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts)[np.argsort(positions, kind="stable")]
 
 
+def read_languages(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress) -> dict[str, Language]:
+    """The languages of a corpus, tokenised. Raises SpecError with every language that has no text to train on."""
+    found: dict[str, Language] = {}
+    problems: list[str] = []
+    for language, files in languages_of(spec).items():
+        try:
+            train, held_out = files_texts(spec, files)
+        except SpecError as error:
+            problems += [f"{problem} (language {language})" for problem in error.problems]
+            continue
+        tokens = tokenizer(train, add_special_tokens=False, verbose=False)["input_ids"]
+        found[language] = Language(train, tokens, held_out)
+    if problems:
+        raise SpecError(problems)
+    counts = {language: each.num_tokens for language, each in found.items()}
+    assert spec.language_temperature is not None
+    total = spec.max_tokens or sum(counts.values())
+    for number, (language, share) in enumerate(shares(counts, spec.language_temperature).items()):
+        sizes = [len(ids) for ids in found[language].tokens]
+        found[language].order[:] = sampled(sizes, round(share * total), (SEED, number))
+    lines = (f"{language} {each.num_tokens:,} -> {each.num_sampled:,}" for language, each in found.items())
+    progress(f"corpus: tokens by language at temperature {spec.language_temperature:g}: {', '.join(lines)}")
+    return found
+
+
+def mixed_texts(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress) -> list[str]:
+    """The train texts of all languages, sampled by their tokens under this tokenizer."""
+    languages = read_languages(spec, tokenizer, progress).values()
+    return [each.texts[i] for each in languages for i in each.order]
+
+
 def mixed_blocks(
     spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, held_out_tokens: int, progress: Progress
 ) -> dict[str, np.ndarray]:
     """Blocks of `train`, sampled, and of `held_out`, as much of each language and `held_out_tokens` at the most.
 
-    Raises SpecError with every language that has no text to train on, or less than one block of it.
+    Raises SpecError with every language that has less than one block to train on.
     """
-    assert spec.language_temperature is not None
-    documents: dict[str, list[list[int]]] = {}
-    held_out: list[np.ndarray] = []
-    files_of = languages_of(spec)
-    problems: list[str] = []
-    for language, files in files_of.items():
-        try:
-            train, apart = files_texts(spec, files)
-        except SpecError as error:
-            problems += [f"{problem} (language {language})" for problem in error.problems]
-            continue
-        documents[language] = list(tokenised(train, tokenizer, None, progress))
-        limit = held_out_tokens // len(files_of)
-        held_out.append(pack(tokenised(apart, tokenizer, limit, progress), tokenizer, spec.sequence_length))
-    if problems:
-        raise SpecError(problems)
-    tokens = {language: sum(map(len, each)) for language, each in documents.items()}
-    wanted = shares(tokens, spec.language_temperature)
-    total = spec.max_tokens or sum(tokens.values())
-    parts = {
-        language: pack(sampled(each, round(wanted[language] * total), (SEED, number)), tokenizer, spec.sequence_length)
-        for number, (language, each) in enumerate(documents.items())
+    languages = read_languages(spec, tokenizer, progress)
+    length, limit = spec.sequence_length, held_out_tokens // len(languages)
+    train = {
+        language: pack((each.tokens[i] for i in each.order if each.tokens[i]), tokenizer, length)
+        for language, each in languages.items()
     }
-    if empty := [language for language, blocks in parts.items() if not len(blocks)]:
+    if empty := [language for language, blocks in train.items() if not len(blocks)]:
         raise SpecError(
             [
-                f"[corpus] source {spec.source!r}: the share of {language} ({round(wanted[language] * total):,} of "
-                f"{tokens[language]:,} tokens) is shorter than one block of {spec.sequence_length} tokens"
+                f"[corpus] source {spec.source!r}: the share of {language} ({languages[language].num_sampled:,} of "
+                f"{languages[language].num_tokens:,} tokens) is shorter than one block of {length} tokens"
                 for language in empty
             ]
         )
-    lines = (f"{language} {tokens[language]:,} -> {round(wanted[language] * total):,}" for language in documents)
-    progress(f"corpus: tokens by language at temperature {spec.language_temperature:g}: {', '.join(lines)}")
-    return {"train": interleaved(list(parts.values())), "held_out": interleaved(held_out)}
+    held_out = [pack(tokenised(e.held_out, tokenizer, limit, progress), tokenizer, length) for e in languages.values()]
+    return {"train": interleaved(list(train.values())), "held_out": interleaved(held_out)}

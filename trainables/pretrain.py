@@ -1,4 +1,4 @@
-"""Make a teacher of one's own: trim a vocabulary to a corpus, train on by masked LM, distil into the shape to ship.
+"""Make a teacher of one's own: cut a vocabulary to a corpus, train on by masked LM, distil into the shape to ship.
 
 This is how the embedded teacher came to be. The stages are the tool's own trial loop under two methods: `mlm` from a
 copy of the source model, then `od + hs + mlm` from the first stage into the wanted shape. Each stage is resumable.
@@ -10,13 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spaces.architecture import StudentArchitecture, parse_shape
+from spaces.errors import SpecError
 from trainables.cache import new_folder
 from trainables.corpus import open_corpus, prepare_corpus
 from trainables.corpus_texts import CorpusSpec, read_texts
 from trainables.distill import distil, masked_accuracy
 from trainables.distillation import TrainingSpec
+from trainables.language_mix import mixed_texts, read_languages
+from trainables.learned_vocabulary import learn_vocabulary
 from trainables.student import build_student
-from trainables.teacher import load_teacher
+from trainables.teacher import Teacher, load_teacher
 from trainables.vocabulary import trim
 
 Progress = Callable[[str], None]
@@ -29,7 +32,11 @@ class PretrainSpec:
     source: str
     """The model to start from: a folder, a hub id or package:module/path."""
     corpus: str = "docs"
+    language_temperature: float | None = None
+    """Sample the corpus's languages, a folder each, with this temperature; None: all text as it is."""
     vocabulary: int = 6000
+    learn_vocabulary: bool = False
+    """Learn the vocabulary from the corpus instead of trimming the source's."""
     shape: str = "6x192"
     first_tokens: int = 1_500_000
     """Masked-LM tokens of the source's own shape over the trimmed vocabulary."""
@@ -50,10 +57,9 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Progress) -
     trimmed, first = work / "1-trimmed", work / "2-masked-lm"
     source = load_teacher(spec.source)
     if not trimmed.is_dir():
-        texts, _ = read_texts(CorpusSpec(source=spec.corpus), progress)
         with new_folder(trimmed) as folder:
-            trim(source.model, source.tokenizer, texts, spec.vocabulary, folder)
-        progress(f"vocabulary: {source.facts.vocab_size:,} -> {spec.vocabulary:,} word pieces")
+            told = write_vocabulary(spec, source, folder, progress)
+        progress(f"vocabulary: {told}")
     shape = source.facts.architecture
     if not first.is_dir():
         config = stage_config(shape, "mlm", "teacher_layers", spec.first_learning_rate, spec.batch_size)
@@ -65,6 +71,46 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Progress) -
     if not final.is_dir():
         train_stage(spec, str(first), config, spec.final_tokens, work / "3-distilled.safetensors", final, progress)
     return publish(spec, final, target, progress)
+
+
+def corpus_of(spec: PretrainSpec) -> CorpusSpec:
+    """What every stage reads."""
+    return CorpusSpec(spec.corpus, spec.sequence_length, language_temperature=spec.language_temperature)
+
+
+def write_vocabulary(spec: PretrainSpec, source: Teacher, folder: Path, progress: Progress) -> str:
+    """The source over a trimmed or a learned vocabulary, written to `folder`; what became of it, in words."""
+    cut = corpus_of(spec)
+    if spec.language_temperature is None:
+        texts, _ = read_texts(cut, progress)
+    else:
+        texts = mixed_texts(cut, source.tokenizer, progress)
+    if spec.learn_vocabulary:
+        told = learn_vocabulary(source.model, source.tokenizer, texts, spec.vocabulary, folder)
+    else:
+        told = trim(source.model, source.tokenizer, texts, spec.vocabulary, folder).text
+    if spec.language_temperature is not None:
+        tokenizer = load_teacher(str(folder)).tokenizer
+        unknown = {
+            language: sum(ids.count(tokenizer.unk_token_id) for ids in each.tokens) / each.num_tokens
+            for language, each in read_languages(cut, tokenizer, progress).items()
+        }
+        told += f"; unknown tokens: {', '.join(f'{language} {share:.1%}' for language, share in unknown.items())}"
+    return told
+
+
+def trim_teacher(
+    path: str, corpus: str, text_column: str, pieces: int | None, target: Path, progress: Progress
+) -> None:
+    """`stillhouse trim`: write a teacher over the pieces that the corpus's train text uses. Raises SpecError."""
+    if target.exists():
+        raise SpecError([f"{target} is there already; give a folder that is not"])
+    teacher = load_teacher(path)
+    texts, _ = read_texts(CorpusSpec(source=corpus, text_column=text_column), progress)
+    with new_folder(target) as folder:
+        trimmed = trim(teacher.model, teacher.tokenizer, texts, pieces, folder)
+    progress(f"vocabulary: {trimmed.text}")
+    progress(f"written to {target}; as a teacher: [teacher] path = {str(target)!r}")
 
 
 def stage_config(
@@ -82,8 +128,7 @@ def train_stage(
 ) -> None:
     """One stage: build, train with checkpoints, save in float32 with the tokenizer."""
     teacher = load_teacher(teacher_path)
-    cut = CorpusSpec(source=spec.corpus, sequence_length=spec.sequence_length)
-    corpus = open_corpus(prepare_corpus(cut, teacher.tokenizer, progress))
+    corpus = open_corpus(prepare_corpus(corpus_of(spec), teacher.tokenizer, progress))
     student = build_student(config, teacher, spec.seed, corpus)
 
     def show(row: dict) -> None:
@@ -108,8 +153,7 @@ def publish(spec: PretrainSpec, final: Path, target: Path, progress: Progress) -
         made.tokenizer.save_pretrained(folder)
         (folder / "recipe.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
     teacher = load_teacher(str(target))
-    cut = CorpusSpec(source=spec.corpus, sequence_length=spec.sequence_length)
-    accuracy = masked_accuracy(teacher.model, open_corpus(prepare_corpus(cut, teacher.tokenizer, progress)))
+    accuracy = masked_accuracy(teacher.model, open_corpus(prepare_corpus(corpus_of(spec), teacher.tokenizer, progress)))
     size = sum(path.stat().st_size for path in target.iterdir())
     progress(f"{target}: {size / 2**20:.2f} MiB, masked-token accuracy on held-out text {accuracy:.1%}")
     return accuracy

@@ -46,14 +46,14 @@ def test_shares_are_those_of_the_formula():
 
 
 def test_whole_passes_in_other_orders_until_there_are_enough():
-    documents = [[i] * 5 for i in range(20)]
-    found = [each[0] for each in sampled(documents, 5 * 50, (0, 1))]
+    sizes = [5] * 20
+    found = list(sampled(sizes, 5 * 50, (0, 1)))
     assert sorted(found[:20]) == sorted(found[20:40]) == list(range(20))
     assert found[:20] != found[20:40]
     assert len(set(found[40:])) == 10
-    assert found == [each[0] for each in sampled(documents, 250, (0, 1))]
-    assert found != [each[0] for each in sampled(documents, 250, (0, 2))]
-    assert [each[0] for each in sampled(documents, 30, (0, 1))] == found[:6]
+    assert found == list(sampled(sizes, 250, (0, 1)))
+    assert found != list(sampled(sizes, 250, (0, 2)))
+    assert list(sampled(sizes, 30, (0, 1))) == found[:6]
 
 
 def test_every_beginning_of_the_mix_is_mixed():

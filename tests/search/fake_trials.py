@@ -1,5 +1,6 @@
 """Cheap trial functions, importable by Ray workers, that stand in for distillation."""
 
+import contextlib
 import json
 import os
 import signal
@@ -60,13 +61,13 @@ def study_trial(job, report, rank, world_size):
     It keeps a checkpoint where the study is on a disk, as real trials do, and writes down that it began, at which step.
     """
     config, checkpoint = job["config"], None if "://" in job["folder"] else Path(job["folder"]) / "step"
-    begun = int(checkpoint.read_text()) if checkpoint and checkpoint.exists() else 1
+    begun = int(checkpoint.read_text()) if checkpoint and checkpoint.exists() else 0
     with open(job["journal"], "a") as journal:
         entry = {"trial": job["trial"], "step": begun, "pid": os.getpid(), "node": os.getppid(), "code": CODE}
         journal.write(json.dumps(entry) + "\n")
     if config["hidden_size"] == job.get("filling_width"):
         ray.put(np.zeros(400_000_000, np.uint8))
-    for step in range(begun, 4):
+    for step in range(max(1, begun), 4):
         time.sleep(job.get("step_s", 0.0))
         row = {"step": step, "train_tokens": 100_000 * step, "loss": 1.0 / step, "gradient_norm": 1.0,
                "learning_rate": config["learning_rate"], "tokens_per_s": 1e4, "elapsed_s": 0.1 * step}  # fmt: skip
@@ -75,6 +76,8 @@ def study_trial(job, report, rank, world_size):
             row |= {"quality": early, "score_toy": 0.5 + early / 2, "recovered_toy": early, "probe_layer_toy": 1}
         if checkpoint:
             keep(checkpoint, step)
+        if not begun and job.get("kills_lane") == job["trial"]:
+            kill_lane()
         report(row)
     if config["hidden_size"] == job.get("failing_width"):
         raise ValueError("this width does not work")
@@ -93,6 +96,16 @@ def keep(checkpoint, step):
     unfinished = checkpoint.with_name(f"step.{os.getpid()}")
     unfinished.write_text(str(step))
     unfinished.replace(checkpoint)
+
+
+def kill_lane():
+    """SIGKILL for the lane of this worker's node, a child of the same raylet; the worker goes with it."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getppid() and (entry / "cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
+                os.kill(int(entry.name), signal.SIGKILL)
+    time.sleep(3600)
 
 
 def write_elsewhere(plan, part, number, threads):

@@ -62,12 +62,12 @@ def drive(tmp_path):
 
 
 def marked(mark):
-    """Process id -> command line of the processes that carry the mark in their environment."""
+    """{process id: command line} of the processes that carry the mark in their environment."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (entry / "environ").read_bytes() and (entry / "cmdline").read_bytes():
-                found[entry.name] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
     return found
@@ -103,7 +103,7 @@ def test_stopped_and_killed_again_and_again_a_study_comes_to_the_end_of_an_undis
     assert 3 <= len(before) < 8
     unfinished, lines = {row["trial"] for row in store.unfinished()}, []
     text = f'{RUNGS}[logging]\ncallbacks = ["tensorboard"]\n'
-    plan = toy.plan(text, journal=str(tmp_path / "journal"), **ODD)
+    plan = toy.plan(text, journal=str(tmp_path / "journal"), kills_lane=7, **ODD)
     outcome = tune_study(plan, store, lines.append)
     assert outcome.ended == "the budget of 8 trials is spent"
     assert f"{len(before)} trials done before, {len(unfinished)} to be run again" in lines[0]
@@ -127,10 +127,11 @@ def test_stopped_and_killed_again_and_again_a_study_comes_to_the_end_of_an_undis
     # Without a kill, and without Tune, the same trials are asked and end in the same way.
     alone = toy.plan(RUNGS, journal=str(tmp_path / "alone.journal"), **ODD)
     assert endings(rows.values()) == endings(undisturbed(alone, tmp_path / "alone"))
-    # Each of the three ends cost at most the one trial that was running.
+    assert [json.loads(line)["step"] for line in (tmp_path / "journal").read_text().splitlines()][-1] == 1  # trial 7
+    # Each of the three ends of a driver, and of a lane, cost at most the one trial that was running.
     starts, fewest = starts_of(tmp_path / "journal"), starts_of(tmp_path / "alone.journal")
     assert len(fewest) > 8 + 1  # some were promoted
-    assert set(starts) == set(fewest) == set(range(8)) and len(starts) <= len(fewest) + 3
+    assert set(starts) == set(fewest) == set(range(8)) and len(starts) <= len(fewest) + 4
     # The same spec on the finished folder has nothing to do, and a larger budget goes on.
     more, _ = toy.read(RUNGS.replace("trials = 8", "trials = 9"))
     refuse_other_study(store, more)

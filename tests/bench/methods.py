@@ -24,7 +24,8 @@ from spaces import transfer
 from spaces.architecture import parse_shape
 from spaces.errors import TrialFailed
 from trainables.cache import cache_folder
-from trainables.corpus import CorpusSpec, blocks_visited, open_corpus, prepare_corpus
+from trainables.corpus import blocks_visited, open_corpus, prepare_corpus
+from trainables.corpus_texts import CorpusSpec
 from trainables.distill import distil, held_out_blocks
 from trainables.distillation import TrainingSpec, use_bf16
 from trainables.objectives import OBJECTIVES, Pairing

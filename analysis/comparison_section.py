@@ -47,12 +47,12 @@ def comparison_section(study: Study) -> str:
 def _claims_html(found: Sequence[Claim]) -> str:
     rows = [
         pieces.row(
-            escape(claim.text),
-            [f"<b>{escape(claim.answer)}</b>", "<br>".join(escape(told(each)) for each in claim.evidence) or MISSING],
+            pieces.under(escape(claim.text), "<br>".join(escape(told(each)) for each in claim.evidence)),
+            [f"<b>{escape(claim.answer)}</b>"],
         )
         for claim in found
     ]
-    return pieces.table(["claim", "here", "difference, 95 % interval"], rows, kind="claims")
+    return pieces.table(["claim, and the differences it rests on (95 % intervals)", "here"], rows)
 
 
 def lead(study: Study, found: pd.DataFrame) -> str:
@@ -115,8 +115,9 @@ def notes(study: Study, found: pd.DataFrame) -> list[str]:
     ]
     rates = tuned(study)
     if len(rates):
+        several = rates["initialisation"].nunique() > 1
         chosen = ", ".join(
-            f"{row.method} ({row.initialisation} start) {row.learning_rate:g}"
+            f"{row.method}{f' ({row.initialisation} start)' if several else ''} {row.learning_rate:g}"
             for row in rates[rates.chosen].itertuples()
         )
         tried = ", ".join(f"{rate:g}" for rate in study.meta["comparison"]["learning_rates"])

@@ -123,7 +123,7 @@ def test_the_table_is_best_first_and_bold_in_each_column(tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert lines[2].startswith("| mha, layer 5 | **") and lines[2].count("**") == 8
     assert lines[0] == "|  | 2x128 | 3x192 | 4x256 | mean | behind the best |"
-    assert "mha (random start) 0.003" in text and "under a seed that is not compared" in text
+    assert "seed that is not compared: mha 0.003." in text
 
 
 def test_effects_share_the_variance(tmp_path):

@@ -22,6 +22,7 @@ OBJECT_STORE_BYTES = 100_000_000
 START_ATTEMPTS = 3
 LOOK_EVERY_S = 2.0
 SWEEP_EVERY_S = 20.0
+FINISH_S = 5.0
 UNUSED_S = 120.0
 """How long a placement group may stand without a worker. Ray Train itself waits a minute for one to be placed."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,23 +154,43 @@ class Sweeper(tune.Callback):
         self.unused_since = {group: self.unused_since.get(group, self.looked_s) for group in unused}
         for group, since_s in self.unused_since.items():
             if self.looked_s - since_s > UNUSED_S:
-                LOG.info("the placement group %s has stood empty for %.0f s: removed", group, self.looked_s - since_s)
-                remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+                remove(group)
+
+    def finish(self) -> None:
+        """The study has ended, and with it every lane of this job: what stands empty now waits for nobody."""
+        job, end_s = ray.get_runtime_context().get_job_id(), time.monotonic() + FINISH_S
+        while time.monotonic() < end_s:
+            table = placement_group_table()
+            mine = {group: facts for group, facts in table.items() if group.endswith(job) and is_ours(facts)}
+            if not mine:
+                return
+            for group in unused_groups(mine, ray.available_resources()):
+                remove(group)
+            time.sleep(0.2)  # Ray tells of resources a moment after they change
 
     def __getstate__(self) -> dict[str, Any]:
         """The Tuner pickles its callbacks for a restore that never happens."""
         return {}
 
 
+def remove(group: str) -> None:
+    """Give back what a placement group has reserved."""
+    LOG.info("the placement group %s stands empty: removed", group)
+    remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
+
+
 def unused_groups(groups: Mapping[str, Mapping[str, Any]], available: Mapping[str, float]) -> list[str]:
     """Ids of the placement groups of our lanes, of any run, that no worker is in."""
     found = []
     for group, facts in groups.items():
-        bundles = list(facts["bundles"].values())
-        ours = bundles and all(bundle.get("memory") == GROUP_MEMORY for bundle in bundles)
-        if not ours or facts["state"] == "REMOVED":
-            continue
         free = available.get(f"memory_group_{group}", 0.0)
-        if facts["state"] != "CREATED" or free >= GROUP_MEMORY * len(bundles):
+        if is_ours(facts) and (facts["state"] != "CREATED" or free >= GROUP_MEMORY * len(facts["bundles"])):
             found.append(group)
     return found
+
+
+def is_ours(facts: Mapping[str, Any]) -> bool:
+    """Whether a placement group is that of a lane's workers, and not yet removed."""
+    bundles = list(facts["bundles"].values())
+    ours = bool(bundles) and all(bundle.get("memory") == GROUP_MEMORY for bundle in bundles)
+    return ours and facts["state"] != "REMOVED"

@@ -89,9 +89,11 @@ def tune_study(
             keeper.tidy(asktell.progress.rows)
             make_job = job_maker(plan, store, keeper.started)
             searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))
-            callbacks = [progress, Sweeper(), *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
+            sweeper = Sweeper()
+            callbacks = [progress, sweeper, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
             with progress, terminable():
                 _fit(plan, searcher, callbacks, scratch)
+            sweeper.finish()
         if searcher.fatal is not None:
             raise searcher.fatal
     finally:

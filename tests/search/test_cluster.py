@@ -104,6 +104,7 @@ def test_a_group_whose_controller_was_killed_is_given_back(ray_cluster, monkeypa
     controller = Controller.remote()
     reserved = ray.get(controller.reserve.remote())
     ray.kill(controller)
+    assert placement_group_table()[reserved]["state"] == "CREATED"
     monkeypatch.setattr("search.cluster.SWEEP_EVERY_S", 0.0)
     monkeypatch.setattr("search.cluster.UNUSED_S", 0.3)
     sweeper = Sweeper()
@@ -112,3 +113,14 @@ def test_a_group_whose_controller_was_killed_is_given_back(ray_cluster, monkeypa
         sweeper.on_step_end(0, [])
         time.sleep(0.1)
     assert placement_group_table()[reserved]["state"] == "REMOVED"
+
+
+def test_the_end_of_a_study_leaves_no_empty_group(ray_cluster):
+    from ray.util import placement_group, placement_group_table, remove_placement_group
+
+    mine, other = (placement_group([{"CPU": 1, "memory": memory}]) for memory in (GROUP_MEMORY, GROUP_MEMORY - 1))
+    ray_cluster.get([mine.ready(), other.ready()])
+    Sweeper().finish()
+    states = {group: placement_group_table()[group.id.hex()]["state"] for group in (mine, other)}
+    remove_placement_group(other)
+    assert states == {mine: "REMOVED", other: "CREATED"}

@@ -21,10 +21,12 @@ OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""
 START_ATTEMPTS = 3
 LOOK_EVERY_S = 2.0
-SWEEP_EVERY_S = 20.0
+SWEEP_EVERY_S = 5.0
 FINISH_S = 5.0
-UNUSED_S = 120.0
-"""How long a placement group may stand without a worker. Ray Train itself waits a minute for one to be placed."""
+UNUSED_S = {"CREATED": 20.0}
+WAITING_S = 120.0
+"""How long a placement group may stand without a worker, once it has its place or while it waits for one. Ray Train
+starts its workers as soon as there is a place, and waits a minute for that."""
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("spaces", "trainables", "search", "analysis")
 LOG = logging.getLogger("stillhouse.cluster")
@@ -150,10 +152,11 @@ class Sweeper(tune.Callback):
         if time.monotonic() - self.looked_s < SWEEP_EVERY_S:
             return
         self.looked_s = time.monotonic()
-        unused = unused_groups(placement_group_table(), ray.available_resources())
+        table = placement_group_table()
+        unused = unused_groups(table, ray.available_resources())
         self.unused_since = {group: self.unused_since.get(group, self.looked_s) for group in unused}
         for group, since_s in self.unused_since.items():
-            if self.looked_s - since_s > UNUSED_S:
+            if self.looked_s - since_s > UNUSED_S.get(table[group]["state"], WAITING_S):
                 remove(group)
 
     def finish(self) -> None:

@@ -106,7 +106,7 @@ def test_a_group_whose_controller_was_killed_is_given_back(ray_cluster, monkeypa
     ray.kill(controller)
     assert placement_group_table()[reserved]["state"] == "CREATED"
     monkeypatch.setattr("search.cluster.SWEEP_EVERY_S", 0.0)
-    monkeypatch.setattr("search.cluster.UNUSED_S", 0.3)
+    monkeypatch.setattr("search.cluster.UNUSED_S", {"CREATED": 0.3})
     sweeper = Sweeper()
     end = time.monotonic() + 20
     while placement_group_table()[reserved]["state"] != "REMOVED" and time.monotonic() < end:

@@ -36,7 +36,7 @@ def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
     languages = {"a_en": "en", "b_en": "en", "a_de": "de"}
     found = score(model, job_of(folders, languages=languages))
     expected = {
-        name: (score_task(model, kept_task(str(folder)), "probe", "dev", 0).score - 0.4) / 0.6
+        name: (score_task(model, kept_task(str(folder)), "probe", ["dev"], 0)["dev"].score - 0.4) / 0.6
         for name, folder in folders.items()
     }
     assert found["quality"] == pytest.approx(np.mean(list(expected.values())))

@@ -1,7 +1,7 @@
 """A comparative study as the search runs it: first the learning rates, then everything, seed by seed."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from search.sampler import Asks, AskTell, Wanted
@@ -40,7 +40,7 @@ def all_seeds(spec: StudySpec) -> list[int]:
     return [*seeds_of(spec.seed, spec.comparison.seeds), tuning_seed(spec.seed)]
 
 
-def comparison_facts(spec: StudySpec, space: SearchSpace, tested: Mapping[str, Any]) -> dict[str, Any]:
+def comparison_facts(spec: StudySpec, space: SearchSpace) -> dict[str, Any]:
     """What study.json says of a comparison."""
     if spec.comparison.seeds is None:
         return {}
@@ -51,6 +51,5 @@ def comparison_facts(spec: StudySpec, space: SearchSpace, tested: Mapping[str, A
             "tuning_seed": tuning_seed(spec.seed) if tuning else None,
             "tuned_on": sorted({architecture_of(config).name for config in tuning}),
             "learning_rates": sorted({float(config["learning_rate"]) for config in tuning}),
-            "test": {name: {key: each[key] for key in ("teacher", "floor", "metric")} for name, each in tested.items()},
         }
     }

@@ -96,7 +96,7 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: cont
         rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
         test_scores=references(tested),
         profiles=profiles,
-        study=describe(spec, space, facts, scored, tasks, own) | comparison_facts(spec, space, tested),
+        study=describe(spec, space, facts, scored, tasks, own) | comparison_facts(spec, space),
     )
 
 

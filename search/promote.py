@@ -65,7 +65,7 @@ def finished_trial(store: Store, trial: int) -> Mapping[str, Any]:
     if row is not None and row["status"] == "duplicate":
         row = rows[row["of_trial"]]
     if row is None or row["status"] != "finished":
-        known = "no such trial" if row is None else f"trial {trial} is {row['status']}"
+        known = f"there is no trial {trial}" if row is None else f"trial {trial} is {row['status']}"
         raise StillhouseError(f"{known} in {store.folder}; only a finished one can be promoted")
     return row
 

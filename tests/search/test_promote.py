@@ -30,7 +30,7 @@ def study(tmp_path):
 
 def test_only_what_finished_can_be_promoted(study):
     assert finished_trial(study, 0)["trial"] == finished_trial(study, 1)["trial"] == 0
-    for trial, why in ((2, "trial 2 is failed"), (9, "no such trial")):
+    for trial, why in ((2, "trial 2 is failed"), (9, "there is no trial 9")):
         with pytest.raises(StillhouseError, match=why):
             finished_trial(study, trial)
 

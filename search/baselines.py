@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.prepare import Say, cached_score, put_on_device
+from search.prepare import Say, cached_scores, put_on_device
 from search.sections import StudySpec
 from search.store import Store
 from spaces.architecture import StudentArchitecture, architecture_of
@@ -48,13 +48,17 @@ def _rows(
         identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which)
         for folder in job["tasks"]:
             task = load_task(folder)
-            for split, references in (("dev", job["floors"]), ("test", job["test_floors"])):
-                if (reference := references.get(task.name)) is None or split not in task.splits:
-                    continue
-                found = cached_score(model, identity, Path(folder), spec, split, spec.seed)
+            by_split = {
+                split: references[task.name]
+                for split, references in (("dev", job["floors"]), ("test", job["test_floors"]))
+                if task.name in references and split in task.splits
+            }
+            found = cached_scores(model, identity, Path(folder), spec, list(by_split), spec.seed)
+            for split, reference in by_split.items():
+                score = found[split]["score"]
                 yield {
                     "kept": which, **{key: getattr(shape, key) for key in SHAPE_KEYS}, "task": task.name,
-                    "split": split, "protocol": spec.evaluation.protocol, "score": found["score"],
-                    "recovered": recovered(found["score"], reference["teacher"], reference["floor"]),
-                    "metric": found["metric"],
+                    "split": split, "protocol": spec.evaluation.protocol, "score": score,
+                    "recovered": recovered(score, reference["teacher"], reference["floor"]),
+                    "metric": found[split]["metric"],
                 }  # fmt: skip

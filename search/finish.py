@@ -46,7 +46,7 @@ def score_tests(
     if missing:
         say(f"test scores of {len(missing)} students")
     teacher = put_on_device(load_teacher(spec.teacher.path), spec)
-    references = score_all(spec, teacher, tasks, "test", lambda line: None)
+    references = score_all(spec, teacher, tasks, ["test"], lambda line: None)["test"]
     for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):
         rows = [
             {"trial": number, "task": name, "protocol": spec.evaluation.protocol, "score": found[key],

@@ -8,7 +8,7 @@ before anything is spent. Costs are measured here, while no trial competes for t
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,9 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: cont
     teacher = load_teacher(spec.teacher.path)
     corpus, tasks = prepare_data(spec, teacher, say)
     teacher = put_on_device(teacher, spec)
-    scored = score_all(spec, teacher, tasks, "dev", say)
+    compared = spec.comparison.seeds is not None
+    by_split = score_all(spec, teacher, tasks, ["dev", "test"] if compared else ["dev"], say)
+    scored = by_split["dev"]
     problems: list[str] = []
     for name, scores in scored.items():
         try:
@@ -87,14 +89,13 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: cont
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
     targets = prepare_targets(spec, space, teacher, str(corpus), all_seeds(spec), held, say)
-    tested = score_all(spec, teacher, tasks, "test", say) if spec.comparison.seeds is not None else {}
     return Prepared(
         corpus=str(corpus),
         targets=targets,
         tasks={name: str(folder) for name, folder in tasks.items()},
         scores=references(scored),
         rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
-        test_scores=references(tested),
+        test_scores=references(by_split.get("test", {})),
         profiles=profiles,
         study=describe(spec, space, facts, scored, tasks, own) | comparison_facts(spec, space),
     )
@@ -133,26 +134,25 @@ def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
 
 
 def score_all(
-    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], split: str, say: Say
-) -> dict[str, dict[str, Any]]:
-    """Per task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric."""
-    found = {}
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], splits: Sequence[str], say: Say
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """By split and task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric."""
+    found: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in splits}
     for name, folder in tasks.items():
-        if split not in load_task(folder).splits:
-            continue
-        own = cached_score(teacher.model, teacher.facts.digest, folder, spec, split, spec.seed)
-        floors = [
-            floor_score(spec, teacher, folder, split, seed)["score"] for seed in range(spec.evaluation.floor_seeds)
-        ]
-        floor = sum(floors) / len(floors)
-        say(f"task {name} ({split}): teacher {own['score']:.3f}, untrained {floor:.3f} ({own['metric']})")
-        found[name] = {
-            "teacher": own["score"],
-            "floor": floor,
-            "floor_seeds": floors,
-            "teacher_layer": own["layer"],
-            "metric": own["metric"],
-        }
+        known = [split for split in splits if split in load_task(folder).splits]
+        own = cached_scores(teacher.model, teacher.facts.digest, folder, spec, known, spec.seed)
+        lowest = [floor_scores(spec, teacher, folder, known, seed) for seed in range(spec.evaluation.floor_seeds)]
+        for split in known:
+            floors = [each[split]["score"] for each in lowest]
+            score, metric, floor = own[split]["score"], own[split]["metric"], sum(floors) / len(floors)
+            say(f"task {name} ({split}): teacher {score:.3f}, untrained {floor:.3f} ({metric})")
+            found[split][name] = {
+                "teacher": score,
+                "floor": floor,
+                "floor_seeds": floors,
+                "teacher_layer": own[split]["layer"],
+                "metric": metric,
+            }
     return found
 
 
@@ -164,8 +164,8 @@ def score_rungs(
         return scored
     return score_all(
         dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, protocol="probe")),
-        teacher, tasks, "dev", lambda line: say(f"{line} at rungs"),
-    )  # fmt: skip
+        teacher, tasks, ["dev"], lambda line: say(f"{line} at rungs"),
+    )["dev"]  # fmt: skip
 
 
 def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -173,11 +173,13 @@ def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, f
     return {name: {"teacher": each["teacher"], "floor": each["floor"]} for name, each in scored.items()}
 
 
-def floor_score(spec: StudySpec, teacher: Teacher, folder: Path, split: str, seed: int) -> dict[str, Any]:
-    """The score of one untrained encoder of the teacher's shape and tokenizer."""
+def floor_scores(
+    spec: StudySpec, teacher: Teacher, folder: Path, splits: Sequence[str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """The scores of one untrained encoder of the teacher's shape and tokenizer."""
     model = untrained(teacher, teacher.facts.architecture, seed)
     shape = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
-    return cached_score(model, digest("untrained", shape, seed), folder, spec, split, seed)
+    return cached_scores(model, digest("untrained", shape, seed), folder, spec, splits, seed)
 
 
 def untrained(teacher: Teacher, architecture: StudentArchitecture, seed: int) -> PreTrainedModel:
@@ -186,18 +188,18 @@ def untrained(teacher: Teacher, architecture: StudentArchitecture, seed: int) ->
     return build_student(config, teacher, seed).to(teacher.model.device)  # type: ignore[arg-type]
 
 
-def cached_score(
-    model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, split: str, seed: int
-) -> dict[str, Any]:
-    """Score a model once per task, protocol, split and seed."""
+def cached_scores(
+    model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Score a model once per task, protocol, split and seed; what is missing, after one fit."""
     protocol = spec.evaluation.protocol
-    folder = cache_folder() / "scores" / digest(1, identity, task.name, protocol, split, seed)
-
-    def compute() -> dict[str, Any]:
-        result = score_task(model, load_task(task), protocol, [split], seed)[split]
-        return {"score": result.score, "layer": result.layer, "metric": result.metric}
-
-    return cached(folder, compute)
+    scores = cache_folder() / "scores"
+    folders = {split: scores / digest(1, identity, task.name, protocol, split, seed) for split in splits}
+    if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
+        for split, result in score_task(model, load_task(task), protocol, missing, seed).items():
+            value = {"score": result.score, "layer": result.layer, "metric": result.metric}
+            store_value(folders[split], value)
+    return {split: json.loads((folder / "value.json").read_text()) for split, folder in folders.items()}
 
 
 def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say) -> dict[str, dict[str, Any]]:
@@ -258,10 +260,14 @@ def cost_columns(
 def cached(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The value of a cache folder, computed when there is none."""
     if not folder.is_dir():
-        value = compute()
-        with new_folder(folder) as unfinished:
-            (unfinished / "value.json").write_text(json.dumps(value))
+        store_value(folder, compute())
     return json.loads((folder / "value.json").read_text())
+
+
+def store_value(folder: Path, value: Mapping[str, Any]) -> None:
+    """Write the value of a cache folder."""
+    with new_folder(folder) as unfinished:
+        (unfinished / "value.json").write_text(json.dumps(value))
 
 
 def describe(

@@ -62,6 +62,13 @@ def branches(space: SearchSpace) -> list[dict[str, Any]]:
     return found
 
 
+class Fixed(dict[str, Any]):
+    """A dictionary that nobody changes, so that the copies that Optuna makes of a trial may share it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Fixed":
+        return self
+
+
 @dataclass
 class Written:
     """A configuration under Optuna's names; itself the trial that the space is asked with."""
@@ -136,10 +143,12 @@ def study_of(
     for number, each in enumerate(told):
         key = (*each.values, *each.constraints.items(), number // POPULATION)
         if key not in each.drawn.trials:
-            each.drawn.trials[key] = create_trial(
+            trial = create_trial(
                 values=list(each.values), params=each.drawn.params, distributions=each.drawn.distributions,
                 constraints=dict(each.constraints), system_attrs={generation: number // POPULATION},
             )  # fmt: skip
+            trial.params, trial.distributions = Fixed(trial.params), Fixed(trial.distributions)
+            each.drawn.trials[key] = trial
         study.add_trial(each.drawn.trials[key])
     for live in running:
         study.add_trial(create_trial(state=TrialState.RUNNING, params=live.params, distributions=live.distributions))

@@ -138,6 +138,34 @@ class History:
         self.store.write_part("trials", row["trial"], [row])
         self.remember(row)
 
+    def record_duplicate(self, digest: str, config: Mapping[str, Any]) -> None:
+        """A configuration that was tried before: repeat its row under a new number."""
+        earlier = self.by_hash[digest]
+        row = {**earlier, "trial": self.next_number, "status": "duplicate", "of_trial": earlier["trial"]}
+        self.record({**row, "started_at": now()})
+
+    def record_infeasible(self, config: Mapping[str, Any], seed: int, reason: str) -> None:
+        """A draw that may not run, unless it is written down already."""
+        digest = config_hash(dict(config), seed)
+        if digest in self.known:
+            return
+        self.known.add(digest)
+        row = self.of_trials(config) | {
+            "trial": self.next_number, "config_hash": digest, "seed": seed, "status": "infeasible", "reason": reason,
+            "started_at": now(), "student_path": "",
+        }  # fmt: skip
+        self.record(row)
+
+    def last_duplicates(self) -> int:
+        """How many configurations in a row, the last ones, had been tried before."""
+        found = 0
+        for number in range(self.last_number, -1, -1):
+            status = self.progress.by_trial.get(number, {}).get("status")
+            if status not in ("duplicate", "infeasible"):
+                break
+            found += status == "duplicate"
+        return found
+
     def remember(self, row: dict[str, Any]) -> None:
         """Take a row of the store into account; it replaces an earlier row of its trial."""
         if (before := self.progress.by_trial.pop(row["trial"], None)) is not None:

@@ -13,19 +13,19 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 
-from search.drawing import Drawn, Told, Written, branches, sampler_of, study_of
+from search.candidates import Candidates
+from search.drawing import branches
 from search.history import RAN, Ask, History, Running, qualities
 from search.memory import Costs, Memory
-from search.model import Seen, choose_candidate
+from search.model import Seen
 from search.scheduler import Rungs
-from search.store import Store, now
-from spaces.dominance import costs_of_rows
+from search.store import Store
 from spaces.errors import InfeasibleConfig
 from spaces.records import OBJECTIVES, Objective
 from spaces.search_space import SearchSpace, config_hash
@@ -66,21 +66,16 @@ class AskTell:
     ) -> None:
         self.store, self.space, self.costs = store, space, costs
         self.sampler, self.seed, self.budget = sampler, seed, budget
-        self.candidates = candidates
         self.rungs = rungs or Rungs((), 2, 0)
         self.objectives: list[Objective] = [OBJECTIVES[name] for name in objectives]
-        self._modelled = [i for i, o in enumerate(self.objectives) if o.name == "quality" or o.direction == "min"]
-        """Columns that the model of model.py knows: quality and the costs."""
-        self._quality_column = [self.objectives[i].name for i in self._modelled].index("quality")
         self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
         self.constants = dict(constants or {})
-        known = [(reference or {}).get(o.column) for o in self.objectives if o.direction == "min"]
-        self._reference_K = np.array([np.nan if value is None else value for value in known], dtype=float)
         self.history = History(store)
         self.progress = self.history.progress
         self.memory = Memory(self.history, space, costs, self.objectives, self.constraints, earlier, train_tokens)
+        self.candidates = Candidates(costs, self.memory, sampler, self.objectives, candidates, reference or {})
         self._live: dict[int, Running] = {}
-        self._duplicates = self._last_duplicates()
+        self._duplicates = self.history.last_duplicates()
         self._wait_for_a_result = False
         self._wanted: Wanted | None = None
         self._queue: list[tuple[Mapping[str, Any], int]] = []
@@ -156,7 +151,8 @@ class AskTell:
         row = {**self._identity(live.ask), **self.history.of_trials(report)}
         reason = ""
         if not self.rungs.has_reached(trial, level):
-            self.rungs.reach(trial, level, live.ask.config["method"], self._rung_costs(live.ask.config, quality))
+            costs = self.candidates.rung_costs(live.ask.config, quality)
+            self.rungs.reach(trial, level, live.ask.config["method"], costs)
             reason = self.rungs.judge(trial, level)
         if not reason:
             self.history.write_reports(live)
@@ -221,14 +217,15 @@ class AskTell:
             tries += 1
             fresh: dict[str, dict[str, Any]] = {}
             repeated = False
-            for drawn in self._draws(seed, branch, told, running):
+            for drawn in self.candidates.of(seed, branch, told, running):
                 try:
                     config = self.space.suggest(drawn)
                     self._check(config)
                 except InfeasibleConfig as error:
                     reasons[str(error)] += 1
-                    if self.candidates == 1:
-                        self._record_infeasible(drawn.params, getattr(error, "config", None), str(error))
+                    if self.candidates.number == 1:
+                        config = getattr(error, "config", None) or drawn.params
+                        self.history.record_infeasible(config, self.seed, str(error))
                     continue
                 digest = config_hash(config, self.seed)
                 if digest in self.history.by_hash:
@@ -238,45 +235,17 @@ class AskTell:
                     fresh[digest] = config
             if fresh:
                 self._duplicates = 0
-                digest = self._choose(fresh)
+                live = list(self._live.values())
+                digest = self.candidates.choose(fresh, live, [e.ask.config for e in live if e.ask.seed == self.seed])
                 return self._start(Ask(self.history.next_number, fresh[digest], self.seed, digest))
             if repeated:
-                self._answer(*earlier)
+                self._duplicates += 1
+                self.history.record_duplicate(*earlier)
         self._wait_for_a_result = True
         if not self._live:
             common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
             self.progress.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
         return None
-
-    def _draws(
-        self, seed: Sequence[int], branch: Mapping[str, Any] | None, told: Sequence[Told], running: Sequence[Written]
-    ) -> Iterator[Any]:
-        """Trials to ask the space with: the sampler's, and random ones, which widen the model's choice."""
-        yield study_of(told, running, self.objectives, sampler_of(self.sampler, seed, branch)).ask()
-        for candidate in range(1, self.candidates):
-            yield Drawn(np.random.default_rng([*seed, candidate]), branch or {})
-
-    def _choose(self, fresh: Mapping[str, Mapping[str, Any]]) -> str:
-        """The draw that promises most."""
-        if len(fresh) == 1:
-            return next(iter(fresh))
-        live = list(self._live.values())
-        running = [each.ask.config for each in live if each.ask.seed == self.seed]
-        best = choose_candidate(
-            list(fresh.values()), self._known_costs(list(fresh.values())), self.memory.seen(live), running,
-            self._known_costs(running), self.memory.front_MK[:, self._modelled], self._quality_column,
-            self._reference_K,
-        )  # fmt: skip
-        return list(fresh)[best]
-
-    def _known_costs(self, configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """(configurations, modelled objectives); quality, which nobody knows, is 0."""
-        rows = [{**self.costs(config), "quality": 0.0} for config in configs]
-        return costs_of_rows(rows, [self.objectives[i] for i in self._modelled])
-
-    def _rung_costs(self, config: Mapping[str, Any], quality: float) -> list[float]:
-        """What trials are compared by at a rung: quality there, and the costs known before they ran."""
-        return costs_of_rows([{**self.costs(config), "quality": quality}], self.objectives)[0].tolist()
 
     def _branch(self) -> Mapping[str, Any] | None:
         """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""
@@ -310,7 +279,7 @@ class AskTell:
             try:
                 self._check(config)
             except InfeasibleConfig as error:
-                self._record_infeasible({}, config, str(error))
+                self.history.record_infeasible(config, self.seed, str(error))
                 continue
             return self._start(Ask(self.history.next_number, config, self.seed, digest))
         self._wait_for_a_result = True
@@ -341,38 +310,6 @@ class AskTell:
             if value is not None and value > limit:
                 raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
 
-    def _answer(self, digest: str, config: Mapping[str, Any]) -> None:
-        """A configuration that was tried before: repeat its row under a new number."""
-        earlier = self.history.by_hash[digest]
-        self._duplicates += 1
-        row = {**earlier, "trial": self.history.next_number, "status": "duplicate", "of_trial": earlier["trial"]}
-        self.history.record({**row, "started_at": now()})
-
-    def _record_infeasible(self, params: Mapping[str, Any], config: Mapping[str, Any] | None, reason: str) -> None:
-        config = dict(config if config is not None else params)
-        digest = config_hash(config, self.seed)
-        if digest in self.history.known:
-            return
-        self.history.known.add(digest)
-        row = self.history.of_trials(config) | {
-            "trial": self.history.next_number,
-            "config_hash": digest,
-            "seed": self.seed,
-            "status": "infeasible",
-            "reason": reason,
-        }
-        self.history.record({**row, "started_at": now(), "student_path": ""})
-
-    def _last_duplicates(self) -> int:
-        """How many configurations in a row, the last ones, had been tried before."""
-        found = 0
-        for number in range(self.history.last_number, -1, -1):
-            status = self.progress.by_trial.get(number, {}).get("status")
-            if status not in ("duplicate", "infeasible"):
-                break
-            found += status == "duplicate"
-        return found
-
     def _identity(self, ask: Ask) -> dict[str, Any]:
         return {**self.costs(ask.config), **self.history.of_trials(ask.config), **self.constants, "trial": ask.trial,
                 "config_hash": ask.config_hash, "seed": ask.seed, "student_path": ""}  # fmt: skip
@@ -385,7 +322,7 @@ class AskTell:
             if self.history.asked[trial]["seed"] == self.seed:
                 config = self.history.config_of(trial)
                 for tokens, quality in qualities(reports):
-                    costs = self._rung_costs(config, quality)
+                    costs = self.candidates.rung_costs(config, quality)
                     self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
         for trial in self.history.stopped:
             self.rungs.stop(trial, self.progress.by_trial[trial]["rung"])

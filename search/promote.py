@@ -43,6 +43,7 @@ def promote(
     """
     store = Store(folder)
     row = finished_trial(store, trial)
+    score_search_time_self(folder, row, say)
     table = promoted_table(store, row, train_tokens, seeds, workers, go_on)
     spec, space, facts = check_all(table, Path("/"), f"{target}/spec.toml", read_facts)
     outcome = run_study(spec, space, facts, target, address=address, say=say)
@@ -89,12 +90,24 @@ def promoted_table(
     return table
 
 
+def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Score the student of the search on the test splits, if the search has not: what the promoted one must beat.
+
+    Raises StillhouseError while the search runs, whose folder this writes to.
+    """
+    if not row["student_path"]:
+        say(f"the weights of trial {row['trial']} were not kept: what it scores on the test splits stays unknown")
+        return
+    spec, _, _ = stored_study(folder)
+    store = Store(folder, [task.name for task in spec.tasks])
+    with store.locked(say):
+        tasks = prepare_data(spec, load_teacher(spec.teacher.path), lambda line: None)[1]
+        score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
+
+
 def tell_gain(folder: str, target: str, row: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """The promoted student beside its search-time self, on dev and on test."""
-    spec, _, _ = stored_study(folder)
-    old, new = Store(folder, [task.name for task in spec.tasks]), Store(target, [task.name for task in spec.tasks])
-    tasks = prepare_data(spec, load_teacher(spec.teacher.path), lambda line: None)[1]
-    score_tests(spec, old, [row], [str(path) for path in tasks.values()], say)
+    old, new = Store(folder), Store(target)
     seeds = [each for each in new.read_rows("trials") if each["status"] == "finished"]
     before = shares(old, [row["trial"]])
     after = shares(new, [each["trial"] for each in seeds])

@@ -4,7 +4,7 @@ import pytest
 import tomli_w
 import toy
 
-from search.promote import finished_trial, promoted_table
+from search.promote import finished_trial, promoted_table, score_search_time_self
 from search.spec import to_table
 from search.store import Store
 from spaces.errors import StillhouseError
@@ -52,3 +52,16 @@ def test_tokens_and_a_start_from_the_weights(study):
     study.is_local = False
     with pytest.raises(StillhouseError, match="not on this disk"):
         promoted_table(study, finished_trial(study, 0), None, 1, None, go_on=True)
+
+
+def test_a_search_that_still_runs_is_not_written_to(study):
+    spec = study.read_text("spec.toml")
+    study.write_text("spec.toml", spec.replace("invented", "package:trainables/embedded_teacher"))
+    with study.locked(), pytest.raises(StillhouseError, match="another"):
+        score_search_time_self(study.folder, finished_trial(study, 0), print)
+
+
+def test_a_student_whose_weights_are_gone_can_still_be_promoted(study):
+    said = []
+    score_search_time_self(study.folder, {"trial": 0, "student_path": ""}, said.append)
+    assert len(said) == 1 and "weights of trial 0 were not kept" in said[0]

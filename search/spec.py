@@ -6,7 +6,6 @@ the axes of `[space]` belong to spaces/search_space.py, which is asked as soon a
 
 import copy
 import dataclasses
-import os
 import tomllib
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -16,13 +15,13 @@ from typing import Any
 import tomli_w
 
 from search.languages import by_language, objective_problems
+from search.paths import resolve_paths, resolve_teacher
 from search.sections import (
     SECTIONS,
     TOP_LEVEL,
     TRACKERS,
     StudySpec,
     TaskSection,
-    TeacherSection,
     is_int,
     read_section,
     show,
@@ -86,7 +85,7 @@ def check_all(
     path = teacher.get("path") if isinstance(teacher, Mapping) else None
     if isinstance(path, str) and not any(p.startswith("[teacher]") for p in problems):
         try:
-            facts = read_facts(_resolve_teacher(path, folder, []))
+            facts = read_facts(resolve_teacher(path, folder, []))
         except SpecError as error:
             problems += [p if p.startswith("[") else f"[teacher] {p}" for p in error.problems]
     axes = table.get("space")
@@ -178,19 +177,7 @@ def _parse(table: Mapping[str, Any], folder: Path, source: str | None) -> tuple[
         return None, problems
     spec = StudySpec(**values)
     problems += _cross_rules(spec)
-    spec = dataclasses.replace(
-        spec,
-        teacher=TeacherSection(_resolve_teacher(spec.teacher.path, folder, problems)),
-        corpus=dataclasses.replace(spec.corpus, source=_resolve_source(spec.corpus.source, folder)),
-        tasks=tuple(dataclasses.replace(t, source=_resolve_source(t.source, folder)) for t in spec.tasks),
-        training=dataclasses.replace(
-            spec.training, start=spec.training.start and _resolve_source(spec.training.start, folder)
-        ),
-        search=dataclasses.replace(
-            spec.search, warm_start=tuple(_resolve_source(study, folder) for study in spec.search.warm_start)
-        ),
-    )
-    return spec, problems
+    return resolve_paths(spec, folder, problems), problems
 
 
 def _read_tasks(entries: Any, problems: list[str]) -> tuple[Any, ...]:
@@ -309,21 +296,3 @@ def _against_space(spec: StudySpec, space: SearchSpace) -> list[str]:
             where = "[comparison]" if compared else "[search] sampler 'grid'"
             problems += [f"{where}: {p}" for p in error.problems]
     return problems
-
-
-def _resolve_teacher(path: str, folder: Path, problems: list[str]) -> str:
-    if path.startswith("package:") or "://" in path:
-        return path
-    local = folder / Path(path).expanduser()
-    if local.exists():
-        return str(local.resolve())
-    if path.startswith((".", "/", "~")):
-        problems.append(f"[teacher] path: there is no folder {str(local)!r}")
-    return path
-
-
-def _resolve_source(source: str, folder: Path) -> str:
-    """An absolute path for a relative one; $NAME stands for an environment variable."""
-    if source.split(":", 1)[0] in ("docs", "hub", "package") or "://" in source:
-        return source
-    return str((folder / Path(os.path.expandvars(source)).expanduser()).resolve())

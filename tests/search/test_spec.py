@@ -90,6 +90,11 @@ def test_every_problem_at_once():
         ("[cluster]", "[search]\nsampler = 'grid'\n[cluster]", "learning_rate: a grid needs a list of values"),
         ("hidden_size = [96, 192, 384]", "hiden_size = [96]", "Did you mean 'hidden_size'?"),
         ('path = "invented"', 'path = "./nosuch"', "there is no folder"),
+        (
+            'path = "invented"',
+            'path = "$NOT_SET_HERE/x"',
+            "[teacher] path: the environment variable NOT_SET_HERE is not set",
+        ),
         ('kind = "classification"', 'kind = "classification"\nlabel = "x"', "unknown key 'label'"),
     ],
 )

@@ -124,19 +124,24 @@ def test_section(study: Study, members: pd.DataFrame) -> str:
         scored = [pieces.under(decimal(score), text) for score, text in zip(rows["score"], small, strict=True)]
         return [*scored, percent(rows["recovered"].mean()) if trial >= 0 else ""]
 
-    lines = []
-    for trial in sorted((t for t in by_trial if t in trials.index), key=lambda t: trials.loc[t, "parameters"]):
-        mark = "" if trial in on_front else ", no longer on the front"
-        lines.append(
-            pieces.row(pieces.under(escape(student_name(trials.loc[trial])), f"trial {trial}{mark}"), cells(trial))
-        )
+    def line(trial: int) -> str:
+        name = escape(student_name(trials.loc[trial]))
+        return pieces.row(pieces.under(name, f"trial {trial}"), cells(trial))
+
+    tested = sorted((t for t in by_trial if t in trials.index), key=lambda t: trials.loc[t, "parameters"])
+    lines = [line(trial) for trial in tested if trial in on_front]
     for i, trial in enumerate(t for t in names if t in by_trial):
         lines.append(pieces.row(names[trial], cells(trial), "reference rule" if i == 0 else "reference"))
     metrics = dict(zip(scores["task"], scores["metric"], strict=True))
     head = ["student", *(f"{escape(t)}<small>{escape(str(metrics[t]))}, test</small>" for t in tasks), "mean recovered"]
     protocols = escape(", ".join(sorted(set(scores["protocol"].dropna()))))
-    lead = f"Scored once, after the search, by {protocols}. Nothing was selected on these splits."
-    return pieces.section("On the test split", lead, pieces.table(head, lines, kind="sticky"))
+    when = "as a part of its trial" if study.meta.get("comparison") else "after the search"
+    lead = f"Each student scored once, {when}, by {protocols}. Nothing was selected on these splits."
+    body = pieces.table(head, lines, kind="sticky")
+    if others := [line(trial) for trial in tested if trial not in on_front]:
+        summary = f"{plural(len(others), 'more student')}, not on the front"
+        body += f"<details><summary>{summary}</summary>{pieces.table(head, others, kind='sticky')}</details>\n"
+    return pieces.section("On the test split", lead, body)
 
 
 def _interval(row: Any) -> str:

@@ -98,9 +98,11 @@ def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[s
     if not row["student_path"]:
         say(f"the weights of trial {row['trial']} were not kept: what it scores on the test splits stays unknown")
         return
+    from trainables.export import quiet_transformers
+
     spec, _, _ = stored_study(folder)
     store = Store(folder, [task.name for task in spec.tasks])
-    with store.locked(say):
+    with store.locked(say), quiet_transformers():
         tasks = prepare_data(spec, load_teacher(spec.teacher.path), lambda line: None)[1]
         score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
 

@@ -155,7 +155,9 @@ def test_unreadable_files(tmp_path):
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
-def test_shipped_specs(path):
+def test_shipped_specs(path, tmp_path, monkeypatch):
+    for name in ("STILLHOUSE_DATA", "STILLHOUSE_TEACHER"):
+        monkeypatch.setenv(name, str(tmp_path))
     table, folder = load_table(path)
     spec = read_spec(table, folder, str(path))
     assert spec.name == path.stem

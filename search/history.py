@@ -138,7 +138,7 @@ class History:
         self.store.write_part("trials", row["trial"], [row])
         self.remember(row)
 
-    def record_duplicate(self, digest: str, config: Mapping[str, Any]) -> None:
+    def record_duplicate(self, digest: str) -> None:
         """A configuration that was tried before: repeat its row under a new number."""
         earlier = self.by_hash[digest]
         row = {**earlier, "trial": self.next_number, "status": "duplicate", "of_trial": earlier["trial"]}

@@ -33,6 +33,8 @@ def unset_variables(spec: StudySpec) -> list[str]:
         "[teacher] path": [spec.teacher.path],
         "[corpus] source": [spec.corpus.source],
         "[[tasks]] source": [task.source for task in spec.tasks],
+        "[training] start": [spec.training.start or ""],
+        "[search] warm_start": spec.search.warm_start,
     }
     return [
         f"{where}: the environment variable {name} is not set"

@@ -230,7 +230,7 @@ class AskTell:
                 digest = config_hash(config, self.seed)
                 if digest in self.history.by_hash:
                     repeated = True
-                    earlier = digest, config
+                    earlier = digest
                 elif all(live.ask.config_hash != digest for live in self._live.values()):
                     fresh[digest] = config
             if fresh:
@@ -240,7 +240,7 @@ class AskTell:
                 return self._start(Ask(self.history.next_number, fresh[digest], self.seed, digest))
             if repeated:
                 self._duplicates += 1
-                self.history.record_duplicate(*earlier)
+                self.history.record_duplicate(earlier)
         self._wait_for_a_result = True
         if not self._live:
             common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""

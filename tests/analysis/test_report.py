@@ -63,6 +63,19 @@ def test_a_full_study_has_every_section(fake: SimpleNamespace) -> None:
         assert fact in page.text
 
 
+def test_tested_students_that_others_beat_are_folded(fake: SimpleNamespace) -> None:
+    rows = fake.rows(40, seed=3)
+    folder = fake.study(rows)
+    finished = [row["trial"] for row in rows if row["status"] == "finished"]
+    fake.test_scores(folder, finished)
+    on_front = len(load(folder).front())
+    assert 0 < on_front < len(finished)
+    shown, _, folded = page_of(load(folder)).partition("On the test split")[2].partition("<details>")
+    folded = folded.partition("</details>")[0]
+    assert shown.count("trial ") == on_front and folded.count("<small>trial ") == len(finished) - on_front
+    assert f"{len(finished) - on_front} more students, not on the front" in folded
+
+
 def test_the_page_loads_nothing_and_embeds_plotly_once(fake: SimpleNamespace) -> None:
     html = page_of(load(fake.study(fake.rows(12))))
     page = Page(html)

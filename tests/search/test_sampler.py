@@ -67,6 +67,15 @@ def test_every_sampler(sampler, tmp_path):
     assert run(make(tmp_path / "c", sampler, text, seed=6)) != configs
 
 
+@pytest.mark.parametrize("sampler", DRAWING)
+def test_no_sampler_changes_what_the_trials_of_its_studies_share(sampler, tmp_path):
+    asktell = make(tmp_path, sampler, toy.SPEC)
+    run(asktell)
+    shared = [(each.drawn, trial) for each in asktell.memory.told() for trial in each.drawn.trials.values()]
+    assert len(shared) > 5
+    assert all(trial.params == drawn.params and trial.distributions == drawn.distributions for drawn, trial in shared)
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
 def test_a_resume_asks_what_an_undisturbed_run_would_have(sampler, tmp_path):
     text = toy.SPEC if sampler != "grid" else LISTS

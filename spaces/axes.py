@@ -22,6 +22,7 @@ INITIALISATIONS: dict[str, str] = {
     "projected": "teacher embeddings reduced by truncated SVD, layers random",
     "teacher_layers": "teacher embeddings and uniformly spaced teacher layers copied, at the teacher's widths",
     "projected_layers": "teacher embeddings reduced by truncated SVD, layers cut from uniformly spaced teacher layers",
+    "first_layers": "the same from the teacher's first layers",
 }
 
 

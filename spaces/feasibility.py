@@ -116,7 +116,8 @@ def same_outcome(
     """The choice that is tried in place of this one because both come to the same student; None when it is itself.
 
     Two mappings may give the same pairs, above all when student and teacher are equally deep; and at the teacher's
-    widths cutting its layers is copying them. Named mappings go before explicit pairs, in the order of MAPPINGS.
+    widths cutting its layers is copying them, as at its depth its first layers are all of them. Named mappings go
+    before explicit pairs, in the order of MAPPINGS.
     """
     if axis == "mapping":
         order = [*MAPPINGS, *sorted(str(choice) for choice in choices if choice not in MAPPINGS)]
@@ -126,8 +127,12 @@ def same_outcome(
                 continue
             if resolve_mapping(earlier, *depths) == resolve_mapping(str(value), *depths):
                 return earlier
-    copies = axis == "initialisation" and value == "projected_layers" and "teacher_layers" in choices
-    return "teacher_layers" if copies and unfit_start("teacher_layers", student, teacher) is None else None
+    if axis == "initialisation" and value in SAME_STARTS:
+        as_deep = student.num_layers == teacher.architecture.num_layers
+        for earlier in SAME_STARTS[: SAME_STARTS.index(str(value))] if value != "first_layers" or as_deep else ():
+            if earlier in choices and unfit_start(earlier, student, teacher) is None:
+                return earlier
+    return None
 
 
 RULES: tuple[Rule, ...] = (
@@ -144,5 +149,9 @@ START_LIMITS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "projected": ((), ("hidden_size",)),
     "teacher_layers": (("hidden_size", "intermediate_size"), ("num_layers",)),
     "projected_layers": ((), ("hidden_size", "num_layers")),
+    "first_layers": ((), ("hidden_size", "num_layers")),
 }
 """Per initialisation, what must equal the teacher's, and what must not exceed it."""
+
+SAME_STARTS = ("teacher_layers", "projected_layers", "first_layers")
+"""Initialisations that may come to the same student; an earlier one stands for the later."""

@@ -4,13 +4,13 @@ A narrower student starts in the basis of the teacher's residual stream: the fir
 states over a sample of the corpus (which keep about 90 % of their energy at half the width, where those of the
 embeddings alone keep 45 %). Embeddings and, if wanted, teacher layers are written in that basis, and the gains and
 biases of the LayerNorms are then set, layer by layer, to what brings the student's states closest to the projected
-ones. At equal width the projection is the identity and the student a copy of uniformly spaced teacher layers.
+ones. At equal width the projection is the identity and the student a copy of teacher layers, evenly spaced ones or the first.
 Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sample.
 """
 
 import copy
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ INITIALISATIONS = {
     "projected": projected_start,
     "projected_layers": projected_layers_start,
     "teacher_layers": projected_layers_start,  # the same at equal width, where the basis is the identity
+    "first_layers": partial(projected_layers_start, kept="first"),
 }
 
 

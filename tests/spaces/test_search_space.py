@@ -86,7 +86,7 @@ def is_feasible(config, teacher):
     start = config["initialisation"]
     if start == "teacher_layers" and (width, wide) != (known.hidden_size, known.intermediate_size):
         return False
-    if start.startswith("projected") and width > known.hidden_size:
+    if start in ("projected", "projected_layers", "first_layers") and width > known.hidden_size:
         return False
     return layers <= known.num_layers or start in ("random", "projected")
 
@@ -159,6 +159,9 @@ def test_enumerate_misses_nothing():
                     config["mapping"] = resolve_mapping(config["mapping"], student.num_layers, 6)
                 if (student.hidden_size, student.intermediate_size) == (384, 1536) and student.num_layers <= 6:
                     config["initialisation"] = config["initialisation"].replace("projected_layers", "teacher_layers")
+                if config["initialisation"] == "first_layers" and student.num_layers == 6:
+                    same = student.intermediate_size == 1536 and student.hidden_size == 384
+                    config["initialisation"] = "teacher_layers" if same else "projected_layers"
                 expected.add(json.dumps(config, sort_keys=True))
     found = []
     for config in space.enumerate():
@@ -182,7 +185,7 @@ def test_defaults():
         "relation_heads": [12, 24, 48, 64],
         "teacher_layer": [6, 5, 4],
         "temperature": [1.0, 2.0, 4.0],
-        "initialisation": ["random", "projected", "projected_layers"],
+        "initialisation": ["random", "projected", "projected_layers", "first_layers"],
         "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
         "batch_size": [16],
     }

@@ -29,7 +29,7 @@ def config_of(shape=SAME, initialisation="projected_layers", method="od"):
     return {"method": method, "initialisation": initialisation, **vars(shape)}
 
 
-@pytest.mark.parametrize("initialisation", ["projected_layers", "teacher_layers"])
+@pytest.mark.parametrize("initialisation", ["projected_layers", "teacher_layers", "first_layers"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_at_equal_shape_the_student_is_the_teacher(teachers, family, initialisation, corpus):
     teacher = teachers(family)
@@ -42,15 +42,16 @@ def test_at_equal_shape_the_student_is_the_teacher(teachers, family, initialisat
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_teacher_layers_are_spaced_evenly(teachers, family, corpus):
+@pytest.mark.parametrize(("initialisation", "kept"), [("teacher_layers", (1, 3)), ("first_layers", (0, 1))])
+def test_the_layers_of_a_start_are_evenly_spaced_or_the_first(teachers, family, initialisation, kept, corpus):
     teacher = teachers(family)
-    student = build_student(config_of(replace(SAME, num_layers=2), "teacher_layers", "hs"), teacher, 3, corpus)
-    for ours, theirs in zip(layers(student), (layers(teacher.model)[1], layers(teacher.model)[3]), strict=True):
+    student = build_student(config_of(replace(SAME, num_layers=2), initialisation, "hs"), teacher, 3, corpus)
+    for ours, theirs in zip(layers(student), (layers(teacher.model)[i] for i in kept), strict=True):
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("initialisation", ["random", "projected", "projected_layers"])
+@pytest.mark.parametrize("initialisation", ["random", "projected", "projected_layers", "first_layers"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method", ["mha", "od + hs", "mlm"])
 def test_narrower_students_are_built_as_counted(teachers, family, method, initialisation, corpus):

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.prepare import Say, cached_scores, put_on_device
+from search.progress import Say
+from search.scoring import cached_scores, put_on_device
 from search.sections import StudySpec
 from search.store import Store
 from spaces.architecture import StudentArchitecture, architecture_of

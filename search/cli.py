@@ -28,8 +28,8 @@ class Command:
 def check(args: argparse.Namespace) -> None:
     """Read a spec and say what it would run."""
     from search.description import describe
-    from search.sections import explain
     from search.spec import check_all, load_table
+    from search.tables import explain
 
     if args.explain:
         sys.stdout.write(explain())

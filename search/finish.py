@@ -12,7 +12,8 @@ import pyarrow.fs
 import tomli_w
 import torch
 
-from search.prepare import Say, put_on_device, score_all
+from search.progress import Say
+from search.scoring import put_on_device, score_all
 from search.sections import StudySpec
 from search.store import Store
 from spaces.dominance import configuration, front_of

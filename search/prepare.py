@@ -1,23 +1,23 @@
 """Everything a study needs before its first trial: data cut, teacher and floor scored, costs measured.
 
-Each piece is cached by its content, so the second study on the same teacher and tasks starts at once. The floor is the
-mean score of untrained encoders of the teacher's shape; a task on which the teacher is hardly above it is refused
-before anything is spent. Costs are measured here, while no trial competes for the cores.
+Each piece is cached by its content, so the second study on the same teacher and tasks starts at once. A task on which
+the teacher is hardly above the floor is refused before anything is spent. Costs are measured here, while no trial
+competes for the cores.
 """
 
 import contextlib
 import dataclasses
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
 from search.comparison import all_seeds, comparison_facts
 from search.languages import languages_of
+from search.progress import Say
+from search.scoring import put_on_device, references, score_all, score_rungs, untrained
 from search.sections import StudySpec
 from search.store import now
 from search.targets import prepare_targets
@@ -30,15 +30,13 @@ from spaces.architecture import (
 )
 from spaces.errors import SpecError
 from spaces.search_space import SearchSpace
-from trainables.cache import cache_folder, digest, new_folder
+from trainables.cache import cache_folder, cached_value, digest
 from trainables.corpus import prepare_corpus
 from trainables.corpus_texts import CorpusSpec
 from trainables.profile import hardware, measure, versions
-from trainables.student import build_student
-from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task, score_task
+from trainables.tasks import TaskSpec, check_gap, load_task, prepare_task
 from trainables.teacher import Teacher, load_teacher
 
-Say = Callable[[str], None]
 MAX_SHAPES = 40
 """Shapes measured before the start, about 2 s each. In a larger space each trial measures its own."""
 
@@ -126,82 +124,6 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dic
     return corpus, tasks
 
 
-def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
-    """The teacher on the GPU when the study uses GPUs and this process sees one."""
-    if spec.cluster.gpus_per_worker and torch.cuda.is_available():
-        teacher.model.to("cuda")  # type: ignore[arg-type]
-    return teacher
-
-
-def score_all(
-    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], splits: Sequence[str], say: Say
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """By split and task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric."""
-    found: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in splits}
-    for name, folder in tasks.items():
-        known = [split for split in splits if split in load_task(folder).splits]
-        own = cached_scores(teacher.model, teacher.facts.digest, folder, spec, known, spec.seed)
-        lowest = [floor_scores(spec, teacher, folder, known, seed) for seed in range(spec.evaluation.floor_seeds)]
-        for split in known:
-            floors = [each[split]["score"] for each in lowest]
-            score, metric, floor = own[split]["score"], own[split]["metric"], sum(floors) / len(floors)
-            say(f"task {name} ({split}): teacher {score:.3f}, untrained {floor:.3f} ({metric})")
-            found[split][name] = {
-                "teacher": score,
-                "floor": floor,
-                "floor_seeds": floors,
-                "teacher_layer": own[split]["layer"],
-                "metric": metric,
-            }
-    return found
-
-
-def score_rungs(
-    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: dict[str, dict[str, Any]], say: Say
-) -> dict[str, dict[str, Any]]:
-    """`score_all` by the probe on dev, where that is not what `scored` holds already."""
-    if spec.evaluation.protocol == "probe" or spec.rungs.first_tokens is None:
-        return scored
-    return score_all(
-        dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, protocol="probe")),
-        teacher, tasks, ["dev"], lambda line: say(f"{line} at rungs"),
-    )["dev"]  # fmt: skip
-
-
-def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """What a score is measured against, by task."""
-    return {name: {"teacher": each["teacher"], "floor": each["floor"]} for name, each in scored.items()}
-
-
-def floor_scores(
-    spec: StudySpec, teacher: Teacher, folder: Path, splits: Sequence[str], seed: int
-) -> dict[str, dict[str, Any]]:
-    """The scores of one untrained encoder of the teacher's shape and tokenizer."""
-    model = untrained(teacher, teacher.facts.architecture, seed)
-    shape = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
-    return cached_scores(model, digest("untrained", shape, seed), folder, spec, splits, seed)
-
-
-def untrained(teacher: Teacher, architecture: StudentArchitecture, seed: int) -> PreTrainedModel:
-    """An encoder of the teacher's family that has learned nothing."""
-    config = {"method": "hs", "initialisation": "random", **dataclasses.asdict(architecture)}
-    return build_student(config, teacher, seed).to(teacher.model.device)  # type: ignore[arg-type]
-
-
-def cached_scores(
-    model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
-) -> dict[str, dict[str, Any]]:
-    """Score a model once per task, protocol, split and seed; what is missing, after one fit."""
-    protocol = spec.evaluation.protocol
-    scores = cache_folder() / "scores"
-    folders = {split: scores / digest(1, identity, task.name, protocol, split, seed) for split in splits}
-    if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
-        for split, result in score_task(model, load_task(task), protocol, missing, seed).items():
-            value = {"score": result.score, "layer": result.layer, "metric": result.metric}
-            store_value(folders[split], value)
-    return {split: json.loads((folder / "value.json").read_text()) for split, folder in folders.items()}
-
-
 def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say) -> dict[str, dict[str, Any]]:
     """Cost columns by `shape_key`, and of the teacher under "teacher"."""
     shapes = {architecture for each in space.feasible.values() for architecture in each}
@@ -230,7 +152,7 @@ def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: S
             model = untrained(teacher, architecture, 0)
             return dataclasses.asdict(measure(model, architecture, facts, **options))
 
-        profiles[name] = cached(cache_folder() / "latency" / key, compute)
+        profiles[name] = cached_value(cache_folder() / "latency" / key, compute)
     return profiles
 
 
@@ -255,19 +177,6 @@ def cost_columns(
         }
 
     return costs
-
-
-def cached(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The value of a cache folder, computed when there is none."""
-    if not folder.is_dir():
-        store_value(folder, compute())
-    return json.loads((folder / "value.json").read_text())
-
-
-def store_value(folder: Path, value: Mapping[str, Any]) -> None:
-    """Write the value of a cache folder."""
-    with new_folder(folder) as unfinished:
-        (unfinished / "value.json").write_text(json.dumps(value))
 
 
 def describe(

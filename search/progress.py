@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from typing import IO, Any
 
 import ray.tune
@@ -13,6 +14,8 @@ from rich.text import Text
 from search.sampler import AskTell
 from spaces.dominance import front_of
 
+Say = Callable[[str], None]
+"""Tell a person one line."""
 FRONT_ROWS = 8
 
 

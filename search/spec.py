@@ -22,10 +22,8 @@ from search.sections import (
     TRACKERS,
     StudySpec,
     TaskSection,
-    is_int,
-    read_section,
-    show,
 )
+from search.tables import is_int, read_section, show
 from spaces.architecture import TeacherFacts, parse_shape
 from spaces.comparison import count_trials
 from spaces.errors import SpecError, nearest

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,7 +20,7 @@ import ray
 import torch
 
 from search.cluster import lanes
-from search.progress import duration
+from search.progress import Say, duration
 from search.sections import StudySpec
 from spaces.architecture import TeacherFacts
 from spaces.errors import StillhouseError
@@ -37,7 +37,6 @@ from trainables.targets import Needs, Part, TargetPlan, needs_of, shard_path
 from trainables.teacher import Teacher, Wanted, read_states
 from trainables.trial import kept_teacher
 
-Say = Callable[[str], None]
 GB = 1e9
 PROBE_BLOCKS = 8
 FREE_SHARE = 0.8

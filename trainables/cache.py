@@ -4,12 +4,14 @@ Everything in the cache is keyed by its content, so that it never has to be inva
 """
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def cache_folder() -> Path:
@@ -56,3 +58,16 @@ def new_folder(target: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def cached_value(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The value of a cache folder, computed when there is none."""
+    if not folder.is_dir():
+        store_value(folder, compute())
+    return json.loads((folder / "value.json").read_text())
+
+
+def store_value(folder: Path, value: Mapping[str, Any]) -> None:
+    """Write the value of a cache folder."""
+    with new_folder(folder) as unfinished:
+        (unfinished / "value.json").write_text(json.dumps(value))

@@ -4,11 +4,12 @@ A narrower student starts in the basis of the teacher's residual stream: the fir
 states over a sample of the corpus (which keep about 90 % of their energy at half the width, where those of the
 embeddings alone keep 45 %). Embeddings and, if wanted, teacher layers are written in that basis, and the gains and
 biases of the LayerNorms are then set, layer by layer, to what brings the student's states closest to the projected
-ones. At equal width the projection is the identity and the student a copy of teacher layers, evenly spaced ones or the first.
+ones. At equal width the projection is the identity and the student a copy of teacher layers, evenly spaced or first.
 Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sample.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -91,7 +92,7 @@ def projected_layers_start(
         calibrate(student, teacher, corpus, basis, pairs=((0, 0), *pairs))
 
 
-INITIALISATIONS = {
+INITIALISATIONS: dict[str, Callable[[PreTrainedModel, Teacher, Corpus | None], None]] = {
     "random": random_start,
     "projected": projected_start,
     "projected_layers": projected_layers_start,

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import toy
 
-from search.sections import SECTIONS, EvaluationSection, TaskSection, TrainingSection, explain
+from search.sections import SECTIONS, EvaluationSection, TaskSection, TrainingSection
 from search.spec import differences, load_table, read_spec, to_table, to_toml
+from search.tables import explain
 from spaces.errors import SpecError
 from trainables.distill import TrainingSpec
 from trainables.tasks import PROTOCOLS, TaskSpec

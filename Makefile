@@ -26,7 +26,7 @@ search: $(VENV)/ready
 	@echo "              $(RUN)/stillhouse check search/specs/quick.toml  a spec to copy for your own teacher"
 
 test: $(VENV)/ready
-	$(RUN)/python -m pytest --quiet
+	$(RUN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/ready
 	$(RUN)/ruff check .

@@ -12,6 +12,14 @@ HERE = Path(__file__).parent
 for folder in ("", "search", "trainables", "analysis"):
     sys.path.insert(0, str(HERE / folder))  # the browser, toy studies, fake trials, small trials, fake studies
 quiet_environment()
+STARTS_RAY = {"ray_cluster", "two_nodes"}
+
+
+def pytest_collection_modifyitems(items):
+    """Under pytest-xdist, one process takes what waits for Ray, the others everything else."""
+    for item in items:
+        if STARTS_RAY.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def _claims_html(found: Sequence[Claim]) -> str:
         )
         for claim in found
     ]
-    return pieces.table(["claim, and the differences it rests on (95 % intervals)", "here"], rows)
+    return pieces.table(["claim, and the differences it rests on (95 % intervals)", "here"], rows, kind="claims")
 
 
 def lead(study: Study, found: pd.DataFrame) -> str:

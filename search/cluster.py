@@ -55,11 +55,14 @@ def cluster(wanted: ClusterSection, address: str | None, log: Path) -> Iterator[
                 ray.shutdown()
 
 
-def start() -> None:
+def start(num_cpus: int | None = None) -> None:
     """A cluster of this machine alone. On a machine that is very busy Ray may miss its own deadlines: try again."""
     for left in reversed(range(START_ATTEMPTS)):
         try:
-            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **QUIET)
+            ray.init(
+                address="local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES,
+                **QUIET,
+            )  # fmt: skip
             return
         except Exception as error:  # Ray raises the bare class for a node that did not come up in time
             ray.shutdown()

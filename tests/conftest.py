@@ -28,13 +28,12 @@ def ray_cluster():
     import ray
     import toy
 
+    from search.cluster import start
+
     with pytest.MonkeyPatch.context() as patch:
         for name, value in toy.ENVIRONMENT.items():
             patch.setenv(name, value)
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, logging_level=logging.CRITICAL, log_to_driver=False,
-            object_store_memory=100_000_000,
-        )  # fmt: skip
+        start(num_cpus=2)
         yield ray
         ray.shutdown()
 

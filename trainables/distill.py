@@ -110,14 +110,15 @@ def distil(
     def read(step: int) -> list[Reading]:
         blocks, epochs = batch_indices(len(corpus.train), batch_size, step - 1, seed)
         views = epochs % training.mask_views
-        return [module.read(corpus, "train", blocks[rows], views[rows], training, kept) for rows in shares]
+        readings = (module.read(corpus, "train", blocks[rows], views[rows], training, kept) for rows in shares)
+        return [reading.to(device) for reading in readings]
 
     meter, started_s, saved_s = Meter(device, world_size), time.perf_counter() - progress.elapsed_s, time.perf_counter()
     for step, parts in ahead(read, progress.step + 1, total_steps):
         rate = config["learning_rate"] * schedule(step - 1, total_steps, training.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = accumulate_gradients(wrapped, teacher.model, [part.to(device) for part in parts])
+        loss = accumulate_gradients(wrapped, teacher.model, parts)
         norm = nn.utils.clip_grad_norm_(module.parameters(), training.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -7,7 +7,11 @@ Shapes: B batch, T tokens, D student width, E teacher width, R relation heads, U
 H width of a relation head, I rows of a chunk; N positions, C positions of a chunk, V vocabulary.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -18,6 +22,7 @@ CHUNK_GPU = 2**25  # scores per chunk: enough to fill a device, 128 MiB of float
 LOGITS_CPU = 2**22  # logits per chunk: a chunk is multiplied with the whole vocabulary, so that more rows cost less
 LOGITS_GPU = 2**25
 FEWEST_POSITIONS = 16
+WIDEST_KERNEL_HEAD = 128
 
 
 def full_dtype(*tensors: Tensor) -> torch.dtype:
@@ -46,26 +51,16 @@ class RelationDivergence(torch.autograd.Function):
     def forward(ctx, student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int) -> Tensor:  # type: ignore[override]
         """Only the student gets a gradient."""
         batch, tokens, width = student_BTD.shape
-        total = torch.zeros((), dtype=full_dtype(student_BTD, teacher_BTE), device=student_BTD.device)
-        rows, chunk, texts = chunk_sizes(tokens, heads, on_cpu=total.device.type == "cpu")
-        buffers = [total.new_empty(min(chunk, min(texts, batch) * heads) * rows * tokens) for _ in range(3)]
-        wanted, gradient_BTD = ctx.needs_input_grad[0], total.new_empty(student_BTD.shape)
-        with torch.autocast(total.device.type, enabled=False):
-            for some in slices(batch, texts):
-                padding_BT = None if mask_BT is None else ~mask_BT[some].bool()
-                bias_U1T = None if padding_BT is None else column_bias(padding_BT, heads, total)
-                theirs_UHT = by_head(teacher_BTE[some], padding_BT, heads, total)
-                ours_UHT = by_head(student_BTD[some], padding_BT, heads, total)
-                sums_UHT = torch.zeros_like(ours_UHT)
-                for units in slices(len(ours_UHT), chunk):
-                    sums, bias = sums_UHT[units] if wanted else None, None if bias_U1T is None else bias_U1T[units]
-                    for span in slices(tokens, rows):
-                        add_chunk(total, sums, ours_UHT[units], theirs_UHT[units], bias, span, buffers)
-                if wanted:
-                    gradient_BTD[some] = sums_UHT.view(-1, width, tokens).mT
+        inputs = (student_BTD, teacher_BTE, mask_BT, heads, ctx.needs_input_grad[0])
+        if has_kernels(student_BTD, teacher_BTE, heads):
+            from trainables.relation_kernels import relations
+
+            total, gradient_BTD = relations(*inputs)
+        else:
+            total, gradient_BTD = relations_by_chunk(*inputs)
         valid = batch * tokens if mask_BT is None else mask_BT.bool().sum(dtype=total.dtype)
         ctx.rows, ctx.head, ctx.kind = valid * heads, width // heads, student_BTD.dtype
-        ctx.save_for_backward(gradient_BTD if wanted else None)
+        ctx.save_for_backward(gradient_BTD)
         return total / ctx.rows
 
     @staticmethod
@@ -74,6 +69,53 @@ class RelationDivergence(torch.autograd.Function):
         """The gradient was made with the loss; only the scale is new."""
         (gradient_BTD,) = ctx.saved_tensors
         return (gradient_BTD * (grad_output * ctx.head**-0.5 / ctx.rows)).to(ctx.kind), None, None, None
+
+
+def has_kernels(student_BTD: Tensor, teacher_BTE: Tensor, heads: int) -> bool:
+    """Whether Triton makes these relations: narrow heads in single or half precision, where Triton works."""
+    return (
+        student_BTD.device.type == "cuda"
+        and full_dtype(student_BTD, teacher_BTE) == torch.float32
+        and max(student_BTD.shape[-1], teacher_BTE.shape[-1]) <= WIDEST_KERNEL_HEAD * heads
+        and triton_works(student_BTD.device)
+    )
+
+
+@cache
+def triton_works(device: torch.device) -> bool:
+    """It comes with the CUDA builds of torch, and calls a C compiler when a kernel is first used."""
+    compiler = os.environ.get("CC") or shutil.which("clang") or shutil.which("gcc")
+    return (
+        torch.version.cuda is not None
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+        and find_spec("triton") is not None
+        and compiler is not None
+    )
+
+
+def relations_by_chunk(
+    student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int, with_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """(sum over valid rows and heads of the divergence, its gradient BTD but for the factor 1 / sqrt(d_S))."""
+    batch, tokens, width = student_BTD.shape
+    total = torch.zeros((), dtype=full_dtype(student_BTD, teacher_BTE), device=student_BTD.device)
+    rows, chunk, texts = chunk_sizes(tokens, heads, on_cpu=total.device.type == "cpu")
+    buffers = [total.new_empty(min(chunk, min(texts, batch) * heads) * rows * tokens) for _ in range(3)]
+    gradient_BTD = total.new_empty(student_BTD.shape) if with_gradient else None
+    with torch.autocast(total.device.type, enabled=False):
+        for some in slices(batch, texts):
+            padding_BT = None if mask_BT is None else ~mask_BT[some].bool()
+            bias_U1T = None if padding_BT is None else column_bias(padding_BT, heads, total)
+            theirs_UHT = by_head(teacher_BTE[some], padding_BT, heads, total)
+            ours_UHT = by_head(student_BTD[some], padding_BT, heads, total)
+            sums_UHT = torch.zeros_like(ours_UHT)
+            for units in slices(len(ours_UHT), chunk):
+                sums, bias = sums_UHT[units] if with_gradient else None, None if bias_U1T is None else bias_U1T[units]
+                for span in slices(tokens, rows):
+                    add_chunk(total, sums, ours_UHT[units], theirs_UHT[units], bias, span, buffers)
+            if gradient_BTD is not None:
+                gradient_BTD[some] = sums_UHT.view(-1, width, tokens).mT
+    return total, gradient_BTD
 
 
 def chunk_sizes(tokens: int, heads: int, on_cpu: bool) -> tuple[int, int, int]:

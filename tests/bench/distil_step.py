@@ -46,7 +46,7 @@ from trainables.targets import TargetPlan, Targets, needs_of
 from trainables.teacher import Teacher
 
 VOCABULARY, SPECIAL, MASK, RATE, CLIP, TEMPERATURE = 30_522, (0, 100, 101, 102, 103), 103, 1e-4, 1.0, 2.0
-RELATION_HEADS, BLOCKS = 12, 16
+RELATION_HEADS = 12
 Loop = Callable[[], float]
 """Trains a few steps and returns the seconds it took."""
 
@@ -63,11 +63,12 @@ class Setup:
     batch: int
     steps: int
     training: TrainingSpec
+    device: str
 
     def ids_BT(self, step: int) -> Tensor:
         """The words of one batch."""
         start = step * self.batch % len(self.corpus.train)
-        return torch.from_numpy(self.corpus.train[start : start + self.batch].astype(np.int64))
+        return torch.from_numpy(self.corpus.train[start : start + self.batch].astype(np.int64)).to(self.device)
 
     def masked(self, step: int) -> tuple[Tensor, Tensor]:
         """(inputs, labels), labels -100 where nothing is masked."""
@@ -89,7 +90,7 @@ class Setup:
 
     def model(self, method: str) -> Any:
         """A fresh student."""
-        return build_student(self.config(method), self.teacher, 0)
+        return build_student(self.config(method), self.teacher, 0).to(self.device)  # type: ignore[arg-type]
 
 
 def random_bert(shape: StudentArchitecture, length: int) -> Any:
@@ -104,9 +105,9 @@ def random_bert(shape: StudentArchitecture, length: int) -> Any:
 def make_setup(options: argparse.Namespace) -> Setup:
     """Teacher and text."""
     shape = parse_shape(options.teacher)
-    model = random_bert(shape, options.length).requires_grad_(False)
+    model = random_bert(shape, options.length).requires_grad_(False).to(options.device)
     facts = TeacherFacts("random", "bert", shape, VOCABULARY, options.length, 2, True, "random")
-    words = np.random.default_rng(0).integers(1000, VOCABULARY, (BLOCKS, options.length)).astype(np.uint16)
+    words = np.random.default_rng(0).integers(1000, VOCABULARY, (2 * options.batch, options.length)).astype(np.uint16)
     folder = Path(options.scratch) / "corpus"
     folder.mkdir()
     np.save(folder / "train.npy", words)
@@ -117,7 +118,7 @@ def make_setup(options: argparse.Namespace) -> Setup:
     training = TrainingSpec(teacher_precision=options.teacher_precision)
     student = parse_shape(options.student)
     teacher = Teacher(model, None, facts)  # type: ignore[arg-type]
-    return Setup(teacher, student, corpus, folder, options.batch, options.steps, training)
+    return Setup(teacher, student, corpus, folder, options.batch, options.steps, training, options.device)
 
 
 def ours(method: str, setup: Setup, targets: Targets | None = None) -> Loop:
@@ -135,7 +136,7 @@ def ours_cached(method: str, setup: Setup) -> Loop:
     precision, device = setup.training.teacher_precision, setup.teacher.model.device
     plan = TargetPlan(
         teacher="random", teacher_digest=setup.teacher.facts.digest, corpus=str(setup.folder),
-        needs=needs_of([(OBJECTIVES[method].wants(pairing)[1], method == "od")]), blocks=tuple(range(BLOCKS)),
+        needs=needs_of([(OBJECTIVES[method].wants(pairing)[1], method == "od")]), blocks=tuple(range(2 * setup.batch)),
         held_out=1, views=setup.training.mask_views, mask_fraction=setup.training.mask_fraction,
         width=pairing.teacher.hidden_size, sequence_length=setup.corpus.train.shape[1],
         bf16=use_bf16(precision, device),
@@ -160,7 +161,7 @@ def textbrewer_hs(setup: Setup) -> Loop:
 
     def loop() -> None:
         distiller = GeneralDistiller(
-            TrainingConfig(device="cpu", output_dir=folder.name, ckpt_steps=10**9),
+            TrainingConfig(device=setup.device, output_dir=folder.name, ckpt_steps=10**9),
             DistillationConfig(intermediate_matches=[match]),
             setup.teacher.model.base_model, student,
             *(2 * [lambda batch, outputs: {"hidden": outputs.hidden_states}]),
@@ -170,7 +171,7 @@ def textbrewer_hs(setup: Setup) -> Loop:
             optimizer, batches, num_steps=setup.steps, max_grad_norm=CLIP, output_hidden_states=True
         )  # fmt: skip
 
-    return timed(loop)
+    return timed(loop, setup.device)
 
 
 class Mapped(nn.Module):
@@ -208,7 +209,7 @@ def torchdistill_hs(setup: Setup) -> Loop:
             "optimizer": {"key": "AdamW", "kwargs": {"lr": RATE}, "max_grad_norm": CLIP},
             "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"hs": term}}},
         },
-        torch.device("cpu"), None, False, 1.0,
+        torch.device(setup.device), None, False, 1.0,
     )  # fmt: skip
 
     def loop() -> None:
@@ -216,7 +217,7 @@ def torchdistill_hs(setup: Setup) -> Loop:
         for step in range(setup.steps):
             box.post_forward_process(loss=box.forward_process(setup.ids_BT(step), None, None))
 
-    return timed(loop)
+    return timed(loop, setup.device)
 
 
 def plain_mha(setup: Setup) -> Loop:
@@ -241,7 +242,7 @@ def plain_mha(setup: Setup) -> Loop:
             optimizer.step()
             optimizer.zero_grad()
 
-    return timed(loop)
+    return timed(loop, setup.device)
 
 
 def trainer_od(setup: Setup) -> Loop:
@@ -261,8 +262,9 @@ def trainer_od(setup: Setup) -> Loop:
 
     folder = tempfile.TemporaryDirectory()
     arguments = TrainingArguments(
-        folder.name, max_steps=setup.steps, per_device_train_batch_size=setup.batch, learning_rate=RATE, use_cpu=True,
-        max_grad_norm=CLIP, report_to=[], save_strategy="no", disable_tqdm=True, logging_strategy="no",
+        folder.name, max_steps=setup.steps, per_device_train_batch_size=setup.batch, learning_rate=RATE,
+        use_cpu=setup.device == "cpu", max_grad_norm=CLIP, report_to=[], save_strategy="no", disable_tqdm=True,
+        logging_strategy="no",
     )  # fmt: skip
     rows = [
         {"input_ids": ids, "labels": labels}
@@ -276,7 +278,7 @@ def trainer_od(setup: Setup) -> Loop:
         trainer.remove_callback(PrinterCallback)
         trainer.train()
 
-    return timed(loop)
+    return timed(loop, setup.device)
 
 
 OTHERS: dict[str, dict[str, Callable[[Setup], Loop]]] = {
@@ -303,6 +305,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="steps of each in a round")
     parser.add_argument("--rounds", type=int, default=2, help="counted rounds, after one that is not")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--teacher-precision", choices=["auto", "fp32", "bf16"], default="auto")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -327,7 +330,7 @@ def compare(options: argparse.Namespace) -> None:
             step_s = taken_s / options.steps
             tokens_per_s = options.batch * options.length / step_s
             rows.append([
-                method, name, f"{1000 * step_s:.0f}", f"{tokens_per_s:,.0f}", f"{taken_s / seconds[CACHED]:.2f}",
+                method, name, f"{1000 * step_s:.3g}", f"{tokens_per_s:,.0f}", f"{taken_s / seconds[CACHED]:.2f}",
             ])  # fmt: skip
     print(
         f"{options.teacher} teaches {options.student}, steps of {options.batch} x {options.length} tokens, medians of"

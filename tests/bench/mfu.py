@@ -3,9 +3,11 @@
 Achieved are the FLOPs of the student's forward and backward pass by formula (`flops_per_token` x 3; lookups, LayerNorm,
 softmax, activations, loss and optimiser count for nothing) over the whole time of a training step: reading a batch,
 forward, hidden-state loss through a projection, backward, clipping, AdamW. The teacher's states are there before the
-clock starts, as with cached targets. The matrix product is 2048 x 2048 x 2048, timed in the same rounds.
+clock starts, as with cached targets. The matrix product is 2048 x 2048 x 2048 (8192 on a
+GPU), timed in the same rounds.
 
     python tests/bench/mfu.py                                    # about two minutes on one core
+    python tests/bench/mfu.py --device cuda --precision bf16 --batch 512
     python tests/bench/mfu.py --shapes 6x384 --profile           # where the time goes, operation by operation
 """
 
@@ -24,7 +26,8 @@ from trainables.distillation import TrainingSpec
 from trainables.encoder import build_model, hidden_states, set_architecture
 from trainables.objectives import full, hidden_state_loss
 
-VOCABULARY, TEACHER_WIDTH, SQUARE = 30_522, 384, 2048
+VOCABULARY, TEACHER_WIDTH = 30_522, 384
+SQUARE = {"cpu": 2048, "cuda": 8192}
 
 
 def training_step(
@@ -69,9 +72,9 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print a profile of each student instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    bf16 = options.precision == "bf16"
+    bf16, square = options.precision == "bf16", SQUARE[options.device]
     left, right = (
-        torch.randn(SQUARE, SQUARE, device=options.device, dtype=torch.bfloat16 if bf16 else torch.float32)
+        torch.randn(square, square, device=options.device, dtype=torch.bfloat16 if bf16 else torch.float32)
         for _ in range(2)
     )
     tokens, rows = options.batch * options.length, []
@@ -85,9 +88,9 @@ def main() -> None:
         clocks = {key: timed(run, options.device) for key, run in contenders.items()}
         seconds = interleaved(clocks, options.rounds)
         achieved = 3 * flops_per_token(shape, options.length) * tokens / seconds["step"]
-        reached = 2 * SQUARE**3 / seconds["product"]
+        reached = 2 * square**3 / seconds["product"]
         rows.append([
-            name, f"{1000 * seconds['step']:.0f}", f"{tokens / seconds['step']:,.0f}", f"{achieved / 1e9:.0f}",
+            name, f"{1000 * seconds['step']:.3g}", f"{tokens / seconds['step']:,.0f}", f"{achieved / 1e9:.0f}",
             f"{reached / 1e9:.0f}", f"{achieved / reached:.0%}",
         ])  # fmt: skip
     if rows:

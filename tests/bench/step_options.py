@@ -4,7 +4,7 @@ The compiled step's warm-up (the first step, which compiles forward and backward
 many steps a trial must have before compiling it has paid for itself. A search compiles anew for every shape.
 
     python tests/bench/step_options.py                           # about four minutes on one core; needs a C++ compiler
-    python tests/bench/step_options.py --device cuda
+    python tests/bench/step_options.py --device cuda --batch 256
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
         seconds = interleaved({kind: timed(step, options.device) for kind, step in steps.items()}, options.rounds)
         saved_s = seconds["fp32"] - seconds["compiled"]
         rows.append([
-            name, *(f"{1000 * seconds[kind]:.0f}" for kind in steps), f"{seconds['fp32'] / seconds['bf16']:.2f}",
+            name, *(f"{1000 * seconds[kind]:.3g}" for kind in steps), f"{seconds['fp32'] / seconds['bf16']:.2f}",
             f"{seconds['fp32'] / seconds['compiled']:.2f}", f"{warm_up_s:.0f}",
             f"{warm_up_s / saved_s:,.0f}" if saved_s > 0 else "never",
         ])  # fmt: skip

@@ -67,16 +67,20 @@ def ranks(costs_NK: np.ndarray, count: int | None = None) -> np.ndarray:
     apart only until so many rows are placed; the others share the next one.
     """
     costs_NK = np.asarray(costs_NK, dtype=float)
+    # Unique rows come in lexicographic order: all that beat a row stand before it, with a first column as good. Its
+    # front is the one after the last of theirs, so that nothing has to be peeled.
     values_MK, which_N, times_M = np.unique(costs_NK, axis=0, return_inverse=True, return_counts=True)
-    rank_M = np.full(len(values_MK), -1)
-    left = np.isfinite(values_MK).all(axis=1)
-    level = 0
-    while left.any() and (count is None or times_M[rank_M >= 0].sum() < count):
-        members = np.flatnonzero(left)[non_dominated(values_MK[left])]
-        rank_M[members], left[members] = level, False
-        level += 1
-    rank_M[left] = level
-    rank_M[rank_M < 0] = level + bool(left.any())
+    usable_M = np.isfinite(values_MK).all(axis=1)
+    others_KU, times_U = values_MK[usable_M, 1:].T.copy(), times_M[usable_M]
+    rank_U = np.zeros(len(times_U), dtype=int)
+    for i in range(1, len(times_U)):
+        beaten_by = (others_KU[:, :i] <= others_KU[:, i, None]).all(axis=0)
+        rank_U[i] = ((rank_U[:i] + 1) * beaten_by).max()
+    if count is not None:
+        placed = np.cumsum(np.bincount(rank_U, weights=times_U))
+        rank_U = np.minimum(rank_U, np.searchsorted(placed, count) + 1 if count > 0 else 0)
+    rank_M = np.full(len(values_MK), rank_U.max(initial=-1) + 1)
+    rank_M[usable_M] = rank_U
     return rank_M[which_N.reshape(-1)]
 
 

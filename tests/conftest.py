@@ -12,13 +12,15 @@ HERE = Path(__file__).parent
 for folder in ("", "search", "trainables", "analysis"):
     sys.path.insert(0, str(HERE / folder))  # the browser, toy studies, fake trials, small trials, fake studies
 quiet_environment()
-STARTS_RAY = {"ray_cluster", "two_nodes"}
+LONGEST = {"two_nodes", "stillhouse"}
 
 
 def pytest_collection_modifyitems(items):
-    """Under pytest-xdist, one process takes what waits for Ray, the others everything else."""
+    """Under pytest-xdist, two processes share what waits for Ray: one takes the two longest tests."""
     for item in items:
-        if STARTS_RAY.intersection(item.fixturenames):
+        if LONGEST.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("longest"))
+        elif "ray_cluster" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 

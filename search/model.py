@@ -9,7 +9,7 @@ Shapes: N candidates, M members of the front, S observations, F features, K cost
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -83,18 +83,20 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
     is partly the trial's own, the same at all its rungs. How far configurations reach and how loud the noise is are
     chosen among few values by marginal likelihood, which few observations can decide.
     """
-    distance = distances([*(each.config for each in seen), *configs])
+    everything = [*(each.config for each in seen), *configs]
+    apart_NN, alone_NN = closeness(distances(everything), len(everything))
     num_seen = len(seen)
     quality_S = np.array([each.quality for each in seen])
     lack_S = np.log(1.0 / np.array([each.share for each in seen]))
-    same_SS = (distance[:, :num_seen, :num_seen] == 0).all(axis=0)
+    same_SS = apart_NN[:num_seen, :num_seen] == 0
     centre, scale = float(np.median(quality_S)), max(float(np.std(quality_S)), 0.05)
-    size_N = sizes([*(each.config for each in seen), *configs])
+    size_N = sizes(everything)
     target_S = (quality_S - centre) / scale
     jitter_SS = 0.5 * same_SS + (0.5 + 1e-6) * np.eye(num_seen)
     best: tuple[float, Any] = (-np.inf, None)
-    for level in levels(distance, REACHES):
-        level = level + SIZE * np.outer(size_N, size_N)
+    for reach in REACHES:
+        # A common part, one for each axis alone, one for all together.
+        level = 0.5 + alone_NN + 0.5 * np.exp(-apart_NN / reach) + SIZE * np.outer(size_N, size_N)
         own_SS = level[:num_seen, :num_seen]
         smooth_SS = own_SS + np.outer(lack_S, lack_S) * SLOPE * (0.5 + 0.5 * own_SS) + 1e-8 * np.eye(num_seen)
         for noise in NOISES:
@@ -117,35 +119,36 @@ def sizes(configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return (log_N - (log_N.max() + log_N.min()) / 2) / span if span > 0 else np.zeros(len(configs))
 
 
-def levels(distance_ANN: np.ndarray, reaches: Sequence[float]) -> Iterator[np.ndarray]:
-    """Covariances of the level, one for each reach: a common part, one for each axis alone, one for all together."""
-    alone_NN = np.exp(-2.0 * distance_ANN).mean(axis=0)
-    apart_NN = distance_ANN.sum(axis=0)
-    for reach in reaches:
-        yield 0.5 + alone_NN + 0.5 * np.exp(-apart_NN / reach)
-
-
-def distances(configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Squared distance per axis (A, N, N), 0 to 1: of logarithms over their range, or whether two texts differ.
+def distances(configs: Sequence[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each axis on which they differ, squared distances (V, V) between the V values it takes, 0 to 1, and which of
+    these each configuration has (N): of logarithms over their range, or whether two texts differ.
 
     An axis that only one of two configurations has is as far as can be; one that neither has is no distance.
     """
     axes = []
     for name in sorted({name for config in configs for name in config}):
         values = [config.get(name) for config in configs]
-        has_N = np.array([value is not None for value in values])
-        if any(isinstance(value, str) for value in values):
-            names = {value: number for number, value in enumerate(dict.fromkeys(values))}
-            code_N = np.array([names[value] for value in values])
-            apart_NN = (code_N[:, None] != code_N).astype(float)
-        else:
-            log_N = np.array([math.log(value) if value is not None else 0.0 for value in values])
-            span = np.ptp(log_N[has_N])
-            apart_NN = ((log_N[:, None] - log_N) / span) ** 2 if span > 0 else np.zeros((len(values), len(values)))
-        apart_NN = np.where(has_N[:, None] & has_N, apart_NN, (has_N[:, None] != has_N).astype(float))
-        if apart_NN.any():
-            axes.append(apart_NN)
-    return np.array(axes).reshape(-1, len(configs), len(configs))
+        numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+        if len(numbers) == 1:
+            continue
+        apart_VV = 1.0 - np.eye(len(numbers))
+        known = [value for value in numbers if value is not None]
+        if not any(isinstance(value, str) for value in known):
+            log_V, at = np.log(known), [numbers[value] for value in known]
+            apart_VV[np.ix_(at, at)] = ((log_V[:, None] - log_V) / (np.ptp(log_V) or 1.0)) ** 2
+        axes.append((apart_VV, np.array([numbers[value] for value in values])))
+    return axes
+
+
+def closeness(axes: Sequence[tuple[np.ndarray, np.ndarray]], number: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sum of the distances over axes, mean over axes of exp(-2 distance)), each (N, N): looked up, not computed, since
+    most axes take few values."""
+    apart_NN, alone_NN = np.zeros((number, number)), np.zeros((number, number))
+    for apart_VV, value_N in axes:
+        pair_NN = value_N[:, None] * len(apart_VV) + value_N
+        apart_NN += apart_VV.take(pair_NN)
+        alone_NN += np.exp(-2.0 * apart_VV).take(pair_NN)
+    return apart_NN, alone_NN / len(axes) if axes else np.ones_like(alone_NN)
 
 
 def improvement(

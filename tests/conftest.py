@@ -1,6 +1,7 @@
 """One Ray cluster and one S3 server for all tests that need them."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ HERE = Path(__file__).parent
 for folder in ("", "search", "trainables", "analysis"):
     sys.path.insert(0, str(HERE / folder))  # the browser, toy studies, fake trials, small trials, fake studies
 quiet_environment()
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that each want both cores wait for one another
 LONGEST = {"two_nodes", "stillhouse"}
 
 

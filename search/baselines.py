@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.progress import Say
+from search.progress import Say, announced
 from search.scoring import cached_scores, put_on_device
 from search.sections import StudySpec
 from search.store import Store
@@ -36,7 +36,7 @@ def score_baselines(spec: StudySpec, store: Store, job: Mapping[str, Any], say: 
     say(f"the teacher cut to {len(missing)} shapes, without distillation")
     teacher = put_on_device(load_teacher(spec.teacher.path), spec)
     corpus = open_corpus(Path(job["corpus"]))
-    for shape in missing:
+    for shape in announced(missing, "the teacher cut to shapes: {}", say):
         kept += _rows(spec, job, shape, teacher, corpus)
     store.write_part("baselines", 0, kept)
 

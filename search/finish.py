@@ -12,7 +12,7 @@ import pyarrow.fs
 import tomli_w
 import torch
 
-from search.progress import Say
+from search.progress import Say, announced
 from search.scoring import put_on_device, score_all
 from search.sections import StudySpec
 from search.store import Store
@@ -56,7 +56,7 @@ def score_tests(
             for name, found in references.items()
         ]  # fmt: skip
         store.write_part("test_scores", number, rows)
-    for member in missing:
+    for member in announced(missing, "test scores: {} students", say):
         with local_student(store, member) as folder:
             model = load_model(folder, dtype=torch.float32).eval().to(teacher.model.device)  # type: ignore[arg-type]
         rows = []

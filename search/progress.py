@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, TypeVar
 
 import ray.tune
 from rich.console import Console, Group
@@ -17,6 +17,8 @@ from spaces.dominance import front_of
 Say = Callable[[str], None]
 """Tell a person one line."""
 FRONT_ROWS = 8
+PROGRESS_EVERY_S = 15.0
+T = TypeVar("T")
 
 
 def short(value: float | None, digits: int = 3) -> str:
@@ -35,6 +37,17 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def announced(items: Sequence[T], what: str, say: Say) -> Iterator[T]:
+    """Items one after the other; now and then a line says how many are done, and how long the others will take."""
+    started = said = time.time()
+    for done, item in enumerate(items):
+        now = time.time()
+        if done and now - said > PROGRESS_EVERY_S:
+            said, left_s = now, (now - started) / done * (len(items) - done)
+            say(f"{what.format(f'{done} of {len(items)}')}, about {duration(left_s)} left")
+        yield item
 
 
 class StudyProgress(ray.tune.Callback):

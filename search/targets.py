@@ -20,7 +20,7 @@ import ray
 import torch
 
 from search.cluster import lanes
-from search.progress import Say, duration
+from search.progress import Say, announced
 from search.sections import StudySpec
 from spaces.architecture import TeacherFacts
 from spaces.errors import StillhouseError
@@ -42,7 +42,6 @@ PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
 BUILD_ATTEMPTS = 2
-PROGRESS_EVERY_S = 15.0
 WORKER_START_S = 8.0
 """What a Ray worker takes until it has imported what a teacher needs, about."""
 
@@ -196,19 +195,15 @@ def build(spec: StudySpec, plan: TargetPlan, say: Say) -> None:
     missing = unfinished_shards(plan)
     options = {"num_cpus": spec.cluster.cpus_per_worker, "num_gpus": spec.cluster.gpus_per_worker}
     write = ray.remote(max_retries=BUILD_ATTEMPTS - 1, **options)(write_shard)  # type: ignore[call-overload]
-    started = said = time.time()
-    errors = []
+    started, errors = time.time(), []
     waiting = {write.remote(plan, part, number, spec.cluster.cpus_per_worker): part for part, number in missing}
-    for count in range(1, len(missing) + 1):
+    for _ in announced(missing, "teacher targets: {} shards", say):
         (done,), _ = ray.wait(list(waiting), num_returns=1)
         del waiting[done]
         try:
             errors.append(ray.get(done))
         except ray.exceptions.RayError as error:
             raise StillhouseError(f"the teacher's targets could not be written: {reason(error)}") from error
-        if time.time() - said > PROGRESS_EVERY_S and count < len(missing):
-            said, left_s = time.time(), (time.time() - started) / count * (len(missing) - count)
-            say(f"teacher targets: {count} of {len(missing)} shards, about {duration(left_s)} left")
     if not all(shard_path(plan.folder, *shard).is_file() for shard in plan.shards()):
         raise StillhouseError(
             f"the workers wrote the teacher's targets elsewhere than {plan.folder}: STILLHOUSE_CACHE must be the same "

@@ -27,6 +27,16 @@ def kept(mask, batch, tokens, length):
 
 
 @triton.jit
+def place(mask, length, heads, ROWS: tl.constexpr):
+    """(unit, text, head, rows of this program, which of these count)."""
+    blocks = tl.cdiv(length, ROWS)
+    unit, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
+    batch, head = unit // heads, unit % heads
+    i = block * ROWS + tl.arange(0, ROWS)
+    return unit, batch, head, i, kept(mask, batch, i, length)
+
+
+@triton.jit
 def head_of(x, batch, head, width, tokens, valid, stride_b, stride_t, PADDED: tl.constexpr):
     """The tokens of one relation head; what does not count is never read, and 0."""
     within = tl.arange(0, PADDED)
@@ -55,11 +65,7 @@ def row_kernel(
     OURS: tl.constexpr, THEIRS: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Both log-sum-exps of each row, and the divergence of the rows of this block."""
-    blocks = tl.cdiv(length, ROWS)
-    unit, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
-    batch, head = unit // heads, unit % heads
-    i = block * ROWS + tl.arange(0, ROWS)
-    counts_i = kept(mask, batch, i, length)
+    unit, batch, head, i, counts_i = place(mask, length, heads, ROWS)
     ours_i = head_of(ours, batch, head, ours_width, i, counts_i, ours_b, ours_t, OURS)
     theirs_i = head_of(theirs, batch, head, theirs_width, i, counts_i, theirs_b, theirs_t, THEIRS)
     # Finite, so that a block of padding before the first token adds something that is later multiplied with 0.
@@ -90,11 +96,7 @@ def gradient_kernel(
     OURS: tl.constexpr, THEIRS: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """(G + G^T) X_S for the rows of this block; padded rows get 0."""
-    blocks = tl.cdiv(length, ROWS)
-    unit, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
-    batch, head = unit // heads, unit % heads
-    i = block * ROWS + tl.arange(0, ROWS)
-    counts_i = kept(mask, batch, i, length)
+    unit, batch, head, i, counts_i = place(mask, length, heads, ROWS)
     ours_i = head_of(ours, batch, head, ours_width, i, counts_i, ours_b, ours_t, OURS)
     theirs_i = head_of(theirs, batch, head, theirs_width, i, counts_i, theirs_b, theirs_t, THEIRS)
     lse = unit.to(tl.int64) * length
@@ -143,8 +145,7 @@ def relations(
     strides = (*ours_BTD.stride()[:2], *theirs_BTE.stride()[:2])
     with torch.cuda.device_of(ours_BTD):
         row_kernel[(units * blocks,)](*inputs, divergences, *sizes, *strides, **options)
-        if not with_gradient:
-            return divergences.sum(), None
-        gradient_BTD = lse_2UT.new_empty(ours_BTD.shape)
-        gradient_kernel[(units * blocks,)](*inputs, gradient_BTD, *sizes, *strides, **options)
+        gradient_BTD = lse_2UT.new_empty(ours_BTD.shape) if with_gradient else None
+        if gradient_BTD is not None:
+            gradient_kernel[(units * blocks,)](*inputs, gradient_BTD, *sizes, *strides, **options)
     return divergences.sum(), gradient_BTD

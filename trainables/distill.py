@@ -111,7 +111,7 @@ def distil(
         blocks, epochs = batch_indices(len(corpus.train), batch_size, step - 1, seed)
         views = epochs % training.mask_views
         readings = (module.read(corpus, "train", blocks[rows], views[rows], training, kept) for rows in shares)
-        return [reading.to(device) for reading in readings]
+        return [reading.to(device) for reading in readings]  # here, so that no step waits for the copy
 
     meter, started_s, saved_s = Meter(device, world_size), time.perf_counter() - progress.elapsed_s, time.perf_counter()
     for step, parts in ahead(read, progress.step + 1, total_steps):

@@ -63,8 +63,7 @@ def read_batch(corpus: Corpus, split: str, blocks: np.ndarray, views: np.ndarray
 
 
 def ahead(read: Callable[[int], T], first: int, last: int) -> Iterator[tuple[int, T]]:
-    """(step, read(step)) for first to last, the next one being read, and moved to the device, while the present one is
-    used."""
+    """(step, read(step)) for first to last, the next one being read while the present one is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
         coming = reader.submit(read, first) if first <= last else None
         for step in range(first, last + 1):

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from relation_loss import plain_relation_loss
-from timing import interleaved, print_table, setting, timed
+from timing import interleaved, milliseconds, print_table, setting, timed
 from torch import Tensor, nn
 from transformers import BertConfig
 
@@ -330,7 +330,7 @@ def compare(options: argparse.Namespace) -> None:
             step_s = taken_s / options.steps
             tokens_per_s = options.batch * options.length / step_s
             rows.append([
-                method, name, f"{1000 * step_s:.3g}", f"{tokens_per_s:,.0f}", f"{taken_s / seconds[CACHED]:.2f}",
+                method, name, milliseconds(step_s), f"{tokens_per_s:,.0f}", f"{taken_s / seconds[CACHED]:.2f}",
             ])  # fmt: skip
     print(
         f"{options.teacher} teaches {options.student}, steps of {options.batch} x {options.length} tokens, medians of"

@@ -3,8 +3,8 @@
 Achieved are the FLOPs of the student's forward and backward pass by formula (`flops_per_token` x 3; lookups, LayerNorm,
 softmax, activations, loss and optimiser count for nothing) over the whole time of a training step: reading a batch,
 forward, hidden-state loss through a projection, backward, clipping, AdamW. The teacher's states are there before the
-clock starts, as with cached targets. The matrix product is 2048 x 2048 x 2048 (8192 on a
-GPU), timed in the same rounds.
+clock starts, as with cached targets. The matrix product is 2048 x 2048 x 2048, on a GPU
+8192 each way, timed in the same rounds.
 
     python tests/bench/mfu.py                                    # about two minutes on one core
     python tests/bench/mfu.py --device cuda --precision bf16 --batch 512
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from timing import interleaved, print_table, setting, timed
+from timing import interleaved, milliseconds, print_table, setting, timed
 from torch import Tensor, nn
 from transformers import BertConfig
 
@@ -90,7 +90,7 @@ def main() -> None:
         achieved = 3 * flops_per_token(shape, options.length) * tokens / seconds["step"]
         reached = 2 * square**3 / seconds["product"]
         rows.append([
-            name, f"{1000 * seconds['step']:.3g}", f"{tokens / seconds['step']:,.0f}", f"{achieved / 1e9:.0f}",
+            name, milliseconds(seconds["step"]), f"{tokens / seconds['step']:,.0f}", f"{achieved / 1e9:.0f}",
             f"{reached / 1e9:.0f}", f"{achieved / reached:.0%}",
         ])  # fmt: skip
     if rows:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 from search_efficiency import RECORDED
 from simulate import Ended, Recording, hypervolume_curve, load
 from timing import print_table
@@ -45,6 +46,16 @@ def halved(table: Recording, names: Sequence[str], sizes: Sequence[int], rng: np
     return left
 
 
+def rank_correlations(table: Recording, groups: Sequence[Sequence[str]]) -> list[list[object]]:
+    """Spearman correlation of the score at each rung with the last one, within each width."""
+    rows: list[list[object]] = []
+    for names in groups:
+        *early, last = np.array([[rung.quality for rung in table.trials[name]] for name in names]).T
+        found = [f"{spearmanr(level, last).statistic:.2f}" for level in early]
+        rows.append([table.configs[names[0]]["hidden_size"], len(names), *found])
+    return rows
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,6 +79,8 @@ def main() -> None:
     )
     print(f"Told which {len(everything)} of {len(table.trials)} configurations are best, means of {DRAWS} draws")
     print_table(["searcher", "tokens, in whole trials", "hypervolume"], rows)
+    columns = ["width", "best configurations", "first rung ranks the end", "second rung"]
+    print_table(columns, rank_correlations(table, groups))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 
 import torch
 from mfu import training_step
-from timing import interleaved, print_table, setting, timed
+from timing import interleaved, milliseconds, print_table, setting, timed
 
 from spaces.architecture import parse_shape
 
@@ -43,7 +43,7 @@ def main() -> None:
         seconds = interleaved({kind: timed(step, options.device) for kind, step in steps.items()}, options.rounds)
         saved_s = seconds["fp32"] - seconds["compiled"]
         rows.append([
-            name, *(f"{1000 * seconds[kind]:.3g}" for kind in steps), f"{seconds['fp32'] / seconds['bf16']:.2f}",
+            name, *(milliseconds(seconds[kind]) for kind in steps), f"{seconds['fp32'] / seconds['bf16']:.2f}",
             f"{seconds['fp32'] / seconds['compiled']:.2f}", f"{warm_up_s:.0f}",
             f"{warm_up_s / saved_s:,.0f}" if saved_s > 0 else "never",
         ])  # fmt: skip

@@ -34,6 +34,11 @@ def interleaved(contenders: dict[str, Callable[[], float]], rounds: int) -> dict
     return {name: statistics.median(values) for name, values in found.items()}
 
 
+def milliseconds(seconds: float) -> str:
+    """Whole ones, or three digits of few."""
+    return f"{1000 * seconds:.0f}" if seconds >= 0.1 else f"{1000 * seconds:.3g}"
+
+
 def setting(*packages: str) -> str:
     """Hardware, threads, versions and date in one line."""
     found = versions()

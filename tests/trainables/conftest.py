@@ -15,9 +15,10 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from trainables.corpus import open_corpus, prepare_corpus
+from trainables.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.corpus_texts import CorpusSpec
 from trainables.encoder import build_model
+from trainables.targets import Needs, TargetPlan
 from trainables.teacher import load_teacher
 
 NAMES = {
@@ -137,6 +138,17 @@ def corpus_folder(tmp_path_factory, teacher) -> Path:
 @pytest.fixture
 def corpus(corpus_folder):
     return open_corpus(corpus_folder)
+
+
+@pytest.fixture
+def plan(teacher, write_teacher, corpus_folder, corpus):
+    """Everything that the methods of small_trials.py ask of the teacher, for ten steps."""
+    visited = blocks_visited(len(corpus.train), 10 * 8, 0)
+    return TargetPlan(
+        teacher=str(write_teacher("bert")), teacher_digest=teacher.facts.digest, corpus=str(corpus_folder),
+        needs=Needs(plain=(0, 1, 2, 3, 4), masked=(1, 2, 4), last=True), blocks=tuple(visited.tolist()),
+        held_out=min(64, len(corpus.held_out)), views=1, mask_fraction=0.15, width=32, sequence_length=16, bf16=False,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

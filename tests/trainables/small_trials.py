@@ -5,6 +5,8 @@ import numpy as np
 from trainables.distill import distil
 from trainables.distillation import TrainingSpec
 from trainables.student import build_student
+from trainables.target_shards import build_shard, unfinished_shards, write_plan
+from trainables.targets import Targets
 
 EXACT = TrainingSpec(precision="fp32", teacher_precision="fp32", checkpoint_every_s=0.0)
 SHAPE = {"num_layers": 2, "hidden_size": 24, "num_heads": 2, "intermediate_size": 48}
@@ -28,3 +30,11 @@ def run(config, teacher, corpus, steps=10, training=EXACT, report=None, checkpoi
     student = build_student(config, teacher, seed, corpus)
     outcome = distil(student, teacher, corpus, config, training, steps * STEP, seed, report or rows.append, checkpoint)
     return student, rows, outcome
+
+
+def fill(plan, teacher):
+    """Write the target cache of a plan and open it."""
+    for part, number in unfinished_shards(plan):
+        build_shard(plan, part, number, teacher)
+    write_plan(plan)
+    return Targets(plan.folder)

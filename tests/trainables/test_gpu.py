@@ -3,17 +3,14 @@ against the same trials on the CPU."""
 
 import pytest
 import torch
-from small_trials import EXACT, METHODS, STEP, run
+from small_trials import EXACT, METHODS, STEP, fill, run
 
-from trainables.corpus import blocks_visited
 from trainables.distill import distil
 from trainables.distillation import TrainingSpec
 from trainables.fused import has_kernels, relations_by_chunk
 from trainables.objectives import relation_loss
 from trainables.profile import measure_latency, measure_peak_memory
 from trainables.student import build_student
-from trainables.target_shards import build_shard, unfinished_shards, write_plan
-from trainables.targets import Needs, TargetPlan, Targets
 from trainables.teacher import load_teacher
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
@@ -102,19 +99,11 @@ def test_half_precision_learns(name, on_gpu, corpus):
     assert all(parameter.dtype == torch.float32 for parameter in student.parameters())
 
 
-def test_targets_written_and_read_there_are_the_live_teacher(on_gpu, write_teacher, corpus_folder, corpus):
-    plan = TargetPlan(
-        teacher=str(write_teacher("bert")), teacher_digest=on_gpu.facts.digest, corpus=str(corpus_folder),
-        needs=Needs(plain=(0, 1, 2, 3, 4), masked=(1, 2, 4), last=True),
-        blocks=tuple(blocks_visited(len(corpus.train), 10 * 8, 0).tolist()), held_out=min(64, len(corpus.held_out)),
-        views=1, mask_fraction=0.15, width=32, sequence_length=16, bf16=False,
-    )  # fmt: skip
-    for part, number in unfinished_shards(plan):
-        build_shard(plan, part, number, on_gpu)
-    write_plan(plan)
+def test_targets_written_and_read_there_are_the_live_teacher(on_gpu, plan, corpus):
+    kept = fill(plan, on_gpu)
     for name, config in METHODS.items():
         curves = []
-        for targets in (None, Targets(plan.folder)):
+        for targets in (None, kept):
             student, rows = build_student(config, on_gpu, 0, corpus).to("cuda"), []
             outcome = distil(student, on_gpu, corpus, config, EXACT, 10 * STEP, 0, rows.append, targets=targets)
             curves.append([row["loss"] for row in rows])

@@ -6,41 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_trials import EXACT, METHODS, STEP, run
+from small_trials import EXACT, METHODS, STEP, fill, run
 
-from trainables.corpus import blocks_visited
 from trainables.distill import distil
 from trainables.readings import read_batch
 from trainables.student import build_student
-from trainables.target_shards import build_shard, is_whole, unfinished_shards, write_plan
-from trainables.targets import Needs, Part, TargetPlan, Targets, needs_of, shard_path
+from trainables.target_shards import build_shard, is_whole, unfinished_shards
+from trainables.targets import Needs, Part, needs_of, shard_path
 from trainables.teacher import Wanted
 
-EVERYTHING = Needs(plain=(0, 1, 2, 3, 4), masked=(1, 2, 4), last=True)
 TOLERANCE = {"float16": 1e-3, "bfloat16": 1e-2, "int8": 3e-2}
 """Relative, of a loss after ten steps."""
 
 
 @pytest.fixture
-def plan(teacher, write_teacher, corpus_folder, corpus):
-    visited = blocks_visited(len(corpus.train), 10 * 8, 0)
-    return TargetPlan(
-        teacher=str(write_teacher("bert")), teacher_digest=teacher.facts.digest, corpus=str(corpus_folder),
-        needs=EVERYTHING, blocks=tuple(visited.tolist()), held_out=min(64, len(corpus.held_out)), views=1,
-        mask_fraction=0.15, width=32, sequence_length=16, bf16=False,
-    )  # fmt: skip
-
-
-@pytest.fixture
 def small_shards(monkeypatch):
     monkeypatch.setattr("trainables.targets.SHARD_BYTES", 2**17)
-
-
-def fill(plan, teacher):
-    for part, number in unfinished_shards(plan):
-        build_shard(plan, part, number, teacher)
-    write_plan(plan)
-    return Targets(plan.folder)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

@@ -4,6 +4,6 @@ In a notebook: `study = analysis.load("studies/quick")`, then `study.trials`, `s
 `study.figure("front")`. docs/reading_a_study.py shows them all.
 """
 
-from analysis.table import Study, load
+from analysis.api import Study, load
 
 __all__ = ["Study", "load"]

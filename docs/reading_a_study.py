@@ -9,11 +9,11 @@ Needs a study folder (`make search` leaves one); the tests run this file.
 import sys
 
 import analysis
-from analysis.figures import FIGURES
+from analysis.figures.figures import FIGURES
 
 study = analysis.load(sys.argv[1] if len(sys.argv) > 1 else "studies/quick")
 
-# %% Every trial is a row of a pandas table; units and meanings stand in spaces/records.py and in the Parquet files.
+# %% Every trial is a row of a pandas table; units and meanings stand in the Parquet files.
 print(study.trials[["trial", "status", "method", "architecture", "quality", "parameters"]].head())
 
 # %% A student is a configuration; its quality is the mean over the seeds it ran with.

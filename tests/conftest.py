@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.environment import quiet_environment
+from search.tune.environment import quiet_environment
 
 HERE = Path(__file__).parent
 for folder in ("", "search", "trainables", "analysis"):
@@ -32,7 +32,7 @@ def ray_cluster():
     import ray
     import toy
 
-    from search.cluster import start
+    from search.tune.cluster import start
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in toy.ENVIRONMENT.items():

@@ -14,10 +14,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from search.cli import main
-from search.finish import space_of
-from search.store import Store
-from trainables.docs import read_file, sources
+from search.cli.main import main
+from search.phases.finish import space_of
+from search.store.parts import Store
+from trainables.text.docstrings import read_file, sources
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "pandas", "sympy")

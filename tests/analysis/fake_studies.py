@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spaces.architecture import parse_shape
-from spaces.records import Column, reports_columns, schema, test_scores_columns, trials_columns
+from spaces.records.columns import Column, reports_columns, schema, test_scores_columns, trials_columns
+from spaces.students.architecture import parse_shape
 
 TASKS = {
     "package": {"kind": "classification", "metric": "accuracy", "num_train": 4000, "num_dev": 800, "num_test": 800,

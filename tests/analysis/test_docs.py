@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 import analysis
-from analysis.figures import FIGURES
+from analysis.figures.figures import FIGURES
 from spaces.errors import SpecError
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "reading_a_study.py"

@@ -33,17 +33,17 @@ from timing import interleaved, milliseconds, print_table, setting, timed
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from spaces.architecture import StudentArchitecture, TeacherFacts, parse_shape
-from trainables.corpus import Corpus, open_corpus
-from trainables.distill import distil
-from trainables.distillation import TrainingSpec, use_bf16
-from trainables.encoder import build_model, set_architecture
-from trainables.objectives import OBJECTIVES, Pairing
-from trainables.readings import read_batch
-from trainables.student import build_student
-from trainables.target_shards import build_shard, write_plan
-from trainables.targets import TargetPlan, Targets, needs_of
-from trainables.teacher import Teacher
+from spaces.students.architecture import StudentArchitecture, TeacherFacts, parse_shape
+from trainables.losses.objectives import OBJECTIVES, Pairing
+from trainables.models.encoder import build_model, set_architecture
+from trainables.models.student import build_student
+from trainables.models.teacher import Teacher
+from trainables.text.corpus import Corpus, open_corpus
+from trainables.training.distillation import TrainingSpec, use_bf16
+from trainables.training.loop import distil
+from trainables.training.readings import read_batch
+from trainables.training.target_shards import build_shard, write_plan
+from trainables.training.targets import TargetPlan, Targets, needs_of
 
 VOCABULARY, SPECIAL, MASK, RATE, CLIP, TEMPERATURE = 30_522, (0, 100, 101, 102, 103), 103, 1e-4, 1.0, 2.0
 RELATION_HEADS = 12

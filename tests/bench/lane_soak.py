@@ -12,7 +12,7 @@ from pathlib import Path
 
 import small_study
 
-from trainables.profile import hardware, versions
+from trainables.machine import hardware, versions
 
 MIB = 2**20
 SAMPLES = 4
@@ -21,7 +21,7 @@ SAMPLES = 4
 
 def trial(job: dict, report, rank: int, world_size: int) -> dict:
     """The trial function of a study, which also measures its process after the trial."""
-    from trainables.worker import distil
+    from trainables.lanes.worker import distil
 
     outcome = distil(job, report, rank, world_size)
     with open("/proc/self/statm") as file:
@@ -38,7 +38,7 @@ def alone(job: dict, folder: Path) -> dict:
     job = {**job, "folder": str(folder / "alone"), "student_folder": str(folder / f"alone-{job['trial']}")}
     code = (
         "import json, sys, torch; torch.set_num_threads(1)\n"
-        "from trainables.worker import attempt, distil\n"
+        "from trainables.lanes.worker import attempt, distil\n"
         "print(json.dumps(attempt(distil, json.loads(sys.argv[1]), lambda row: None, 0, 1)))"
     )
     done = subprocess.run([sys.executable, "-c", code, json.dumps(job)], capture_output=True, text=True, check=True)
@@ -54,7 +54,7 @@ def main() -> None:
 
     import dataclasses
 
-    from search import runner
+    from search.phases import runner
 
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     made = runner.make_plan

@@ -20,21 +20,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from spaces import transfer
-from spaces.architecture import parse_shape
 from spaces.errors import TrialFailed
+from spaces.students import transfer
+from spaces.students.architecture import parse_shape
 from trainables.cache import cache_folder
-from trainables.corpus import blocks_visited, open_corpus, prepare_corpus
-from trainables.corpus_texts import CorpusSpec
-from trainables.distill import distil, held_out_blocks
-from trainables.distillation import TrainingSpec, use_bf16
-from trainables.objectives import OBJECTIVES, Pairing
-from trainables.profile import hardware, versions
-from trainables.student import build_student
-from trainables.target_shards import build_shard, unfinished_shards, write_plan
-from trainables.targets import TargetPlan, Targets, needs_of
-from trainables.tasks import TaskSpec, load_task, prepare_task, recovered, score_task
-from trainables.teacher import load_teacher
+from trainables.losses.objectives import OBJECTIVES, Pairing
+from trainables.machine import hardware, versions
+from trainables.models.student import build_student
+from trainables.models.teacher import load_teacher
+from trainables.tasks.scoring import TaskSpec, load_task, prepare_task, recovered, score_task
+from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
+from trainables.text.sources import CorpusSpec
+from trainables.training.distillation import TrainingSpec, use_bf16
+from trainables.training.loop import distil, held_out_blocks
+from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
+from trainables.training.targets import TargetPlan, Targets, needs_of
 
 TEACHER = "package:trainables/embedded_teacher"
 SHAPE, BATCH_SIZE, SEQUENCE_LENGTH = "3x144", 16, 64

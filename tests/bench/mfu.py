@@ -20,11 +20,11 @@ from timing import interleaved, milliseconds, print_table, setting, timed
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from spaces.architecture import StudentArchitecture, flops_per_token, parse_shape
-from trainables.distill import build_optimizer
-from trainables.distillation import TrainingSpec
-from trainables.encoder import build_model, hidden_states, set_architecture
-from trainables.objectives import full, hidden_state_loss
+from spaces.students.architecture import StudentArchitecture, flops_per_token, parse_shape
+from trainables.losses.objectives import full, hidden_state_loss
+from trainables.models.encoder import build_model, hidden_states, set_architecture
+from trainables.training.distillation import TrainingSpec
+from trainables.training.loop import build_optimizer
 
 VOCABULARY, TEACHER_WIDTH = 30_522, 384
 SQUARE = {"cpu": 2048, "cuda": 8192}

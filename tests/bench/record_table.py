@@ -28,19 +28,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from search.prepare import cost_columns, prepare
-from search.spec import check_all
-from search.targets import make_target_plan, needs_of_space
+from search.phases.prepare import cost_columns, prepare
+from search.phases.teacher_targets import make_target_plan, needs_of_space
+from search.spec.checks import check_all
 from spaces.errors import TrialFailed
-from spaces.search_space import config_hash
-from trainables.corpus import open_corpus
-from trainables.distill import distil
-from trainables.distillation import TrainingSpec
-from trainables.profile import hardware, versions
-from trainables.student import build_student
-from trainables.target_shards import build_shard, unfinished_shards, write_plan
-from trainables.teacher import load_teacher, read_facts
-from trainables.trial import TrialJob, kept_corpus, kept_targets, kept_teacher, score
+from spaces.space.search_space import config_hash
+from trainables.lanes.trial import TrialJob, kept_corpus, kept_targets, kept_teacher, score
+from trainables.machine import hardware, versions
+from trainables.models.student import build_student
+from trainables.models.teacher import load_teacher, read_facts
+from trainables.text.corpus import open_corpus
+from trainables.training.distillation import TrainingSpec
+from trainables.training.loop import distil
+from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 
 SPEC = """
 name = "recorded"

@@ -18,7 +18,7 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "analysis")]
 from browser import opened  # noqa: E402
 from fake_studies import add_reports, random_rows, write_study  # noqa: E402
 
-from analysis.report import write_report  # noqa: E402
+from analysis.page.report import write_report  # noqa: E402
 
 RUNS = 3
 

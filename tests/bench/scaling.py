@@ -15,7 +15,7 @@ import time
 import numpy as np
 import small_study
 
-from trainables.profile import hardware, versions
+from trainables.machine import hardware, versions
 
 STORED = (100, 1_000, 10_000)
 CYCLES, RUNGS = 30, (10_000, 30_000)
@@ -31,9 +31,9 @@ SPACE = {
 
 def overhead(stored: int, folder: str) -> tuple[float, float]:
     """(milliseconds per trial, seconds to read the store) with so many trials in it."""
-    from search.store import Store
-    from search.tuning import Plan, ask_tell
-    from spaces.architecture import architecture_of, count_parameters, flops_per_token
+    from search.store.parts import Store
+    from search.tune.tuning import Plan, ask_tell
+    from spaces.students.architecture import architecture_of, count_parameters, flops_per_token
 
     spec, space, facts = small_study.read_study(
         {
@@ -73,8 +73,8 @@ def fill(store, spec, space, costs, stored: int) -> None:
     """Random trials that have ended, as a study would have left them."""
     import optuna
 
-    from search.store import now
-    from spaces.search_space import config_hash
+    from search.store.parts import now
+    from spaces.space.search_space import config_hash
 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     rng = np.random.default_rng(0)

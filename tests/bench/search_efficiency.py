@@ -33,11 +33,11 @@ import numpy as np
 import optuna
 from simulate import Ended, Recording, Rung, hypervolume_curve, load, simulate
 
-from search.sampler import AskTell
-from search.scheduler import Rungs
-from search.store import Store
-from spaces.architecture import parse_shape
-from spaces.search_space import assemble
+from search.proposals.asktell import AskTell
+from search.proposals.rungs import Rungs
+from search.store.parts import Store
+from spaces.space.search_space import assemble
+from spaces.students.architecture import parse_shape
 
 RECORDED = Path(__file__).parent / "recorded" / "docs.parquet"
 WORKERS, WHOLE_TRIALS, SEEDS = 4, 80, 20
@@ -190,9 +190,9 @@ class Moasha:
 
 def feasible(table: Recording, flat: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration that a draw from the flat space stands for: axes of other methods dropped, twins merged."""
-    from spaces.feasibility import same_outcome
-    from spaces.search_space import COMMON_AXES
-    from spaces.transfer import axes_of
+    from spaces.space.feasibility import same_outcome
+    from spaces.space.search_space import COMMON_AXES
+    from spaces.students.transfer import axes_of
 
     student = parse_shape(flat["shape"])
     drawn = {}

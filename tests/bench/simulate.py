@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow.parquet as pq
 
-from search.spec import check_all
-from spaces.architecture import count_parameters
-from spaces.search_space import SearchSpace, config_hash
-from trainables.teacher import read_facts
+from search.spec.checks import check_all
+from spaces.space.search_space import SearchSpace, config_hash
+from spaces.students.architecture import count_parameters
+from trainables.models.teacher import read_facts
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ def seconds(rungs: tuple[Rung, ...], passed: int, count_scoring: bool) -> float:
 
 
 def hypervolume_curve(ended: list[Ended], recording: Recording, grid_s: np.ndarray) -> np.ndarray:
-    """Hypervolume over quality and parameters, in units of the teacher (analysis/pareto.py), at each time."""
-    from spaces.dominance import hypervolume
+    """Hypervolume over quality and parameters, in units of the teacher (analysis/selection/front.py), at each time."""
+    from spaces.records.fronts import hypervolume
 
     costs_NK = np.array([[-e.quality, e.parameters / recording.teacher_parameters] for e in ended]).reshape(-1, 2)
     volumes = [0.0, *(hypervolume(costs_NK[: n + 1], [0.0, 1.0]) for n in range(len(ended)))]

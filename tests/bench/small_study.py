@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from search.environment import import_everywhere, private_cluster, quiet_environment
+from search.tune.environment import import_everywhere, private_cluster, quiet_environment
 
 SPEC = Path(__file__).with_name("small_study.toml")
 Changes = dict[str, object]
@@ -32,8 +32,8 @@ class Ran:
 
 def read_study(changes: Changes) -> tuple:
     """(spec, space, facts) of the small study with some keys changed: {section: {key: value}}."""
-    from search.spec import check_all
-    from trainables.teacher import read_facts
+    from search.spec.checks import check_all
+    from trainables.models.teacher import read_facts
 
     table = read_table()
     for section, values in changes.items():
@@ -48,7 +48,7 @@ def read_table() -> dict:
 
 def run_small(changes: Changes, say: Callable[[str], None] = lambda line: None) -> Ran:
     """Run it in a temporary folder."""
-    from search.runner import run_study
+    from search.phases.runner import run_study
 
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
@@ -63,7 +63,7 @@ def ray_of(num_cpus: int) -> Iterator[None]:
     """A Ray of its own with this many logical CPUs, which studies inside the block use."""
     import ray
 
-    from search.cluster import OBJECT_STORE_BYTES, QUIET
+    from search.tune.cluster import OBJECT_STORE_BYTES, QUIET
 
     ray.init(
         address="local", num_cpus=num_cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **QUIET

@@ -70,14 +70,14 @@ def status_of(part):
 
 def drive(folder, address, trials):
     """The driver: one process, killed now and then."""
-    from search.environment import quiet_environment
+    from search.tune.environment import quiet_environment
 
     quiet_environment()
     import toy
 
-    from search.cluster import cluster
-    from search.store import Store
-    from search.tuning import log_file, tune_study
+    from search.store.parts import Store
+    from search.tune.cluster import cluster
+    from search.tune.tuning import log_file, tune_study
 
     text = toy.SPEC.replace("trials = 8", f"trials = {trials}").replace(
         "[cluster]\nconcurrent_trials = 2", "[search]\ncandidates = 1\n[rungs]\nfirst_tokens = 100_000\nfactor = 2\n"

@@ -8,7 +8,7 @@ import argparse
 import pandas as pd
 import small_study
 
-from trainables.profile import hardware, versions
+from trainables.machine import hardware, versions
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import torch
 from mfu import training_step
 from timing import interleaved, milliseconds, print_table, setting, timed
 
-from spaces.architecture import parse_shape
+from spaces.students.architecture import parse_shape
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from trainables.profile import hardware, versions
+from trainables.machine import hardware, versions
 
 
 def timed(run: Callable[[], object], device: str = "cpu") -> Callable[[], float]:

@@ -18,9 +18,9 @@ from pathlib import Path
 import small_study
 import torch
 
-from trainables.encoder import build_model, word_embeddings
-from trainables.profile import hardware, versions
-from trainables.teacher import load_teacher
+from trainables.machine import hardware, versions
+from trainables.models.encoder import build_model, word_embeddings
+from trainables.models.teacher import load_teacher
 
 EMBEDDED = "package:trainables/embedded_teacher"
 TOKENS = {"embedded": 30_000, "12x768": 12_000}
@@ -52,7 +52,7 @@ def ray_guide(teacher: str, tokens: int, chosen: list[dict]) -> float:
     from ray import train, tune
     from ray.train.torch import TorchTrainer
 
-    from search.prepare import prepare
+    from search.phases.prepare import prepare
 
     trials = len(chosen)
     changes = {"teacher": {"path": teacher}, "budget": {"train_tokens": tokens}, "targets": {"mode": "live"}}
@@ -68,7 +68,7 @@ def ray_guide(teacher: str, tokens: int, chosen: list[dict]) -> float:
         def work(config: dict) -> None:
             import torch as worker_torch
 
-            from trainables.trial import TrialJob, run_trial
+            from trainables.lanes.trial import TrialJob, run_trial
 
             worker_torch.set_num_threads(1)
             number, place = config["number"], config["scratch"]

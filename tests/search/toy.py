@@ -10,12 +10,18 @@ import sys
 import tomllib
 from pathlib import Path
 
-from search.cluster import cluster
-from search.spec import check_all, to_toml  # noqa: F401 - for the tests
-from search.store import Store
-from search.tuning import Plan, log_file, tune_study
-from spaces.architecture import StudentArchitecture, TeacherFacts, architecture_of, count_parameters, flops_per_token
+from search.spec.checks import check_all, to_toml  # noqa: F401 - for the tests
+from search.store.parts import Store
+from search.tune.cluster import cluster
+from search.tune.tuning import Plan, log_file, tune_study
 from spaces.errors import StillhouseError
+from spaces.students.architecture import (
+    StudentArchitecture,
+    TeacherFacts,
+    architecture_of,
+    count_parameters,
+    flops_per_token,
+)
 
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)]),

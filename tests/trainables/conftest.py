@@ -15,11 +15,11 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from trainables.corpus import blocks_visited, open_corpus, prepare_corpus
-from trainables.corpus_texts import CorpusSpec
-from trainables.encoder import build_model
-from trainables.targets import Needs, TargetPlan
-from trainables.teacher import load_teacher
+from trainables.models.encoder import build_model
+from trainables.models.teacher import load_teacher
+from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
+from trainables.text.sources import CorpusSpec
+from trainables.training.targets import Needs, TargetPlan
 
 NAMES = {
     "bert": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},

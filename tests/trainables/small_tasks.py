@@ -17,7 +17,7 @@ from transformers import (
     RobertaModel,
 )
 
-from trainables.tasks import TaskData, TaskSpec, load_task, prepare_task
+from trainables.tasks.scoring import TaskData, TaskSpec, load_task, prepare_task
 
 WORDS = [f"w{i}" for i in range(40)]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from trainables.distill import distil
-from trainables.distillation import TrainingSpec
-from trainables.student import build_student
-from trainables.target_shards import build_shard, unfinished_shards, write_plan
-from trainables.targets import Targets
+from trainables.models.student import build_student
+from trainables.training.distillation import TrainingSpec
+from trainables.training.loop import distil
+from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
+from trainables.training.targets import Targets
 
 EXACT = TrainingSpec(precision="fp32", teacher_precision="fp32", checkpoint_every_s=0.0)
 SHAPE = {"num_layers": 2, "hidden_size": 24, "num_heads": 2, "intermediate_size": 48}

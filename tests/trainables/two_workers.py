@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from trainables.corpus import open_corpus
-from trainables.distill import distil
-from trainables.distillation import TrainingSpec
-from trainables.student import build_student
-from trainables.teacher import load_teacher
+from trainables.models.student import build_student
+from trainables.models.teacher import load_teacher
+from trainables.text.corpus import open_corpus
+from trainables.training.distillation import TrainingSpec
+from trainables.training.loop import distil
 
 
 def main(folder: Path, rank: int, world_size: int) -> None:

@@ -1,0 +1,295 @@
+"""The figure of the front: quality against a cost, with everything that gives it scale.
+
+All text from a study is escaped, since plotly reads tags in text. Points carry their trial number as customdata, which
+is what the page's script pins by; its trace for that is told by `meta`.
+"""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
+from analysis.selection.front import costs_of, within_limits
+from analysis.study.table import StudyTable
+from analysis.words import config_of, number, student_name
+from spaces.records.columns import OBJECTIVES
+from spaces.records.fronts import non_dominated
+from spaces.students.architecture import SHAPES, StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
+
+COSTS = {"parameters": "parameters", "latency_ms": "latency", "flops": "FLOPs"}
+AXIS_TITLES = {"parameters": "parameters", "latency_ms": "median latency, ms", "flops": "forward FLOPs per token"}
+BASELINE = "mlm"
+"""The method that learns without the teacher."""
+MAX_DOMINATED, MAX_STOPPED, MAX_LABELS = 1000, 300, 10
+LABEL_ROOM = 0.12
+"""Share of the costs' range that the name of a shape takes."""
+QUALITY = OBJECTIVES["quality"]
+PINNED = {
+    "quality": ("quality", 3), "parameters": ("parameters", 0), "latency_p50_ms": ("median latency, ms", 2),
+    "flops_per_token": ("FLOPs per token", 0), "peak_memory_mib": ("peak memory, MiB", 1),
+    "held_out_loss": ("held-out loss", 4), "train_tokens": ("train tokens", 0), "train_s": ("training, s", 1),
+}  # fmt: skip
+"""Columns of a pinned trial: label and decimals."""
+
+
+def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
+    """Quality against a cost, switched between parameters, latency and FLOPs; `cost` comes first.
+
+    What another student beats in the shown view, or what breaks the study's limits, is faded; the rest is joined by a
+    step line: the best quality that each cost buys. Colour is the method, symbol the depth; bars are 95 % intervals.
+    For scale: the teacher at 1, the floor at 0, the front of the students that learned without the teacher, and named
+    shapes of the literature.
+    """
+    rows = study.students[study.students["quality"].notna()]
+    colours = method_colours(study)
+    depths = sorted(rows["num_layers"].dropna().astype(int).unique())
+    symbols = {depth: SYMBOLS[i % len(SYMBOLS)] for i, depth in enumerate(depths)}
+    figure = go.Figure()
+    _legend(figure, study, rows, colours, symbols)
+    views, always = [], len(figure.data)
+    wanted = [name for name in ([cost] if cost else []) + study.meta["objectives"] if name in COSTS]
+    for name in dict.fromkeys([*wanted, *COSTS]):
+        column = OBJECTIVES[name].column
+        measured = rows[rows[column].notna()]
+        if len(measured):
+            start = len(figure.data)
+            costs_N = np.append(measured[column].to_numpy(dtype=float), study.meta["teacher"].get(column) or np.nan)
+            _add_view(figure, study, measured, name, colours, symbols)
+            views.append((name, start, len(figure.data), cost_axis(costs_N, AXIS_TITLES[name])))
+    ring = {"size": 20, "symbol": "circle-open", "color": GREY, "line": {"width": 2}}
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers+text", marker=ring, showlegend=False, hoverinfo="skip", meta="pinned",
+        textposition="bottom center", cliponaxis=False,
+    )  # fmt: skip
+    for y, words in ((1, "teacher"), (0, "floor: untrained")):
+        figure.add_hline(y=y, line={"dash": "dot", "width": 1, "color": GREY})
+        figure.add_annotation(
+            x=0, xref="paper", y=y, text=words, showarrow=False, xanchor="left", yanchor="bottom", font={"size": 11}
+        )
+    choices: list[dict[str, Any]] = []
+    for name, start, stop, axis in views:
+        visible = [i < always or start <= i < stop for i in range(len(figure.data) - 1)] + [True]
+        relayout = {f"xaxis.{key}": value for key, value in axis.items()}
+        choices.append({"label": COSTS[name], "method": "update", "args": [{"visible": visible}, relayout]})
+    style(figure, 540, "quality: share of the teacher's gain recovered")
+    if views:
+        for trace, visible in zip(figure.data, choices[0]["args"][0]["visible"], strict=True):
+            trace.visible = visible
+        figure.update_layout(**{key.replace(".", "_"): value for key, value in choices[0]["args"][1].items()})
+    if len(views) > 1:
+        buttons(figure, choices)
+    figure.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0, "itemsizing": "trace"})
+    figure.update_layout(margin={"t": 52}, meta=[OBJECTIVES[name].column for name, *_ in views])
+    figure.update_xaxes(exponentformat="SI", minor={"showgrid": False}, nticks=8)
+    return figure
+
+
+def _legend(
+    figure: go.Figure, study: StudyTable, rows: pd.DataFrame, colours: dict[str, str], symbols: dict[int, str]
+) -> None:
+    def entry(name: str, marker: dict[str, Any], group: str = "") -> None:
+        marker = {"size": 10, **marker}
+        group = group or f" {name}"
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, legendgroup=group)
+
+    for method, colour in colours.items():
+        entry(_short(method), {"color": colour, "symbol": "circle"}, method)
+    for depth, symbol in symbols.items():
+        entry(f"{depth} layers", {"color": GREY, "symbol": symbol})
+    entry("teacher", {"color": GREY, "symbol": "star", "size": 13})
+    if len(study.stopped):
+        entry("stopped early", {"color": GREY, "symbol": "x-thin-open"}, "stopped")
+    if (rows["method"] == BASELINE).any():
+        line = {"dash": "dash", "color": GREY, "width": 1.5}
+        figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name="without the teacher (mlm)")
+
+
+def _add_view(
+    figure: go.Figure,
+    study: StudyTable,
+    rows: pd.DataFrame,
+    cost: str,
+    colours: dict[str, str],
+    symbols: dict[int, str],
+) -> None:
+    column = OBJECTIVES[cost].column
+    costs_NK = costs_of(rows, [QUALITY, OBJECTIVES[cost]])
+    costs_NK[~within_limits(study, rows)] = np.nan
+    on_front = non_dominated(costs_NK)
+    members, beaten = rows[on_front].sort_values(column), evenly(rows[~on_front], MAX_DOMINATED)
+    _add_shapes(figure, study, rows, cost)
+    if teacher := study.meta["teacher"].get(column):
+        name = _short(str(study.meta["teacher"].get("name", "")))
+        words = f"teacher<br>{name}<br>{AXIS_TITLES[cost]}: {number(teacher)}"
+        figure.add_scatter(
+            x=[teacher], y=[1], mode="markers", marker={"symbol": "star", "size": 15, "color": GREY},
+            showlegend=False, hovertemplate=words + "<extra></extra>",
+        )  # fmt: skip
+    stopped = evenly(study.stopped[study.stopped[["quality", column]].notna().all(axis=1)], MAX_STOPPED)
+    _add_points(figure, stopped, column, {}, "stopped", {"color": GREY, "size": 6, "opacity": 0.5}, "x-thin-open")
+    for method, colour in colours.items():
+        some = beaten[beaten["method"] == method]
+        _add_points(figure, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
+    _add_baseline(figure, study, rows[rows["method"] == BASELINE], cost)
+    line = {"shape": "hv", "color": GREY, "width": 1.5}
+    costs, quality = members[column], members["quality"]
+    figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    _add_members(figure, members, column, symbols, colours)
+
+
+def _add_members(
+    figure: go.Figure, members: pd.DataFrame, column: str, symbols: dict[int, str], colours: dict[str, str]
+) -> None:
+    """The front itself: large points with intervals, and names where they are few."""
+    places = pd.Series(_label_places(members[column].tolist()), members.index, dtype=object)
+    outline = {"color": "rgba(255,255,255,0.9)", "width": 1}
+    for method, colour in colours.items():
+        some = members[members["method"] == method]
+        if some.empty:
+            continue
+        _add_points(figure, some, column, symbols, method, {"color": colour, "size": 12, "line": outline})
+        if some["low"].notna().any():
+            above, below = some["high"] - some["quality"], some["quality"] - some["low"]
+            bar = {"type": "data", "array": above, "arrayminus": below, "color": colour, "thickness": 1.2, "width": 4}
+            figure.data[-1].update(error_y=bar)
+        if len(members) <= MAX_LABELS:
+            names, where = some["architecture"], places[some.index].tolist()
+            figure.data[-1].update(mode="markers+text", text=names, textposition=where, cliponaxis=False)
+
+
+def _label_places(costs: Sequence[float]) -> list[str]:
+    """Over the line, but under it where the one before is so near that names would lie on each other."""
+    places: list[str] = []
+    room = LABEL_ROOM * (max(costs, default=0) - min(costs, default=0))
+    for i, cost in enumerate(costs):
+        crowded = i > 0 and cost - costs[i - 1] < room and places[-1] == "top left"
+        places.append("bottom right" if crowded else "top left")
+    return places
+
+
+def _add_points(
+    figure: go.Figure, rows: pd.DataFrame, column: str, symbols: dict[int, str], group: str, marker: dict[str, Any],
+    symbol: str = "circle",
+) -> None:  # fmt: skip
+    if rows.empty:
+        return
+    figure.add_scatter(
+        x=rows[column],
+        y=rows["quality"],
+        mode="markers",
+        marker={**marker, "symbol": [symbols.get(depth, symbol) for depth in rows["num_layers"]]},
+        legendgroup=group,
+        showlegend=False,
+        customdata=rows["trial"],
+        hovertext=[hover(row) for row in rows.to_dict("records")],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
+def _add_baseline(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: str) -> None:
+    """The best that each cost buys without ever seeing the teacher."""
+    kept = rows[non_dominated(costs_of(rows, [QUALITY, OBJECTIVES[cost]]))].sort_values(OBJECTIVES[cost].column)
+    if kept.empty:
+        return
+    column = OBJECTIVES[cost].column
+    costs, quality = kept[column].tolist(), kept["quality"].tolist()
+    costs.append(max(study.students[column].max(), study.meta["teacher"].get(column) or 0))
+    line = {"shape": "hv", "dash": "dash", "color": GREY, "width": 1.5}
+    words = "without the teacher (mlm)<br>quality %{y:.3f}<extra></extra>"
+    figure.add_scatter(
+        x=costs, y=[*quality, quality[-1]], mode="lines", line=line, hovertemplate=words, showlegend=False,
+    )  # fmt: skip
+
+
+def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: str) -> None:
+    """Where named shapes of the literature would lie: a mark on the floor line with the name under it."""
+    column = OBJECTIVES[cost].column
+    ends = rows[column].min(), max(rows[column].max(), study.meta["teacher"].get(column) or 0)
+    kept: dict[str, float] = {}
+    for name, value in sorted(named_shapes(study, rows, cost).items(), key=lambda item: item[1]):
+        before = max(kept.values(), default=-np.inf)
+        if ends[0] <= value <= ends[1] and value - before >= LABEL_ROOM * (ends[1] - ends[0]):
+            kept[name] = value
+    if kept:
+        figure.add_scatter(
+            x=list(kept.values()), y=[0] * len(kept), mode="markers+text", text=list(kept), showlegend=False,
+            marker={"symbol": "line-ns-open", "size": 9, "color": GREY}, textfont={"size": 10},
+            textposition="bottom center", hovertemplate="named shape %{text}<extra></extra>",
+        )  # fmt: skip
+
+
+def named_shapes(study: StudyTable, rows: pd.DataFrame, cost: str) -> dict[str, float]:
+    """The cost of each named shape with the teacher's vocabulary; latencies only where a student has the shape."""
+    if cost == "latency_ms":
+        known = rows[rows["architecture"].isin(list(SHAPES))].groupby("architecture")["latency_p50_ms"].median()
+        return {str(name): float(value) for name, value in known.items()}
+    facts = _facts(study)
+    length = (study.meta.get("latency") or {}).get("sequence_length")
+    if cost == "parameters" and facts is not None:
+        return {name: float(count_parameters(shape, facts)) for name, shape in SHAPES.items()}
+    if cost == "flops" and length:
+        return {name: float(flops_per_token(shape, int(length))) for name, shape in SHAPES.items()}
+    return {}
+
+
+def _facts(study: StudyTable) -> TeacherFacts | None:
+    teacher = study.meta["teacher"]
+    shape = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
+    rest = ("name", "family", "vocab_size", "max_positions", "type_vocab_size", "has_lm_head", "digest")
+    if not {*shape, *rest} <= set(teacher):
+        return None
+    architecture = StudentArchitecture(*(teacher[key] for key in shape))
+    values = {key: teacher[key] for key in rest}
+    return TeacherFacts(architecture=architecture, **values)
+
+
+def _short(text: str, length: int = 60) -> str:
+    """Escaped, and no longer than a legend bears."""
+    return escape(text if len(text) <= length else text[: length - 1] + "…")
+
+
+def hover(row: dict[str, Any]) -> str:
+    """The whole configuration of a student and its numbers, as plotly's text."""
+    lines = [f"<b>{_short(student_name(row))}</b> (trial {row['trial']})", _quality_text(row)]
+    costs = ((row["parameters"], "parameters"), (row["latency_p50_ms"], "ms"), (row["flops_per_token"], "FLOPs/token"))
+    lines.append(", ".join(f"{number(value)} {unit}" for value, unit in costs if pd.notna(value)))
+    lines += [f"{axis.replace('_', ' ')}: {_short(value)}" for axis, value in config_of(row).items()]
+    return "<br>".join(lines)
+
+
+def _quality_text(row: dict[str, Any]) -> str:
+    text = f"quality {row['quality']:.3f}"
+    if row.get("low") == row.get("low") and row.get("low") is not None:
+        text += f", 95 % {row['low']:.3f} to {row['high']:.3f}"
+    if row.get("seeds", 1) > 1:
+        text += f", {row['seeds']} seeds"
+    if row["status"] == "stopped":
+        text += f" when stopped after {number(row['train_tokens'])} tokens"
+    return text
+
+
+def pinnable(study: StudyTable, trials: Sequence[int]) -> dict[str, Any]:
+    """What the page shows of pinned trials: labels, one row of texts per trial, and where it lies in each view."""
+    rows = pd.concat([study.students, study.stopped]).drop_duplicates("trial").set_index("trial", drop=False)
+    wanted = rows.loc[[trial for trial in trials if trial in rows.index]]
+    records = wanted.to_dict("records")
+    configs = [config_of(record) for record in records]
+    axes = [axis for axis in dict.fromkeys(axis for config in configs for axis in config)]
+    numbers = {name: shown for name, shown in PINNED.items() if wanted[name].notna().any()}
+    labels = ["student", *(label for label, _ in numbers.values()), *study.tasks, "seeds",
+              *(axis.replace("_", " ") for axis in axes)]  # fmt: skip
+    table = {}
+    for record, config in zip(records, configs, strict=True):
+        cells = [student_name(record)]
+        for name, (_, places) in numbers.items():
+            cells.append(f"{record[name]:,.{places}f}" if pd.notna(record[name]) else "")
+        cells += [f"{record[f'score_{task}']:.3f}" if pd.notna(record[f"score_{task}"]) else "" for task in study.tasks]
+        cells += [f"{record['seeds']:.0f}" if record.get("seeds", 0) >= 1 else ""]
+        table[str(record["trial"])] = cells + [config.get(axis, "") for axis in axes]
+    columns = [OBJECTIVES[name].column for name in ("quality", *COSTS)]
+    points = {str(r["trial"]): {c: None if pd.isna(r[c]) else float(r[c]) for c in columns} for r in records}
+    return {"labels": labels, "rows": table, "points": points}

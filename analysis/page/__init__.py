@@ -1,0 +1,1 @@
+"""The page, the terminal, and the live view."""

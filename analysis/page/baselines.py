@@ -1,0 +1,56 @@
+"""What distillation buys: the best student of each shape beside what costs no teacher, or no training."""
+
+from html import escape
+
+import pandas as pd
+
+from analysis.page import pieces
+from analysis.study.table import StudyTable
+from analysis.words import MISSING, decimal, number
+
+WITHOUT_TEACHER = "mlm"
+KEPT = {"first": "the teacher's first layers", "uniform": "its layers, evenly spaced"}
+
+
+def baselines(study: StudyTable) -> pd.DataFrame:
+    """One row per shape of which a baseline is known, smallest first; columns are dev quality, NaN where not measured.
+
+    `distilled` is the best student of the shape, `without_teacher` the best that was trained by masked words alone on
+    the same budget, `first` and `uniform` the teacher cut to that shape (projected, if narrower) and not trained.
+    """
+    rows = study.baselines[study.baselines["split"] == "dev"]
+    cut = rows.groupby(["architecture", "kept"])["recovered"].mean().unstack()
+    students = study.students.assign(alone=study.students["method"] == WITHOUT_TEACHER)
+    best = students.groupby(["architecture", "alone"])["quality"].max().unstack()
+    table = pd.DataFrame({
+        "distilled": best.get(False, pd.Series(dtype=float)),
+        "without_teacher": best.get(True, pd.Series(dtype=float)),
+        **{kept: cut.get(kept, pd.Series(dtype=float)) for kept in KEPT},
+    })  # fmt: skip
+    known = table[["without_teacher", *KEPT]].notna().any(axis=1)
+    sizes = study.finished.groupby("architecture")["parameters"].min()
+    table = table[known & table["distilled"].notna()]
+    return table.assign(parameters=sizes.reindex(table.index)).sort_values("parameters")
+
+
+def baselines_section(study: StudyTable) -> str:
+    """The table as HTML; empty when nothing was measured."""
+    table = baselines(study)
+    if table.empty:
+        return ""
+    rows = [
+        pieces.row(
+            pieces.under(escape(str(shape)), f"{number(row['parameters'])} parameters"),
+            [decimal(row[name]) for name in ("distilled", "without_teacher", *KEPT)],
+        )
+        for shape, row in table.iterrows()
+    ]
+    rows.append(pieces.row("teacher, as it is", ["1.000", MISSING, MISSING, MISSING], "reference rule"))
+    rows.append(pieces.row("floor (untrained)", ["0.000", MISSING, MISSING, MISSING], "reference"))
+    lead = (
+        "Quality on the dev splits of the best student of each shape, beside the best that was trained without the "
+        "teacher (masked words, same budget; a dash when the study had no mlm), and the teacher cut to the same shape "
+        "without any training, its states projected where the shape is narrower."
+    )
+    head = ["", "distilled", "no teacher, same budget", *KEPT.values()]
+    return pieces.section("What distillation buys", lead, pieces.table(head, rows, kind="sticky"))

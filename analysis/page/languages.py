@@ -1,0 +1,43 @@
+"""The section of the page about languages: what each student on the front recovers in each of them."""
+
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.style import evenly
+from analysis.page import pieces
+from analysis.study.table import StudyTable
+from analysis.words import percent, plural, student_name
+
+MAX_ROWS = 60
+
+
+def language_section(study: StudyTable, members: pd.DataFrame) -> str:
+    """Mean share recovered by language, the mean over tasks, the worst language in bold; empty without languages."""
+    tasks_of = study.languages
+    if not tasks_of or members.empty:
+        return ""
+    lines = []
+    for _, member in evenly(members, MAX_ROWS).iterrows():
+        shares = language_shares(member, tasks_of)
+        known = {code: share for code, share in shares.items() if np.isfinite(share)}
+        worst = min(known, key=lambda code: known[code], default="")
+        cells = [
+            f"<strong>{percent(each)}</strong>" if code == worst else percent(each) for code, each in shares.items()
+        ]
+        name = pieces.under(escape(student_name(member)), f"trial {member['trial']}")
+        lines.append(pieces.row(name, [percent(member["quality"]), *cells, escape(worst)]))
+    counts = [f"{escape(code)}<small>{plural(len(tasks), 'task')}</small>" for code, tasks in tasks_of.items()]
+    lead = (
+        "Mean share of the teacher's gain recovered on the dev splits of each language's tasks; the worst language in "
+        "bold. The mean is quality: over tasks, so a language with more tasks weighs more."
+    )
+    return pieces.section(
+        "By language", lead, pieces.table(["student", "mean", *counts, "worst"], lines, kind="sticky")
+    )
+
+
+def language_shares(member: pd.Series, tasks_of: dict[str, list[str]]) -> dict[str, float]:
+    """Language -> mean share recovered over its tasks."""
+    return {code: float(np.mean([member[f"recovered_{task}"] for task in tasks])) for code, tasks in tasks_of.items()}

@@ -1,0 +1,202 @@
+"""The sections of the page about students: the front, test scores, methods, mappings.
+
+Each takes a study and returns escaped HTML, empty when it has nothing to say.
+"""
+
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from analysis.figures.front_figure import MAX_DOMINATED, front_figure, pinnable
+from analysis.figures.style import evenly, method_colours
+from analysis.page import pieces
+from analysis.page.text import noise_text
+from analysis.selection.front import knee, limits_of, limits_text, objectives_of
+from analysis.statistics.effects import compare_mappings, method_by_architecture
+from analysis.study.table import FLOOR_ROW, SHAPE_AXES, TEACHER_ROW, StudyTable
+from analysis.words import MISSING, config_of, decimal, number, percent, plural, ratio, student_name
+from spaces.records.columns import CONFIG_COLUMNS
+
+MAX_FRONT_ROWS, MAX_ARCHITECTURES = 60, 40
+
+
+def front_section(study: StudyTable, members: pd.DataFrame) -> str:
+    """The front as a figure with pins, and as a table, with teacher and floor."""
+    if members.empty:
+        return ""
+    lead = (
+        "Quality is the mean over tasks of the share of the teacher's gain over an untrained encoder: 0 untrained, 1 "
+        "the teacher. The line joins the best quality that each cost buys; faded students are beaten in this view. "
+        f"{escape(noise_text(study))} Click a student to compare it with others."
+    )
+    if limits_of(study):
+        lead += f" Students beyond the study's limits ({escape(limits_text(study))}) are faded too."
+    beaten = len(study.students) - len(members)
+    if beaten > MAX_DOMINATED:
+        lead += f" Of {beaten:,} beaten students, {MAX_DOMINATED:,} are drawn."
+    if len(study.stopped):
+        lead += f" {plural(len(study.stopped), 'trial')} stopped early: at the quality of the last rung, faded."
+    figure = front_figure(study)
+    drawn = dict.fromkeys(int(trial) for trace in figure.data for trial in _trials_of(trace))
+    pins = (
+        '<div class="pins" hidden><h3>Pinned</h3><div class="scroll"><table></table></div></div>\n'
+        f"{pieces.data(pinnable(study, list(drawn)))}"
+    )
+    body = f'<div id="front">{pieces.plot(figure)}{pins}</div>\n'
+    return pieces.section("The front", lead, body + _front_table(study, members))
+
+
+def _trials_of(trace: Any) -> list[int]:
+    return [] if trace.customdata is None else list(trace.customdata)
+
+
+def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
+    teacher, tasks = study.meta["teacher"], study.meta["tasks"]
+    best = members.index[knee(members, objectives_of(study))]
+    shown = evenly(members, MAX_FRONT_ROWS)
+    named = {"method", *SHAPE_AXES}  # said by the student's name
+    configs = {
+        index: {axis: value for axis, value in config_of(member).items() if axis not in named}
+        for index, member in shown.iterrows()
+    }
+    common = dict(set.intersection(*(set(config.items()) for config in configs.values())))
+    common = {axis: common[axis] for axis in CONFIG_COLUMNS if axis in common} if len(shown) > 1 else {}
+    rows = []
+    for index, member in shown.iterrows():
+        mark = '<span class="mark">knee</span>' if index == best else ""
+        small = _words({axis: value for axis, value in configs[index].items() if axis not in common})
+        name = f"{escape(student_name(member))}{mark}"
+        scores = [
+            pieces.under(decimal(member[f"score_{task}"]), percent(member[f"recovered_{task}"])) for task in study.tasks
+        ]
+        seeds = f", {member['seeds']} seeds" if member["seeds"] > 1 else ""
+        noise = f", within noise of {plural(member['rivals'], 'cheaper student')}" if member["rivals"] else ""
+        small = f"trial {member['trial']}{seeds}{noise}" + (f'<span class="config">: {small}</span>' if small else "")
+        rows.append(pieces.row(pieces.under(name, small), [*_costs(member, teacher), *scores]))
+    top = {**teacher, "quality": 1.0}
+    label = pieces.under(f"teacher {teacher.get('num_layers', '?')}x{teacher.get('hidden_size', '?')}", "")
+    rows.append(
+        pieces.row(label, [*_costs(top, teacher), *(decimal(tasks[t].get("teacher")) for t in tasks)], "reference rule")
+    )
+    floors = [decimal(tasks[task].get("floor")) for task in tasks]
+    rows.append(pieces.row("floor (untrained)", [decimal(0.0), MISSING, MISSING, MISSING, *floors], "reference"))
+    head = ["student", "quality", "parameters", "latency, ms", "FLOPs/token"]
+    head += [f"{escape(task)}<small>{escape(str(tasks[task].get('metric', '')))}, dev</small>" for task in tasks]
+    note = f" The same in every front member: {_words(common)}." if common else ""
+    note += f" {len(shown)} of {len(members)} front members are shown." if len(shown) < len(members) else ""
+    caption = (
+        '<p class="note">Small figures: share of the teacher\'s parameters and FLOPs, speed relative '
+        f"to the teacher (median), share of the gap recovered on the task's dev split.{note}</p>\n"
+    )
+    return pieces.table(head, rows, kind="sticky") + caption
+
+
+def _words(config: dict[str, str]) -> str:
+    return ", ".join(f"{escape(axis.replace('_', ' '))} {escape(value)}" for axis, value in config.items())
+
+
+def _costs(row: Any, teacher: dict[str, Any]) -> list[str]:
+    parameters, flops, latency = (row.get(name) for name in ("parameters", "flops_per_token", "latency_p50_ms"))
+    speed = ratio(teacher.get("latency_p50_ms"), latency)
+    interval = f"{row['low']:.2f} to {row['high']:.2f}" if row.get("low") == row.get("low") and "low" in row else ""
+    return [
+        pieces.under(decimal(row.get("quality")), interval),
+        pieces.under(number(parameters), percent(ratio(parameters, teacher.get("parameters")), "")),
+        pieces.under(decimal(latency, 1), f"{speed:.1f}x" if speed == speed else ""),
+        pieces.under(number(flops), percent(ratio(flops, teacher.get("flops_per_token")), "")),
+    ]
+
+
+def test_section(study: StudyTable, members: pd.DataFrame) -> str:
+    """Scores on the test splits, when there are any."""
+    scores = study.test_scores
+    if scores.empty:
+        return ""
+    tasks = list(dict.fromkeys(scores["task"]))
+    by_trial = {trial: rows.set_index("task") for trial, rows in scores.groupby("trial")}
+    names = {TEACHER_ROW: "teacher", FLOOR_ROW: "floor (untrained)"}
+    on_front, trials = set(members["trial"]), study.trials.set_index("trial", drop=False)
+
+    def cells(trial: int) -> list[str]:
+        rows = by_trial[trial]
+        rows = rows[~rows.index.duplicated(keep="last")].reindex(tasks)
+        small = [percent(share, "") if trial >= 0 else "" for share in rows["recovered"]]
+        scored = [pieces.under(decimal(score), text) for score, text in zip(rows["score"], small, strict=True)]
+        return [*scored, percent(rows["recovered"].mean()) if trial >= 0 else ""]
+
+    def line(trial: int) -> str:
+        name = escape(student_name(trials.loc[trial]))
+        return pieces.row(pieces.under(name, f"trial {trial}"), cells(trial))
+
+    tested = sorted((t for t in by_trial if t in trials.index), key=lambda t: trials.loc[t, "parameters"])
+    lines = [line(trial) for trial in tested if trial in on_front]
+    for i, trial in enumerate(t for t in names if t in by_trial):
+        lines.append(pieces.row(names[trial], cells(trial), "reference rule" if i == 0 else "reference"))
+    metrics = dict(zip(scores["task"], scores["metric"], strict=True))
+    head = ["student", *(f"{escape(t)}<small>{escape(str(metrics[t]))}, test</small>" for t in tasks), "mean recovered"]
+    protocols = escape(", ".join(sorted(set(scores["protocol"].dropna()))))
+    when = "as a part of its trial" if study.meta.get("comparison") else "after the search"
+    lead = f"Each student scored once, {when}, by {protocols}. Nothing was selected on these splits."
+    body = pieces.table(head, lines, kind="sticky")
+    if others := [line(trial) for trial in tested if trial not in on_front]:
+        summary = f"{plural(len(others), 'more student')}, not on the front"
+        body += f"<details><summary>{summary}</summary>{pieces.table(head, others, kind='sticky')}</details>\n"
+    return pieces.section("On the test split", lead, body)
+
+
+def _interval(row: Any) -> str:
+    return f"{row.low:.2f} to {row.high:.2f}" if row.low == row.low else ""
+
+
+def methods_section(study: StudyTable) -> str:
+    """Quality by method and architecture."""
+    table = method_by_architecture(study)
+    if table.empty:
+        return ""
+    methods = [m for m in method_colours(study) if m in set(table["method"])]
+    architectures = list(dict.fromkeys(table["architecture"]))
+    shown = architectures
+    if len(architectures) > MAX_ARCHITECTURES:
+        frequent = table.groupby("architecture")["n"].sum().nlargest(MAX_ARCHITECTURES).index
+        shown = [name for name in architectures if name in set(frequent)]
+    low, high = table["best"].min(), table["best"].max()
+    cells = {(row.architecture, row.method): row for row in table.itertuples()}
+    rows = []
+    for architecture in shown:
+        line = ""
+        for method in methods:
+            row = cells.get((architecture, method))
+            if row is None:
+                line += "<td></td>"
+                continue
+            share = 4 + 30 * (row.best - low) / (high - low) if high > low else 12
+            interval = f" ({_interval(row)})" if _interval(row) else ""
+            small = f"mean {row.mean:.2f}{interval}<br>{plural(int(row.n), 'student')}"
+            line += f'<td class="shade" style="--share:{share:.0f}%">{pieces.under(decimal(row.best), small)}</td>'
+        rows.append(f'<tr><th scope="row" class="text">{escape(architecture)}</th>{line}</tr>\n')
+    lead = (
+        "Best quality of each pair, the mean of its students, and a 95 % bootstrap interval of that mean from three "
+        "students on. Layers x hidden size, smallest first. The search spends more trials where it expects more."
+    )
+    if len(shown) < len(architectures):
+        lead += f" The {len(shown)} most tried of {len(architectures)} architectures are shown."
+    return pieces.section(
+        "Method by architecture", lead, pieces.table(["", *map(escape, methods)], rows, kind="sticky fill")
+    )
+
+
+def mappings_section(study: StudyTable) -> str:
+    """Quality by layer mapping, when there is more than one."""
+    table = compare_mappings(study)
+    if len(table) < 2:
+        return ""
+    rows = [
+        pieces.row(
+            escape(str(r.mapping)),
+            [decimal(r.best), decimal(r.mean), _interval(r) or MISSING, f"{r.n:,}", f"{r.best_trial}"],
+        )
+        for r in table.itertuples()
+    ]
+    head = ["mapping", "best quality", "mean", "95 % interval of the mean", "students", "best trial"]
+    return pieces.section("Layer mappings", "Hidden-state transfer only, best mean first.", pieces.table(head, rows))

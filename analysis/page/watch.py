@@ -1,0 +1,227 @@
+"""A study while it runs: the page, served on this machine only, or a view for the terminal.
+
+The server reads and never writes. It listens on the loopback interface, answers only requests that name it as such (so
+that no web page can reach it under a name of its own, DNS rebinding), and only GET. Parts that were read stay in
+memory, so a look costs what is new, on a remote store as well.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from hashlib import sha256
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pyarrow.fs
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from analysis.page.report import content, page
+from analysis.page.text import front_text
+from analysis.selection.front import hypervolume_history
+from analysis.study.parts import Kept, part_files
+from analysis.study.table import DATASETS, StudyTable, load_table
+from analysis.words import decimal, plural, student_name
+from spaces.errors import StillhouseError
+from spaces.records.filesystems import open_filesystem
+
+HOST = "127.0.0.1"
+LOOK_EVERY_S = 1.0
+LAST_ROWS = 8
+BLOCKS = "▁▂▃▄▅▆▇█"
+SPARKS = 60
+
+
+class Watcher:
+    """The newest state of a study folder: a version that changes with its files, and the study read at that version."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.kept: Kept = {}
+        self.version = ""
+        self.study: StudyTable | None = None
+        self.problem = ""
+        self.open_trials = 0
+        self.looked_s = 0.0
+        self.lock = threading.Lock()
+
+    def look(self) -> None:
+        """Read the folder again if its files have changed, at most once a second."""
+        with self.lock:
+            if time.monotonic() - self.looked_s < LOOK_EVERY_S and self.version:
+                return
+            try:
+                version = fingerprint(self.folder)
+                if version != self.version:
+                    self.study = load_table(self.folder, self.kept)
+                    self.version = version
+                self.open_trials = count_open(self.folder)
+                self.problem = ""
+            except (StillhouseError, OSError) as error:
+                self.problem, self.version = str(error), self.version or "none"
+            self.looked_s = time.monotonic()
+
+    @property
+    def words(self) -> str:
+        """One line on where the study stands."""
+        if self.study is None:
+            return f"waiting for a study: {self.problem}"
+        ended, planned = len(self.study.trials), self.study.meta.get("num_trials")
+        words = f"{plural(ended, 'trial')} ended" + (f", {planned:,} planned" if planned else "")
+        words += f", {self.open_trials:,} under way" if self.open_trials else ""
+        return f"{words}; {self.problem}" if self.problem else words
+
+
+def fingerprint(folder: str) -> str:
+    """A hash of the names, sizes and times of everything that a page is made of."""
+    filesystem, path = open_filesystem(folder)
+    files = filesystem.get_file_info([f"{path}/study.json", f"{path}/spec.toml"])
+    if files[0].type != pyarrow.fs.FileType.File:
+        raise StillhouseError(f"{path}/study.json does not exist yet")
+    parts = [part for dataset in DATASETS for part in part_files(filesystem, f"{path}/{dataset}")]
+    seen = [(info.path, info.size, info.mtime_ns) for info in (*files, *parts)]
+    return sha256(repr(seen).encode()).hexdigest()[:16]
+
+
+def count_open(folder: str) -> int:
+    """Trials that were asked for and have no row yet: they run, or a resume runs them again."""
+    filesystem, path = open_filesystem(folder)
+    asked, ended = ({info.base_name for info in part_files(filesystem, f"{path}/{d}")} for d in ("asked", "trials"))
+    return len(asked - ended)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one study; `url` is where. Close it with `shutdown` and `server_close`."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: str, port: int = 0) -> None:
+        super().__init__((HOST, port), Handler)
+        self.watcher = Watcher(folder)
+        self.bodies: dict[str, str] = {}
+        self.names = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{HOST}:{self.server_port}/"
+
+    def body(self) -> str:
+        """The content of the page at the newest version."""
+        watcher = self.watcher
+        with watcher.lock:
+            if watcher.study is None:
+                return "<header><h1>No study here yet.</h1></header>"
+            if watcher.version not in self.bodies:
+                self.bodies = {watcher.version: content(watcher.study)}
+            return self.bodies[watcher.version]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET /, /body and /state."""
+
+    server: Server
+    server_version = "stillhouse"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer, or say why not."""
+        if self.headers.get("Host") not in self.server.names:
+            self.send_error(HTTPStatus.FORBIDDEN, "this server answers on the loopback interface only")
+            return
+        path = self.path.split("?")[0]
+        if path == "/":
+            self.server.watcher.look()
+            name = self.server.watcher.study.meta["name"] if self.server.watcher.study else "stillhouse"
+            self.answer(page(str(name), self.server.body(), "watch.js"), "text/html")
+        elif path == "/body":
+            self.answer(self.server.body(), "text/html")
+        elif path == "/state":
+            self.server.watcher.look()
+            state = {name: getattr(self.server.watcher, name) for name in ("version", "words", "problem")}
+            self.answer(json.dumps(state), "application/json")
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def answer(self, text: str, kind: str) -> None:
+        """Send a text that nobody keeps and that no other page may frame or read."""
+        data = text.encode()
+        self.send_response(HTTPStatus.OK)
+        headers = {
+            "Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(data)), "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }  # fmt: skip
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are not news."""
+
+
+def serve(folder: str, port: int, say: Callable[[str], None]) -> None:
+    """Serve the page until interrupted."""
+    try:
+        server = Server(folder, port)
+    except OSError as error:
+        raise StillhouseError(
+            f"port {port} cannot be used ({error.strerror}); without --port a free one is taken"
+        ) from None
+    with server:
+        say(f"watching {folder} at {server.url} (this machine only; Ctrl-C ends)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("ended; the study is untouched")
+
+
+def watch_text(folder: str, every_s: float, console: Console) -> None:
+    """The terminal view until interrupted: in place, or where nothing can be in place, again after each change."""
+    watcher, shown = Watcher(folder), ""
+    try:
+        with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+            while True:
+                watcher.look()
+                if live is not None:
+                    live.update(view(watcher), refresh=True)
+                elif shown != f"{watcher.version} {watcher.words}":
+                    console.print(view(watcher))
+                    shown = f"{watcher.version} {watcher.words}"
+                time.sleep(every_s)
+    except KeyboardInterrupt:
+        console.print("ended; the study is untouched")
+
+
+def view(watcher: Watcher) -> Group:
+    """Where the study stands, its front, and what came last."""
+    study = watcher.study
+    parts: list[Text | Table | Group] = [Text(watcher.words, style="yellow" if watcher.problem else "dim")]
+    if study is None:
+        return Group(*parts)
+    parts.append(front_text(study))
+    if len(study.finished) > 1:
+        history = hypervolume_history(study)["hypervolume"]
+        parts.append(Text(f"\nhypervolume {history.iloc[-1]:.3f} {sparkline(history.tolist())}"))
+    last = study.trials.tail(LAST_ROWS).iloc[::-1]
+    table = Table(title="\nlast trials", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for name in ("trial", "status", "student", "quality", ""):
+        table.add_column(name, justify="right" if name in ("trial", "quality") else "left", no_wrap=name != "")
+    for row in last.to_dict("records"):
+        name, reason = student_name(row), "" if row["status"] == "finished" else str(row["reason"] or "")
+        cells = (str(row["trial"]), row["status"], name, decimal(row["quality"]), reason)
+        table.add_row(*(Text(cell) for cell in cells))
+    return Group(*parts, table)
+
+
+def sparkline(values: list[float]) -> str:
+    """A line of blocks, at most 60, from 0 to the largest value."""
+    if len(values) > SPARKS:
+        values = [values[round(i * (len(values) - 1) / (SPARKS - 1))] for i in range(SPARKS)]
+    top = max(values, default=0)
+    return "".join(BLOCKS[round(max(value, 0) / top * (len(BLOCKS) - 1))] if top > 0 else BLOCKS[0] for value in values)

@@ -1,0 +1,1 @@
+"""Which students are worth having: the front, and the one to take."""

@@ -1,0 +1,125 @@
+"""Which students are worth having: the front, its volume and its knee.
+
+Inside this file every objective is a cost, smaller is better; an objective to maximise enters with its sign turned.
+Hypervolume is measured in units of the teacher: quality from the floor (0) up, costs as shares of the teacher's, so 1
+would be the teacher's quality at no cost, and a student that is worse than the floor or dearer than the teacher adds 0.
+"""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.study.table import StudyTable
+from spaces.errors import choose
+from spaces.records.columns import OBJECTIVES, Objective
+from spaces.records.fronts import hypervolume, non_dominated
+
+
+def objectives_of(study: StudyTable, names: Sequence[str] | None = None) -> list[Objective]:
+    """The objectives by name, the study's own unless told."""
+    return [choose("objective", OBJECTIVES, name) for name in names or study.meta["objectives"]]
+
+
+def costs_of(rows: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
+    """One column per objective, turned so that smaller is better; what was not measured is NaN."""
+    columns = [rows[o.column].to_numpy(dtype=float) * (-1 if o.direction == "max" else 1) for o in objectives]
+    return np.stack(columns, axis=1)
+
+
+def limits_of(study: StudyTable) -> dict[Objective, float]:
+    """The study's upper limits on costs."""
+    limits = study.meta.get("constraints") or {}
+    return {choose("objective", OBJECTIVES, name): float(limit) for name, limit in limits.items()}
+
+
+def limits_text(study: StudyTable) -> str:
+    """'latency_ms <= 4, parameters <= 15,000,000'."""
+    return ", ".join(f"{objective.name} <= {limit:,.10g}" for objective, limit in limits_of(study).items())
+
+
+def within_limits(study: StudyTable, rows: pd.DataFrame, overridden: Collection[Objective] = ()) -> np.ndarray:
+    """Mask of the rows that keep the study's limits, but for those `overridden`; what was not measured keeps none."""
+    mask_N = np.ones(len(rows), dtype=bool)
+    for objective, limit in limits_of(study).items():
+        if objective not in overridden:
+            mask_N &= rows[objective.column].to_numpy(dtype=float) <= limit
+    return mask_N
+
+
+def front(study: StudyTable, objectives: Sequence[str] | None = None) -> pd.DataFrame:
+    """The students (`study.students`) within the study's limits that no other beats, cheapest first.
+
+    `rivals` tells how many cheaper students a member is no better than, as far as the noise between seeds is known:
+    above 0, it may owe its place to chance.
+    """
+    chosen, rows = objectives_of(study, objectives), study.students[within_limits(study, study.students)]
+    members = rows[non_dominated(costs_of(rows, chosen))]
+    by = [o.column for o in chosen if o.direction == "min"] + [o.column for o in chosen if o.direction == "max"]
+    members = members.sort_values(by, kind="stable")
+    return members.assign(rivals=_rivals(study, members, rows, [o for o in chosen if o.direction == "min"]))
+
+
+def _rivals(study: StudyTable, members: pd.DataFrame, rows: pd.DataFrame, costs: Sequence[Objective]) -> list[int]:
+    if not study.noise.known or not costs:
+        return [0] * len(members)
+    costs_NK, own_MK = costs_of(rows, costs), costs_of(members, costs)
+    quality_N, seeds_N = rows["quality"].to_numpy(dtype=float), rows["seeds"].to_numpy()
+    found = []
+    for own_K, quality, seeds in zip(own_MK, members["quality"], members["seeds"], strict=True):
+        cheaper_N = (costs_NK <= own_K).all(axis=1) & (costs_NK < own_K).any(axis=1)
+        found.append(int(study.noise.same(quality, seeds, quality_N[cheaper_N], seeds_N[cheaper_N]).sum()))
+    return found
+
+
+def teacher_shares(study: StudyTable, rows: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
+    """Costs in units of the teacher (module docstring); the dearest trial stands in where the teacher has no number."""
+    costs_NK = costs_of(rows, objectives)
+    for k, objective in enumerate(objectives):
+        if objective.direction == "min":
+            teacher = study.meta["teacher"].get(objective.column)
+            costs_NK[:, k] /= teacher if teacher else np.nanmax(costs_NK[:, k], initial=1e-12)
+    return costs_NK
+
+
+def reference_of(objectives: Sequence[Objective]) -> list[float]:
+    """The corner of the hypervolume: the floor's quality, the teacher's costs."""
+    return [0.0 if objective.direction == "max" else 1.0 for objective in objectives]
+
+
+def hypervolume_history(study: StudyTable) -> pd.DataFrame:
+    """Best hypervolume so far after each finished trial: columns trial, finished (a count), train_s, hypervolume.
+
+    `train_s` is what all trials up to this one trained, stopped and failed ones too.
+    """
+    objectives, rows = objectives_of(study), study.finished
+    costs_NK, reference_K = teacher_shares(study, rows, objectives), reference_of(objectives)
+    costs_NK[~within_limits(study, rows)] = np.nan
+    kept_MK, volume, volumes = np.empty((0, len(objectives))), 0.0, []
+    for row_K in costs_NK:
+        beaten = (kept_MK <= row_K).all(axis=1).any()
+        if np.isfinite(row_K).all() and (row_K < reference_K).all() and not beaten:
+            kept_MK = np.vstack([kept_MK[~(row_K <= kept_MK).all(axis=1)], row_K])
+            volume = hypervolume(kept_MK, reference_K)
+        volumes.append(volume)
+    ran = study.trials["status"] != "duplicate"
+    trained_s = study.trials["train_s"].where(ran).fillna(0).cumsum().loc[rows.index]
+    counts_N = np.arange(1, len(rows) + 1)
+    return pd.DataFrame({"trial": rows["trial"], "finished": counts_N, "train_s": trained_s, "hypervolume": volumes})
+
+
+def knee(members: pd.DataFrame, objectives: Sequence[Objective]) -> int:
+    """Position of the front member where giving up more of one objective stops paying for the others.
+
+    Every objective is scaled to [0, 1] over the front; the knee has the least shortfall in quality plus mean cost. For
+    two objectives that is the point furthest from the line through the ends (Das 1999); the mean keeps several costs
+    that rise together, such as size and latency, from outvoting quality. Ties go to quality.
+    """
+    costs_NK = costs_of(members, objectives)
+    span_K = np.ptp(costs_NK, axis=0)
+    scaled_NK = (costs_NK - costs_NK.min(axis=0)) / np.where(span_K > 0, span_K, 1)
+    gained_K = np.array([objective.direction == "max" for objective in objectives])
+    sides = [scaled_NK[:, side_K].mean(axis=1) for side_K in (gained_K, ~gained_K) if side_K.any()]
+    sums_N = np.sum(sides, axis=0)
+    tied = np.flatnonzero(sums_N <= sums_N.min() + 1e-9)
+    return int(tied[np.argmin(sides[0][tied])])

@@ -1,0 +1,146 @@
+"""Which student to take: the pick under a budget, why, who comes next, and what one would give up.
+
+Where the noise between seeds is known, a student that was confirmed with several seeds is preferred to one that beats
+it by less than noise explains.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.selection.front import front, knee, limits_of, limits_text, objectives_of, within_limits
+from analysis.study.table import StudyTable
+from spaces.errors import StillhouseError
+from spaces.records.columns import OBJECTIVES, Objective
+
+QUALITY = OBJECTIVES["quality"]
+UNITS = {"latency_ms": "ms of latency (p50)", "flops": "FLOPs per token"}
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A chosen student (a row of `Study.students`), the next best, and why."""
+
+    trial: pd.Series
+    runner_up: pd.Series | None
+    reason: str
+
+    @property
+    def trade(self) -> dict[str, float]:
+        """What the runner-up has more (or less, negative) of each objective than the pick."""
+        if self.runner_up is None:
+            return {}
+        other, own = self.runner_up, self.trial
+        found = {
+            name: float(other[o.column]) - float(own[o.column]) for name, o in OBJECTIVES.items() if o.column in own
+        }
+        return {name: value for name, value in found.items() if value == value}
+
+
+def pick(
+    study: StudyTable,
+    max_parameters: float | None = None,
+    max_latency_ms: float | None = None,
+    max_flops: float | None = None,
+    min_quality: float | None = None,
+    knee_of_front: bool = False,
+) -> Pick:
+    """The student to take under a budget.
+
+    With a cost limit: the best quality within all limits. With `min_quality` alone: the cheapest that has it, by the
+    study's first cost. With nothing, or with `knee_of_front`: the knee of the front, within what limits are given. The
+    study's own limits hold unless one given here replaces them. Raises StillhouseError where nothing fits.
+    """
+    limits = {"parameters": max_parameters, "latency_ms": max_latency_ms, "flops": max_flops}
+    ceilings = {OBJECTIVES[name]: limit for name, limit in limits.items() if limit is not None}
+    rows = study.students
+    rows = rows[rows["quality"].notna().to_numpy() & within_limits(study, rows, ceilings)]
+    if rows.empty:
+        bound = f" within its limits ({limits_text(study)})" if limits_of(study) else ""
+        raise StillhouseError(
+            f"{study.folder} has no finished trial to pick from{bound}; {len(study.trials)} trials ended in all."
+        )
+    within, rules = _within(rows, ceilings, min_quality)
+    if knee_of_front or not rules:
+        return _pick_knee(study, rows[within], rules)
+    costs = [o for o in objectives_of(study) if o.direction == "min"] or [OBJECTIVES["parameters"]]
+    by, order = ["quality", costs[0].column], [False, True]
+    what = "the best quality"
+    if not ceilings:
+        by, order, what = by[::-1], order[::-1], f"the fewest {_unit(costs[0])}"
+    ranked = rows[within].sort_values(by, ascending=order, kind="stable")
+    reason = f"{what} among the {len(ranked)} of {len(rows)} finished students with {' and '.join(rules)}"
+    if ceilings:
+        ranked, note = _confirmed_first(study, ranked)
+        reason += note
+    return Pick(ranked.iloc[0], ranked.iloc[1] if len(ranked) > 1 else None, reason)
+
+
+def _within(
+    rows: pd.DataFrame, ceilings: Mapping[Objective, float], min_quality: float | None
+) -> tuple[np.ndarray, list[str]]:
+    """Mask of the rows that keep all limits, and the limits in words."""
+    rules, within_N = [], np.ones(len(rows), dtype=bool)
+    bounds = [*ceilings.items(), *([] if min_quality is None else [(QUALITY, min_quality)])]
+    for objective, bound in bounds:
+        value_N = rows[objective.column].to_numpy(dtype=float)
+        if objective is QUALITY:
+            rule, fits_N = f"quality of at least {bound:.4g}", value_N >= bound
+        else:
+            rule, fits_N = f"at most {bound:,.10g} {_unit(objective)}", value_N <= bound
+        if not fits_N.any():
+            raise StillhouseError(_nothing_fits(rows, objective, rule))
+        rules.append(rule)
+        within_N &= fits_N
+    if not within_N.any():
+        raise StillhouseError(f"no finished student has all of: {'; '.join(rules)}. Each alone can be met: relax one.")
+    return within_N, rules
+
+
+def _confirmed_first(study: StudyTable, ranked: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The ranking with a confirmed student on top, if the first has one seed and is not better beyond noise."""
+    first = ranked.iloc[0]
+    if not study.noise.known or first["seeds"] > 1:
+        return ranked, ""
+    confirmed = ranked[ranked["seeds"] > 1]
+    alike = confirmed[study.noise.same(first["quality"], 1, confirmed["quality"], confirmed["seeds"])]
+    if alike.empty:
+        return ranked, ""
+    chosen = alike.iloc[0]
+    reordered = pd.concat([alike.iloc[:1], ranked.drop(alike.index[0])])
+    return reordered, (
+        f"; it has {chosen['seeds']} seeds, and trial {first['trial']}, with one, is better by no more than noise "
+        f"({first['quality']:.3f})"
+    )
+
+
+def _pick_knee(study: StudyTable, rows: pd.DataFrame, rules: Sequence[str]) -> Pick:
+    objectives, members = objectives_of(study), front(study)
+    members = members[members.index.isin(rows.index)]
+    if members.empty:
+        bound = f" with {' and '.join(rules)}" if rules else ""
+        needed = f"no student on the front{bound}" if rules else "no finished trial"
+        raise StillhouseError(f"{needed} has all of {', '.join(study.meta['objectives'])} measured.")
+    first = knee(members, objectives)
+    rest = members.drop(members.index[first])
+    reason = f"the knee of the front ({len(members)} students): from here, more of one objective costs most of another"
+    if rules:
+        reason += f"; among those with {' and '.join(rules)}"
+    return Pick(members.iloc[first], rest.iloc[knee(rest, objectives)] if len(rest) else None, reason)
+
+
+def _unit(objective: Objective) -> str:
+    return UNITS.get(objective.name, objective.name)
+
+
+def _nothing_fits(rows: pd.DataFrame, objective: Objective, rule: str) -> str:
+    values = rows[objective.column]
+    if values.isna().all():
+        return f"no finished student has {rule}: {objective.column} was not measured in this study."
+    nearest = rows.loc[values.idxmax() if objective is QUALITY else values.idxmin()]
+    return (
+        f"no finished student has {rule}; the nearest is trial {nearest['trial']} with "
+        f"{nearest[objective.column]:,.6g}."
+    )

@@ -1,0 +1,1 @@
+"""What made the difference: effects, importance, comparisons with tests."""

@@ -1,0 +1,1 @@
+"""A study folder as a checked value."""

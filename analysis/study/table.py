@@ -1,0 +1,218 @@
+"""A study folder as one checked value: its trials, the students among them, and the noise of their quality."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.fs
+
+from analysis.study.noise import Noise, pooled_noise
+from analysis.study.parts import Kept, part_files, read_parts, read_text
+from spaces.errors import StillhouseError, choose
+from spaces.records.columns import (
+    CONFIG_COLUMNS,
+    Column,
+    baselines_columns,
+    profiles_columns,
+    reports_columns,
+    test_scores_columns,
+    trials_columns,
+)
+from spaces.records.filesystems import open_filesystem
+from spaces.records.fronts import QUALITIES
+from spaces.students.architecture import StudentArchitecture
+
+FORMAT = 1
+SHAPE_AXES = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
+TEACHER_ROW, FLOOR_ROW = -1, -2
+DATASETS = ("trials", "reports", "test_scores", "profiles")
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(ignore_metadata=True)
+
+
+def _architecture_names(trials: pd.DataFrame) -> pd.Series:
+    """'4x256' per trial, '' where the row has no shape (a trial that could not be built may lack one)."""
+    shapes = trials[list(SHAPE_AXES)]
+    known = set(shapes.dropna().itertuples(index=False, name=None))
+    names = {shape: StudentArchitecture(*map(int, shape)).name for shape in known}
+    named = [names.get(shape, "") for shape in shapes.itertuples(index=False, name=None)]
+    return pd.Series(named, trials.index, dtype=object)
+
+
+def _read_meta(filesystem: pyarrow.fs.FileSystem, folder: str) -> dict[str, Any]:
+    path = f"{folder}/study.json"
+    text = read_text(filesystem, path)
+    if text is None:
+        raise StillhouseError(f"there is no study at {folder}: {path} does not exist.")
+    try:
+        meta = json.loads(text)
+    except ValueError as error:
+        raise StillhouseError(f"{path} is not valid JSON ({error}). Restore it, or start the study again.") from error
+    found = meta.get("format") if isinstance(meta, dict) else None
+    if found != FORMAT:
+        raise StillhouseError(f"{path}: format must be {FORMAT}, got {found!r}. Use the version that wrote it.")
+    if missing := [key for key in ("name", "objectives", "teacher", "tasks") if key not in meta]:
+        raise StillhouseError(f"{path} lacks {', '.join(missing)}. Restore it, or start the study again.")
+    return meta
+
+
+@dataclass(frozen=True, eq=False)
+class StudyTable:
+    """Everything a study folder says. Reports, profiles and test scores are read when first asked for."""
+
+    folder: str
+    """as the user wrote it"""
+    meta: dict[str, Any]
+    """study.json"""
+    trials: pd.DataFrame
+    """one row per trial number, by trial number; beside the recorded columns, `architecture`: the shape's name"""
+    notes: tuple[str, ...] = ()
+    """what the reader should know about the files, in sentences"""
+    kept: Kept = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def finished(self) -> pd.DataFrame:
+        """The trials that ended with scores, on the full budget of tokens."""
+        return self.trials[self.trials["status"] == "finished"]
+
+    @cached_property
+    def stopped(self) -> pd.DataFrame:
+        """The trials that were stopped at a rung; their quality is the one there."""
+        return self.trials[self.trials["status"] == "stopped"]
+
+    @cached_property
+    def _configuration(self) -> pd.Series:
+        """A number per finished trial, the same for the seeds of one configuration."""
+        return self.finished.groupby(list(CONFIG_COLUMNS), dropna=False, sort=False).ngroup()
+
+    @cached_property
+    def noise(self) -> Noise:
+        """Spread of quality between seeds, pooled over the configurations that ran with several."""
+        return pooled_noise(group.to_numpy() for _, group in self.finished["quality"].groupby(self._configuration))
+
+    @cached_property
+    def students(self) -> pd.DataFrame:
+        """The finished configurations, one row each, under the number of their first trial.
+
+        Quality, scores and shares recovered are means over seeds; `seeds` counts them, `low` and `high` are the 95 %
+        interval of quality (NaN when no configuration of the study ran with two seeds).
+        """
+        rows, number = self.finished, self._configuration
+        counts = number.groupby(number).transform("size")
+        students = rows[~number.duplicated()].assign(seeds=counts[~number.duplicated()])
+        if (counts > 1).any():
+            means = [
+                *(name for name in QUALITIES if name in rows),
+                *(f"{kind}_{task}" for task in self.tasks for kind in ("score", "recovered")),
+            ]
+            averaged = rows[means].groupby(number).transform("mean")
+            students[means] = averaged.loc[students.index]
+        errors = {count: self.noise.errors(count) for count in students["seeds"].unique()}
+        below, above = (students["seeds"].map({count: pair[end] for count, pair in errors.items()}) for end in (0, 1))
+        return students.assign(low=students["quality"] - above, high=students["quality"] - below)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Task names, in the order of the spec."""
+        return tuple(self.meta["tasks"])
+
+    @property
+    def languages(self) -> dict[str, list[str]]:
+        """Language -> its tasks, in the order of the spec; tasks that name none are left out."""
+        found: dict[str, list[str]] = {}
+        for task, facts in self.meta["tasks"].items():
+            if code := facts.get("language"):
+                found.setdefault(code, []).append(task)
+        return found
+
+    @cached_property
+    def reports(self) -> pd.DataFrame:
+        """Every report of every trial."""
+        return self._dataset("reports", reports_columns())
+
+    @cached_property
+    def test_scores(self) -> pd.DataFrame:
+        """Scores on the test split; trial -1 is the teacher, -2 the floor."""
+        return self._dataset("test_scores", test_scores_columns())
+
+    @cached_property
+    def baselines(self) -> pd.DataFrame:
+        """Scores of the teacher cut to the shapes of students, without distillation; `architecture` names the shape."""
+        rows = self._dataset("baselines", baselines_columns())
+        return rows.assign(architecture=_architecture_names(rows))
+
+    @cached_property
+    def profiles(self) -> pd.DataFrame:
+        """Costs measured again on other devices (`stillhouse profile`); trial -1 is the teacher."""
+        return self._dataset("profiles", profiles_columns())
+
+    @cached_property
+    def spec(self) -> str:
+        """The resolved spec as written, '' when there is none."""
+        filesystem, path = open_filesystem(self.folder)
+        return read_text(filesystem, f"{path}/spec.toml") or ""
+
+    def _dataset(self, name: str, columns: Sequence[Column]) -> pd.DataFrame:
+        filesystem, path = open_filesystem(self.folder)
+        return _to_pandas(read_parts(filesystem, part_files(filesystem, f"{path}/{name}"), columns, self.kept))
+
+    def reports_of(self, trials: Iterable[int]) -> pd.DataFrame:
+        """Reports of some trials: opens only the parts that carry their numbers when every trial has one."""
+        wanted = {int(trial) for trial in trials}
+        filesystem, path = open_filesystem(self.folder)
+        by_number: dict[int, list[pyarrow.fs.FileInfo]] = {}
+        for part in part_files(filesystem, f"{path}/reports"):
+            if number := re.search(r"\d+", part.base_name):
+                by_number.setdefault(int(number[0]), []).append(part)
+        parts = [part for trial in sorted(wanted) for part in by_number.get(trial, [])]
+        rows = _to_pandas(read_parts(filesystem, parts, reports_columns(), self.kept))
+        if not wanted <= set(rows["trial"]):
+            rows = self.reports
+        return rows[rows["trial"].isin(wanted)]
+
+    def with_profile(self, name: str) -> Self:
+        """The study with the latencies of a measured profile, given by its name or an unambiguous start of it.
+
+        A trial that the profile lacks has no latency in it. Limits of the study on latency are kept.
+        """
+        names = sorted(set(self.profiles["profile"]))
+        if not names:
+            raise StillhouseError(f"{self.folder} holds no profiles. To measure one: stillhouse profile {self.folder}")
+        matching = [known for known in names if known.startswith(name)]
+        full = matching[0] if len(matching) == 1 else choose("profile", {known: known for known in names}, name)
+        rows = self.profiles[self.profiles["profile"] == full].drop_duplicates("trial", keep="last").set_index("trial")
+        columns = ["latency_p50_ms", "latency_p95_ms", "peak_memory_mib", "hardware"]
+        measured = rows[columns].reindex(self.trials["trial"]).set_axis(self.trials.index)
+        teacher = dict(self.meta["teacher"])
+        for column in ("latency_p50_ms", "latency_p95_ms"):
+            teacher[column] = float(rows.loc[TEACHER_ROW, column]) if TEACHER_ROW in rows.index else None
+        setting = rows.iloc[0][["device", "threads", "batch_size", "sequence_length", "runtime"]].to_dict()
+        meta = {**self.meta, "teacher": teacher, "latency": setting, "hardware": rows.iloc[0]["hardware"]}
+        note = f"Latency as measured by profile {full} ({rows.iloc[0]['hardware']}, {rows.iloc[0]['runtime']})."
+        return replace(self, meta=meta, trials=self.trials.assign(**measured), notes=(*self.notes, note))
+
+
+def load_table(folder: str, kept: Kept | None = None) -> StudyTable:
+    """Read and check a study folder (a local path or a URI). `kept` holds parts from an earlier look."""
+    filesystem, path = open_filesystem(folder)
+    meta = _read_meta(filesystem, path)
+    kept = {} if kept is None else kept
+    parts = part_files(filesystem, f"{path}/trials")
+    by_language = any(facts.get("language") for facts in meta["tasks"].values())
+    trials = _to_pandas(read_parts(filesystem, parts, trials_columns(list(meta["tasks"]), by_language), kept))
+    notes = []
+    if repeated := sorted(set(trials.loc[trials["trial"].duplicated(), "trial"])):
+        trials = trials.drop_duplicates("trial", keep="last")
+        shown = ", ".join(str(number) for number in repeated[:10]) + (", ..." if len(repeated) > 10 else "")
+        notes.append(f"Recorded more than once, where the last row counts: trial {shown}.")
+    trials = trials.assign(architecture=_architecture_names(trials))
+    if trials.empty:
+        notes.append("No trial has ended yet: the study folder holds no rows.")
+    return StudyTable(str(folder), meta, trials.sort_values("trial", ignore_index=True), tuple(notes), kept)

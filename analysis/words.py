@@ -1,0 +1,58 @@
+"""Numbers, shares and students as text, for figures, pages and the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from spaces.records.columns import CONFIG_COLUMNS
+
+MISSING = "-"
+
+
+def number(value: float | None, digits: int = 3, missing: str = MISSING) -> str:
+    """Three significant digits with k, M or G; plain below a thousand; a dash when not measured."""
+    if value is None or pd.isna(value):
+        return missing
+    for limit, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= limit * 0.9995:
+            return f"{value / limit:#.{digits}g}".rstrip(".") + unit
+    return f"{value:.{digits}g}"
+
+
+def decimal(value: float | None, places: int = 3, missing: str = MISSING) -> str:
+    """Fixed decimals, so that a column of them lines up; a dash when not measured."""
+    return missing if value is None or pd.isna(value) else f"{value:.{places}f}"
+
+
+def percent(value: float | None, missing: str = MISSING) -> str:
+    """A share in whole percent."""
+    return missing if value is None or pd.isna(value) else f"{value * 100:.0f} %"
+
+
+def ratio(numerator: float | None, denominator: float | None) -> float:
+    """The quotient, NaN when either is unknown or the denominator is 0."""
+    if numerator is None or not denominator or pd.isna(numerator) or pd.isna(denominator):
+        return float("nan")
+    return numerator / denominator
+
+
+def plural(count: int, noun: str) -> str:
+    """'1 trial', '2 trials'."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def student_name(row: Mapping[str, Any] | pd.Series) -> str:
+    """'3x192 by mha'."""
+    return f"{row['architecture']} by {row['method']}"
+
+
+def config_of(row: Mapping[str, Any] | pd.Series) -> dict[str, str]:
+    """The axes that the trial has, as text."""
+    config = {}
+    for axis in CONFIG_COLUMNS:
+        value = row[axis]
+        if pd.isna(value) or value == "":
+            continue
+        config[axis] = value if isinstance(value, str) else f"{value:.3g}" if axis == "learning_rate" else f"{value:g}"
+    return config

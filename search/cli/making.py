@@ -1,0 +1,59 @@
+"""The commands that make a teacher: pretrain, trim."""
+
+import argparse
+
+from search.cli.arguments import parse_count, parse_number
+from search.cli.seeing import say
+
+
+def pretrain(args: argparse.Namespace) -> None:
+    """Make a teacher."""
+    from pathlib import Path
+
+    from trainables.training.pretrain import PretrainSpec
+    from trainables.training.pretrain import pretrain as make_teacher
+
+    names = PretrainSpec.__dataclass_fields__
+    spec = PretrainSpec(**{name: value for name, value in vars(args).items() if name in names and value is not None})
+    make_teacher(spec, Path(args.work or f"{args.to}.stages"), Path(args.to), say)
+
+
+def trim(args: argparse.Namespace) -> None:
+    """Cut a teacher's vocabulary."""
+    from pathlib import Path
+
+    from trainables.training.pretrain import trim_teacher
+
+    trim_teacher(args.teacher, args.corpus, args.text_column, args.pieces, Path(args.to), say)
+
+
+def add_pretrain(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `pretrain`; the defaults are those of PretrainSpec."""
+    parser.add_argument("to", metavar="TO", help="folder of the new teacher")
+    parser.add_argument("--source", required=True, help="model to start from: folder, hub id, package:module/path")
+    parser.add_argument("--corpus", help="docs, or a file or folder of text; default docs")
+    parser.add_argument("--vocabulary", type=parse_count, metavar="N", help="word pieces to keep; default 6k")
+    parser.add_argument(
+        "--learn-vocabulary",
+        action="store_true",
+        help="learn the pieces from the corpus instead of keeping the source's",
+    )
+    parser.add_argument(
+        "--language-temperature", type=parse_number, metavar="T", help="sample languages, a folder each, such as 3.3"
+    )
+    parser.add_argument("--shape", help="shape of the new teacher; default 6x192")
+    parser.add_argument("--first-tokens", type=parse_count, metavar="N", help="masked-LM tokens of the source's shape")
+    parser.add_argument("--final-tokens", type=parse_count, metavar="N", help="tokens of the distillation into SHAPE")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument(
+        "--work", metavar="DIR", help="stages and checkpoints, to go on after a stop; default TO.stages"
+    )
+
+
+def add_trim(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `trim`."""
+    parser.add_argument("teacher", metavar="TEACHER", help="folder, hub id, package:module/path")
+    parser.add_argument("to", metavar="TO", help="folder of the trimmed teacher; must not exist")
+    parser.add_argument("--corpus", required=True, metavar="SOURCE", help="docs, a file or folder of text, or hub:name")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="the column that holds the text")
+    parser.add_argument("--pieces", type=parse_count, metavar="N", help="pieces to keep; default: all the corpus uses")

@@ -1,0 +1,267 @@
+"""The commands that show a study: front, best, report, watch, compare, profile, dashboard.
+
+The one file of this package that knows analysis; cli.py gives its functions their names on the command line.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.cli.arguments import add_folder, add_limits, add_port, add_profile_name, parse_count, parse_number
+from spaces.errors import SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis import Study
+    from analysis.selection.picking import Pick
+
+LIMITS = {"max_parameters": "parameters", "max_latency_ms": "latency_p50_ms", "max_flops": "flops_per_token"}
+TRADES = {"quality": ("quality", 3), "worst_language_quality": ("quality in the worst language", 3),
+          "parameters": ("parameters", 0), "latency_ms": ("ms", 2), "flops": ("FLOPs per token", 0)}  # fmt: skip
+
+
+def say(line: str) -> None:
+    """Lines appear when they are written, in a pipe as well."""
+    print(line, flush=True)
+
+
+def load_study(args: argparse.Namespace) -> "Study":
+    """The study, with the latencies of a profile when one is named."""
+    from analysis import load
+
+    study = load(args.folder)
+    return study if args.profile is None else study.with_profile(args.profile)
+
+
+def front(args: argparse.Namespace) -> None:
+    """Show the front."""
+    from rich.console import Console
+
+    from analysis.page.text import front_text
+
+    study = load_study(args)
+    if args.json or args.csv or args.parquet:
+        rows = study.front(args.objectives)
+        if args.json:
+            print(json.dumps(plain_rows(rows), indent=2))
+        if args.csv:
+            rows.to_csv(sys.stdout, index=False)
+        if args.parquet:
+            Path(args.parquet).parent.mkdir(parents=True, exist_ok=True)
+            rows.to_parquet(args.parquet, index=False)
+            print(f"written to {args.parquet}", file=sys.stderr)
+        return
+    Console(width=None if sys.stdout.isatty() else 160).print(front_text(study, args.objectives))
+
+
+def plain_rows(rows: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Rows as JSON has them; what is not known is left out."""
+    records = json.loads(rows.to_json(orient="records", date_format="iso"))
+    return [{key: value for key, value in record.items() if value is not None} for record in records]
+
+
+def best(args: argparse.Namespace) -> None:
+    """Pick one student."""
+    study, chosen = pick_by(args)
+    row, other = chosen.trial, chosen.runner_up
+    if args.json:
+        table = [row.to_frame().T] if other is None else [row.to_frame().T, other.to_frame().T]
+        first, *rest = (plain_rows(each)[0] for each in table)
+        extra = {"runner_up": rest[0], "runner_up_minus_pick": chosen.trade} if rest else {}
+        print(json.dumps({"why": chosen.reason, **first, **extra}, indent=2))
+        return
+    from analysis.page.text import noise_text
+    from analysis.words import config_of, number, percent, ratio, student_name
+
+    teacher = study.meta["teacher"]
+    speed = ratio(teacher.get("latency_p50_ms"), row["latency_p50_ms"])
+    print(f"trial {row['trial']}: {student_name(row)}, {chosen.reason}")
+    interval = f" (95 % interval {row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
+    seeds = f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else ""
+    print(f"quality {row['quality']:.3f}{interval}{seeds}")
+    size = percent(ratio(row["parameters"], teacher.get("parameters")))
+    faster = f", {speed:.1f} times the teacher's speed" if speed == speed else ""
+    print(
+        f"{number(row['parameters'])} parameters, {size} of the teacher's; {number(row['latency_p50_ms'])} ms{faster}"
+    )
+    print(", ".join(f"{axis} {value}" for axis, value in config_of(row).items()))
+    if other is not None:
+        print(f"runner-up: trial {other['trial']}, {student_name(other)}: {trade_text(chosen)}")
+    print(f"against the teacher it gives up {1 - row['quality']:.3f} of quality")
+    print(noise_text(study))
+    print(f"to take it: stillhouse export {args.folder} my-student --trial {row['trial']}")
+
+
+def trade_text(chosen: "Pick") -> str:
+    """'0.012 less quality, 1,200,000 fewer parameters': the runner-up beside the pick."""
+    words = []
+    for name, difference in chosen.trade.items():
+        unit, places = TRADES[name]
+        if abs(difference) >= 0.5 * 10**-places:
+            words.append(f"{abs(difference):,.{places}f} {'more' if difference > 0 else 'less'} {unit}")
+    return ", ".join(words) or "the same in all of quality, size and speed"
+
+
+def pick_by(args: argparse.Namespace) -> "tuple[Study, Pick]":
+    """The study and the pick under the limits of the command line."""
+    study = load_study(args)
+    limits = {}
+    for name, column in LIMITS.items():
+        limit = getattr(args, name)
+        if limit is None:
+            continue
+        value, is_share = limit
+        if is_share and not study.meta["teacher"].get(column):
+            raise SpecError(
+                [f"the teacher's {column} is not recorded in {args.folder}: give a number instead of a share"]
+            )
+        limits[name] = value * study.meta["teacher"][column] if is_share else value
+    return study, study.pick(**limits, min_quality=args.min_quality, knee_of_front=args.knee)
+
+
+def chosen_trial(args: argparse.Namespace) -> int:
+    """The trial that is named, or the pick under the limits, which is told."""
+    if args.trial is not None:
+        return args.trial
+    _, chosen = pick_by(args)
+    say(f"trial {chosen.trial['trial']}: {chosen.reason}")
+    return int(chosen.trial["trial"])
+
+
+def table(args: argparse.Namespace) -> None:
+    """Print the table of a comparison, as Markdown."""
+    from analysis import load
+    from analysis.page.comparison import comparison_text
+
+    text = comparison_text(load(args.folder))
+    if not text:
+        raise SpecError([f"{args.folder} is a search (no [comparison]), or none of its trials has finished"])
+    print(text)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the HTML page."""
+    from analysis.page.report import write_report
+
+    say(f"written to {write_report(args.folder, args.out, args.profile)}")
+
+
+def watch(args: argparse.Namespace) -> None:
+    """Show a study while it runs."""
+    from analysis.page.watch import serve, watch_text
+
+    if args.text:
+        from rich.console import Console
+
+        watch_text(args.folder, args.every, Console())
+    else:
+        serve(args.folder, args.port, say)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Write the page of several studies."""
+    from analysis import load
+    from analysis.page.report import write_page
+    from analysis.page.studies import differences, overview, several_page
+
+    studies = [load(folder) for folder in args.folders]
+    for note in differences(studies):
+        print(note, file=sys.stderr)
+    if args.json:
+        print(json.dumps(plain_rows(overview(studies)), indent=2))
+        return
+    say(f"written to {write_page(several_page(studies), args.out)}")
+
+
+def profile(args: argparse.Namespace) -> None:
+    """Measure costs again, elsewhere."""
+    from search.phases.profiling import Setting, profile_study
+
+    setting = Setting(args.device, args.runtime, args.threads, args.batch, args.length)
+    trials = args.trial or (None if args.all else [int(trial) for trial in _front_trials(args.folder)])
+    name = profile_study(args.folder, setting, trials, name=args.name, say=say)
+    say(f"to see the front with these latencies: stillhouse front {args.folder} --profile {name}")
+
+
+def _front_trials(folder: str) -> list[int]:
+    from analysis import load
+
+    study = load(folder)
+    return study.front(["quality", "parameters"])["trial"].tolist()
+
+
+def dashboard(args: argparse.Namespace) -> None:
+    """Open optuna-dashboard on a study."""
+    from search.cli.dashboard import serve_dashboard, write_journal
+
+    if args.journal:
+        say(f"written to {write_journal(args.folder, args.journal)}; optuna-dashboard {args.journal} opens it")
+    else:
+        serve_dashboard(args.folder, args.port, say)
+
+
+def add_front(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `front`."""
+    add_folder(parser)
+    parser.add_argument("--objectives", nargs="+", metavar="NAME", help="instead of the study's: quality latency_ms")
+    add_profile_name(parser)
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--csv", action="store_true", help="print the rows as CSV")
+    parser.add_argument("--parquet", metavar="FILE", help="write the rows as Parquet")
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `table`."""
+    add_folder(parser)
+
+
+def add_best(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `best`."""
+    add_folder(parser)
+    add_limits(parser)
+    parser.add_argument("--json", action="store_true", help="print the whole row, the reason and the runner-up as JSON")
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `report`."""
+    add_folder(parser)
+    parser.add_argument("--out", metavar="FILE", help="default DIR/report.html")
+    add_profile_name(parser)
+
+
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `watch`."""
+    add_folder(parser)
+    add_port(parser)
+    parser.add_argument("--text", action="store_true", help="in the terminal instead of the browser")
+    parser.add_argument("--every", type=parse_number, default=2.0, metavar="S", help="seconds between looks of --text")
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `compare`."""
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="study folders or URIs, two or more")
+    parser.add_argument("--out", metavar="FILE", default="compare.html", help="default compare.html")
+    parser.add_argument("--json", action="store_true", help="print a row per study as JSON instead")
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `profile`."""
+    add_folder(parser)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu")
+    parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="default torch")
+    parser.add_argument("--threads", type=parse_count, default=1, metavar="N", help="CPU threads; default 1")
+    parser.add_argument("--batch", type=parse_count, default=1, metavar="N", help="texts at a time; default 1")
+    parser.add_argument("--length", type=parse_count, default=128, metavar="N", help="tokens of a text; default 128")
+    parser.add_argument("--trial", type=int, nargs="+", metavar="ID", help="these trials instead of the front")
+    parser.add_argument("--all", action="store_true", help="every finished trial instead of the front")
+    parser.add_argument("--name", help="name of the profile; default: its setting and the fingerprint of the machine")
+
+
+def add_dashboard(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `dashboard`."""
+    add_folder(parser)
+    add_port(parser)
+    parser.add_argument("--journal", metavar="FILE", help="only write Optuna's journal file, for tools that read it")

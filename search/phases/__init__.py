@@ -1,0 +1,1 @@
+"""The phases of a study: prepare, run, score, finish, profile, promote."""

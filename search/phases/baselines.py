@@ -1,0 +1,65 @@
+"""What a student's shape is worth without distillation: the teacher's own layers, cut to it and scored."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.phases.scoring import cached_scores, put_on_device
+from search.spec.sections import StudySpec
+from search.store.parts import Store
+from search.tune.progress import Say, announced
+from spaces.records.columns import OBJECTIVES
+from spaces.records.fronts import front_of
+from spaces.students.architecture import StudentArchitecture, architecture_of
+from trainables.cache import digest
+from trainables.models.student import TRUNCATIONS, truncated
+from trainables.models.teacher import Teacher, load_teacher
+from trainables.tasks.scoring import load_task, recovered
+from trainables.text.corpus import Corpus, open_corpus
+
+SHAPE_KEYS = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
+
+
+def score_baselines(spec: StudySpec, store: Store, job: Mapping[str, Any], say: Say) -> None:
+    """Score both truncations of each shape that the study ends with: those on the front, or all of a comparison.
+
+    `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
+    """
+    rows: list[Any] = [row for row in store.read_rows("trials") if row["status"] == "finished"]
+    if spec.comparison.seeds is None:
+        rows = front_of(rows, [OBJECTIVES[name] for name in spec.search.objectives])
+    shapes = sorted({architecture_of(row) for row in rows}, key=lambda shape: (shape.num_layers, shape.hidden_size))
+    kept: list[Any] = store.read_rows("baselines")
+    missing = [shape for shape in shapes if shape not in {architecture_of(row) for row in kept}]
+    if not missing:
+        return
+    say(f"the teacher cut to {len(missing)} shapes, without distillation")
+    teacher = put_on_device(load_teacher(spec.teacher.path), spec)
+    corpus = open_corpus(Path(job["corpus"]))
+    for shape in announced(missing, "the teacher cut to shapes: {}", say):
+        kept += _rows(spec, job, shape, teacher, corpus)
+    store.write_part("baselines", 0, kept)
+
+
+def _rows(
+    spec: StudySpec, job: Mapping[str, Any], shape: StudentArchitecture, teacher: Teacher, corpus: Corpus
+) -> Iterator[dict[str, Any]]:
+    for which in TRUNCATIONS:
+        model = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
+        identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which)
+        for folder in job["tasks"]:
+            task = load_task(folder)
+            by_split = {
+                split: references[task.name]
+                for split, references in (("dev", job["floors"]), ("test", job["test_floors"]))
+                if task.name in references and split in task.splits
+            }
+            found = cached_scores(model, identity, Path(folder), spec, list(by_split), spec.seed)
+            for split, reference in by_split.items():
+                score = found[split]["score"]
+                yield {
+                    "kept": which, **{key: getattr(shape, key) for key in SHAPE_KEYS}, "task": task.name,
+                    "split": split, "protocol": spec.evaluation.protocol, "score": score,
+                    "recovered": recovered(score, reference["teacher"], reference["floor"]),
+                    "metric": found[split]["metric"],
+                }  # fmt: skip

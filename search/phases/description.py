@@ -1,0 +1,46 @@
+"""What a spec would run, in lines for a person."""
+
+import dataclasses
+
+from search.proposals.rungs import rung_tokens
+from search.spec.sections import StudySpec
+from spaces.space.comparison import count_trials
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import TeacherFacts
+
+
+def describe(spec: StudySpec, space: SearchSpace, facts: TeacherFacts) -> list[str]:
+    """What a study would run, in lines for a person."""
+    tokens = spec.budget.trials * spec.budget.train_tokens
+    shapes = {each for students in space.feasible.values() for each in students}
+    axes = ", ".join(f"{name} {line}" for name, line in space.to_table().items())
+    cluster = dataclasses.asdict(spec.cluster)
+    cluster["concurrent_trials"] = spec.cluster.concurrent_trials or "as many as fit"
+    head = "with" if facts.has_lm_head else "without"
+    limits = ", ".join(f"{name} {limit:,.10g}" for name, limit in spec.search.constraints.items())
+    return [
+        f"study    {spec.name}, seed {spec.seed}",
+        f"teacher  {facts.name}: {facts.family} {facts.architecture.name}, {head} LM head",
+        f"space    {len(shapes)} shapes; {axes}",
+        f"search   {_search(spec, space)} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
+        f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
+        f"rungs    {_rungs(spec)}",
+        f"tasks    {', '.join(f'{task.name} ({task.kind}, {spec.evaluation.protocol})' for task in spec.tasks)}",
+        f"cluster  {', '.join(f'{name} {value}' for name, value in cluster.items())}",
+    ]
+
+
+def _search(spec: StudySpec, space: SearchSpace) -> str:
+    if spec.comparison.seeds is None:
+        return spec.search.sampler
+    tuning, compared = count_trials(space, spec.comparison.seeds)
+    return f"comparison with {spec.comparison.seeds} seeds: {tuning} trials to choose learning rates, then {compared}"
+
+
+def _rungs(spec: StudySpec) -> str:
+    rungs = spec.rungs
+    tokens = rung_tokens(rungs.first_tokens, rungs.factor, spec.budget.train_tokens)
+    if not tokens:
+        return "none: every trial trains its whole budget"
+    share = f"the best 1/{rungs.factor} and the first {rungs.protected} of each method go on"
+    return f"after {', '.join(f'{each:,}' for each in tokens)} tokens {share}"

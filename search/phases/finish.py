@@ -1,0 +1,180 @@
+"""After the search: the students on the front meet the test splits, once, and leave as folders of their own."""
+
+import json
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import tomli_w
+import torch
+
+from search.phases.scoring import put_on_device, score_all
+from search.spec.sections import StudySpec
+from search.store.parts import Store
+from search.tune.progress import Say, announced
+from spaces.errors import StillhouseError
+from spaces.records.columns import CONFIG_COLUMNS, OBJECTIVES
+from spaces.records.fronts import configuration, front_of
+from trainables.export.folders import export_student, quiet_transformers
+from trainables.models.encoder import load_model
+from trainables.models.teacher import load_teacher
+from trainables.tasks.scoring import load_task, recovered, score_task
+
+TEACHER, FLOOR = -1, -2
+
+
+def score_front(spec: StudySpec, store: Store, task_folders: Sequence[str], say: Say) -> None:
+    """Test scores of teacher, floor and every member of the front; what is already scored stays."""
+    objectives = [OBJECTIVES[name] for name in spec.search.objectives]
+    members = [row for row in front_of(store.read_rows("trials"), objectives) if row["student_path"]]
+    score_tests(spec, store, members, task_folders, say)
+
+
+def score_tests(
+    spec: StudySpec, store: Store, members: Sequence[Mapping[str, Any]], task_folders: Sequence[str], say: Say
+) -> None:
+    """Test scores of teacher, floor and these trials."""
+    tasks = {load_task(folder).name: Path(folder) for folder in task_folders}
+    tasks = {name: folder for name, folder in tasks.items() if "test" in load_task(folder).splits}
+    done = {number for number, _ in store.parts("test_scores")}
+    missing = [row for row in members if row["trial"] not in done]
+    if not tasks or not members or (not missing and TEACHER in done):
+        return
+    if missing:
+        say(f"test scores of {len(missing)} students")
+    teacher = put_on_device(load_teacher(spec.teacher.path), spec)
+    references = score_all(spec, teacher, tasks, ["test"], lambda line: None)["test"]
+    for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):
+        rows = [
+            {"trial": number, "task": name, "protocol": spec.evaluation.protocol, "score": found[key],
+             "recovered": float(key == "teacher"), "layer": found["teacher_layer"] if key == "teacher" else None,
+             "metric": found["metric"]}
+            for name, found in references.items()
+        ]  # fmt: skip
+        store.write_part("test_scores", number, rows)
+    for member in announced(missing, "test scores: {} students", say):
+        with local_student(store, member) as folder:
+            model = load_model(folder, dtype=torch.float32).eval().to(teacher.model.device)  # type: ignore[arg-type]
+        rows = []
+        for name, path in tasks.items():
+            found = score_task(model, load_task(path), spec.evaluation.protocol, ["test"], member["seed"])["test"]
+            reference = references[name]
+            share = recovered(found.score, reference["teacher"], reference["floor"])
+            rows.append({
+                "trial": member["trial"], "task": name, "protocol": spec.evaluation.protocol, "score": found.score,
+                "recovered": share, "layer": found.layer, "metric": found.metric,
+            })  # fmt: skip
+        store.write_part("test_scores", member["trial"], rows)
+
+
+@contextmanager
+def local_student(store: Store, row: Mapping[str, Any]) -> Iterator[Path]:
+    """The folder of a trial's student on this machine, fetched when the study is on an object store."""
+    if row["status"] == "finished" and not row.get("student_path"):
+        raise StillhouseError(
+            f"the weights of trial {row['trial']} were not kept: the study had reached [storage] quota_gb, and others "
+            f"beat it (its log says which went, and when). To have them again, train it alone in a new folder, from "
+            f"{store.folder}/spec.toml with [budget] trials = 1, seed = {row['seed']} and\n\n{space_of(row)}"
+        )
+    if not row.get("student_path") or not store.exists(row["student_path"]):
+        raise StillhouseError(f"trial {row['trial']} left no student in {store.folder}/students")
+    if store.is_local:
+        yield Path(store.path(row["student_path"]))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        pyarrow.fs.copy_files(
+            store.path(row["student_path"]), scratch, source_filesystem=store.filesystem,
+            destination_filesystem=pyarrow.fs.LocalFileSystem(),
+        )  # fmt: skip
+        yield Path(scratch)
+
+
+def space_of(row: Mapping[str, Any]) -> str:
+    """The `[space]` that holds the configuration of a trial and nothing else, as TOML."""
+    config = {name: row.get(name) for name in CONFIG_COLUMNS if name != "intermediate_size"}
+    config["ffn_ratio"] = row["intermediate_size"] / row["hidden_size"]
+    return tomli_w.dumps({"space": {name: [value] for name, value in config.items() if value is not None}})
+
+
+def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, onnx: bool = False) -> Path:
+    """Write the student of a trial, with a card that says where it comes from and what it scores."""
+    from trainables.export.folders import export_onnx
+
+    store = Store(folder)
+    study = store.read_json("study.json")
+    store = Store(folder, list(study["tasks"]))
+    rows = {row["trial"]: row for row in store.read_rows("trials")}
+    if trial not in rows:
+        raise StillhouseError(f"{folder} has no trial {trial}; it has {min(rows, default=0)} to {max(rows, default=0)}")
+    row = rows[trial]
+    if row["status"] == "duplicate":
+        row = rows[row["of_trial"]]
+    asked = {each["trial"]: each for each in store.read_rows("asked")}
+    with local_student(store, row) as source, quiet_transformers():
+        student = load_teacher(str(source))
+    spec = tomllib.loads(store.read_text("spec.toml"))
+    card = make_card(study, spec, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
+    card["front"] = place_on_front(row, list(rows.values()), study["objectives"])
+    written = export_student(student.model, student.tokenizer, target, card, weights=weights)
+    if onnx:
+        export_onnx(student.model, written)
+    return written
+
+
+def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], objectives: Sequence[str]) -> str:
+    """Where a trial stands among all of its study, in words."""
+    members = front_of(rows, [OBJECTIVES[name] for name in objectives])
+    own = next((member for member in members if configuration(member) == configuration(row)), row)
+    better = sum(member["quality"] > own["quality"] for member in members)
+    if own is not row:
+        return f"One of {len(members)} students on the front of {', '.join(objectives)}; {better} have more quality."
+    return f"Not on the front of {', '.join(objectives)}: one of its {len(members)} students is better in everything."
+
+
+def make_card(
+    study: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    row: Mapping[str, Any],
+    config: Mapping[str, Any],
+    tested: Sequence[Any],
+) -> dict[str, Any]:
+    """What a card shows and what repeats the trial, from the records of the study; no local paths."""
+    scores = {}
+    for task, facts in study["tasks"].items():
+        scores[task] = {
+            "kind": facts["kind"], "split": "dev", "protocol": study["protocol"], "metric": facts["metric"],
+            "score": row[f"score_{task}"],
+            "teacher": facts["teacher"], "floor": facts["floor"], "recovered": row[f"recovered_{task}"],
+            "layer": row[f"probe_layer_{task}"],
+        }  # fmt: skip
+    for found in (each for each in tested if each["trial"] == row["trial"]):
+        base = {each["trial"]: each["score"] for each in tested if each["task"] == found["task"]}
+        scores[found["task"]] |= {
+            "split": "test", "score": found["score"], "teacher": base[TEACHER], "floor": base[FLOOR],
+            "recovered": found["recovered"], "layer": found["layer"],
+        }  # fmt: skip
+    columns = (
+        "method", "seed", "train_tokens", "quality", "parameters", "parameters_without_embeddings", "flops_per_token",
+        "latency_p50_ms", "latency_p95_ms", "peak_memory_mib", "hardware",
+    )  # fmt: skip
+    return {
+        "name": f"{study['name']}-{row['trial']:05d}",
+        "study": study["name"],
+        "teacher": study["teacher"]["name"],
+        "teacher_digest": study["teacher"]["digest"],
+        "corpus": Path(spec["corpus"]["source"]).name,
+        "sequence_length": spec["corpus"]["sequence_length"],
+        "max_tokens": spec["corpus"].get("max_tokens"),
+        "language_temperature": spec["corpus"].get("language_temperature"),
+        "training": spec["training"],
+        "config": dict(config),
+        "num_trials": study["num_trials"],
+        "latency": study["latency"],
+        "versions": json.loads(row["versions"]) if row["versions"] else {},
+        "scores": scores,
+        **{name: row[name] for name in columns},
+    }

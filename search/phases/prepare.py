@@ -1,0 +1,227 @@
+"""Everything a study needs before its first trial: data cut, teacher and floor scored, costs measured.
+
+Each piece is cached by its content, so the second study on the same teacher and tasks starts at once. A task on which
+the teacher is hardly above the floor is refused before anything is spent. Costs are measured here, while no trial
+competes for the cores.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.phases.scoring import put_on_device, references, score_all, score_rungs, untrained
+from search.phases.teacher_targets import prepare_targets
+from search.proposals.comparison import all_seeds, comparison_facts
+from search.spec.languages import languages_of
+from search.spec.sections import StudySpec
+from search.store.parts import now
+from search.tune.progress import Say
+from spaces.errors import SpecError
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import (
+    StudentArchitecture,
+    TeacherFacts,
+    architecture_of,
+    count_parameters,
+    flops_per_token,
+)
+from trainables.cache import cache_folder, cached_value, digest
+from trainables.export.measuring import measure
+from trainables.machine import hardware, versions
+from trainables.models.teacher import Teacher, load_teacher
+from trainables.tasks.scoring import TaskSpec, check_gap, load_task, prepare_task
+from trainables.text.corpus import prepare_corpus
+from trainables.text.sources import CorpusSpec
+
+MAX_SHAPES = 40
+"""Shapes measured before the start, about 2 s each. In a larger space each trial measures its own."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the trials and the results need to know; all of it plain values."""
+
+    corpus: str
+    targets: str
+    """The target cache; empty when the teacher runs live."""
+    tasks: dict[str, str]
+    scores: dict[str, dict[str, float]]
+    """Per task the dev scores of `teacher` and `floor`."""
+    rung_scores: dict[str, dict[str, float]]
+    """The same by the probe, which is what scores at rungs."""
+    test_scores: dict[str, dict[str, float]]
+    """The same on the test splits, in a comparison; empty in a search, which leaves them to its end."""
+    profiles: dict[str, dict[str, Any]]
+    """Cost columns by shape; empty when there are too many shapes."""
+    study: dict[str, Any]
+    """The content of study.json."""
+
+
+def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: contextlib.ExitStack, say: Say) -> Prepared:
+    """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks.
+
+    The target cache is kept from being deleted while `held` is open.
+    """
+    say(
+        f"teacher {facts.name}: {facts.family} {facts.architecture.name}, "
+        f"{count_parameters(facts.architecture, facts):,} parameters"
+    )
+    teacher = load_teacher(spec.teacher.path)
+    corpus, tasks = prepare_data(spec, teacher, say)
+    teacher = put_on_device(teacher, spec)
+    compared = spec.comparison.seeds is not None
+    by_split = score_all(spec, teacher, tasks, ["dev", "test"] if compared else ["dev"], say)
+    scored = by_split["dev"]
+    problems: list[str] = []
+    for name, scores in scored.items():
+        try:
+            check_gap(name, scores["teacher"], scores["floor"])
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    profiles = measure_shapes(spec, space, teacher, say)
+    own = profiles.pop("teacher")
+    targets = prepare_targets(spec, space, teacher, str(corpus), all_seeds(spec), held, say)
+    return Prepared(
+        corpus=str(corpus),
+        targets=targets,
+        tasks={name: str(folder) for name, folder in tasks.items()},
+        scores=references(scored),
+        rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
+        test_scores=references(by_split.get("test", {})),
+        profiles=profiles,
+        study=describe(spec, space, facts, scored, tasks, own) | comparison_facts(spec, space),
+    )
+
+
+def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dict[str, Path]]:
+    """Corpus and tasks, tokenised; folders in the cache."""
+    problems: list[str] = []
+    corpus: Path | None = None
+    tasks: dict[str, Path] = {}
+    say(f"corpus {spec.corpus.source}")
+    try:
+        fields = {field.name: getattr(spec.corpus, field.name) for field in dataclasses.fields(CorpusSpec)}
+        corpus = prepare_corpus(CorpusSpec(**fields), teacher.tokenizer, say)
+    except SpecError as error:
+        problems += error.problems
+    for task in spec.tasks:
+        known = (field.name for field in dataclasses.fields(TaskSpec))
+        fields = {name: getattr(task, name) for name in known if getattr(task, name) is not None}
+        try:
+            tasks[task.name] = prepare_task(TaskSpec(**fields), teacher.tokenizer, cache_folder())
+            if dropped := sum(load_task(tasks[task.name]).meta.get("words_dropped", {}).values()):
+                say(f"task {task.name}: {dropped:,} words are not scored, beyond max_length or unreadable")
+        except SpecError as error:
+            problems += error.problems
+    if problems or corpus is None:
+        raise SpecError(problems)
+    return corpus, tasks
+
+
+def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say) -> dict[str, dict[str, Any]]:
+    """Cost columns by `shape_key`, and of the teacher under "teacher"."""
+    shapes = {architecture for each in space.feasible.values() for architecture in each}
+    todo = {"teacher": teacher.facts.architecture}
+    if len(shapes) <= MAX_SHAPES:
+        todo |= {shape_key(architecture): architecture for architecture in sorted(shapes, key=shape_key)}
+        say(f"costs of {len(shapes)} shapes, measured once per machine")
+    else:
+        say(f"{len(shapes)} shapes: each trial measures its own latency")
+    options = dataclasses.asdict(spec.latency)
+    facts = teacher.facts
+    profiles = {}
+    for name, architecture in todo.items():
+        key = digest(
+            1,
+            hardware(),
+            torch.__version__,
+            facts.family,
+            facts.vocab_size,
+            facts.max_positions,
+            shape_key(architecture),
+            *options.values(),
+        )
+
+        def compute(architecture: StudentArchitecture = architecture) -> dict[str, Any]:
+            model = untrained(teacher, architecture, 0)
+            return dataclasses.asdict(measure(model, architecture, facts, **options))
+
+        profiles[name] = cached_value(cache_folder() / "latency" / key, compute)
+    return profiles
+
+
+def shape_key(architecture: StudentArchitecture) -> str:
+    """A name for a shape that leaves nothing out."""
+    return "-".join(str(value) for value in dataclasses.astuple(architecture))
+
+
+def cost_columns(
+    prepared: Prepared, facts: TeacherFacts, sequence_length: int
+) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """What a configuration costs, as far as that is known before it runs."""
+
+    def costs(config: Mapping[str, Any]) -> dict[str, Any]:
+        architecture = architecture_of(dict(config))
+        if known := prepared.profiles.get(shape_key(architecture)):
+            return known
+        return {
+            "parameters": count_parameters(architecture, facts),
+            "parameters_without_embeddings": count_parameters(architecture, facts, embeddings=False),
+            "flops_per_token": flops_per_token(architecture, sequence_length),
+        }
+
+    return costs
+
+
+def describe(
+    spec: StudySpec,
+    space: SearchSpace,
+    facts: TeacherFacts,
+    scored: Mapping[str, Any],
+    tasks: Mapping[str, Path],
+    costs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """study.json."""
+    data = {name: load_task(folder) for name, folder in tasks.items()}
+    kinds, languages = {task.name: task.kind for task in spec.tasks}, languages_of(spec.tasks)
+    shown = ("parameters", "parameters_without_embeddings", "flops_per_token", "latency_p50_ms", "latency_p95_ms")
+    return {
+        "format": 1,
+        "name": spec.name,
+        "created": now().isoformat(),
+        "seed": spec.seed,
+        "space_digest": space.digest(),
+        "objectives": list(spec.search.objectives),
+        "constraints": spec.search.constraints,
+        "train_tokens": spec.budget.train_tokens,
+        "num_trials": spec.budget.trials,
+        "sampler": spec.search.sampler,
+        "protocol": spec.evaluation.protocol,
+        "teacher": {
+            **{f.name: getattr(facts, f.name) for f in dataclasses.fields(facts) if f.name != "architecture"},
+            **dataclasses.asdict(facts.architecture),
+            **{name: costs[name] for name in shown},
+        },
+        "tasks": {
+            name: {
+                "kind": kinds[name],
+                **({"language": languages[name]} if name in languages else {}),
+                **{
+                    f"num_{split}": len(data[name].splits[split]) if split in data[name].splits else 0
+                    for split in ("train", "dev", "test")
+                },
+                **scores,
+            }
+            for name, scores in scored.items()
+        },
+        "latency": dataclasses.asdict(spec.latency),
+        "hardware": hardware(),
+        "versions": versions(),
+    }

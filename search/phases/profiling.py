@@ -1,0 +1,100 @@
+"""Costs measured again: the students of a study on this machine, with another device, runtime or shape of input.
+
+Nothing is trained and no row of a trial changes: the numbers go to the dataset `profiles` of the study folder, under a
+name that carries the setting and a fingerprint of the machine. Latency follows from the shape, so one student of each
+shape is measured and all trials of that shape get the number; a measurement that was interrupted goes on.
+"""
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from search.phases.finish import TEACHER, local_student
+from search.store.parts import Store, now
+from spaces.errors import StillhouseError, choose
+from spaces.students.architecture import architecture_of
+from trainables.export.folders import quiet_transformers
+from trainables.export.measuring import LATENCIES, measure_peak_memory
+from trainables.machine import fingerprint, hardware, versions
+from trainables.models.encoder import load_model
+from trainables.models.teacher import load_teacher
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a forward pass is timed with."""
+
+    device: str = "cpu"
+    runtime: str = "torch"
+    threads: int = 1
+    batch_size: int = 1
+    sequence_length: int = 128
+
+    @property
+    def name(self) -> str:
+        """'cpu-onnx-t2-b1-l128'."""
+        return f"{self.device}-{self.runtime}-t{self.threads}-b{self.batch_size}-l{self.sequence_length}"
+
+
+def profile_study(
+    folder: str, setting: Setting, trials: Sequence[int] | None, *, name: str | None, say: Callable[[str], None]
+) -> str:
+    """Measure the teacher and the shapes of these trials (all finished ones unless told); returns the name."""
+    choose("runtime", LATENCIES, setting.runtime)
+    if setting.device == "cuda" and not torch.cuda.is_available():
+        raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
+    store = Store(folder)
+    store = Store(folder, list(store.read_json("study.json")["tasks"]))
+    finished = {row["trial"]: row for row in store.read_rows("trials") if row["status"] == "finished"}
+    wanted = finished if trials is None else {trial: finished.get(trial) for trial in trials}
+    if missing := [trial for trial, row in wanted.items() if row is None]:
+        raise StillhouseError(f"{folder} has no finished trial {', '.join(map(str, missing))}")
+    name = name or f"{setting.name}-{fingerprint(setting.runtime)}"
+    done = {row["trial"] for row in store.read_rows("profiles") if row["profile"] == name}
+    shapes: dict[Any, list[int]] = {}
+    for trial, row in finished.items():
+        shapes.setdefault(architecture_of(row), []).append(trial)
+    todo = [shape for shape in shapes if shape in {architecture_of(row) for row in wanted.values() if row}]
+    with store.locked(say), quiet_transformers():
+        if TEACHER not in done:
+            path = tomllib.loads(store.read_text("spec.toml"))["teacher"]["path"]
+            _record(store, name, setting, [TEACHER], load_teacher(path).model, say, "teacher")
+        for shape in sorted(todo, key=lambda each: each.name):
+            if missing := [trial for trial in shapes[shape] if trial not in done]:
+                kept = [trial for trial in shapes[shape] if finished[trial]["student_path"]]
+                if not kept and trials is None:
+                    say(f"{shape.name:<12} not measured: no student of this shape was kept (see [storage] quota_gb)")
+                    continue
+                with local_student(store, finished[(kept or missing)[0]]) as student:
+                    model = load_model(student, dtype=torch.float32).eval()
+                _record(store, name, setting, missing, model, say, shape.name)
+    return name
+
+
+def _record(
+    store: Store,
+    name: str,
+    setting: Setting,
+    trials: Sequence[int],
+    model: PreTrainedModel,
+    say: Callable[[str], None],
+    what: str,
+) -> None:
+    options = {key: value for key, value in asdict(setting).items() if key != "runtime"}
+    latency = LATENCIES[setting.runtime](model, **options)
+    del options["threads"]
+    memory_mib = measure_peak_memory(model, **options) if setting.runtime == "torch" else None
+    row = {
+        "profile": name, **asdict(setting), "latency_p50_ms": latency.p50_ms, "latency_p95_ms": latency.p95_ms,
+        "runs": latency.runs, "peak_memory_mib": memory_mib, "hardware": hardware(),
+        "fingerprint": fingerprint(setting.runtime), "versions": json.dumps(versions(), sort_keys=True),
+        "measured_at": now(),
+    }  # fmt: skip
+    number = max((part for part, _ in store.parts("profiles")), default=-1) + 1
+    store.write_part("profiles", number, [{**row, "trial": trial} for trial in trials])
+    say(f"{what:<12} {latency.p50_ms:8.2f} ms (95 %: {latency.p95_ms:.2f} ms, {latency.runs} passes)")

@@ -1,0 +1,126 @@
+"""A student of a search, distilled again in earnest: more tokens, several seeds, test scores, and an export.
+
+The promoted study is a comparison of one configuration, in a folder of its own, with everything that a study has: it is
+resumed, watched and reported like any other.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.phases.finish import export_trial, score_tests, space_of
+from search.phases.prepare import prepare_data
+from search.phases.runner import Outcome, run_study, stored_study
+from search.spec.checks import check_all
+from search.store.parts import Store
+from spaces.errors import StillhouseError
+from trainables.models.teacher import load_teacher, read_facts
+
+MORE_TOKENS = 10
+"""Times the tokens of the search, unless told."""
+SETTLED = ("rungs", "search", "comparison")
+"""Sections that say how a search chooses: nothing is left to be chosen."""
+
+
+def promote(
+    folder: str,
+    target: str,
+    trial: int,
+    *,
+    train_tokens: int | None = None,
+    seeds: int = 3,
+    workers: int | None = None,
+    go_on: bool = False,
+    address: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Distil the configuration of a trial again and export the best seed to `target`/best.
+
+    `go_on`: from the trial's weights instead of from scratch; the optimiser starts afresh, with a warm-up of its own.
+    """
+    store = Store(folder)
+    row = finished_trial(store, trial)
+    score_search_time_self(folder, row, say)
+    table = promoted_table(store, row, train_tokens, seeds, workers, go_on)
+    spec, space, facts = check_all(table, Path("/"), f"{target}/spec.toml", read_facts)
+    outcome = run_study(spec, space, facts, target, address=address, say=say)
+    if not outcome.ended:
+        return outcome
+    own = [each for each in outcome.rows if each["status"] == "finished"]
+    if not own:
+        raise StillhouseError(f"no seed of the promoted student finished; {target} holds the reasons")
+    best = max(own, key=lambda each: each["quality"])
+    written = export_trial(target, best["trial"], f"{target}/best")
+    tell_gain(folder, target, row, say)
+    say(f"trial {best['trial']}, the best of {len(own)} seeds on the dev splits, is written to {written}")
+    return outcome
+
+
+def finished_trial(store: Store, trial: int) -> Mapping[str, Any]:
+    """The row of a finished trial. Raises StillhouseError for any other."""
+    rows = {row["trial"]: row for row in store.read_rows("trials")}
+    row = rows.get(trial)
+    if row is not None and row["status"] == "duplicate":
+        row = rows[row["of_trial"]]
+    if row is None or row["status"] != "finished":
+        known = f"there is no trial {trial}" if row is None else f"trial {trial} is {row['status']}"
+        raise StillhouseError(f"{known} in {store.folder}; only a finished one can be promoted")
+    return row
+
+
+def promoted_table(
+    store: Store, row: Mapping[str, Any], train_tokens: int | None, seeds: int, workers: int | None, go_on: bool
+) -> dict[str, Any]:
+    """The spec of the promoted study: the search's, with one configuration, all of the text, and more of everything."""
+    table = tomllib.loads(store.read_text("spec.toml"))
+    table = {name: section for name, section in table.items() if name not in SETTLED}
+    table |= {"name": f"{table['name']}-promoted", **tomllib.loads(space_of(row)), "comparison": {"seeds": seeds}}
+    tokens = train_tokens or MORE_TOKENS * table["budget"]["train_tokens"]
+    table["budget"] = {"train_tokens": tokens}
+    table["corpus"] = {key: value for key, value in table["corpus"].items() if key != "max_tokens"}
+    if workers is not None:
+        table["cluster"] = {**table.get("cluster", {}), "workers_per_trial": workers}
+    if go_on:
+        if not store.is_local or not row["student_path"]:
+            raise StillhouseError(f"the weights of trial {row['trial']} are not on this disk: promote it from scratch")
+        table["training"] = {**table.get("training", {}), "start": store.path(row["student_path"])}
+    return table
+
+
+def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Score the student of the search on the test splits, if the search has not: what the promoted one must beat.
+
+    Raises StillhouseError while the search runs, whose folder this writes to.
+    """
+    if not row["student_path"]:
+        say(f"the weights of trial {row['trial']} were not kept: what it scores on the test splits stays unknown")
+        return
+    from trainables.export.folders import quiet_transformers
+
+    spec, _, _ = stored_study(folder)
+    store = Store(folder, [task.name for task in spec.tasks])
+    with store.locked(say), quiet_transformers():
+        tasks = prepare_data(spec, load_teacher(spec.teacher.path), lambda line: None)[1]
+        score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
+
+
+def tell_gain(folder: str, target: str, row: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """The promoted student beside its search-time self, on dev and on test."""
+    old, new = Store(folder), Store(target)
+    seeds = [each for each in new.read_rows("trials") if each["status"] == "finished"]
+    before = shares(old, [row["trial"]])
+    after = shares(new, [each["trial"] for each in seeds])
+    say(f"{'':12}  {'dev':>6}  {'test':>6}  tokens")
+    say(f"{'in the search':12}  {row['quality']:6.3f}  {np.mean(before):6.3f}  {row['train_tokens']:,}")
+    for each, share in zip(seeds, after, strict=True):
+        say(f"{'seed ' + str(each['seed']):12}  {each['quality']:6.3f}  {share:6.3f}  {each['train_tokens']:,}")
+
+
+def shares(store: Store, trials: list[int]) -> list[float]:
+    """Mean share recovered on the test splits of each trial; NaN where no task has one."""
+    tested = store.read_rows("test_scores")
+    found = [[row["recovered"] for row in tested if row["trial"] == trial] for trial in trials]
+    return [float(np.mean(each)) if each else float("nan") for each in found]

@@ -1,0 +1,182 @@
+"""A study from its spec to its results: prepare, tune, finish.
+
+The study folder is the one truth. A run on a folder that already holds the same study goes on with it, whatever ended
+the last run: a finished trial stays, an asked one is run again under its number, from its own checkpoint if it has one.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.proposals.asktell import Asks, AskTell, Wanted
+from search.spec.checks import check_all, differences, load_table, read_spec
+from search.spec.languages import languages_of
+from search.spec.sections import StudySpec
+from search.store.parts import Store
+from search.tune.cluster import cluster
+from search.tune.tuning import Outcome, Plan, log_file, tune_study
+from spaces.errors import StillhouseError
+from spaces.records.columns import OBJECTIVES, Objective
+from spaces.records.fronts import costs_of_rows, front_of, leaders
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import TeacherFacts
+
+
+def run_spec(
+    path: str,
+    folder: str | None,
+    *,
+    address: str | None = None,
+    trials: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """`stillhouse run`: a new study, or more of the one that is in the folder."""
+    from trainables.models.teacher import read_facts
+
+    table, base = load_table(path)
+    if trials is not None:
+        table.setdefault("budget", {})["trials"] = trials
+    spec, space, facts = check_all(table, base, path, read_facts)
+    return run_study(spec, space, facts, folder or f"studies/{spec.name}", address=address, say=say)
+
+
+def resume(
+    folder: str, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print
+) -> Outcome:
+    """`stillhouse resume`: go on from the spec that the folder keeps."""
+    spec, space, facts = stored_study(folder, trials)
+    return run_study(spec, space, facts, folder, address=address, say=say)
+
+
+def stored_study(folder: str, trials: int | None = None) -> tuple[StudySpec, SearchSpace, TeacherFacts]:
+    """The spec that a folder keeps, with its space and teacher."""
+    from trainables.models.teacher import read_facts
+
+    store = Store(folder)
+    if not store.is_study():
+        raise StillhouseError(
+            f"{folder} is not a study folder: it has no spec.toml. To start one: stillhouse run SPEC {folder}"
+        )
+    table = tomllib.loads(store.read_text("spec.toml"))
+    if trials is not None:
+        table["budget"]["trials"] = trials
+    return check_all(table, Path("/"), f"{folder}/spec.toml", read_facts)
+
+
+def confirm(
+    folder: str, *, top: int, seeds: int, address: str | None = None, say: Callable[[str], None] = print
+) -> Outcome:
+    """`stillhouse confirm`: run the leaders of a study's front again, until each has this many seeds.
+
+    Leaders are chosen by the trials of the study's own seed, so that a second call goes on with the same ones.
+    """
+    spec, space, facts = stored_study(folder)
+    objectives = [OBJECTIVES[name] for name in spec.search.objectives]
+
+    say_once = functools.cache(say)
+
+    def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
+        chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], objectives, top)
+        configs = [asktell.history.config_of(row["trial"]) for row in chosen]
+        numbers = ", ".join(str(row["trial"]) for row in chosen)
+        say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
+        return [(config, spec.seed + number) for number in range(1, seeds) for config in configs], 0
+
+    return run_study(spec, space, facts, folder, address=address, say=say, wanted=leaders_with_seeds)
+
+
+def leading(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective], top: int) -> list[Mapping[str, Any]]:
+    """The members of the front that hold up most of its hypervolume."""
+    members = front_of(rows, objectives)
+    return [members[i] for i in leaders(costs_of_rows(members, objectives), top)]
+
+
+def run_study(
+    spec: StudySpec,
+    space: SearchSpace,
+    facts: TeacherFacts,
+    folder: str,
+    *,
+    address: str | None = None,
+    say: Callable[[str], None] = print,
+    wanted: Wanted | None = None,
+) -> Outcome:
+    """prepare -> tune -> finish, with real distillation."""
+    from search.phases.baselines import score_baselines
+    from search.phases.finish import score_front
+    from trainables.export.folders import quiet_transformers
+
+    store = Store(folder, [task.name for task in spec.tasks], by_language=bool(languages_of(spec.tasks)))
+    with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
+        refuse_other_study(store, spec)
+        with cluster(spec.cluster, address, log_file(store)):
+            plan = make_plan(spec, space, facts, store, held, say)
+            outcome = tune_study(plan, store, say, wanted)
+        if outcome.ended:
+            score_front(plan.spec, store, plan.job["tasks"], say)
+            score_baselines(plan.spec, store, plan.job, say)
+    return outcome
+
+
+def make_plan(
+    spec: StudySpec,
+    space: SearchSpace,
+    facts: TeacherFacts,
+    store: Store,
+    held: contextlib.ExitStack,
+    say: Callable[[str], None],
+) -> Plan:
+    """Prepare data, scores and costs; keep what a study on disk has already settled."""
+    from search.phases.prepare import cost_columns, prepare
+
+    started = time.perf_counter()
+    prepared = prepare(spec, space, facts, held, say)
+    study = {**prepared.study, "prepare_s": time.perf_counter() - started}
+    if store.exists("study.json"):
+        settled = store.read_json("study.json")
+        study |= {key: settled[key] for key in ("created", "teacher", "tasks", "prepare_s") if key in settled}
+    measured = bool(prepared.profiles)
+    job = {
+        "teacher": spec.teacher.path,
+        "corpus": prepared.corpus,
+        "targets": prepared.targets,
+        "tasks": list(prepared.tasks.values()),
+        "languages": languages_of(spec.tasks),
+        "train_tokens": spec.budget.train_tokens,
+        "protocol": spec.evaluation.protocol,
+        "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in study["tasks"].items()},
+        "rung_floors": prepared.rung_scores,
+        "test_floors": prepared.test_scores,
+        "training": {key: value for key, value in dataclasses.asdict(spec.training).items() if key != "start"},
+        "start": spec.training.start or "",
+        "latency": None if measured else dataclasses.asdict(spec.latency),
+    }
+    return Plan(
+        spec=spec,
+        space=space,
+        costs=cost_columns(prepared, facts, spec.latency.sequence_length),
+        tasks=tuple(prepared.tasks),
+        job=job,
+        study=study,
+        constants={"hardware": study["hardware"], "versions": json.dumps(study["versions"], sort_keys=True)},
+    )
+
+
+def refuse_other_study(store: Store, spec: StudySpec) -> None:
+    """A folder holds one study; another spec must not mix its rows into it."""
+    if not store.is_study():
+        if store.exists() and store.parts("trials"):
+            raise StillhouseError(f"{store.folder} holds trials but no spec.toml; it is not a whole study folder")
+        return
+    stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{store.folder}/spec.toml")
+    if found := differences(stored, spec):
+        listed = "".join(f"\n  {line}" for line in found)
+        raise StillhouseError(
+            f"{store.folder} holds another study; choose another folder or undo these changes:{listed}"
+        )

@@ -1,0 +1,97 @@
+"""What teacher and floor score on a task: measured once per model, task, protocol, split and seed, and kept.
+
+The floor is the mean score of untrained encoders of the teacher's shape.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from search.spec.sections import StudySpec
+from search.tune.progress import Say
+from spaces.students.architecture import StudentArchitecture
+from trainables.cache import cache_folder, digest, store_value
+from trainables.models.student import build_student
+from trainables.models.teacher import Teacher
+from trainables.tasks.scoring import load_task, score_task
+
+
+def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
+    """The teacher on the GPU when the study uses GPUs and this process sees one."""
+    if spec.cluster.gpus_per_worker and torch.cuda.is_available():
+        teacher.model.to("cuda")  # type: ignore[arg-type]
+    return teacher
+
+
+def score_all(
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], splits: Sequence[str], say: Say
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """By split and task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric."""
+    found: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in splits}
+    for name, folder in tasks.items():
+        known = [split for split in splits if split in load_task(folder).splits]
+        own = cached_scores(teacher.model, teacher.facts.digest, folder, spec, known, spec.seed)
+        lowest = [floor_scores(spec, teacher, folder, known, seed) for seed in range(spec.evaluation.floor_seeds)]
+        for split in known:
+            floors = [each[split]["score"] for each in lowest]
+            score, metric, floor = own[split]["score"], own[split]["metric"], sum(floors) / len(floors)
+            say(f"task {name} ({split}): teacher {score:.3f}, untrained {floor:.3f} ({metric})")
+            found[split][name] = {
+                "teacher": score,
+                "floor": floor,
+                "floor_seeds": floors,
+                "teacher_layer": own[split]["layer"],
+                "metric": metric,
+            }
+    return found
+
+
+def score_rungs(
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: dict[str, dict[str, Any]], say: Say
+) -> dict[str, dict[str, Any]]:
+    """`score_all` by the probe on dev, where that is not what `scored` holds already."""
+    if spec.evaluation.protocol == "probe" or spec.rungs.first_tokens is None:
+        return scored
+    return score_all(
+        dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, protocol="probe")),
+        teacher, tasks, ["dev"], lambda line: say(f"{line} at rungs"),
+    )["dev"]  # fmt: skip
+
+
+def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What a score is measured against, by task."""
+    return {name: {"teacher": each["teacher"], "floor": each["floor"]} for name, each in scored.items()}
+
+
+def floor_scores(
+    spec: StudySpec, teacher: Teacher, folder: Path, splits: Sequence[str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """The scores of one untrained encoder of the teacher's shape and tokenizer."""
+    model = untrained(teacher, teacher.facts.architecture, seed)
+    shape = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
+    return cached_scores(model, digest("untrained", shape, seed), folder, spec, splits, seed)
+
+
+def untrained(teacher: Teacher, architecture: StudentArchitecture, seed: int) -> PreTrainedModel:
+    """An encoder of the teacher's family that has learned nothing."""
+    config = {"method": "hs", "initialisation": "random", **dataclasses.asdict(architecture)}
+    return build_student(config, teacher, seed).to(teacher.model.device)  # type: ignore[arg-type]
+
+
+def cached_scores(
+    model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Score a model once per task, protocol, split and seed; what is missing, after one fit."""
+    protocol = spec.evaluation.protocol
+    scores = cache_folder() / "scores"
+    folders = {split: scores / digest(1, identity, task.name, protocol, split, seed) for split in splits}
+    if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
+        for split, result in score_task(model, load_task(task), protocol, missing, seed).items():
+            value = {"score": result.score, "layer": result.layer, "metric": result.metric}
+            store_value(folders[split], value)
+    return {split: json.loads((folder / "value.json").read_text()) for split, folder in folders.items()}

@@ -1,0 +1,252 @@
+"""Teacher targets of a study: whether to write them down once or to run the teacher live, and the writing.
+
+A cache pays when writing it costs less teacher time than the trials together would spend, and it fits. The shards are
+written by Ray tasks, as many at a time as the cluster has room for; a stopped run leaves whole shards, which the next
+one keeps. The folder is locked while a study reads it, and the caches that no study has used for longest give way.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+
+from search.spec.sections import StudySpec
+from search.tune.cluster import lanes
+from search.tune.progress import Say, announced
+from spaces.errors import StillhouseError
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import TeacherFacts
+from spaces.students.transfer import METHODS, axes_of, parse_method, terms_of
+from trainables.lanes.trial import kept_teacher
+from trainables.losses.objectives import OBJECTIVES, Pairing, joined
+from trainables.machine import pinned_threads
+from trainables.models.teacher import Teacher, Wanted, read_states
+from trainables.text.corpus import Corpus, blocks_visited, open_corpus
+from trainables.training.distillation import use_bf16
+from trainables.training.loop import held_out_blocks
+from trainables.training.readings import read_batch
+from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
+from trainables.training.targets import Needs, Part, TargetPlan, needs_of, shard_path
+
+GB = 1e9
+PROBE_BLOCKS = 8
+FREE_SHARE = 0.8
+"""Of the free disk, how much a cache may take."""
+BUILD_ATTEMPTS = 2
+WORKER_START_S = 8.0
+"""What a Ray worker takes until it has imported what a teacher needs, about."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to cache, and the sentence that says why."""
+
+    cached: bool
+    why: str
+
+
+def needs_of_space(space: SearchSpace) -> Needs:
+    """What the feasible configurations of a space can ask of the teacher."""
+    return needs_of(wants_of_space(space))
+
+
+def wants_of_space(space: SearchSpace) -> Iterator[tuple[Wanted, bool]]:
+    """(wanted of the teacher, whether the inputs are masked) for all that a configuration's wants depend on."""
+    for method, students in space.feasible.items():
+        masked = any(term.masked_inputs for term in terms_of(method))
+        names = [name for name in axes_of(method) if name in ("mapping", "teacher_layer")]
+        for student in students:
+            for values in product(*(space.legal(name, student) for name in names)):
+                pairing = Pairing(dict(zip(names, values, strict=True)), student, space.teacher.architecture)
+                yield joined([OBJECTIVES[name].wants(pairing)[1] for name, _ in parse_method(method)]), masked
+
+
+def make_target_plan(
+    spec: StudySpec, needs: Needs, facts: TeacherFacts, folder: str, corpus: Corpus, seeds: Sequence[int]
+) -> TargetPlan:
+    """The cache that would serve every trial of the study under these seeds."""
+    length = spec.corpus.sequence_length
+    train_blocks = blocks_of_budget(spec, length)
+    visited = np.unique(np.concatenate([blocks_visited(len(corpus.train), train_blocks, seed) for seed in seeds]))
+    device = torch.device("cuda" if spec.cluster.gpus_per_worker else "cpu")
+    return TargetPlan(
+        teacher=spec.teacher.path,
+        teacher_digest=facts.digest,
+        corpus=folder,
+        needs=needs,
+        blocks=tuple(visited.tolist()),
+        held_out=held_out_blocks(corpus),
+        views=min(spec.training.mask_views, -(-train_blocks // len(corpus.train))),
+        mask_fraction=spec.training.mask_fraction,
+        width=facts.architecture.hidden_size,
+        sequence_length=length,
+        bf16=use_bf16(spec.training.teacher_precision, device),
+        dtype=spec.targets.dtype,
+    )
+
+
+def blocks_of_budget(spec: StudySpec, sequence_length: int) -> int:
+    """Blocks that a trial trains on; the last batch is a whole one."""
+    sizes = [int(size) for size in spec.space["batch_size"]]
+    return max(-(-spec.budget.train_tokens // (size * sequence_length)) * size for size in sizes)
+
+
+def why_never_cached(spec: StudySpec, needs: Needs) -> str:
+    """Why a cache is out of the question, or nothing."""
+    if not needs.anything:
+        return "none: no method learns from it"
+    return "live, as the spec asks" if spec.targets.mode == "live" else ""
+
+
+def decide(
+    spec: StudySpec, plan: TargetPlan, space: SearchSpace, teacher_s_per_token: float, places: int, free_bytes: int
+) -> Decision:
+    """Cache or live, and the numbers behind it. `places`: shards that are written, or trials that run, at a time."""
+    wanted = spec.targets
+    per_token = plan.bytes() / (len(plan.blocks) * plan.sequence_length)
+    size = f"{plan.bytes() / GB:.2f} GB ({per_token:,.0f} bytes a token as {plan.dtype})"
+    limit = min(wanted.quota_gb * GB, FREE_SHARE * free_bytes)
+    if plan.bytes() > limit:
+        rule = "[targets] quota_gb" if wanted.quota_gb * GB <= limit else "the free disk"
+        text = f"a cache would take {size} and {rule} leaves {limit / GB:.2f} GB"
+        if wanted.mode == "cache":
+            raise StillhouseError(f"[targets] mode is 'cache', but {text}; choose 'auto', or dtype 'int8'")
+        return Decision(False, f"live, since {text}")
+    methods = space.axes["method"].choices
+    learning = sum(any(METHODS[name].needs for name, _ in parse_method(str(m))) for m in methods) / len(methods)
+    live_s = spec.budget.trials * learning * spec.budget.train_tokens * teacher_s_per_token
+    passes = sum(plan.rows(part) for part in plan.parts()) * plan.sequence_length
+    build_s = WORKER_START_S + passes * teacher_s_per_token / places
+    numbers = f"about {build_s:.0f} s to write once, {live_s / places:.0f} s of teacher in {spec.budget.trials} trials"
+    if wanted.mode == "auto" and build_s >= live_s / places:
+        return Decision(False, f"live: a cache would take {numbers}")
+    return Decision(True, f"cached, {size}; {numbers}")
+
+
+def teacher_speed(plan: TargetPlan, teacher: Teacher, corpus: Corpus, threads: int) -> float:
+    """Seconds per token of the live teacher, run as deep as the study can ask."""
+    blocks = np.arange(min(PROBE_BLOCKS, len(corpus.train)))
+    device = teacher.model.device
+    reading = read_batch(corpus, "train", blocks, None, plan.mask_fraction).to(device)
+    layers = frozenset({*plan.needs.plain, *plan.needs.masked} or {0})
+    if plan.needs.last:
+        layers |= {teacher.facts.architecture.num_layers}
+    best = float("inf")
+    with torch.no_grad(), pinned_threads(threads), torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
+        for _ in range(3):
+            started = time.perf_counter()
+            read_states(teacher.model, layers, reading.inputs_BT)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - started)
+    return best / reading.inputs_BT.numel()
+
+
+def prepare_targets(
+    spec: StudySpec,
+    space: SearchSpace,
+    teacher: Teacher,
+    corpus_folder: str,
+    seeds: Sequence[int],
+    held: contextlib.ExitStack,
+    say: Say,
+) -> str:
+    """The folder of a whole target cache for the study, or "" when its trials are to run the teacher live.
+
+    `held` keeps the folder from being deleted by other studies for as long as it is open.
+    """
+    corpus = open_corpus(Path(corpus_folder))
+    plan = make_target_plan(spec, needs_of_space(space), teacher.facts, corpus_folder, corpus, seeds)
+    if why := why_never_cached(spec, plan.needs):
+        say(f"teacher targets: {why}")
+        return ""
+    if plan.folder.is_dir():
+        held.enter_context(locked(plan.folder))
+        if (plan.folder / "plan.json").is_file() and not unfinished_shards(plan):
+            os.utime(plan.folder)
+            say(f"teacher targets: cached before, {plan.bytes() / GB:.2f} GB")
+            return str(plan.folder)
+    base = plan.folder.parent
+    base.mkdir(parents=True, exist_ok=True)
+    places = lanes(spec.cluster) * spec.cluster.workers_per_trial
+    speed = teacher_speed(plan, teacher, corpus, spec.cluster.cpus_per_worker)
+    decision = decide(spec, plan, space, speed, places, shutil.disk_usage(base).free)
+    say(f"teacher targets: {decision.why}")
+    if not decision.cached:
+        return ""
+    make_room(base, plan.folder, int(spec.targets.quota_gb * GB) - plan.bytes(), say)
+    plan.folder.mkdir(exist_ok=True)
+    held.enter_context(locked(plan.folder))
+    build(spec, plan, say)
+    return str(plan.folder)
+
+
+def build(spec: StudySpec, plan: TargetPlan, say: Say) -> None:
+    """Write what is missing. A shard whose process died is tried once more."""
+    missing = unfinished_shards(plan)
+    options = {"num_cpus": spec.cluster.cpus_per_worker, "num_gpus": spec.cluster.gpus_per_worker}
+    write = ray.remote(max_retries=BUILD_ATTEMPTS - 1, **options)(write_shard)  # type: ignore[call-overload]
+    started, errors = time.time(), []
+    waiting = {write.remote(plan, part, number, spec.cluster.cpus_per_worker): part for part, number in missing}
+    for _ in announced(missing, "teacher targets: {} shards", say):
+        (done,), _ = ray.wait(list(waiting), num_returns=1)
+        del waiting[done]
+        try:
+            errors.append(ray.get(done))
+        except ray.exceptions.RayError as error:
+            raise StillhouseError(f"the teacher's targets could not be written: {reason(error)}") from error
+    if not all(shard_path(plan.folder, *shard).is_file() for shard in plan.shards()):
+        raise StillhouseError(
+            f"the workers wrote the teacher's targets elsewhere than {plan.folder}: STILLHOUSE_CACHE must be the same "
+            "shared folder on all nodes; or set [targets] mode = 'live'"
+        )
+    write_plan(plan)
+    worst = f", relative rounding error {max(errors):.2g} (RMS)" if errors else ""
+    say(f"teacher targets: {len(missing)} shards written in {time.time() - started:.0f} s{worst}")
+
+
+def write_shard(plan: TargetPlan, part: Part, number: int, threads: int) -> float:
+    """The task of one Ray worker."""
+    torch.set_num_threads(max(1, threads))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return build_shard(plan, part, number, kept_teacher(plan.teacher, device))
+
+
+def reason(error: Exception) -> str:
+    """What a person needs of a remote error."""
+    cause = getattr(error, "cause", None) or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
+
+
+def make_room(base: Path, keep: Path, allowed: int, say: Say) -> None:
+    """Delete the caches unused for longest until those left take no more than `allowed` bytes; none that is read."""
+    others = sorted((p for p in base.iterdir() if p.is_dir() and p != keep), key=lambda p: p.stat().st_mtime)
+    sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in others}
+    total = sum(sizes.values())
+    for path in others:
+        if total <= allowed:
+            return
+        with contextlib.suppress(BlockingIOError), locked(path, exclusive=True):
+            shutil.rmtree(path)
+            total -= sizes[path]
+            say(f"teacher targets: {sizes[path] / GB:.2f} GB of another study deleted, to keep [targets] quota_gb")
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, exclusive: bool = False) -> Iterator[None]:
+    """Hold a cache folder that is read, or, exclusively, one that is to go (BlockingIOError when it is read)."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)

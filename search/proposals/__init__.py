@@ -1,0 +1,1 @@
+"""What to try next: ask and tell, samplers, surrogate, rungs, comparisons."""

@@ -1,0 +1,339 @@
+"""What to try next: an ask/tell loop whose only state is the store.
+
+Every ask is a function of the history and of (seed, trial number): Optuna's study, the rungs and the model are built
+from the rows each time, so nothing has to be pickled and a resume is the same code as a start. The order is always:
+write `asked`, run, write `reports`, write `trials`. A configuration that was asked before is answered from the store.
+
+A trial that was stopped at a rung is never told to Optuna, whose samplers know one fidelity only; the model of
+model.py, which chooses among several draws, learns from every rung. Seeds of one configuration are one point, their
+mean. Trials of another seed than the study's are confirmations: they count against no budget and are never stopped.
+"""
+
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+
+from search.proposals.candidates import Candidates
+from search.proposals.drawing import branches
+from search.proposals.observations import Costs, Memory
+from search.proposals.rungs import Rungs
+from search.proposals.surrogate import Seen
+from search.store.history import RAN, Ask, History, Running, qualities
+from search.store.parts import Store
+from spaces.errors import InfeasibleConfig
+from spaces.records.columns import OBJECTIVES, Objective
+from spaces.space.search_space import SearchSpace, config_hash
+
+LOG = logging.getLogger("stillhouse.sampler")
+Asks = Sequence[tuple[Mapping[str, Any], int]]
+"""(configuration, seed) of trials."""
+Wanted = Callable[["AskTell"], tuple[Asks, int]]
+"""The trials that a narrowed search should have run by now, and how many more it will want when they have."""
+MAX_INFEASIBLE = 200
+"""Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
+MAX_DUPLICATES = 50
+"""Repeated configurations in a row before the search ends: the sampler has nothing new to say."""
+MAX_HAND_BACKS = 10
+"""How often one trial may find no place (about two minutes each) while none runs, before it is given up."""
+
+
+class AskTell:
+    """Asks for configurations until the budget is spent and records what became of them."""
+
+    def __init__(
+        self,
+        store: Store,
+        space: SearchSpace,
+        costs: Costs,
+        *,
+        sampler: str,
+        objectives: Sequence[str],
+        constraints: Mapping[str, float],
+        seed: int,
+        budget: int,
+        train_tokens: int = 1,
+        candidates: int = 1,
+        rungs: Rungs | None = None,
+        earlier: Sequence[Seen] = (),
+        constants: Mapping[str, Any] | None = None,
+        reference: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.store, self.space, self.costs = store, space, costs
+        self.sampler, self.seed, self.budget = sampler, seed, budget
+        self.rungs = rungs or Rungs((), 2, 0)
+        self.objectives: list[Objective] = [OBJECTIVES[name] for name in objectives]
+        self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
+        self.constants = dict(constants or {})
+        self.history = History(store)
+        self.progress = self.history.progress
+        self.memory = Memory(self.history, space, costs, self.objectives, self.constraints, earlier, train_tokens)
+        self.candidates = Candidates(costs, self.memory, sampler, self.objectives, candidates, reference or {})
+        self._live: dict[int, Running] = {}
+        self._duplicates = self.history.last_duplicates()
+        self._wait_for_a_result = False
+        self._wanted: Wanted | None = None
+        self._queue: list[tuple[Mapping[str, Any], int]] = []
+        self._to_come = 0
+        self._handed_back: Counter[int] = Counter()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._branches = branches(space)
+        self._grid = self._grid_order() if sampler == "grid" else None
+        self._fill_rungs()
+
+    @property
+    def spent(self) -> int:
+        """Trials that ran and do not run again: those of the study's own seed, or, in a narrowed search, of any."""
+
+        def counts(seed: int) -> bool:
+            return self._wanted is not None or seed == self.seed
+
+        again = (self.progress.by_trial.get(trial) for trial, each in self._live.items() if counts(each.ask.seed))
+        ran = sum(count for seed, count in self.history.ran.items() if counts(seed))
+        return ran - sum(row is not None and row["status"] in RAN for row in again)
+
+    @property
+    def left(self) -> int:
+        """Trials to come, those that run included."""
+        if self._wanted is None:
+            return self.budget - self.spent
+        return len(self._live) + len(self.history.interrupted) + len(self._queue) + self._to_come
+
+    @property
+    def running(self) -> int:
+        return len(self._live)
+
+    @property
+    def waiting(self) -> int:
+        """Trials of an earlier run that are to be run again."""
+        return len(self.history.interrupted)
+
+    def narrow(self, wanted: Wanted) -> None:
+        """Ask for what is wanted only. When all of that has ended it is asked what else; nothing new is the end."""
+        self._wanted = wanted
+        self._want()
+
+    def ask(self) -> Ask | None:
+        """The next trial to run; None when nothing can be asked now (see `progress.ended` for whether ever again)."""
+        if self.history.interrupted:
+            return self._go_on(self.history.interrupted.pop(0))
+        if self.progress.ended:
+            return None
+        if self._wanted is not None:
+            return self._next_wanted()
+        if (promoted := self.rungs.promotable()) is not None:
+            self.rungs.go_on(promoted)
+            return self._go_on(self.history.asked[promoted])
+        if self._wait_for_a_result:
+            return None
+        own = sum(each.ask.seed == self.seed for each in self._live.values())
+        if self.spent + own >= self.budget:
+            if not self._live:
+                self.progress.ended = f"the budget of {self.budget} trials is spent"
+            return None
+        return self._next_of_grid() if self._grid is not None else self._draw()
+
+    def report(self, trial: int, report: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take what a running trial says; its row when it has to stop here, at a rung."""
+        live = self._live[trial]
+        self._handed_back.clear()
+        step = report.get("step", 0)
+        live.reports = [row for row in live.reports if row["step"] < step] + [{"step": step, **report, "trial": trial}]
+        quality = report.get("quality")
+        level = self.rungs.level(report["train_tokens"]) if quality is not None else 0
+        if quality is None or not level or not math.isfinite(quality) or live.ask.seed != self.seed:
+            return None
+        row = {**self._identity(live.ask), **self.history.of_trials(report)}
+        reason = ""
+        if not self.rungs.has_reached(trial, level):
+            costs = self.candidates.rung_costs(live.ask.config, quality)
+            self.rungs.reach(trial, level, live.ask.config["method"], costs)
+            reason = self.rungs.judge(trial, level)
+        if not reason:
+            self.history.write_reports(live)
+            return None
+        row |= {
+            "status": "stopped", "reason": reason, "rung": level, "started_at": live.started_at,
+            "loss_last": report.get("loss"), "steps": step, "train_s": report.get("elapsed_s"),
+        }  # fmt: skip
+        ended = self._end(live, row)  # first: reports without a row mean that the trial passed the rung
+        self.history.write_reports(live)
+        return ended
+
+    def tell(self, trial: int, measured: Mapping[str, Any]) -> dict[str, Any]:
+        """Record the result of a trial: columns of its row, among them a `reason` if it failed."""
+        live = self._live[trial]
+        columns = self.history.of_trials(measured)
+        if measured.get("test_scores"):
+            self.store.write_part("test_scores", trial, measured["test_scores"])
+        if unknown := sorted(set(measured) - set(columns) - {"test_scores"}):
+            LOG.warning("trial %d measured what no column records: %s", trial, ", ".join(unknown))
+        row = {**self._identity(live.ask), **columns}
+        row["reason"] = measured.get("reason") or _unusable(row, self.objectives)
+        row["status"] = "failed" if row["reason"] else "finished"
+        if self.rungs.tokens and live.ask.seed == self.seed:
+            row["rung"] = len(qualities(live.reports))
+        if live.reports:
+            self.history.write_reports(live)
+        return self._end(live, row)
+
+    def hand_back(self, trial: int, why: str) -> dict[str, Any] | None:
+        """A trial could not be run now: it is asked for again, before any new one; its row when that leads nowhere."""
+        self._handed_back[trial] += 1
+        if self._handed_back[trial] == MAX_HAND_BACKS:
+            return self.tell(trial, {"reason": f"handed back {MAX_HAND_BACKS} times while no trial ran: {why}"})
+        del self._live[trial]
+        self.history.interrupted.append(self.history.asked[trial])
+        return None
+
+    def _end(self, live: Running, row: dict[str, Any]) -> dict[str, Any]:
+        del self._live[live.ask.trial]
+        self._wait_for_a_result = False
+        self.history.reports[live.ask.trial] = live.reports
+        self.history.record(row)
+        if row["status"] == "finished":
+            self.memory.add(row)
+        return row
+
+    def _draw(self) -> Ask | None:
+        number, tries = self.history.next_number, 0
+        reasons: Counter[str] = Counter()
+        told = self.memory.told()
+        running = [self.memory.write(self.history.asked[trial]["config"]) for trial in self._live]
+        for _ in range(MAX_INFEASIBLE):
+            if self._duplicates >= MAX_DUPLICATES:
+                self.progress.ended = (
+                    f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
+                )
+                return None
+            if number != self.history.next_number:  # counted from each row, where a resume begins to count as well
+                number, tries = self.history.next_number, 0
+            seed, branch = (self.seed, number + 1, tries), self._branch()
+            tries += 1
+            fresh: dict[str, dict[str, Any]] = {}
+            repeated = False
+            for drawn in self.candidates.of(seed, branch, told, running):
+                try:
+                    config = self.space.suggest(drawn)
+                    self._check(config)
+                except InfeasibleConfig as error:
+                    reasons[str(error)] += 1
+                    if self.candidates.number == 1:
+                        config = getattr(error, "config", None) or drawn.params
+                        self.history.record_infeasible(config, self.seed, str(error))
+                    continue
+                digest = config_hash(config, self.seed)
+                if digest in self.history.by_hash:
+                    repeated = True
+                    earlier = digest
+                elif all(live.ask.config_hash != digest for live in self._live.values()):
+                    fresh[digest] = config
+            if fresh:
+                self._duplicates = 0
+                live = list(self._live.values())
+                digest = self.candidates.choose(fresh, live, [e.ask.config for e in live if e.ask.seed == self.seed])
+                return self._start(Ask(self.history.next_number, fresh[digest], self.seed, digest))
+            if repeated:
+                self._duplicates += 1
+                self.history.record_duplicate(earlier)
+        self._wait_for_a_result = True
+        if not self._live:
+            common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
+            self.progress.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
+        return None
+
+    def _branch(self) -> Mapping[str, Any] | None:
+        """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""
+        turn = self.spent + len(self._live)
+        if turn >= len(self._branches) or 2 * len(self._branches) > self.budget:
+            return None
+        return self._branches[turn]
+
+    def _want(self) -> None:
+        assert self._wanted is not None
+        asks, self._to_come = self._wanted(self)
+        self._queue = [ask for ask in asks if config_hash(*ask) not in self.history.known]
+
+    def _next_wanted(self) -> Ask | None:
+        if not self._queue and not self._live:
+            self._want()
+        if self._queue:
+            config, seed = self._queue.pop(0)
+            return self._start(Ask(self.history.next_number, dict(config), seed, config_hash(config, seed)))
+        if not self._live:
+            self.progress.ended = "every wanted trial has run"
+        return None
+
+    def _next_of_grid(self) -> Ask | None:
+        assert self._grid is not None
+        while self._grid:
+            config = self._grid.pop()
+            digest = config_hash(config, self.seed)
+            if digest in self.history.known:
+                continue
+            try:
+                self._check(config)
+            except InfeasibleConfig as error:
+                self.history.record_infeasible(config, self.seed, str(error))
+                continue
+            return self._start(Ask(self.history.next_number, config, self.seed, digest))
+        self._wait_for_a_result = True
+        if not self._live:
+            self.progress.ended = "every configuration of the grid has been tried"
+        return None
+
+    def _grid_order(self) -> list[dict[str, Any]]:
+        configs = list(self.space.enumerate())
+        order = np.random.default_rng([self.seed]).permutation(len(configs))
+        return [configs[i] for i in order]
+
+    def _start(self, ask: Ask) -> Ask:
+        self._live[ask.trial] = self.history.start(ask, self._params(ask.config))
+        return ask
+
+    def _go_on(self, row: Mapping[str, Any]) -> Ask:
+        live = self.history.again(row)
+        self._live[live.ask.trial] = live
+        return live.ask
+
+    def _check(self, config: Mapping[str, Any]) -> None:
+        """The space's own rules, and the limits on costs that are known before anything is trained."""
+        self.space.check(dict(config))
+        costs = self.costs(config)
+        for objective, limit in self.constraints.items():
+            value = costs.get(objective.column)
+            if value is not None and value > limit:
+                raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
+
+    def _identity(self, ask: Ask) -> dict[str, Any]:
+        return {**self.costs(ask.config), **self.history.of_trials(ask.config), **self.constants, "trial": ask.trial,
+                "config_hash": ask.config_hash, "seed": ask.seed, "student_path": ""}  # fmt: skip
+
+    def _params(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return self.memory.write(json.dumps(config, sort_keys=True)).params
+
+    def _fill_rungs(self) -> None:
+        for trial, reports in self.history.reports.items():
+            if self.history.asked[trial]["seed"] == self.seed:
+                config = self.history.config_of(trial)
+                for tokens, quality in qualities(reports):
+                    costs = self.candidates.rung_costs(config, quality)
+                    self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
+        for trial in self.history.stopped:
+            self.rungs.stop(trial, self.progress.by_trial[trial]["rung"])
+
+
+def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:
+    """Why a row cannot be compared with others, or nothing."""
+    for objective in objectives:
+        value = row.get(objective.column)
+        if value is None:
+            return f"the trial measured no {objective.column}"
+        if not math.isfinite(value):
+            return f"{objective.column} is not a finite number ({value})"
+    return ""

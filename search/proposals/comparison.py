@@ -1,0 +1,55 @@
+"""A comparative study as the search runs it: first the learning rates, then everything, seed by seed."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from search.proposals.asktell import Asks, AskTell, Wanted
+from search.spec.sections import StudySpec
+from spaces.space.comparison import chosen_rates, compared_configs, count_trials, seeds_of, tuning_configs, tuning_seed
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import architecture_of
+
+
+def comparison(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> Wanted:
+    """What a comparison wants: the trials that choose learning rates, and when they have run, all others.
+
+    All configurations of one seed come before those of the next, so that a study stopped early is a smaller study.
+    """
+    seeds = seeds_of(spec.seed, spec.comparison.seeds or 1)
+    tuning = [(config, tuning_seed(spec.seed)) for config in tuning_configs(space, spec.comparison.tune_shape)]
+    _, to_come = count_trials(space, len(seeds))
+    say_once = functools.cache(say)
+
+    def wanted(asktell: AskTell) -> tuple[Asks, int]:
+        if len(asktell.history.ended(tuning)) < len(tuning):
+            return tuning, to_come
+        rates = chosen_rates(asktell.progress.rows, space, spec.seed)
+        if tuning:
+            chosen = ", ".join(f"{method} ({start}) {rate:g}" for (method, start), rate in rates.items())
+            say_once(f"learning rates chosen under seed {tuning_seed(spec.seed)}: {chosen}")
+        return [(config, seed) for seed in seeds for config in compared_configs(space, rates)], 0
+
+    return wanted
+
+
+def all_seeds(spec: StudySpec) -> list[int]:
+    """The seeds of the trials that the study is sure to run."""
+    if spec.comparison.seeds is None:
+        return [spec.seed]
+    return [*seeds_of(spec.seed, spec.comparison.seeds), tuning_seed(spec.seed)]
+
+
+def comparison_facts(spec: StudySpec, space: SearchSpace) -> dict[str, Any]:
+    """What study.json says of a comparison."""
+    if spec.comparison.seeds is None:
+        return {}
+    tuning = tuning_configs(space, spec.comparison.tune_shape)
+    return {
+        "comparison": {
+            "seeds": list(seeds_of(spec.seed, spec.comparison.seeds)),
+            "tuning_seed": tuning_seed(spec.seed) if tuning else None,
+            "tuned_on": sorted({architecture_of(config).name for config in tuning}),
+            "learning_rates": sorted({float(config["learning_rate"]) for config in tuning}),
+        }
+    }

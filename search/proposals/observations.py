@@ -1,0 +1,110 @@
+"""What the sampler and the model of model.py learn from: a bounded part of the history, kept as the study goes on.
+
+What both cost grows faster than the history, and what they may learn from trials long beaten does not. Everything here
+is a function of the rows, whatever the order they came in, so that a resume remembers what an undisturbed run would.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from search.proposals.drawing import Told, Written, written
+from search.proposals.surrogate import Seen
+from search.store.history import History, Running, qualities
+from spaces.records.columns import Objective
+from spaces.records.fronts import costs_of_rows, non_dominated
+from spaces.space.search_space import SearchSpace
+
+Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""The cost columns of a configuration as far as they are known before it runs."""
+
+MOST_REMEMBERED, MOST_TOLD = 200, 100
+"""Trials and observations that the model learns from, and trials that Optuna is told of for every draw."""
+
+
+class Memory:
+    """The front of the finished trials, and what is remembered of them."""
+
+    def __init__(
+        self,
+        history: History,
+        space: SearchSpace,
+        costs: Costs,
+        objectives: Sequence[Objective],
+        limits: Mapping[Objective, float],
+        earlier: Sequence[Seen],
+        train_tokens: int,
+    ) -> None:
+        self.history, self.space, self.costs = history, space, costs
+        self.objectives, self.limits = objectives, limits
+        self.earlier, self.train_tokens = tuple(earlier), train_tokens
+        self._written: dict[str, Written] = {}
+        costs_NK = costs_of_rows(history.finished, objectives)
+        self._front = [(row["trial"], costs_NK[i]) for i, row in enumerate(history.finished)]
+        self._front = [self._front[i] for i in np.flatnonzero(non_dominated(costs_NK))]
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """A trial has finished."""
+        costs_K, trial = costs_of_rows([row], self.objectives)[0], row["trial"]
+        kept = [each for each in self._front if each[0] != trial]
+        as_good = [number for number, other_K in kept if (other_K <= costs_K).all()]
+        equal = [number for number, other_K in kept if (other_K == costs_K).all()]
+        if as_good != equal or (equal and equal[0] < trial) or not np.isfinite(costs_K).all():
+            self._front = kept
+            return
+        self._front = sorted(
+            [*(each for each in kept if not (costs_K <= each[1]).all()), (trial, costs_K)], key=lambda each: each[0]
+        )
+
+    @property
+    def front_MK(self) -> np.ndarray:
+        """Costs of the members of the front, in the order of their numbers."""
+        return np.array([costs_K for _, costs_K in self._front]).reshape(-1, len(self.objectives))
+
+    def rows(self, most: int = MOST_REMEMBERED) -> list[dict[str, Any]]:
+        """Finished trials that are learned from: all, or the front and the latest of many, by number."""
+        finished = self.history.finished
+        if len(finished) <= most:
+            return finished
+        on_front = [number for number, _ in self._front][-most // 2 :]
+        latest = [row["trial"] for row in finished[len(on_front) - most :]]
+        return [self.history.progress.by_trial[number] for number in sorted({*on_front, *latest})]
+
+    def told(self) -> list[Told]:
+        """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
+        groups: dict[str, list[Mapping[str, Any]]] = {}
+        for row in self.rows(MOST_TOLD):
+            groups.setdefault(self.history.asked[row["trial"]]["config"], []).append(row)
+        for each in (each for each in self.earlier if each.share == 1.0):
+            row = {**self.costs(each.config), "quality": each.quality}
+            if np.isfinite(costs_of_rows([row], self.objectives)).all():
+                groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(row)
+        told = []
+        for text, rows in groups.items():
+            columns = {o.column for o in (*self.objectives, *self.limits) if rows[0].get(o.column) is not None}
+            means = {column: float(np.mean([row[column] for row in rows])) for column in columns}
+            broken = {o.name: (means[o.column] - m) / m for o, m in self.limits.items() if o.column in means}
+            told.append(Told(self.write(text), [means[o.column] for o in self.objectives], broken))
+        return told
+
+    def seen(self, live: Sequence[Running]) -> list[Seen]:
+        """The qualities that the model is fitted to, at whatever share of the budget; the latest of many."""
+        history, remembered = self.history, self.rows()
+        known = {row["trial"]: history.reports.get(row["trial"], []) for row in remembered}
+        known |= {trial: history.reports.get(trial, []) for trial in history.stopped[-MOST_REMEMBERED:]}
+        known |= {each.ask.trial: each.reports for each in live}
+        seen = list(self.earlier)
+        for trial in sorted(known):
+            found = qualities(known[trial])
+            config = history.config_of(trial) if found else {}
+            seen += [Seen(config, tokens / self.train_tokens, quality) for tokens, quality in found]
+        seen += [Seen(history.config_of(row["trial"]), 1.0, row["quality"]) for row in remembered]
+        return seen[-MOST_REMEMBERED:]
+
+    def write(self, text: str) -> Written:
+        """A configuration, as the history spells it, under Optuna's names."""
+        if text not in self._written:
+            self._written[text] = written(self.space, json.loads(text))
+        return self._written[text]

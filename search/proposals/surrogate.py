@@ -1,0 +1,197 @@
+"""A model of quality over configurations and token counts, and the choice among draws that it makes.
+
+Quality is the only thing that a trial must be run for: costs are known before. So each draw of the sampler is judged by
+the hypervolume it is expected to add to the front (Emmerich et al. 2006), a closed form for one uncertain objective;
+a draw that a cheaper and better trial already beats promises nothing.
+
+Shapes: N candidates, M members of the front, S observations, F features, K costs.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from threadpoolctl import ThreadpoolController
+
+from spaces.records.fronts import hypervolume, non_dominated
+
+LEAST = 4
+"""Observations below which the sampler's own first draw is taken."""
+REACHES, NOISES, SLOPE = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1), 0.05
+"""Values that the likelihood chooses from (distance; quality), and the prior variance of the slope per log token."""
+SIZE = 0.25
+"""Prior variance of a trend of quality with size, so that a few bad trials of one width do not close it for good."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The quality of a configuration after a share of the budget."""
+
+    config: Mapping[str, Any]
+    share: float
+    quality: float
+
+
+def choose_candidate(
+    configs: Sequence[Mapping[str, Any]],
+    costs_NK: np.ndarray,
+    seen: Sequence[Seen],
+    running: Sequence[Mapping[str, Any]],
+    running_RK: np.ndarray,
+    front_MK: np.ndarray,
+    quality_column: int,
+    reference_K: np.ndarray,
+) -> int:
+    """Index of the configuration with the largest expected hypervolume improvement.
+
+    Running trials count as if they had ended with the quality that is expected of them (Ginsbourger et al. 2010, the
+    "kriging believer"), so that several lanes do not all try the same. The quality column of all costs but the front's
+    is not looked at; `reference_K` has the other columns only, NaN where nothing is known to measure a cost by.
+    """
+    if len(seen) < LEAST:
+        return 0
+    with threads().limit(limits=1):  # the matrices are small, and the other cores are training
+        believed: list[Seen] = []
+        if running:
+            expected_R, _ = predict(running, seen)
+            believed = [Seen(config, 1.0, float(q)) for config, q in zip(running, expected_R, strict=True)]
+            running_RK = running_RK.copy()
+            running_RK[:, quality_column] = -expected_R
+            front_MK = np.concatenate([front_MK, running_RK])
+        mean_N, sd_N = predict(configs, [*seen, *believed])
+    costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
+    gains = improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K)
+    return int(np.argmax(gains))
+
+
+@cache
+def threads() -> ThreadpoolController:
+    """The libraries of linear algebra in this process; looking for them takes longer than a prediction."""
+    return ThreadpoolController()
+
+
+def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) of the quality of configurations at the full budget.
+
+    A Gaussian process over quality(c, s) = f(c) + g(c) log(1 / s) + noise, s the share of the budget: a level for each
+    configuration and what it lacks for every factor of tokens it has not seen, both smooth over configurations. Noise
+    is partly the trial's own, the same at all its rungs. How far configurations reach and how loud the noise is are
+    chosen among few values by marginal likelihood, which few observations can decide.
+    """
+    everything = [*(each.config for each in seen), *configs]
+    apart_NN, alone_NN = closeness(distances(everything), len(everything))
+    num_seen = len(seen)
+    quality_S = np.array([each.quality for each in seen])
+    lack_S = np.log(1.0 / np.array([each.share for each in seen]))
+    same_SS = apart_NN[:num_seen, :num_seen] == 0
+    centre, scale = float(np.median(quality_S)), max(float(np.std(quality_S)), 0.05)
+    size_N = sizes(everything)
+    target_S = (quality_S - centre) / scale
+    jitter_SS = 0.5 * same_SS + (0.5 + 1e-6) * np.eye(num_seen)
+    best: tuple[float, Any] = (-np.inf, None)
+    for reach in REACHES:
+        # A common part, one for each axis alone, one for all together.
+        level = 0.5 + alone_NN + 0.5 * np.exp(-apart_NN / reach) + SIZE * np.outer(size_N, size_N)
+        own_SS = level[:num_seen, :num_seen]
+        smooth_SS = own_SS + np.outer(lack_S, lack_S) * SLOPE * (0.5 + 0.5 * own_SS) + 1e-8 * np.eye(num_seen)
+        for noise in NOISES:
+            factor = np.linalg.cholesky(smooth_SS + (noise / scale) ** 2 * jitter_SS)
+            white_S = solve_triangular(factor, target_S, lower=True)
+            likelihood = -0.5 * white_S @ white_S - np.log(np.diag(factor)).sum()
+            if likelihood > best[0]:
+                best = likelihood, (level, factor, white_S)
+    level, factor, white_S = best[1]
+    cross_SN = solve_triangular(factor, level[:num_seen, num_seen:], lower=True)
+    variance_N = np.diag(level)[num_seen:] - (cross_SN**2).sum(axis=0)
+    return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))
+
+
+def sizes(configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Logarithm of layers x width^2, about what parameters grow with: -1/2 (smallest) to 1/2; 0 if all are equal."""
+    powers = {"num_layers": 1, "hidden_size": 2}
+    log_N = np.array([sum(p * math.log(config.get(name, 1)) for name, p in powers.items()) for config in configs])
+    span = np.ptp(log_N)
+    return (log_N - (log_N.max() + log_N.min()) / 2) / span if span > 0 else np.zeros(len(configs))
+
+
+def distances(configs: Sequence[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each axis on which they differ, squared distances (V, V) between the V values it takes, 0 to 1, and which of
+    these each configuration has (N): of logarithms over their range, or whether two texts differ.
+
+    An axis that only one of two configurations has is as far as can be; one that neither has is no distance.
+    """
+    axes = []
+    for name in sorted({name for config in configs for name in config}):
+        values = [config.get(name) for config in configs]
+        numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+        if len(numbers) == 1:
+            continue
+        apart_VV = 1.0 - np.eye(len(numbers))
+        known = [value for value in numbers if value is not None]
+        if not any(isinstance(value, str) for value in known):
+            log_V, at = np.log(known), [numbers[value] for value in known]
+            apart_VV[np.ix_(at, at)] = ((log_V[:, None] - log_V) / (np.ptp(log_V) or 1.0)) ** 2
+        axes.append((apart_VV, np.array([numbers[value] for value in values])))
+    return axes
+
+
+def closeness(axes: Sequence[tuple[np.ndarray, np.ndarray]], number: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sum of the distances over axes, mean over axes of exp(-2 distance)), each (N, N): looked up, not computed, since
+    most axes take few values."""
+    apart_NN, alone_NN = np.zeros((number, number)), np.zeros((number, number))
+    for apart_VV, value_N in axes:
+        pair_NN = value_N[:, None] * len(apart_VV) + value_N
+        apart_NN += apart_VV.take(pair_NN)
+        alone_NN += np.exp(-2.0 * apart_VV).take(pair_NN)
+    return apart_NN, alone_NN / len(axes) if axes else np.ones_like(alone_NN)
+
+
+def improvement(
+    mean_N: np.ndarray,
+    sd_N: np.ndarray,
+    costs_NK: np.ndarray,
+    quality_M: np.ndarray,
+    front_MK: np.ndarray,
+    reference_K: np.ndarray,
+) -> np.ndarray:
+    """Expected hypervolume improvement of candidates with known costs and normal qualities.
+
+    Volume counts from the floor's quality and the reference costs (the teacher's) on; where the reference is NaN, from
+    a little more than the largest cost of all. The volume a candidate adds grows with its quality at a rate that is
+    constant between two qualities of the front: the part of its box in cost space that no member of at least this
+    quality covers.
+    """
+    everything = np.concatenate([costs_NK, front_MK])
+    known_K = np.isfinite(everything).all(axis=0)
+    costs_NK, front_MK, everything = costs_NK[:, known_K], front_MK[:, known_K], everything[:, known_K]
+    high_K = np.maximum(everything.max(axis=0), 1e-12) * 1.1
+    high_K = np.where(np.isfinite(reference_K[known_K]), reference_K[known_K], high_K)
+    costs_NK, front_MK = costs_NK / high_K, front_MK / high_K
+    kept = non_dominated(np.column_stack([-quality_M, front_MK])) if len(quality_M) else np.zeros(0, dtype=bool)
+    quality_M, front_MK = quality_M[kept], front_MK[kept]
+    reference = [1.0] * costs_NK.shape[1]
+    levels = np.concatenate([[0.0], np.sort(quality_M[quality_M > 0]), [np.inf]])
+    gains_N = np.zeros(len(mean_N))
+    for low, high in itertools.pairwise(levels):
+        rivals = front_MK[quality_M >= high] if high < np.inf else front_MK[:0]
+        covered = hypervolume(rivals, reference) if reference else float(len(rivals) > 0)
+        for i, cost_K in enumerate(costs_NK):
+            rate = (hypervolume(np.vstack([rivals, cost_K]), reference) if reference else 1.0) - covered
+            if rate > 1e-12:
+                gains_N[i] += rate * (
+                    expected_excess(mean_N[i], sd_N[i], low) - expected_excess(mean_N[i], sd_N[i], high)
+                )
+    return gains_N
+
+
+def expected_excess(mean: float, sd: float, level: float) -> float:
+    """E[max(0, q - level)] of a normal q."""
+    if level == np.inf:
+        return 0.0
+    z = (mean - level) / sd
+    return (mean - level) * 0.5 * math.erfc(-z / math.sqrt(2)) + sd * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)

@@ -1,0 +1,67 @@
+"""What earlier studies of the same teacher, corpus and tasks know about the configurations of a new one."""
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from search.proposals.surrogate import Seen
+from search.spec.checks import differences, read_spec
+from search.spec.sections import StudySpec
+from search.store.history import qualities
+from search.store.parts import Store
+from spaces.errors import InfeasibleConfig, StillhouseError
+from spaces.space.search_space import SearchSpace
+
+COMPARABLE = ("teacher", "corpus", "training", "tasks", "evaluation")
+"""Sections in which two studies must agree for a quality of one to say something about the other."""
+
+
+def learn_from(folders: Sequence[str], spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> list[Seen]:
+    """Every quality measured in these studies for a configuration that the space has; budgets may differ.
+
+    Raises StillhouseError for a folder that is no study, or one of something else.
+    """
+    found: list[Seen] = []
+    for folder in folders:
+        store = Store(folder)
+        if not store.is_study():
+            raise StillhouseError(f"[search] warm_start: {folder} is not a study folder: it has no spec.toml")
+        stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{folder}/spec.toml")
+        if other := [line for line in differences(stored, spec) if line.split(":")[0].split(".")[0] in COMPARABLE]:
+            listed = "".join(f"\n  {line}" for line in other)
+            raise StillhouseError(f"[search] warm_start: qualities in {folder} mean something else:{listed}")
+        seen, strange = read_study(store, [task.name for task in spec.tasks], space, spec.budget.train_tokens)
+        say(
+            f"learned {len(seen)} qualities from {folder}"
+            + (f"; {strange} trials are outside this space" * bool(strange))
+        )
+        found += seen
+    return found
+
+
+def read_study(store: Store, tasks: Sequence[str], space: SearchSpace, train_tokens: int) -> tuple[list[Seen], int]:
+    """(qualities at rungs and at the end, trials whose configuration the space does not have)."""
+    store = Store(store.folder, tasks)
+    asked = {row["trial"]: json.loads(row["config"]) for row in store.read_rows("asked")}
+    usable = {}
+    for trial, config in asked.items():
+        try:
+            space.check(config)
+            usable[trial] = config
+        except InfeasibleConfig:
+            continue
+    reports: dict[int, list] = {}
+    for row in store.read_rows("reports"):
+        reports.setdefault(row["trial"], []).append(row)
+    seen = [
+        Seen(usable[trial], tokens / train_tokens, quality)
+        for trial in sorted(usable.keys() & reports.keys())
+        for tokens, quality in qualities(reports[trial])
+    ]
+    seen += [
+        Seen(usable[row["trial"]], row["train_tokens"] / train_tokens, row["quality"])
+        for row in store.read_rows("trials")
+        if row["status"] == "finished" and row["trial"] in usable
+    ]
+    return seen, len(asked) - len(usable)

@@ -1,0 +1,1 @@
+"""The study spec: its sections, reading and checking them."""

@@ -1,0 +1,102 @@
+"""From a table of a spec to its section, by the rules that stand beside each field; and back, as commented TOML."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from search.spec.sections import SECTIONS, TaskSection
+from spaces.errors import nearest
+
+
+def explain() -> str:
+    """Every section and key with its default and meaning, as commented TOML."""
+    lines = ['name = "..."   # default: the file name', "seed = 0       # of the sampler and of every trial"]
+    for title, section in {**SECTIONS, "tasks": TaskSection}.items():
+        lines += ["", f"[[{title}]]" if title == "tasks" else f"[{title}]"]
+        for field in dataclasses.fields(section):
+            default = default_of(field)
+            shown = "(required)" if default is dataclasses.MISSING else "(unset)" if default is None else show(default)
+            choices = field.metadata.get("choices")
+            tail = f"; one of {', '.join(choices)}" if choices else ""
+            lines.append(f"{field.name} = {shown}".ljust(36) + f"# {field.metadata['doc']}{tail}")
+    return "\n".join(lines) + "\n"
+
+
+def read_section(title: str, section: type, table: Any, problems: list[str]) -> Any:
+    if not isinstance(table, dict):
+        problems.append(f"{title} must be a table, got {table!r}")
+        return None
+    fields = {f.name: f for f in dataclasses.fields(section)}
+    hints = typing.get_type_hints(section)
+    for key in table:
+        if key not in fields:
+            problems.append(f"{title} unknown key {key!r}.{nearest(key, list(fields))} Known: {', '.join(fields)}")
+    values = {}
+    for name, field in fields.items():
+        default = default_of(field)
+        if name in table:
+            values[name] = _read_value(f"{title} {name}", hints[name], field.metadata, table[name], problems)
+        elif default is dataclasses.MISSING:
+            problems.append(f"{title} {name} is required: {field.metadata['doc']}")
+            values[name] = None
+        else:
+            values[name] = default
+    return section(**values)
+
+
+def _read_value(where: str, hint: Any, rules: Mapping[str, Any], value: Any, problems: list[str]) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    if hint == tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        problems.append(f"{where} must be a list of texts, got {value!r}")
+        return ()
+    if hint == Mapping[str, float]:
+        if isinstance(value, dict) and all(_is_number(v) for v in value.values()):
+            return dict(value)
+        problems.append(f"{where} must be a table of numbers, got {value!r}")
+        return {}
+    fits = {
+        str: lambda v: isinstance(v, str) and v != "",
+        int: is_int,
+        float: _is_number,
+        bool: lambda v: isinstance(v, bool),
+    }
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    if not fits[hint](value):
+        problems.append(f"{where} must be {names[hint]}, got {value!r}")
+        return value
+    if "at_least" in rules and value < rules["at_least"]:
+        problems.append(f"{where} must be at least {rules['at_least']}, got {value!r}")
+    if "above" in rules and value <= rules["above"]:
+        problems.append(f"{where} must be above {rules['above']}, got {value!r}")
+    if "below" in rules and value >= rules["below"]:
+        problems.append(f"{where} must be below {rules['below']}, got {value!r}")
+    if "choices" in rules and value not in rules["choices"]:
+        problems.append(
+            f"{where}: unknown {value!r}.{nearest(value, rules['choices'])} Known: {', '.join(rules['choices'])}"
+        )
+    return float(value) if hint is float else value
+
+
+def is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return is_int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def show(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

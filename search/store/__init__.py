@@ -1,0 +1,1 @@
+"""The study folder: Parquet parts, lease, history, what is kept."""

@@ -1,0 +1,203 @@
+"""What a study has asked, heard and recorded: read from its store, and written there before anything else happens."""
+
+import bisect
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from search.store.parts import Store, now
+from spaces.space.search_space import config_hash
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One trial to run."""
+
+    trial: int
+    config: dict[str, Any]
+    seed: int
+    config_hash: str
+    asked_again: bool = False
+
+
+@dataclass
+class Running:
+    """A trial between ask and tell."""
+
+    ask: Ask
+    started_at: datetime
+    reports: list[dict[str, Any]]
+
+
+@dataclass
+class Progress:
+    """Counts and rows, for whoever shows them."""
+
+    by_trial: dict[int, dict[str, Any]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    ended: str = ""
+    """Why no more trials are asked; empty while they are."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One for each trial that has ended, in the order in which they did."""
+        return list(self.by_trial.values())
+
+    def count(self, *statuses: str) -> int:
+        """Trials of any of these statuses."""
+        return sum(self.counts[status] for status in statuses)
+
+
+RAN = ("finished", "failed", "stopped")
+"""Statuses of trials that were run."""
+
+
+class History:
+    """The rows of a study, in memory and in its store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.progress = Progress()
+        self._configs: dict[int, dict[str, Any]] = {}
+        self.asked: dict[int, dict[str, Any]] = {row["trial"]: row for row in store.read_rows("asked")}
+        self.reports: dict[int, list[dict[str, Any]]] = {}
+        for row in store.read_rows("reports"):
+            self.reports.setdefault(row["trial"], []).append(row)
+        rows = sorted(store.read_rows("trials"), key=lambda row: row["trial"])
+        self.last_number = max([-1, *self.asked])
+        self.known = {row["config_hash"] for row in [*self.asked.values(), *rows]}
+        """Hashes of everything that was asked or found infeasible."""
+        self.by_hash: dict[str, dict[str, Any]] = {}
+        self.finished: list[dict[str, Any]] = []
+        """In the order of their numbers, which a resume does not change."""
+        self.stopped: list[int] = []
+        """Trials that stand at a rung, by number."""
+        self.ran: Counter[int] = Counter()
+        """Trials that were run, by seed."""
+        self.columns = set(store.schemas["trials"].names)
+        for row in rows:
+            self.remember(row)
+            if row["status"] == "stopped":
+                self._complete_reports(row)
+        done = {row["trial"] for row in rows}
+        self.interrupted = [self.asked[number] for number in sorted(self.asked) if number not in done]
+        """Asked by an earlier run and not ended; each is to be run again."""
+
+    @property
+    def next_number(self) -> int:
+        """Of the next trial."""
+        return self.last_number + 1
+
+    def config_of(self, trial: int) -> dict[str, Any]:
+        """What was asked of a trial; not to be changed, for it is kept."""
+        if trial not in self._configs:
+            self._configs[trial] = json.loads(self.asked[trial]["config"])
+        return self._configs[trial]
+
+    def ended(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> list[tuple[Mapping[str, Any], int]]:
+        """Those (configuration, seed) that have run, whatever came of them."""
+        return [ask for ask in asks if config_hash(*ask) in self.by_hash]
+
+    def of_trials(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that the trials dataset has columns for."""
+        return {key: value for key, value in values.items() if key in self.columns}
+
+    def start(self, ask: Ask, params: Mapping[str, Any]) -> Running:
+        """Write down that a trial was asked for."""
+        row = {
+            "trial": ask.trial,
+            "config_hash": ask.config_hash,
+            "config": json.dumps(ask.config, sort_keys=True),
+            "params": json.dumps(params),
+            "seed": ask.seed,
+            "asked_at": now(),
+        }
+        self.store.write_part("asked", ask.trial, [row])
+        self.asked[ask.trial] = row
+        self.known.add(ask.config_hash)
+        self.last_number = max(self.last_number, ask.trial)
+        return Running(ask, now(), [])
+
+    def again(self, row: Mapping[str, Any]) -> Running:
+        """A trial that was interrupted or stopped: under its number, and from its checkpoint if it has one."""
+        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"], asked_again=True)
+        return Running(ask, now(), self.reports.get(ask.trial, []))
+
+    def write_reports(self, live: Running) -> None:
+        """All that a running trial has said so far."""
+        columns = set(self.store.schemas["reports"].names)
+        rows = [{key: value for key, value in row.items() if key in columns} for row in live.reports]
+        self.store.write_part("reports", live.ask.trial, rows)
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Write the row of a trial that has ended."""
+        self.store.write_part("trials", row["trial"], [row])
+        self.remember(row)
+
+    def record_duplicate(self, digest: str) -> None:
+        """A configuration that was tried before: repeat its row under a new number."""
+        earlier = self.by_hash[digest]
+        row = {**earlier, "trial": self.next_number, "status": "duplicate", "of_trial": earlier["trial"]}
+        self.record({**row, "started_at": now()})
+
+    def record_infeasible(self, config: Mapping[str, Any], seed: int, reason: str) -> None:
+        """A draw that may not run, unless it is written down already."""
+        digest = config_hash(dict(config), seed)
+        if digest in self.known:
+            return
+        self.known.add(digest)
+        row = self.of_trials(config) | {
+            "trial": self.next_number, "config_hash": digest, "seed": seed, "status": "infeasible", "reason": reason,
+            "started_at": now(), "student_path": "",
+        }  # fmt: skip
+        self.record(row)
+
+    def last_duplicates(self) -> int:
+        """How many configurations in a row, the last ones, had been tried before."""
+        found = 0
+        for number in range(self.last_number, -1, -1):
+            status = self.progress.by_trial.get(number, {}).get("status")
+            if status not in ("duplicate", "infeasible"):
+                break
+            found += status == "duplicate"
+        return found
+
+    def remember(self, row: dict[str, Any]) -> None:
+        """Take a row of the store into account; it replaces an earlier row of its trial."""
+        if (before := self.progress.by_trial.pop(row["trial"], None)) is not None:
+            self._count(before, -1)
+            if before["status"] == "finished":
+                self.finished.remove(before)
+            elif before["status"] == "stopped":
+                self.stopped.remove(before["trial"])
+        self.progress.by_trial[row["trial"]] = row
+        self._count(row, 1)
+        if row["status"] == "finished":
+            bisect.insort(self.finished, row, key=lambda each: each["trial"])
+        elif row["status"] == "stopped":
+            bisect.insort(self.stopped, row["trial"])
+        self.last_number = max(self.last_number, row["trial"])
+        if row["status"] in RAN and (self.by_hash.get(row["config_hash"]) or row)["trial"] == row["trial"]:
+            self.by_hash[row["config_hash"]] = row
+
+    def _complete_reports(self, row: Mapping[str, Any]) -> None:
+        """The report that stopped a trial is written after its row, and an end in between loses it: take the row's."""
+        reports = self.reports.setdefault(row["trial"], [])
+        if all(report["step"] != row["steps"] for report in reports):
+            known = {key: row.get(key) for key in self.store.schemas["reports"].names if key in self.columns}
+            reports.append({**known, "step": row["steps"], "loss": row["loss_last"], "elapsed_s": row["train_s"]})
+
+    def _count(self, row: Mapping[str, Any], by: int) -> None:
+        self.progress.counts[row["status"]] += by
+        if row["status"] in RAN:
+            self.ran[row["seed"]] += by
+
+
+def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """(tokens, quality) of the reports that a trial made at rungs."""
+    found = [(row["train_tokens"], row.get("quality")) for row in reports]
+    return [(tokens, quality) for tokens, quality in found if quality is not None and math.isfinite(quality)]

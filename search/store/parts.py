@@ -1,0 +1,246 @@
+"""The study folder on disk: Parquet parts, one file per trial, written complete or not at all.
+
+One part per trial number (`trials/part-00012.parquet`) means that nothing is ever appended to and no writer can harm
+another trial's row. On a local disk a part is written under a temporary name in the same folder, flushed and renamed;
+an object store makes an object visible only when it is whole, so there it is one plain write and no rename is assumed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from search.store.lease import Lease, leased
+from spaces.errors import StillhouseError
+from spaces.records import columns as records
+from spaces.records.filesystems import open_filesystem, read_parquet
+
+LOG = logging.getLogger("stillhouse.store")
+LEASE = "lease.json"
+DATASETS = ("asked", "trials", "reports", "test_scores", "baselines", "profiles")
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, *[15.0] * 19)
+"""Between the attempts to write a row while the storage does not answer; about five minutes in all."""
+LASTING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG
+}  # fmt: skip
+"""Errors that waiting does not mend."""
+PART = re.compile(r"part-(-?\d+)\.parquet")
+
+
+class Store:
+    """The files of one study folder. `tasks` names the score columns of the trials rows.
+
+    by_language: whether tasks name their language, and rows the worst of them.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        tasks: Sequence[str] = (),
+        filesystem: pafs.FileSystem | None = None,
+        *,
+        by_language: bool = False,
+    ) -> None:
+        self.folder = str(folder)
+        if filesystem is None:
+            self.filesystem, self.root = open_filesystem(folder)
+        else:
+            self.filesystem, self.root = filesystem, str(folder)
+        self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
+        self._lease: Lease | None = None
+        self.schemas = {
+            "asked": records.schema(records.asked_columns()),
+            "trials": records.schema(records.trials_columns(list(tasks), by_language)),
+            "reports": records.schema(records.reports_columns()),
+            "test_scores": records.schema(records.test_scores_columns()),
+            "baselines": records.schema(records.baselines_columns()),
+            "profiles": records.schema(records.profiles_columns()),
+        }
+
+    def path(self, *parts: str) -> str:
+        return "/".join((self.root, *parts))
+
+    def uri(self, *parts: str) -> str:
+        """Where a part of the folder is, for processes that open it themselves."""
+        return self.path(*parts) if self.is_local else "/".join((self.folder.rstrip("/"), *parts))
+
+    def exists(self, *parts: str) -> bool:
+        return self.filesystem.get_file_info(self.path(*parts)).type != pafs.FileType.NotFound
+
+    def is_study(self) -> bool:
+        return self.exists("spec.toml")
+
+    def write_text(self, name: str, text: str) -> None:
+        self._write_bytes(self.path(name), text.encode())
+
+    def read_text(self, name: str) -> str:
+        try:
+            with self.filesystem.open_input_stream(self.path(name)) as stream:
+                return stream.readall().decode()
+        except FileNotFoundError:
+            raise StillhouseError(f"{self.folder} is not a study folder: it has no {name}") from None
+
+    def read_json(self, name: str) -> Any:
+        try:
+            return json.loads(self.read_text(name))
+        except ValueError as error:
+            raise StillhouseError(f"{self.path(name)} is damaged: {error}") from None
+
+    def write_part(self, dataset: str, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write (or replace) the part of one trial. Raises StillhouseError when another driver has taken over."""
+        if self._lease is not None:
+            self._lease.check()
+        schema = self.schemas[dataset]
+        unknown = sorted({key for row in rows for key in row} - set(schema.names))
+        if unknown:
+            raise StillhouseError(
+                f"{dataset} has no column {', '.join(map(repr, unknown))}; spaces/records/columns.py declares columns"
+            )
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        path, data = self.path(dataset, part_name(number)), sink.getvalue().to_pybytes()
+        self._write_bytes(path, data, PAUSES_S)
+
+    def read_rows(self, dataset: str) -> list[dict[str, Any]]:
+        """All rows of a dataset in the order of trial numbers; a damaged part is an error that names it."""
+        rows: list[dict[str, Any]] = []
+        for _, path in self.parts(dataset):
+            rows += self._read_part(dataset, path)
+        return rows
+
+    def parts(self, dataset: str) -> list[tuple[int, str]]:
+        """(trial number, path) of every part, temporary files left out."""
+        selector = pafs.FileSelector(self.path(dataset), allow_not_found=True)
+        found = [(PART.fullmatch(i.base_name), i.path) for i in self.filesystem.get_file_info(selector)]
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Rows of `asked` that have no row in `trials`: what a stopped run left behind."""
+        done = {number for number, _ in self.parts("trials")}
+        return [row for row in self.read_rows("asked") if row["trial"] not in done]
+
+    @contextmanager
+    def locked(self, say: Callable[[str], None] = LOG.info) -> Any:
+        """Hold the folder for one driver at a time: by a lock on a disk, by a lease on an object store."""
+        if not self.is_local:
+            with leased(self.filesystem, self.path(LEASE), self.folder, say) as lease:
+                self._lease = lease
+                try:
+                    yield
+                finally:
+                    self._lease = None
+            return
+        os.makedirs(self.root, exist_ok=True)
+        with open(self.path(".lock"), "a") as handle:
+            _lock(handle, self.folder)
+            yield
+
+    def remove(self, *parts: str) -> None:
+        """Delete a folder with all that is in it; one that is not there is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_dir(self.path(*parts))
+
+    def size_bytes(self, *parts: str) -> int:
+        """Of all files below a folder; 0 when there is none."""
+        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True, recursive=True)
+        return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
+
+    def folders(self, *parts: str) -> list[str]:
+        """Names of the folders right below a folder."""
+        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+
+    def _read_part(self, dataset: str, path: str) -> list[dict[str, Any]]:
+        try:
+            return read_parquet(self.filesystem, path).to_pylist()
+        except (pa.ArrowException, OSError, EOFError) as error:
+            again = "The trial is then run again." if dataset in ("asked", "trials") else "Only its curve is lost."
+            raise StillhouseError(
+                f"{path} is damaged and cannot be read ({str(error).splitlines()[0]}). Set it aside and resume:\n"
+                f"  mv {path} {path}.damaged && stillhouse resume {self.folder}\n{again}"
+            ) from error
+
+    def _write_bytes(self, path: str, data: bytes, pauses_s: Sequence[float] = ()) -> None:
+        def write() -> None:
+            self.filesystem.create_dir(os.path.dirname(path), recursive=True)
+            if self.is_local:
+                _replace_file(path, data)
+            else:
+                with self.filesystem.open_output_stream(path) as stream:
+                    stream.write(data)
+
+        try:
+            patiently(write, path, pauses_s)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StillhouseError(
+                    f"the disk is full: {path} ({len(data)} bytes) was not written and nothing half-written was left. "
+                    f"Free some space, then: stillhouse resume {self.folder}"
+                ) from error
+            raise StillhouseError(f"{path} cannot be written: {error}") from error
+
+
+def patiently(write: Callable[[], None], path: str, pauses_s: Sequence[float]) -> None:
+    """Write, and again after each pause, while the storage does not answer; OSError when it never does."""
+    for pause_s in pauses_s:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno in LASTING:
+                raise
+            LOG.warning("%s was not written (%s); once more in %g s", path, error, pause_s)
+            time.sleep(pause_s)
+    write()
+
+
+def part_name(number: int) -> str:
+    return f"part-{number:05d}.parquet"
+
+
+def now() -> datetime:
+    """The present, as the records keep it."""
+    return datetime.now(UTC)
+
+
+def _replace_file(path: str, data: bytes) -> None:
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:  # after a failure; otherwise it is gone
+        Path(temporary).unlink(missing_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(handle: IO[str], folder: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StillhouseError(
+            f"another stillhouse process is running the study in {folder}; wait for it or stop it first"
+        ) from None
+    except OSError:
+        return  # the filesystem has no locks (some network mounts): one driver at a time is then up to the user

@@ -1,0 +1,1 @@
+"""Ray: the cluster, Tune over lanes, progress and loggers."""

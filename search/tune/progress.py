@@ -1,0 +1,142 @@
+"""What a person sees while a study runs: a live view in a terminal, one line per trial everywhere else."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, TypeVar
+
+import ray.tune
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search.proposals.asktell import AskTell
+from spaces.records.fronts import front_of
+
+Say = Callable[[str], None]
+"""Tell a person one line."""
+FRONT_ROWS = 8
+PROGRESS_EVERY_S = 15.0
+T = TypeVar("T")
+
+
+def short(value: float | None, digits: int = 3) -> str:
+    """3.2M, 950k, 0.713, or - for nothing."""
+    if value is None:
+        return "-"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.1f}{letter}"
+    return f"{value:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def announced(items: Sequence[T], what: str, say: Say) -> Iterator[T]:
+    """Items one after the other; now and then a line says how many are done, and how long the others will take."""
+    started = said = time.time()
+    for done, item in enumerate(items):
+        now = time.time()
+        if done and now - said > PROGRESS_EVERY_S:
+            said, left_s = now, (now - started) / done * (len(items) - done)
+            say(f"{what.format(f'{done} of {len(items)}')}, about {duration(left_s)} left")
+        yield item
+
+
+class StudyProgress(ray.tune.Callback):
+    """Fed by Tune (reports) and by the searcher (finished rows)."""
+
+    def __init__(self, asktell: AskTell, terminal: IO[str]) -> None:
+        self.asktell = asktell
+        self.console = Console(file=terminal, highlight=False)
+        self.started_s = time.time()
+        self.done_before = 0
+        self.waiting_since: float | None = time.time()
+        self.tokens_per_s: dict[str, float] = {}
+        self.live = Live(console=self.console, get_renderable=self.view, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "StudyProgress":
+        self.done_before = self.asktell.spent
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The Tuner pickles its callbacks for a restore that never happens."""
+        return {}
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    def row(self, row: dict[str, Any]) -> None:
+        """A trial has ended."""
+        if row["status"] == "finished":
+            best = max(
+                (r["quality"] for r in self.asktell.progress.rows if r["status"] == "finished"), default=row["quality"]
+            )
+            what = f"quality {row['quality']:.3f} (best {best:.3f})  {short(row['parameters'])} parameters"
+            if row.get("latency_p50_ms") is not None:
+                what += f"  {row['latency_p50_ms']:.1f} ms"
+        else:
+            what = row["reason"]
+        shape = f"{row['num_layers']}x{row['hidden_size']}"
+        self.say(f"trial {row['trial']:>3}  {row['status']:<8}  {row['method']} {shape}  {what}  [{self.counts()}]")
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.time() - self.started_s
+
+    def counts(self) -> str:
+        """7/20 done, about 12 min left."""
+        spent, left = self.asktell.spent, self.asktell.left
+        fresh = spent - self.done_before
+        wait = f", about {duration(self.elapsed_s / fresh * left)} left" if fresh and left > 0 else ""
+        return f"{spent}/{spent + left}{wait}"
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.waiting_since = None
+        if result.get("report"):
+            self.tokens_per_s[trial.trial_id] = json.loads(result["report"]).get("tokens_per_s", 0.0)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.tokens_per_s.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.waiting_since = time.time()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.say("a lane was lost with its node; its trial goes on elsewhere as soon as CPUs or GPUs are free")
+        self.waiting_since = time.time()
+
+    def view(self) -> Group:
+        """The live view."""
+        progress = self.asktell.progress
+        counts = f"{progress.count('finished')} finished, {progress.count('failed')} failed"
+        line = f"{counts}, {self.asktell.running} running  [{self.counts()}]"
+        if self.tokens_per_s:
+            line += f"  {short(sum(self.tokens_per_s.values()), 0)} tokens/s"
+        if self.waiting_since is not None:
+            line += f"\nstarting worker processes ({time.time() - self.waiting_since:.0f} s)"
+        objectives = self.asktell.objectives
+        members = front_of(progress.rows, objectives)
+        table = Table(title="front so far", title_justify="left", box=None)
+        for name in ("trial", "method", "shape", *(o.name for o in objectives)):
+            table.add_column(name, justify="left" if name == "method" else "right")
+        for row in members[-FRONT_ROWS:]:
+            shape = f"{row['num_layers']}x{row['hidden_size']}"
+            table.add_row(str(row["trial"]), row["method"], shape, *(short(row[o.column]) for o in objectives))
+        return Group(Text(line), table) if members else Group(Text(line))

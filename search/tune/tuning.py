@@ -1,0 +1,214 @@
+"""The search itself: Ray Tune over lanes, from a plan to rows, until the budget is spent or somebody stops it."""
+
+import contextlib
+import json
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from search.proposals.asktell import AskTell, Wanted
+from search.proposals.comparison import comparison
+from search.proposals.observations import Costs
+from search.proposals.rungs import Rungs, rung_tokens
+from search.proposals.warm_start import learn_from
+from search.spec.checks import to_toml
+from search.spec.sections import StudySpec
+from search.store.history import Ask
+from search.store.keeping import Keeper
+from search.store.parts import Store
+from search.tune.cluster import Room, Sweeper
+from search.tune.environment import output_to
+from search.tune.loggers import loggers
+from search.tune.progress import StudyProgress, duration
+from search.tune.searcher import RungScheduler, StudySearcher
+from spaces.space.comparison import tuning_seed
+from spaces.space.search_space import SearchSpace
+from trainables.cache import cache_folder
+from trainables.lanes.lane import lane_trainable
+from trainables.lanes.worker import LaneSettings
+
+LOST_LANES = 2
+"""How often Tune starts a lane again that was lost with its node."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that is ready to run. Tests put a cheap `function` and invented costs here."""
+
+    spec: StudySpec
+    space: SearchSpace
+    costs: Costs
+    tasks: tuple[str, ...]
+    job: Mapping[str, Any]
+    """What all jobs share; trial, config, seed and folders are added to it."""
+    study: Mapping[str, Any]
+    """study.json."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Columns that all rows share."""
+    function: str = LaneSettings.function
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    rows: tuple[dict[str, Any], ...]
+    ended: str
+    """Why the search was over; empty when it was stopped before."""
+
+
+def tune_study(
+    plan: Plan,
+    store: Store,
+    say: Callable[[str], None] = print,
+    wanted: Wanted | None = None,
+) -> Outcome:
+    """Run trials until the budget is spent, the space is used up, or somebody stops it; or only what is `wanted`."""
+    spec = plan.spec
+    store.write_text("study.json", json.dumps(plan.study, indent=2) + "\n")
+    store.write_text("spec.toml", to_toml(spec))  # last: its presence makes the folder a study
+    asktell = ask_tell(plan, store, say)
+    if wanted is not None:
+        asktell.narrow(wanted)
+    done = sum(asktell.history.ran.values())
+    if done or asktell.waiting:
+        say(f"going on: {done} trials done before, {asktell.waiting} to be run again")
+    scratch = tempfile.mkdtemp(prefix="stillhouse-")
+    try:
+        with output_to(log_file(store)) as terminal:
+            progress = StudyProgress(asktell, terminal)
+            if wanted is None and spec.comparison.seeds is not None:
+                asktell.narrow(comparison(spec, plan.space, progress.say))
+            keeper = Keeper(store, spec.search.objectives, spec.storage.quota_gb, progress.say)
+            keeper.tidy(asktell.progress.rows)
+            make_job = job_maker(plan, store, keeper.started)
+            searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))
+            sweeper = Sweeper()
+            callbacks = [progress, sweeper, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
+            with progress, terminable():
+                _fit(plan, searcher, callbacks, scratch)
+            sweeper.finish()
+        if searcher.fatal is not None:
+            raise searcher.fatal
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    _report_end(asktell, store, say, progress)
+    return Outcome(tuple(asktell.progress.rows), asktell.progress.ended)
+
+
+def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
+    """The search of a plan, as far as the store has it."""
+    spec = plan.spec
+    return AskTell(
+        store,
+        plan.space,
+        plan.costs,
+        sampler=spec.search.sampler,
+        objectives=spec.search.objectives,
+        constraints=spec.search.constraints,
+        seed=spec.seed,
+        budget=spec.budget.trials,
+        train_tokens=spec.budget.train_tokens,
+        candidates=spec.search.candidates,
+        rungs=Rungs(
+            rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
+            spec.rungs.factor,
+            spec.rungs.protected,
+        ),
+        earlier=learn_from(spec.search.warm_start, spec, plan.space, say),
+        constants=plan.constants,
+        reference=plan.study["teacher"],
+    )
+
+
+def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Callable[[Ask], dict[str, Any]]:
+    """Jobs as plain dictionaries, which is how they travel to the lanes. `started` learns of each trial."""
+
+    spec = plan.spec
+    tokens = rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens)
+
+    def make(ask: Ask) -> dict[str, Any]:
+        started(ask.trial)
+        number = f"{ask.trial:05d}"
+        folders = {"folder": store.uri("checkpoints", number), "student_folder": store.uri("students", number)}
+        rungs = tokens if ask.seed == spec.seed else ()  # a confirmation runs undisturbed
+        job = {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, "rungs": rungs, **folders}
+        if ask.seed == tuning_seed(spec.seed):
+            job["test_floors"] = {}  # what is chosen by it must not know the test splits
+        return job
+
+    return make
+
+
+def log_file(store: Store) -> Path:
+    """The study's log; a study on an object store is logged in the cache folder."""
+    if store.is_local:
+        return Path(store.path("log.txt"))
+    return cache_folder() / "logs" / f"{Path(store.root).name}.txt"
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, which Tune takes as: finish this step and stop."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: nobody sends us signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], scratch: str) -> None:
+    wanted = plan.spec.cluster
+    settings = LaneSettings(
+        plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker, wanted.hang_after_s
+    )
+    tuner = tune.Tuner(
+        lane_trainable(settings),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=RungScheduler(searcher),
+            num_samples=-1,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=callbacks,
+            failure_config=tune.FailureConfig(max_failures=LOST_LANES),
+        ),
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        tuner.fit()
+
+
+def _ended(row: dict[str, Any], keeper: Keeper, progress: StudyProgress) -> None:
+    progress.row(row)
+    keeper.ended(row, progress.asktell.progress.rows)
+
+
+def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress) -> None:
+    counts = ", ".join(
+        f"{asktell.progress.count(status)} {status}"
+        for status in ("finished", "stopped", "failed", "duplicate", "infeasible")
+        if status != "stopped" or asktell.rungs.tokens
+    )
+    if asktell.progress.ended:
+        store.remove("checkpoints")  # of stopped trials; should a larger budget promote one later, it starts over
+        say(f"done: {asktell.progress.ended} ({counts}) after {duration(progress.elapsed_s)}")
+    else:
+        say(f"stopped ({counts}). To go on: stillhouse resume {store.folder}")

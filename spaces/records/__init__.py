@@ -1,0 +1,1 @@
+"""What is written down: columns, objectives, fronts over rows, and the filesystems they lie on."""

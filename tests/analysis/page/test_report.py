@@ -1,0 +1,177 @@
+"""The report is one file that loads nothing, escapes everything, and stays fast and small for a large study."""
+
+import json
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from analysis import load
+from analysis.page.report import page_of, write_report
+from analysis.page.text import front_text, verdict
+from analysis.words import number
+
+EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+class Page(HTMLParser):
+    """The page's own elements and text, scripts apart."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.figures, self.inside = "", [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = "json" if tag == "script" and attrs else tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "json":
+            self.figures.append(json.loads(data))
+        elif self.inside not in ("script", "style"):
+            self.text += data + " "
+
+
+def read_page(folder: str) -> Page:
+    return Page(page_of(load(folder)))
+
+
+def test_a_full_study_has_every_section(fake: SimpleNamespace) -> None:
+    rows = fake.rows(40, seed=3)
+    folder = fake.study(rows)
+    fake.reports(folder, rows)
+    fake.test_scores(folder, [next(r["trial"] for r in rows if r["status"] == "finished")])
+    out = write_report(folder)
+    assert out == f"{folder}/report.html" and not list(Path(folder).glob(".*"))
+    page = Page(Path(out).read_text())
+    for title in ("The front", "On the test split", "Method by architecture", "Layer mappings", "What mattered",
+                  "Was the search still improving?", "Learning curves", "What did not work", "Where the time went",
+                  "Environment"):  # fmt: skip
+        assert title in page.text, title
+    assert verdict(load(folder)) in page.text
+    buttons = page.figures[0]["layout"]["updatemenus"][0]["buttons"]
+    assert [button["label"] for button in buttons] == ["parameters", "latency", "FLOPs"]
+    for fact in ("0123456789abcdef", "Some CPU, 2 cores", "torch 2.13.0", "loss became NaN at step 12"):
+        assert fact in page.text
+
+
+def test_tested_students_that_others_beat_are_folded(fake: SimpleNamespace) -> None:
+    rows = fake.rows(40, seed=3)
+    folder = fake.study(rows)
+    finished = [row["trial"] for row in rows if row["status"] == "finished"]
+    fake.test_scores(folder, finished)
+    on_front = len(load(folder).front())
+    assert 0 < on_front < len(finished)
+    shown, _, folded = page_of(load(folder)).partition("On the test split")[2].partition("<details>")
+    folded = folded.partition("</details>")[0]
+    assert shown.count("trial ") == on_front and folded.count("<small>trial ") == len(finished) - on_front
+    assert f"{len(finished) - on_front} more students, not on the front" in folded
+
+
+def test_the_page_loads_nothing_and_embeds_plotly_once(fake: SimpleNamespace) -> None:
+    html = page_of(load(fake.study(fake.rows(12))))
+    page = Page(html)
+    assert not [attrs for _, attrs in page.tags if {"src", "href"} & set(attrs)]
+    assert "@import" not in html.split("</style>")[0] and "url(" not in html.split("</style>")[0]
+    assert len(re.findall(r"plotly\.js v\d", html)) == 1
+
+
+def test_the_page_goes_where_it_is_told(fake: SimpleNamespace, tmp_path: Path) -> None:
+    out = str(tmp_path / "new" / "page.html")
+    assert write_report(fake.study([fake.row(0, 0.5)]), out) == out
+    assert Path(out).read_text().startswith("<!DOCTYPE html>") and len(list(Path(out).parent.iterdir())) == 1
+
+
+def test_text_from_the_study_is_escaped_everywhere(fake: SimpleNamespace) -> None:
+    tasks = {EVIL: fake.tasks["package"]}
+    scores = {f"score_{EVIL}": 0.7, f"recovered_{EVIL}": 0.5}
+    rows = [
+        fake.row(t, t / 20, method=EVIL, mapping=EVIL + str(t % 2), initialisation=EVIL, **scores) for t in range(12)
+    ]
+    rows.append({"trial": 12, "status": "failed", "reason": EVIL})
+    meta = {"name": EVIL, "hardware": EVIL, "versions": {EVIL: EVIL}, "teacher": fake.teacher | {"name": EVIL}}
+    folder = fake.study(rows, tasks=tasks, **meta)
+    fake.reports(folder, rows)
+    (Path(folder) / "spec.toml").write_text(f"name = '{EVIL}'")
+    page = read_page(folder)
+    assert EVIL in page.text
+    assert "img" not in [tag for tag, _ in page.tags]
+    assert len([attrs for tag, attrs in page.tags if tag == "script" and not attrs]) == 2  # plotly and report.js
+    assert EVIL not in json.dumps(page.figures) and "&lt;script&gt;" in json.dumps(page.figures)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "No trial has ended yet; 40 trials planned."),
+        ([{"trial": 0, "status": "failed", "reason": "diverged"}], "None of 1 trial finished. Most often: diverged."),
+    ],
+)
+def test_a_study_without_results_says_so(fake: SimpleNamespace, rows: list[dict], words: str) -> None:
+    page = read_page(fake.study(rows))
+    assert words in page.text and "The front" not in page.text and "Environment" in page.text
+
+
+def test_verdict_of_one_of_several_and_of_useless_students(fake: SimpleNamespace) -> None:
+    row = fake.row(7, 0.71, parameters=int(0.22 * 22_565_376), latency_p50_ms=10.0)
+    numbers = "recovers 71 % of the teacher's gain over an untrained encoder"
+    numbers += " at 22 % of its parameters and 3.1 times its speed."
+    assert verdict(load(fake.study([row]))) == f"The only finished student is 3x192 by mha (trial 7), which {numbers}"
+    both = load(fake.study([row, fake.row(8, 0.2, (6, 384))]))
+    assert verdict(both) == f"One student beats the other 1: 3x192 by mha (trial 7), which {numbers}"
+    useless = load(fake.study([fake.row(7, -0.1), fake.row(8, -0.2, (6, 384))]))
+    assert "No student is better than an untrained encoder" in verdict(useless)
+    unmeasured = load(fake.study([fake.row(t, 0.5, parameters=None) for t in (7, 8)]))
+    assert "none with all of quality, parameters measured." in verdict(unmeasured)
+    bounded = load(fake.study([fake.row(7, 0.5)], constraints={"latency_ms": 0.01}))
+    assert "measured within the limits (latency_ms <= 0.01)." in verdict(bounded)
+    assert "The front" not in page_of(bounded)
+
+
+def test_the_verdict_names_the_best_of_that_size_without_the_teacher(fake: SimpleNamespace) -> None:
+    rows = [fake.row(0, 0.8), fake.row(1, 0.55, method="mlm"), fake.row(2, 0.7, (6, 384), method="mlm")]
+    assert verdict(load(fake.study(rows))).endswith("The best of that size without the teacher recovers 55 %.")
+
+
+def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: SimpleNamespace) -> None:
+    rows = [fake.row(t, 0.1 * t, latency_p50_ms=None, flops_per_token=None, train_s=None) for t in range(1, 5)]
+    page = read_page(fake.study(rows, teacher={"name": "t"}, latency=None, versions=None))
+    assert "The front" in page.text
+    assert "updatemenus" not in page.figures[0]["layout"]
+
+
+def test_terminal_text_holds_the_front_teacher_and_floor(fake: SimpleNamespace) -> None:
+    rows = [fake.row(0, 0.5, method="[red]od[/red]"), fake.row(1, 0.8, (4, 256)), fake.row(1, 0.9, (4, 256))]
+    console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(front_text(load(fake.study(rows))))
+    text = console.export_text()
+    assert "3x192 by [red]od[/red]" in text and "4x256 by mha" in text and "0.900" in text and "0.800" not in text
+    assert "teacher 6x384" in text and "floor" in text and "more than once" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (float("nan"), "-"), (0.0, "0"), (3.14159, "3.14"), (999, "999"), (1_000, "1.00 k"),
+     (999_900, "1.00 M"), (15_234_000, "15.2 M"), (123_456_789, "123 M"), (2.5e9, "2.50 G")],
+)  # fmt: skip
+def test_number(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_ten_thousand_trials_stay_fast_and_small(fake: SimpleNamespace) -> None:
+    rows = fake.rows(10_000)
+    folder = fake.study(rows, per_part=100, objectives=["quality", "parameters", "latency_ms"])
+    fake.reports(folder, rows, per_part=100)
+    started = time.process_time()
+    out = write_report(folder)
+    assert time.process_time() - started < 15
+    assert Path(out).stat().st_size < 15e6

@@ -1,0 +1,140 @@
+"""The live page and the terminal view: they follow the folder, answer only on loopback, and write nothing."""
+
+import http.client
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.fs
+import pytest
+from fake_studies import finished_row, trials_columns, write_part, write_study
+from rich.console import Console
+
+from analysis.page import watch
+from analysis.page.watch import Server, Watcher, serve, sparkline, view
+from spaces.errors import StillhouseError
+from spaces.records.columns import asked_columns
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(watch, "LOOK_EVERY_S", 0.0)
+    with Server(str(tmp_path / "study")) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def ask(server: Server, path: str, method: str = "GET", host: str | None = None) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    headers = {} if host is None else {"Host": host}
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+def state(server: Server) -> dict[str, str]:
+    return json.loads(ask(server, "/state")[1])
+
+
+def test_the_page_follows_the_folder(server: Server, tmp_path: Path, fake: SimpleNamespace) -> None:
+    assert "waiting for a study" in state(server)["words"] and "No study here yet" in ask(server, "/")[1]
+    folder = write_study(tmp_path / "study", [fake.row(0, 0.5)])
+    first = state(server)
+    assert first["words"] == "1 trial ended, 40 planned" and state(server) == first
+    assert "The only finished student" in ask(server, "/body")[1]
+    page = ask(server, "/")[1]
+    assert "The only finished student" in page and "connect-src 'self'" in page
+    read = set(server.watcher.kept)
+    row = finished_row(1, 0.7, (4, 256))
+    write_part(folder / "trials", "part-00001.parquet", trials_columns(list(fake.tasks)), [row])
+    assert state(server)["version"] != first["version"]
+    assert "2 of 2 finished students" in ask(server, "/body")[1]
+    assert len(set(server.watcher.kept) - read) == 1 and read < set(server.watcher.kept)
+    write_part(folder / "asked", "part-00001.parquet", asked_columns(), [{"trial": 1}])
+    write_part(folder / "asked", "part-00002.parquet", asked_columns(), [{"trial": 2}])
+    assert state(server)["words"] == "2 trials ended, 40 planned, 1 under way"
+    (folder / "trials" / "part-00002.parquet").write_bytes(b"damaged")
+    assert "is damaged" in state(server)["problem"] and "2 of 2 finished" in ask(server, "/body")[1]
+
+
+def test_only_loopback_names_and_only_reading(server: Server, tmp_path: Path, fake: SimpleNamespace) -> None:
+    folder = write_study(tmp_path / "study", [fake.row(0, 0.5)])
+    before = sorted(path for path in folder.rglob("*"))
+    assert server.server_address[0] == "127.0.0.1"
+    assert ask(server, "/", host="evil.example")[0] == ask(server, "/state", host="evil.example:80")[0] == 403
+    assert ask(server, "/", host=f"localhost:{server.server_port}")[0] == 200
+    assert [ask(server, "/", method)[0] for method in ("POST", "PUT", "DELETE", "PATCH")] == [501] * 4
+    assert ask(server, "/../spec.toml")[0] == ask(server, "/study.json")[0] == 404
+    assert sorted(path for path in folder.rglob("*")) == before
+
+
+def test_a_taken_port_is_said(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(StillhouseError, match=f"port {server.server_port} cannot be used"):
+        serve(str(tmp_path), server.server_port, print)
+
+
+def test_a_study_on_a_remote_store_is_watched(tmp_path: Path, fake: SimpleNamespace) -> None:
+    import fsspec
+
+    folder = write_study(tmp_path / "study", [fake.row(0, 0.5)])
+    memory = fsspec.filesystem("memory")
+    target = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(memory))
+    pyarrow.fs.copy_files(str(folder), "/watched", destination_filesystem=target)
+    watcher = Watcher("memory://watched")
+    watcher.look()
+    assert watcher.words == "1 trial ended, 40 planned" and watcher.study is not None
+
+
+def test_the_terminal_view(tmp_path: Path, fake: SimpleNamespace) -> None:
+    watcher = Watcher(str(tmp_path / "study"))
+    watcher.look()
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(view(watcher))
+    rows = [fake.row(0, 0.5), fake.row(1, 0.7, (4, 256)), {"trial": 2, "status": "failed", "reason": "[red]diverged"}]
+    for row in rows:
+        row.setdefault("method", "mha")
+    write_study(tmp_path / "study", rows)
+    watcher.looked_s = 0.0
+    watcher.look()
+    console.print(view(watcher))
+    text = console.export_text()
+    assert "waiting for a study" in text and "3 trials ended" in text and "[red]diverged" in text
+    assert "hypervolume" in text and "4x256 by mha" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_terminal_view_follows_until_it_is_interrupted(
+    terminal: bool, tmp_path: Path, fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_EVERY_S", 0.0)
+    folder, looks = write_study(tmp_path / "study", [fake.row(0, 0.5)]), []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            columns = trials_columns(list(fake.tasks))
+            write_part(folder / "trials", "part-00001.parquet", columns, [finished_row(1, 0.7, (4, 256))])
+        if len(looks) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.time, "sleep", pause)
+    out = io.StringIO()
+    watch.watch_text(str(folder), 1.5, Console(file=out, width=120, force_terminal=terminal))
+    assert looks == [1.5] * 4 and "ended; the study is untouched" in out.getvalue()
+    assert "1 trial ended" in out.getvalue() and "2 trials ended" in out.getvalue()
+    if not terminal:
+        assert out.getvalue().count("2 trials ended") == 1  # said once, not at every look
+
+
+def test_a_sparkline_keeps_both_ends() -> None:
+    assert sparkline([0, 0.5, 1]) == "▁▅█" or sparkline([0, 0.5, 1])[::2] == "▁█"
+    assert len(sparkline(list(range(500)))) == 60 and sparkline(list(range(500)))[-1] == "█"
+    assert sparkline([0.0, 0.0]) == "▁▁" and sparkline([]) == ""

@@ -1,0 +1,69 @@
+"""The command line: quick, helpful, and without tracebacks."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy
+
+from search.cli.arguments import parse_count, parse_limit, parse_number
+from search.cli.main import COMMANDS, main
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(("text", "value"), [("15M", 15e6), ("1.5k", 1500), ("4", 4), ("2e6", 2e6), ("1 B", 1e9)])
+def test_numbers(text, value):
+    assert parse_number(text) == value
+    assert parse_limit(text) == (value, False)
+
+
+@pytest.mark.parametrize("text", ["", "many", "-3", "0", "1..2", "4 apples"])
+def test_what_is_no_number(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_number(text)
+
+
+def test_shares_and_counts():
+    assert parse_limit("50%") == (0.5, True)
+    assert parse_count("1k") == 1000
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_count("1.5")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example(name, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    assert f"example: stillhouse {name} " in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_spec_with_problems(tmp_path, capsys):
+    spec = tmp_path / "bad.toml"
+    spec.write_text(toy.SPEC.replace("trials = 8", "trials = 0").replace('"invented"', '"./nosuch"'))
+    assert main(["check", str(spec)]) == 2
+    error = capsys.readouterr().err
+    assert "2 problems" in error and "[budget] trials" in error and "Traceback" not in error
+
+
+def test_check_explains(capsys):
+    assert main(["check", "--explain"]) == 0
+    assert "train_tokens" in capsys.readouterr().out
+
+
+def test_folders_that_are_no_studies(tmp_path, capsys):
+    for command in (["front"], ["best"], ["resume"], ["report"]):
+        assert main([*command, str(tmp_path / "nosuch")]) == 1
+        assert "nosuch" in capsys.readouterr().err
+
+
+def test_reading_needs_neither_torch_nor_ray():
+    code = (
+        "import sys\nfrom search.cli.main import main, build_parser\nbuild_parser()\n"
+        "assert not {'torch', 'ray', 'pandas', 'optuna'} & set(sys.modules)\n"
+        "main(['front', 'nosuch'])\nassert not {'torch', 'ray'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

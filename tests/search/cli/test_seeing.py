@@ -1,0 +1,96 @@
+"""The commands that show a study: what they print, write and refuse."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fake_studies import finished_row, random_rows, trials_columns, write_part, write_study
+
+from search.cli.main import main
+from spaces.records.columns import profiles_columns
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Three students on the front and one that is beaten."""
+    points = {0: (0.5, (2, 128)), 1: (0.8, (4, 256)), 2: (0.95, (6, 384)), 3: (0.4, (4, 256))}
+    return write_study(tmp_path / "study", [finished_row(t, q, shape) for t, (q, shape) in points.items()])
+
+
+def printed(capsys, *arguments: object) -> str:
+    assert main([str(each) for each in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_front_for_scripts(study: Path, capsys, tmp_path: Path) -> None:
+    rows = json.loads(printed(capsys, "front", study, "--json"))
+    assert [row["trial"] for row in rows] == [0, 1, 2] and rows[1]["architecture"] == "4x256"
+    text = printed(capsys, "front", study, "--csv")
+    assert text.splitlines()[0].startswith("trial,") and len(text.splitlines()) == 4
+    main(["front", str(study), "--parquet", str(tmp_path / "out" / "front.parquet")])
+    assert pd.read_parquet(tmp_path / "out" / "front.parquet")["trial"].tolist() == [0, 1, 2]
+    rows = json.loads(printed(capsys, "front", study, "--json", "--objectives", "quality"))
+    assert [row["trial"] for row in rows] == [2]
+
+
+def test_best_says_why_who_is_next_and_what_is_given_up(study: Path, capsys) -> None:
+    text = printed(capsys, "best", study, "--max-parameters", "15M")
+    assert "trial 1: 4x256 by mha, the best quality among the 3 of 4" in text
+    assert "runner-up: trial 0, 2x128 by mha: 0.300 less quality" in text
+    assert "it gives up 0.200 of quality" in text and "no interval can be given" in text
+    assert f"stillhouse export {study} my-student --trial 1" in text
+    found = json.loads(printed(capsys, "best", study, "--knee", "--json"))
+    assert found["why"].startswith("the knee of the front") and found["runner_up"]["trial"] != found["trial"]
+    difference = found["runner_up"]["parameters"] - found["parameters"]
+    assert found["runner_up_minus_pick"]["parameters"] == difference
+    text = printed(capsys, "best", study, "--knee", "--max-parameters", "50%")
+    assert "trial 0" in text or "trial 1" in text
+    assert main(["best", str(study), "--max-parameters", "1M"]) == 1
+    assert "the nearest is trial 0" in capsys.readouterr().err
+
+
+def test_compare_writes_one_page_and_warns(study: Path, tmp_path: Path, capsys) -> None:
+    other = write_study(tmp_path / "other", random_rows(20), train_tokens=7, name="other")
+    assert main(["compare", str(study), str(other), "--out", str(tmp_path / "both.html")]) == 0
+    assert "tokens per trial" in capsys.readouterr().err
+    assert (tmp_path / "both.html").read_text().startswith("<!DOCTYPE html>")
+    rows = json.loads(printed(capsys, "compare", study, other, "--json"))
+    assert [row["study"] for row in rows] == ["quick", "other"] and rows[0]["knee_trial"] in (0, 1, 2)
+    assert rows[0]["on_front"] == 3 and 0 < rows[0]["hypervolume"] < 1
+    assert main(["compare", str(study)]) == 2
+
+
+def profile_rows(name: str, latencies: dict[int, float]) -> list[dict]:
+    setting = {"device": "cpu", "runtime": "onnx", "threads": 2, "batch_size": 1, "sequence_length": 64}
+    return [
+        {**setting, "profile": name, "trial": trial, "latency_p50_ms": ms, "hardware": "Some phone"}
+        for trial, ms in latencies.items()
+    ]
+
+
+def test_the_front_of_another_device(study: Path, capsys) -> None:
+    assert main(["front", str(study), "--profile", "phone"]) == 1
+    assert "To measure one: stillhouse profile" in capsys.readouterr().err
+    rows = profile_rows("phone-1", {-1: 100.0, 0: 9.0, 1: 4.0, 2: 50.0})
+    write_part(study / "profiles", "part-00000.parquet", profiles_columns(), rows)
+    command = ("front", study, "--objectives", "quality", "latency_ms", "--json", "--profile")
+    found = json.loads(printed(capsys, *command, "phone"))
+    assert [(row["trial"], row["latency_p50_ms"]) for row in found] == [(1, 4.0), (2, 50.0)]
+    assert "Some phone, onnx" in printed(capsys, "front", study, "--profile", "phone")
+    assert "25.0 times the teacher's speed" in printed(
+        capsys, "best", study, "--max-latency-ms", "5", "--profile", "phone"
+    )
+    write_part(study / "profiles", "part-00001.parquet", profiles_columns(), profile_rows("phone-2", {0: 1.0}))
+    assert main(["front", str(study), "--profile", "phone"]) == 2
+    assert "Known: phone-1, phone-2" in capsys.readouterr().err
+
+
+def test_any_tool_reads_the_parquet(study: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    loaded = load_dataset(
+        "parquet", data_files=str(study / "trials" / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert loaded.num_rows == 4 and sorted(loaded["trial"]) == [0, 1, 2, 3]
+    assert set(loaded.column_names) == {column.name for column in trials_columns(["package", "pairs"])}

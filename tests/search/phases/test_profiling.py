@@ -1,0 +1,87 @@
+"""Costs measured again: rows in `profiles`, one measurement per shape, resumable, named by setting and machine."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from fake_studies import finished_row, write_study
+from transformers import BertConfig, BertModel
+
+from analysis import load
+from search.phases import profiling
+from search.phases.profiling import Setting, profile_study
+from spaces.errors import StillhouseError
+from trainables.export.measuring import Latency
+from trainables.machine import fingerprint
+
+SETTING = Setting(threads=1, batch_size=2, sequence_length=16)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> str:
+    """Three students of two shapes, with weights, of the embedded teacher."""
+    shapes = {0: (2, 32), 1: (2, 32), 2: (1, 32)}
+    rows = [finished_row(t, 0.5 + t / 10, shape, learning_rate=1e-3 * (t + 1)) for t, shape in shapes.items()]
+    folder = write_study(tmp_path / "study", rows)
+    (folder / "spec.toml").write_text('[teacher]\npath = "package:trainables/embedded_teacher"\n')
+    for row in rows:
+        config = BertConfig(
+            vocab_size=50, hidden_size=32, num_hidden_layers=row["num_layers"], num_attention_heads=row["num_heads"],
+            intermediate_size=row["intermediate_size"], max_position_embeddings=32,
+        )  # fmt: skip
+        BertModel(config, add_pooling_layer=False).save_pretrained(folder / row["student_path"])
+    return str(folder)
+
+
+def test_a_shape_whose_students_were_not_kept_is_left_out(study: str) -> None:
+    for trial, row in {0: finished_row(0, 0.5, (2, 32)), 2: finished_row(2, 0.7, (1, 32))}.items():
+        write_study(Path(study) / "rows", [{**row, "student_path": ""}])
+        (Path(study) / "rows/trials/part-00000.parquet").rename(Path(study) / f"trials/part-{trial:05d}.parquet")
+    lines: list[str] = []
+    profile_study(study, SETTING, None, name="here", say=lines.append)
+    assert [line.split()[0] for line in lines] == ["teacher", "1x32", "2x32"] and "not measured" in lines[1]
+    assert sorted(load(study).profiles["trial"]) == [-1, 0, 1]  # by the student of trial 1
+    with pytest.raises(StillhouseError, match="weights of trial 2 were not kept"):
+        profile_study(study, SETTING, [2], name="here", say=lines.append)
+
+
+def test_one_measurement_per_shape_serves_all_its_trials(study: str) -> None:
+    lines: list[str] = []
+    name = profile_study(study, SETTING, [0], name=None, say=lines.append)
+    assert name == f"cpu-torch-t1-b2-l16-{fingerprint('torch')}" and len(lines) == 2  # the teacher and one shape
+    rows = load(study).profiles
+    assert sorted(rows["trial"]) == [-1, 0, 1] and (rows["latency_p50_ms"] > 0).all()
+    assert rows.set_index("trial").loc[0, "latency_p50_ms"] == rows.set_index("trial").loc[1, "latency_p50_ms"]
+    assert set(rows["sequence_length"]) == {16} and set(rows["fingerprint"]) == {fingerprint("torch")}
+    assert (rows["peak_memory_mib"] > 0).all() and json.loads(rows["versions"].iloc[0])["torch"] == torch.__version__
+    again: list[str] = []
+    profile_study(study, SETTING, None, name=None, say=again.append)
+    assert len(again) == 1  # the shape that was missing, and nothing twice
+    profile = load(study).with_profile("cpu-torch")
+    assert profile.finished["latency_p50_ms"].notna().all() and profile.meta["latency"] == asdict(SETTING)
+
+
+def test_the_runtime_measures(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def measure(model, **options):
+        asked.append(options)
+        return Latency(1.5, 2.0, 7)
+
+    monkeypatch.setitem(profiling.LATENCIES, "onnx", measure)
+    profile_study(study, Setting(runtime="onnx", threads=3), [2], name="mine", say=print)
+    rows = load(study).profiles
+    assert (
+        set(rows["profile"]) == {"mine"} and set(rows["runtime"]) == {"onnx"} and rows["peak_memory_mib"].isna().all()
+    )
+    assert asked[0] == {"device": "cpu", "threads": 3, "batch_size": 1, "sequence_length": 128}
+
+
+def test_what_cannot_be_measured_is_said(study: str) -> None:
+    with pytest.raises(StillhouseError, match="no finished trial 9"):
+        profile_study(study, SETTING, [9], name=None, say=print)
+    if not torch.cuda.is_available():
+        with pytest.raises(StillhouseError, match="no CUDA device"):
+            profile_study(study, Setting(device="cuda"), None, name=None, say=print)

@@ -1,0 +1,184 @@
+"""Whole studies on real Ray processes with trials that are formulas: killed, stopped, resumed, refused."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import fake_trials
+import pytest
+import toy
+
+from search.phases.runner import leading, refuse_other_study
+from search.spec.checks import to_toml
+from search.store.parts import Store
+from search.tune.tuning import ask_tell, job_maker, tune_study
+from spaces.errors import StillhouseError
+from spaces.records.columns import OBJECTIVES
+from trainables.lanes.worker import Stopped, attempt
+
+LOOPBACK_MAPPED, LOOPBACK_6 = "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"
+ROOT = Path(__file__).parents[3]
+RUNGS = (
+    toy.SPEC.replace("[space]", "[rungs]\nfirst_tokens = 100_000\nfactor = 2\n[space]")
+    .replace("concurrent_trials = 2", "concurrent_trials = 1")
+    .replace("seed = 5", "seed = 4")
+)
+"""Trials of this study finish, fail, are stopped, and are promoted twice over."""
+ODD = {"failing_width": 96, "nan_width": 192}
+
+
+@pytest.fixture
+def drive(tmp_path):
+    """Start toy.py on a folder, signal it once enough trials are done, and wait until all of it is gone."""
+    mark = f"{tmp_path.name}-{os.getpid()}"
+
+    def run(folder, number, trials):
+        options = {"spec": RUNGS, "journal": str(tmp_path / "journal"), "step_s": 0.3, **ODD}
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests/search/toy.py"), str(folder), json.dumps(options)],
+            env={**os.environ, **toy.ENVIRONMENT, "STILLHOUSE_TEST_MARK": mark},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        store, deadline = Store(folder, ["toy"]), time.time() + 240
+        while len(store.parts("trials")) < trials and process.poll() is None and time.time() < deadline:
+            time.sleep(0.05)
+        ports = [] if process.poll() is not None else listening(mark)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+        assert len(store.parts("trials")) >= trials, output
+        assert len(ports) > 3 and not exposed(ports), ports
+        while (left := marked(mark)) and time.time() < deadline:
+            time.sleep(0.2)
+        assert not left, left
+        return process.returncode, output
+
+    return run
+
+
+def marked(mark):
+    """{process id: command line} of the processes that carry the mark in their environment."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes() and (entry / "cmdline").read_bytes():
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+    return found
+
+
+def listening(mark):
+    """(address in hexadecimal, command line) of every listening TCP socket of the marked processes."""
+    owners = {}
+    for pid, command in marked(mark).items():
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                owners[os.readlink(descriptor)] = command
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    found = [(row[1].rpartition(":")[0], f"socket:[{row[9]}]") for row in rows if row[3] == "0A"]
+    return [(address, owners[socket]) for address, socket in found if socket in owners]
+
+
+def exposed(ports):
+    """Those that another machine could reach. The kernel writes addresses as little-endian words: 0100007F."""
+    return [port for port in ports if port[0] not in ("0100007F", LOOPBACK_MAPPED, LOOPBACK_6)]
+
+
+def test_stopped_and_then_killed_a_study_comes_to_the_end_of_an_undisturbed_one(drive, ray_cluster, tmp_path):
+    folder, store = tmp_path / "study", Store(tmp_path / "study", ["toy"])
+    code, output = drive(folder, signal.SIGTERM, 1)
+    assert code == 0 and f"To go on: stillhouse resume {folder}" in output
+    code, _ = drive(folder, signal.SIGKILL, len(store.parts("trials")) + 1)
+    assert code == -signal.SIGKILL
+    before = {row["trial"]: row for row in store.read_rows("trials")}
+    assert 2 <= len(before) < 8
+    unfinished, lines = {row["trial"] for row in store.unfinished()}, []
+    text = f'{RUNGS}[logging]\ncallbacks = ["tensorboard"]\n'
+    plan = toy.plan(text, journal=str(tmp_path / "journal"), kills_lane=7, **ODD)
+    outcome = tune_study(plan, store, lines.append)
+    assert outcome.ended == "the budget of 8 trials is spent"
+    assert f"{len(before)} trials done before, {len(unfinished)} to be run again" in lines[0]
+    rows = {row["trial"]: row for row in store.read_rows("trials")}
+    assert sorted(rows) == list(range(8))
+    assert all(rows[trial] == row for trial, row in before.items() if row["status"] != "stopped")
+    counts = Counter(row["status"] for row in rows.values())
+    assert set(counts) == {"finished", "stopped", "failed"} and f"{counts['stopped']} stopped" in lines[-1]
+    reports = Counter(row["trial"] for row in store.read_rows("reports"))
+    for row in rows.values():
+        reason = {96: "ValueError: this width", 192: "quality is not a finite number (nan)"}.get(row["hidden_size"], "")
+        if row["status"] == "stopped":
+            assert row["rung"] == reports[row["trial"]] == row["train_tokens"] // 100_000 < 3 and row["score_toy"]
+        else:
+            assert row["status"] == ("failed" if reason else "finished") and reports[row["trial"]] == 3
+            assert row["reason"].startswith(reason) and bool(row["reason"]) == bool(reason) and row["start_up_s"] >= 0
+        assert row["parameters"] > 0 and row["started_at"].year >= 2024
+    logged = {path.parent.name for path in (folder / "tensorboard").glob("*/events.out.tfevents.*")}
+    assert logged and logged <= {f"{trial:05d}" for trial in range(8)}
+    assert json.loads(store.read_text("study.json"))["name"] == "toy"
+    # Without a kill, and without Tune, the same trials are asked and end in the same way.
+    alone = toy.plan(RUNGS, journal=str(tmp_path / "alone.journal"), **ODD)
+    assert endings(rows.values()) == endings(undisturbed(alone, tmp_path / "alone"))
+    assert [json.loads(line)["step"] for line in (tmp_path / "journal").read_text().splitlines()][-1] == 1  # trial 7
+    # Each of the two ends of a driver, and of a lane, cost at most the one trial that was running.
+    starts, fewest = starts_of(tmp_path / "journal"), starts_of(tmp_path / "alone.journal")
+    assert len(fewest) > 8 + 1  # some were promoted
+    assert set(starts) == set(fewest) == set(range(8)) and len(starts) <= len(fewest) + 3
+    # The same spec on the finished folder has nothing to do, and a larger budget goes on.
+    more, _ = toy.read(RUNGS.replace("trials = 8", "trials = 9"))
+    refuse_other_study(store, more)
+
+
+def undisturbed(plan, folder):
+    """The rows of the study that one lane runs, here and now."""
+    asktell = ask_tell(plan, Store(folder, ["toy"]), print)
+    make_job = job_maker(plan, asktell.store, lambda trial: None)
+    while (ask := asktell.ask()) is not None:
+
+        def report(row, trial=ask.trial):
+            if asktell.report(trial, row) is not None:
+                raise Stopped
+
+        measured = attempt(fake_trials.study_trial, make_job(ask), report, 0, 1)
+        if measured is not None:
+            measured.pop("traceback", None)
+            asktell.tell(ask.trial, measured)
+    return asktell.store.read_rows("trials")
+
+
+def starts_of(journal):
+    """The trials in the order in which they were started."""
+    return [json.loads(line)["trial"] for line in journal.read_text().splitlines()]
+
+
+def endings(rows):
+    """What became of each trial, as text, for NaN is not equal to itself."""
+    columns = ("trial", "config_hash", "status", "rung", "reason", "score_toy")
+    return [str([row[column] for column in columns]) for row in rows]
+
+
+def test_leaders_hold_up_the_front():
+    rows = [
+        {"trial": t, "status": "finished", "method": f"method {t}", "quality": q, "parameters": p}
+        for t, (q, p) in enumerate([(0.5, 10), (0.501, 14), (0.9, 30), (0.4, 40)])
+    ]
+    objectives = [OBJECTIVES["quality"], OBJECTIVES["parameters"]]
+    assert {row["trial"] for row in leading(rows, objectives, 2)} == {0, 2}
+    assert len(leading(rows, objectives, 9)) == 3
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    store = Store(tmp_path, ["toy"])
+    spec, _ = toy.read()
+    store.write_text("spec.toml", to_toml(spec))
+    refuse_other_study(store, spec)
+    other, _ = toy.read(toy.SPEC.replace("[96, 192, 384]", "[96, 192]"))
+    with pytest.raises(
+        StillhouseError, match=r"space.hidden_size: \[96, 192, 384\] in the study, \[96, 192\] in the spec"
+    ):
+        refuse_other_study(store, other)

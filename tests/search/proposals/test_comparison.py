@@ -1,0 +1,87 @@
+"""A comparison as the search runs it: rates first, then every configuration seed by seed, also after a stop."""
+
+import json
+
+import pytest
+import toy
+
+from search.proposals.comparison import comparison
+from search.store.parts import Store
+from search.tune.tuning import ask_tell, job_maker
+from spaces.errors import SpecError
+from spaces.space.comparison import kind_of
+
+SPEC = (
+    toy.SPEC.replace("[space]", "[comparison]\nseeds = 2\n[space]")
+    .replace("num_layers = [2, 3, 4]", "num_layers = [2, 3]\nlearning_rate = [1e-3, 3e-3]\nmapping = ['uniform']")
+    .replace("hidden_size = [96, 192, 384]", "hidden_size = [96]\nrelation_heads = [12]\nteacher_layer = [5, 6]")
+    .replace("ffn_ratio", "initialisation = ['random']\nbatch_size = [16]\nffn_ratio")
+)
+
+
+def start(folder, said):
+    plan = toy.plan(SPEC)
+    asktell = ask_tell(plan, Store(folder, ["toy"]), said.append)
+    asktell.narrow(comparison(plan.spec, plan.space, said.append))
+    return plan, asktell
+
+
+def quality(config):
+    """hs likes the high rate, mha the low one."""
+    return 0.5 + (100 if config["method"] == "hs" else -100) * config["learning_rate"]
+
+
+def run(asktell, most=1000):
+    ran = []
+    while len(ran) < most and (ask := asktell.ask()) is not None:
+        ran.append(ask)
+        tested = [{"trial": ask.trial, "task": "toy", "score": 0.5, "recovered": 0.5}]
+        asktell.tell(ask.trial, {"quality": quality(ask.config), "test_scores": tested})
+    return ran
+
+
+def test_rates_first_then_every_configuration_with_every_seed(tmp_path):
+    said = []
+    plan, asktell = start(tmp_path, said)
+    assert plan.spec.search.sampler == "grid" and plan.spec.budget.trials == asktell.left == 4 + 12
+    ran = run(asktell)
+    assert [ask.seed for ask in ran] == [1005] * 4 + [5] * 6 + [6] * 6
+    assert asktell.progress.ended == "every wanted trial has run" and asktell.left == 0
+    rates = {kind_of(ask.config): ask.config["learning_rate"] for ask in ran[4:]}
+    assert rates == {("hs", "random"): 3e-3, ("mha", "random"): 1e-3}
+    assert len({ask.config_hash for ask in ran}) == 16
+    assert said == ["learning rates chosen under seed 1005: hs (random) 0.003, mha (random) 0.001"]
+    assert len(asktell.store.read_rows("test_scores")) == 16
+
+
+@pytest.mark.parametrize("stop", [2, 4, 9])
+def test_a_stopped_comparison_goes_on(tmp_path, stop):
+    first = run(start(tmp_path, [])[1], stop)
+    _, asktell = start(tmp_path, [])
+    left_behind = asktell.ask()  # asked, and then the driver dies
+    _, asktell = start(tmp_path, [])
+    rest = run(asktell)
+    assert rest[0].trial == left_behind.trial and rest[0].asked_again
+    assert len(first) + len(rest) == 16 == len({ask.config_hash for ask in [*first, *rest]})
+
+
+def test_what_is_chosen_by_never_knows_the_test_splits(tmp_path):
+    plan, asktell = start(tmp_path, [])
+    plan = toy.plan(SPEC, test_floors={"toy": {"teacher": 1.0, "floor": 0.0}})
+    make = job_maker(plan, Store(tmp_path, ["toy"]), lambda trial: None)
+    jobs = [make(ask) for ask in run(asktell)]
+    assert [bool(job["test_floors"]) for job in jobs] == [job["seed"] != 1005 for job in jobs]
+
+
+def test_a_comparison_refuses_what_it_cannot_do():
+    with pytest.raises(SpecError) as refused:
+        toy.read(
+            SPEC.replace("[1e-3, 3e-3]", "{ low = 1e-3, high = 3e-3 }")
+            .replace("seeds = 2", "seeds = 2\ntune_shape = '9x96'\n[rungs]\nfirst_tokens = 1000")
+            .replace("[cluster]", "[search]\nconstraints = { parameters = 1e6 }\n[cluster]")
+        )
+    text = str(refused.value)
+    assert "[comparison]: [space] learning_rate: a grid needs a list of values" in text
+    assert "leave [rungs] first_tokens out" in text and "leave [search] constraints out" in text
+    assert "tune_shape '9x96' is no shape of the space. Known: 2x96, 3x96" in text
+    assert json.dumps(text)

@@ -1,0 +1,58 @@
+"""What is remembered of a long history does not depend on how it came in."""
+
+import json
+
+import numpy as np
+import pytest
+import toy
+
+from search.proposals.observations import MOST_REMEMBERED, Memory
+from search.store.history import History
+from search.store.parts import Store
+from spaces.records.columns import OBJECTIVES
+from spaces.records.fronts import costs_of_rows, non_dominated
+
+CHOSEN = [OBJECTIVES["quality"], OBJECTIVES["parameters"]]
+
+
+def row_of(trial, rng):
+    return {
+        "trial": trial, "config_hash": f"{trial:016d}", "seed": 0, "status": "finished", "student_path": "",
+        "quality": float(rng.integers(0, 40)) / 40, "parameters": int(rng.integers(1, 9)),
+    }  # fmt: skip
+
+
+def memory_of(history):
+    return Memory(history, toy.read(toy.SPEC)[1], toy.costs, CHOSEN, {}, (), 1000)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_front_that_grew_is_the_front_of_all(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    history = History(Store(tmp_path, ["toy"]))
+    memory = memory_of(history)
+    rows = [row_of(trial, rng) for trial in range(MOST_REMEMBERED + 60)]
+    for number in rng.permutation(len(rows)):
+        history.remember(rows[number])
+        memory.add(rows[number])
+    assert [row["trial"] for row in history.finished] == list(range(len(rows)))
+    expected = np.flatnonzero(non_dominated(costs_of_rows(rows, CHOSEN)))
+    assert memory.front_MK.tolist() == costs_of_rows([rows[i] for i in expected], CHOSEN).tolist()
+    again = memory_of(history)
+    assert again.front_MK.tolist() == memory.front_MK.tolist()
+    remembered = [row["trial"] for row in memory.rows()]
+    assert remembered == [row["trial"] for row in again.rows()] == sorted(remembered)
+    assert set(expected.tolist()) <= set(remembered) and len(rows) - 1 in remembered
+    assert len(remembered) <= MOST_REMEMBERED
+
+
+def test_rows_are_counted_as_they_change(tmp_path):
+    store = Store(tmp_path, ["toy"])
+    store.write_part("asked", 0, [{"trial": 0, "config_hash": "a", "config": json.dumps({}), "seed": 0}])
+    history = History(store)
+    row = {"trial": 0, "config_hash": "a", "seed": 0, "status": "stopped", "rung": 1}
+    history.remember(row)
+    assert (history.stopped, history.ran[0], history.progress.count("stopped")) == ([0], 1, 1)
+    history.remember(row | {"status": "finished"})
+    assert (history.stopped, history.ran[0], history.progress.count("stopped", "failed")) == ([], 1, 0)
+    assert [each["status"] for each in history.finished] == ["finished"] == [r["status"] for r in history.progress.rows]

@@ -1,0 +1,178 @@
+"""Specs: every problem at once, named as the user wrote it; and back to TOML."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import toy
+
+from search.spec.checks import differences, load_table, read_spec, to_table, to_toml
+from search.spec.reading import explain
+from search.spec.sections import SECTIONS, EvaluationSection, TaskSection, TrainingSection
+from spaces.errors import SpecError
+from trainables.tasks.scoring import PROTOCOLS, TaskSpec
+from trainables.training.loop import TrainingSpec
+
+SPECS = sorted((Path(__file__).parents[3] / "search" / "specs").glob("*.toml"))
+
+
+def problems_of(text):
+    with pytest.raises(SpecError) as caught:
+        toy.read(text)
+    return list(caught.value.problems)
+
+
+def changed(old, new):
+    assert old in toy.SPEC
+    return toy.SPEC.replace(old, new)
+
+
+def test_defaults_and_values():
+    spec, _ = toy.read()
+    assert (spec.name, spec.seed, spec.budget.trials) == ("toy", 5, 8)
+    assert spec.search.objectives == ("quality", "parameters")
+    assert spec.cluster.cpus_per_worker == 1
+
+
+def test_every_problem_at_once():
+    text = """
+    seed = -1
+    colour = "red"
+    [teacher]
+    pth = "invented"
+    [corpus]
+    source = "docs"
+    sequence_length = "long"
+    [budget]
+    trials = 0
+    train_tokens = true
+    [[tasks]]
+    name = "a b"
+    source = "docs:package"
+    kind = "clasification"
+    [search]
+    sampler = "tpee"
+    [cluster]
+    concurrent_trial = 2
+    """
+    found = problems_of(text)
+    for wanted in (
+        "unknown section or key 'colour'",
+        "seed: must be a whole number from 0",
+        "[teacher] unknown key 'pth'. Did you mean 'path'?",
+        "[teacher] path is required",
+        "[corpus] sequence_length must be a whole number, got 'long'",
+        "[budget] trials must be at least 1, got 0",
+        "[budget] train_tokens must be a whole number, got True",
+        "[[tasks]] a b kind: unknown 'clasification'. Did you mean 'classification'?",
+        "[[tasks]] a b: name may hold letters",
+        "[search] sampler: unknown 'tpee'. Did you mean 'tpe'?",
+        "[cluster] unknown key 'concurrent_trial'. Did you mean 'concurrent_trials'?",
+    ):
+        assert any(problem.startswith(wanted) for problem in found), wanted
+    assert len(found) == 11
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ("[cluster]", "[search]\nobjectives = ['parameters']\n[cluster]", "objectives must hold 'quality'"),
+        ("[cluster]", "[search]\nobjectives = ['quality', 'speed']\n[cluster]", "unknown objective 'speed'"),
+        ("[cluster]", "[search]\nconstraints = { quality = 1 }\n[cluster]", "'quality' is not a cost"),
+        (
+            "[cluster]",
+            "[search]\nconstraints = { parameters = -1 }\n[cluster]",
+            "constraints.parameters must be above 0",
+        ),
+        ("[cluster]", "[cluster]\nworkers_per_trial = 3\n", "batch_size 16 is not a multiple of 3"),
+        ("train_tokens = 300_000", "train_tokens = 100", "less than one batch of 16 x 64 tokens"),
+        ("sequence_length = 64", "sequence_length = 1000", "at most the teacher's 512 positions"),
+        ("[cluster]", "[latency]\nsequence_length = 1000\n[cluster]", "must not exceed the 512 positions"),
+        ("[cluster]", "[search]\nsampler = 'grid'\n[cluster]", "learning_rate: a grid needs a list of values"),
+        ("hidden_size = [96, 192, 384]", "hiden_size = [96]", "Did you mean 'hidden_size'?"),
+        ('path = "invented"', 'path = "./nosuch"', "there is no folder"),
+        (
+            'path = "invented"',
+            'path = "$NOT_SET_HERE/x"',
+            "[teacher] path: the environment variable NOT_SET_HERE is not set",
+        ),
+        ('kind = "classification"', 'kind = "classification"\nlabel = "x"', "unknown key 'label'"),
+    ],
+)
+def test_rules(old, new, wanted):
+    assert any(wanted in problem for problem in problems_of(changed(old, new)))
+
+
+def test_space_and_sections_are_reported_together():
+    text = changed("hidden_size", "hiden_size").replace("trials = 8", "trials = 0")
+    found = problems_of(text)
+    assert any("[budget] trials" in problem for problem in found)
+    assert any("Did you mean 'hidden_size'" in problem for problem in found)
+
+
+def test_two_tasks_of_one_name():
+    block = toy.SPEC[toy.SPEC.index("[[tasks]]") : toy.SPEC.index("[cluster]")]
+    assert any("used 2 times" in problem for problem in problems_of(toy.SPEC + block))
+
+
+def test_no_task():
+    block = toy.SPEC[toy.SPEC.index("[[tasks]]") : toy.SPEC.index("[cluster]")]
+    assert any("at least one task" in problem for problem in problems_of(changed(block, "")))
+
+
+def test_the_resolved_spec_is_a_spec_again():
+    spec, _ = toy.read()
+    again, _ = toy.read(to_toml(spec))
+    assert again == spec
+    assert differences(spec, again) == []
+    assert to_table(again)["space"]["learning_rate"]  # defaults are written down
+
+
+def test_what_makes_another_study():
+    spec, _ = toy.read()
+    more, _ = toy.read(changed("trials = 8", "trials = 80").replace("concurrent_trials = 2", "concurrent_trials = 1"))
+    assert differences(spec, more) == []
+    other, _ = toy.read(changed("seed = 5", "seed = 6"))
+    assert differences(spec, other) == ["seed: 5 in the study, 6 in the spec"]
+
+
+def test_relative_paths_start_at_the_spec(tmp_path):
+    (tmp_path / "model").mkdir()
+    text = toy.SPEC.replace('"invented"', '"model"').replace('"docs"', '"text.txt"').replace("docs:package", "sst2")
+    (tmp_path / "study.toml").write_text(text)
+    table, folder = load_table(tmp_path / "study.toml")
+    spec = read_spec(table, folder)
+    assert spec.teacher.path == str(tmp_path / "model")
+    assert spec.corpus.source == str(tmp_path / "text.txt")
+    assert spec.tasks[0].source == str(tmp_path / "sst2")
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(SpecError, match="there is no spec file"):
+        load_table(tmp_path / "nosuch.toml")
+    (tmp_path / "bad.toml").write_text("a = ")
+    with pytest.raises(SpecError, match="not valid TOML"):
+        load_table(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_shipped_specs(path, tmp_path, monkeypatch):
+    for name in ("STILLHOUSE_DATA", "STILLHOUSE_TEACHER"):
+        monkeypatch.setenv(name, str(tmp_path))
+    table, folder = load_table(path)
+    spec = read_spec(table, folder, str(path))
+    assert spec.name == path.stem
+    assert read_spec(tomllib.loads(to_toml(spec)), folder) == spec
+
+
+def test_the_lists_that_torch_owns():
+    assert set(TaskSection.__dataclass_fields__) == {*TaskSpec.__dataclass_fields__, "language", "languages"}
+    assert set(TrainingSection.__dataclass_fields__) == {*TrainingSpec.__dataclass_fields__, "start"}
+    assert set(EvaluationSection.__dataclass_fields__["protocol"].metadata["choices"]) == set(PROTOCOLS)
+
+
+def test_explain_names_every_key():
+    text = explain()
+    for section in SECTIONS.values():
+        for name in section.__dataclass_fields__:
+            assert f"\n{name} = " in text

@@ -1,0 +1,146 @@
+"""Who gives way when a study outgrows its quota, and that what can be chosen never does."""
+
+import logging
+import tomllib
+
+import pytest
+import toy
+
+from search.phases.finish import local_student
+from search.store.keeping import Keeper, beaten, needed
+from search.store.parts import Store
+from spaces.errors import StillhouseError
+from spaces.records.columns import OBJECTIVES
+from spaces.space.search_space import SearchSpace
+
+MB = 1_000_000
+OBJECTIVE_NAMES = ("quality", "parameters")
+OBJECTIVE_LIST = [OBJECTIVES[name] for name in OBJECTIVE_NAMES]
+CONFIG = {
+    "method": "hs", "mapping": "uniform", "num_layers": 3, "hidden_size": 96, "num_heads": 8, "intermediate_size": 384,
+    "initialisation": "random", "learning_rate": 1e-3, "batch_size": 16,
+}  # fmt: skip
+
+
+def row(trial, quality, parameters, latency_ms=1.0, **more):
+    return {
+        "trial": trial, "status": "finished", "seed": 0, "quality": quality, "parameters": parameters,
+        "flops_per_token": 2 * parameters, "latency_p50_ms": latency_ms, "student_path": f"students/{trial:05d}",
+        **CONFIG, "learning_rate": 1e-3 * (trial + 1), **more,
+    }  # fmt: skip
+
+
+ROWS = [
+    row(0, 0.9, 300),  # the front of all costs
+    row(1, 0.7, 100),
+    row(2, 0.5, 100, latency_ms=0.5),  # beaten in quality and size, but the fastest
+    row(3, 0.6, 100),  # right behind the front
+    row(4, 0.4, 100),  # beaten twice
+    row(5, 0.2, 300),  # beaten by all
+    row(6, 0.1, 300, learning_rate=0.5),  # confirmed: two seeds
+    row(7, 0.1, 300, learning_rate=0.5, seed=1),
+]
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path):
+    return Store(tmp_path / "study" if request.param == "local" else f"memory://{tmp_path.name}/study", ["toy"])
+
+
+def fill(store, rows):
+    for each in rows:
+        store.write_part("trials", each["trial"], [each])
+        if each["status"] == "finished":
+            put(store, f"students/{each['trial']:05d}/model.safetensors")
+    return [dict(each) for each in rows]
+
+
+def put(store, name):
+    store.filesystem.create_dir(store.path(name).rpartition("/")[0], recursive=True)
+    store.write_text(name, " " * MB)
+
+
+def test_what_can_be_chosen_is_needed():
+    assert needed(ROWS, OBJECTIVE_LIST) == {0, 1, 2, 3, 6}
+    assert [each["trial"] for each in beaten(ROWS, {0, 1, 2, 3, 6})] == [7, 5, 4]
+    elsewhere = [{"profile": "gpu", "trial": each["trial"], "latency_p50_ms": 0.1 if each["trial"] == 5 else 1.0}
+                 for each in ROWS]  # fmt: skip
+    assert 5 in needed(ROWS, OBJECTIVE_LIST, elsewhere)
+    assert needed([], OBJECTIVE_LIST) == set() and beaten([], set()) == []
+
+
+def test_the_most_beaten_go_first_and_only_until_the_rest_fits(store, caplog):
+    caplog.set_level(logging.INFO)
+    rows = fill(store, ROWS)
+    lines = []
+    keeper = Keeper(store, OBJECTIVE_NAMES, 0.0065, lines.append)
+    keeper.tidy(rows)
+    left = {each["trial"]: each["student_path"] for each in store.read_rows("trials")}
+    assert [trial for trial, path in left.items() if not path] == [5, 7]
+    assert store.folders("students") == [f"{trial:05d}" for trial in (0, 1, 2, 3, 4, 6)]
+    assert "trial 5: student deleted, 1.0 MB (quality 0.200, beaten by others at its cost; 0.006 of 0.0065 GB" in (
+        caplog.text
+    )
+    assert all(store.exists(path) for path in left.values() if path) and not lines
+    with (
+        pytest.raises(StillhouseError, match=r"the weights of trial 5 were not kept.*quota_gb") as caught,
+        local_student(store, rows[5]),
+    ):
+        pass
+    text = str(caught.value)
+    space = SearchSpace.from_table(tomllib.loads(text[text.index("[space]") :])["space"], toy.facts(), 128)
+    assert list(space.enumerate()) == [CONFIG | {"learning_rate": rows[5]["learning_rate"]}]
+    with local_student(store, rows[4]) as folder:
+        assert (folder / "model.safetensors").stat().st_size == MB
+
+
+def test_what_is_needed_stays_whatever_the_quota(store):
+    rows = fill(store, ROWS)
+    lines = []
+    keeper = Keeper(store, OBJECTIVE_NAMES, 0.001, lines.append)
+    keeper.tidy(rows)
+    keeper.make_room(rows)
+    assert store.folders("students") == [f"{trial:05d}" for trial in (0, 1, 2, 3, 6)]
+    assert lines == [
+        "the students that can still be chosen take 0.005 GB, more than [storage] quota_gb 0.001; they are kept"
+    ]
+
+
+def test_checkpoints_end_with_their_trials_and_those_of_stopped_ones_give_way_last(store):
+    stopped = [row(trial, 0.1 * trial, 100, status="stopped", student_path="") for trial in (1, 2, 3)]
+    rows = fill(store, [row(0, 0.9, 100), *stopped])
+    for trial in range(5):
+        put(store, f"checkpoints/{trial:05d}/checkpoint.safetensors")
+    lines = []
+    keeper = Keeper(store, OBJECTIVE_NAMES, 0.0035, lines.append)
+    keeper.started(1)  # promoted: it runs
+    keeper.started(4)
+    keeper.ended(rows[0], rows)
+    keeper.ended(rows[3], rows)
+    assert store.folders("checkpoints") == ["00001", "00002", "00003", "00004"] and not lines
+    keeper.quota_gb = 0.0025
+    keeper.make_room(rows)
+    assert store.folders("checkpoints") == ["00001", "00003", "00004"]
+    assert lines == ["trial 2 would start over if it were promoted: its checkpoint was deleted"]
+
+
+def test_a_deletion_that_was_interrupted_is_finished_and_repeats_lose_their_path_too(store):
+    rows = fill(store, [row(0, 0.9, 100), row(1, 0.5, 100, student_path=""), row(2, 0.1, 100), row(3, 0.6, 100)])
+    repeat = {**rows[2], "trial": 4, "status": "duplicate", "of_trial": 2}
+    store.write_part("trials", 4, [repeat])
+    keeper = Keeper(store, OBJECTIVE_NAMES, 1.0)
+    keeper.tidy([*rows, repeat])
+    assert store.folders("students") == ["00000", "00002", "00003"]
+    put(store, "checkpoints/00009/checkpoint.safetensors")  # interrupted: it will run again
+    interrupted = Keeper(store, OBJECTIVE_NAMES, 0.0035)
+    interrupted.tidy([*rows, repeat])
+    assert interrupted.taken_gb == 0.003 and store.folders("checkpoints") == ["00009"]
+    keeper.quota_gb = 0.0025
+    keeper.make_room([*rows, repeat])
+    assert [each["student_path"] for each in store.read_rows("trials")] == [
+        "students/00000",
+        "",
+        "",
+        "students/00003",
+        "",
+    ]

@@ -1,0 +1,150 @@
+"""A whole study on an S3 server: written, read, resumed, exported; several processes at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_trials
+import pyarrow.fs as pafs
+import pytest
+import toy
+from fake_studies import add_reports, finished_row, write_study
+
+from search.cli.main import main
+from search.store.parts import Store, now
+from search.tune.tuning import ask_tell, job_maker, tune_study
+from spaces.records.filesystems import open_filesystem
+from trainables.models.teacher import load_teacher
+
+ROOT = Path(__file__).parents[3]
+EMBEDDED = ROOT / "trainables/embedded_teacher"
+WRITER = """
+import sys
+from search.store.parts import Store, now
+store, parity = Store(sys.argv[1], ["toy"]), int(sys.argv[2])
+for version in range(12):
+    for trial in (parity, 2 + 2 * version + parity):
+        store.write_part("asked", trial, [{"trial": trial, "config_hash": str(version), "config": "{}",
+                                           "params": str(row), "seed": 0, "asked_at": now()} for row in range(300)])
+"""
+
+
+def test_two_writers_and_a_reader_who_never_sees_half_a_file(bucket, tmp_path):
+    folder = f"{bucket}/{tmp_path.name}/written"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, folder, parity], env=environment) for parity in ("0", "1")
+    ]
+    store, looks = Store(folder, ["toy"]), 0
+    while any(writer.poll() is None for writer in writers):
+        check_whole(store.read_rows("asked"))
+        looks += 1
+    assert [writer.wait() for writer in writers] == [0, 0] and looks > 3
+    rows = store.read_rows("asked")
+    check_whole(rows)
+    assert {row["trial"] for row in rows} == set(range(26))
+    assert {row["config_hash"] for row in rows if row["trial"] in (0, 1)} == {"11"}  # replaced by the last version
+
+
+def check_whole(rows):
+    """Each part has all of its rows, of one version."""
+    parts = {}
+    for row in rows:
+        parts.setdefault(row["trial"], []).append(row)
+    for part in parts.values():
+        assert [row["params"] for row in part] == [str(number) for number in range(300)]
+        assert len({row["config_hash"] for row in part}) == 1
+
+
+def test_a_study_is_resumed(bucket, ray_cluster, tmp_path):
+    folder = f"{bucket}/{tmp_path.name}/toy"
+    text = toy.SPEC.replace("trials = 8", "trials = 4").replace("concurrent_trials = 2", "concurrent_trials = 1")
+    plan = toy.plan(text, journal=str(tmp_path / "journal"))
+    # A first driver is stopped after two trials, while a third one runs.
+    first = ask_tell(plan, Store(folder, ["toy"]), print)
+    make_job = job_maker(plan, first.store, lambda trial: None)
+    for _ in range(2):
+        job = make_job(first.ask())
+        assert job["folder"].startswith("s3://") and job["student_folder"].startswith("s3://")
+        first.tell(job["trial"], fake_trials.study_trial(job, lambda row: None, 0, 1))
+    first.ask()
+    before = Store(folder, ["toy"]).read_rows("trials")
+    lines, store = [], Store(folder, ["toy"])
+    store.filesystem.create_dir(store.path("checkpoints/00002"), recursive=True)
+    store.write_text("checkpoints/00002/checkpoint.safetensors", "of the interrupted trial")
+    with store.locked():
+        outcome = tune_study(plan, store, lines.append)
+    assert "2 trials done before, 1 to be run again" in lines[0]
+    assert outcome.ended == "the budget of 4 trials is spent"
+    rows = store.read_rows("trials")
+    assert [row["trial"] for row in rows] == [0, 1, 2, 3] and rows[:2] == before
+    assert [json.loads(line)["trial"] for line in (tmp_path / "journal").read_text().splitlines()] == [0, 1, 2, 3]
+    assert {row["trial"] for row in store.read_rows("reports")} >= {2, 3}
+    assert not store.exists("checkpoints/00002/checkpoint.safetensors") and not store.exists("lease.json")
+
+
+@pytest.fixture
+def remote(bucket, tmp_path):
+    """A study of three trials, with the embedded teacher for each student."""
+    rows = [finished_row(trial, 0.5 + trial / 10, (2 + trial, 128)) for trial in range(3)]
+    local = write_study(tmp_path / "study", rows)
+    add_reports(local, rows)
+    spec, _ = toy.read()
+    (local / "spec.toml").write_text(toy.to_toml(spec))
+    filesystem, path = open_filesystem(f"{bucket}/{tmp_path.name}/study")
+    pafs.copy_files(str(local), path, destination_filesystem=filesystem)
+    for row in rows:
+        pafs.copy_files(str(EMBEDDED), f"{path}/{row['student_path']}", destination_filesystem=filesystem)
+        asked = {
+            "trial": row["trial"],
+            "config_hash": row["config_hash"],
+            "config": '{"method": "mha"}',
+            "params": "{}",
+        }
+        Store(f"s3://{path}").write_part("asked", row["trial"], [{**asked, "seed": 0, "asked_at": now()}])
+    return f"s3://{path}"
+
+
+def test_everything_that_shows_a_study_reads_it_there(remote, tmp_path, capsys):
+    assert main(["front", remote, "--json"]) == 0
+    assert [row["trial"] for row in json.loads(capsys.readouterr().out)] == [0, 1, 2]
+    assert main(["best", remote, "--max-parameters", "4.6M", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trial"] == 1
+    assert main(["report", remote]) == 0
+    filesystem, path = open_filesystem(remote)
+    with filesystem.open_input_stream(f"{path}/report.html") as page:
+        assert page.read().startswith(b"<!DOCTYPE html>")
+    assert main(["export", remote, str(tmp_path / "student"), "--trial", "2"]) == 0
+    assert load_teacher(str(tmp_path / "student")).facts.architecture == load_teacher(str(EMBEDDED)).facts.architecture
+    assert "quick-00002" in (tmp_path / "student/README.md").read_text()
+
+
+def test_a_student_and_its_checkpoints_are_uploaded(bucket, tmp_path, monkeypatch):
+    import trainables.lanes.trial
+    from trainables.lanes.worker import distil
+    from trainables.training.checkpoint import fetch, upload
+
+    def run_trial(job, report, rank, world_size):
+        file = Path(job.folder) / trainables.lanes.trial.CHECKPOINT
+        fetch(job.checkpoint_copy, file)
+        assert file.is_file() == (len(runs) == 1)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * 7_000_000)  # more than one part of an upload
+        upload(file, job.checkpoint_copy)
+        (Path(job.student_folder) / "deep").mkdir(parents=True)
+        (Path(job.student_folder) / "deep/model.safetensors").write_bytes(b"weights")
+        runs.append(job.trial)
+        return {}
+
+    runs = []
+    monkeypatch.setattr(trainables.lanes.trial, "run_trial", run_trial)
+    store = Store(f"{bucket}/{tmp_path.name}/uploads")
+    job = dict.fromkeys(trainables.lanes.trial.TrialJob.__dataclass_fields__, "")
+    job |= {"trial": 3, "folder": store.uri("checkpoints", "00003"), "student_folder": store.uri("students", "00003")}
+    del job["checkpoint_copy"]
+    for _ in range(2):  # the second time on another node, so to speak
+        assert distil(job, print, 0, 1)["student_path"] == "students/00003"
+    assert store.size_bytes("checkpoints", "00003") == 7_000_000
+    assert store.read_text("students/00003/deep/model.safetensors") == "weights"

@@ -1,0 +1,147 @@
+"""What Tune is told and asked, with the part of Tune played here: hand-backs, room, a disk that is full."""
+
+import json
+import os
+import subprocess
+import sys
+
+import fake_trials
+import pytest
+import toy
+
+from search.proposals.asktell import MAX_HAND_BACKS
+from search.store.parts import Store
+from search.tune.searcher import FINISHED, StudySearcher
+from search.tune.tuning import ask_tell, job_maker
+from trainables.lanes.worker import attempt
+
+NO_ROOM = {"handed_back": "no free CPUs"}
+
+
+@pytest.fixture
+def search(tmp_path):
+    """(searcher, rows as they are recorded, the changeable room) of a new study."""
+    asktell, rows, room = ask_tell(toy.plan(), Store(tmp_path, ["toy"]), print), [], [2]
+    make_job = job_maker(toy.plan(), asktell.store, lambda trial: None)
+    return StudySearcher(asktell, make_job, rows.append, lambda: room[0]), rows, room
+
+
+def number_of(suggestion):
+    return json.loads(suggestion["job"])["trial"]
+
+
+def report(step):
+    return {"report": json.dumps({"step": step, "train_tokens": 100_000 * step, "loss": 1.0, "elapsed_s": 1.0})}
+
+
+def test_a_trial_without_a_place_is_asked_for_again_before_any_new_one(search):
+    searcher, rows, _ = search
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    assert [number_of(first), number_of(second)] == [0, 1]
+    searcher.on_trial_complete("a", NO_ROOM)
+    assert json.loads(searcher.suggest("c")["job"]) == json.loads(first["job"]) and not rows
+    assert len(searcher.asktell.store.parts("asked")) == 2
+    searcher.on_trial_complete("c", {"outcome": json.dumps({"quality": 0.5})})
+    assert [(row["trial"], row["status"]) for row in rows] == [(0, "finished")]
+    assert number_of(searcher.suggest("d")) == 2
+
+
+def test_no_more_trials_than_have_room_but_always_one(search):
+    searcher, _, room = search
+    room[0] = 0
+    assert number_of(searcher.suggest("a")) == 0  # it waits for the first node, and is handed back if none comes
+    assert searcher.suggest("b") is None
+    room[0] = 3
+    assert [number_of(searcher.suggest(name)) for name in "cd"] == [1, 2]
+    room[0] = 1  # those that run go on; the next waits until a place is left
+    for name in "ac":
+        searcher.on_trial_complete(name, {"outcome": json.dumps({"quality": 0.5})})
+        assert searcher.suggest("e") is None
+    searcher.on_trial_complete("d", {"outcome": json.dumps({"quality": 0.5})})
+    assert number_of(searcher.suggest("e")) == 3
+
+
+def test_a_trial_that_never_finds_a_place_is_given_up(search):
+    searcher, rows, _ = search
+    searcher.suggest("other")
+    for turn in range(MAX_HAND_BACKS - 1):
+        assert number_of(searcher.suggest(f"a{turn}")) == 1
+        searcher.on_trial_complete(f"a{turn}", NO_ROOM)
+    searcher.goes_on("other", report(1))  # something runs, so it is worth while to wait
+    for turn in range(MAX_HAND_BACKS):
+        assert not rows and number_of(searcher.suggest(f"b{turn}")) == 1
+        searcher.on_trial_complete(f"b{turn}", NO_ROOM)
+    assert [(row["trial"], row["status"], row["reason"]) for row in rows] == [
+        (1, "failed", f"handed back {MAX_HAND_BACKS} times while no trial ran: no free CPUs")
+    ]
+    assert searcher.asktell.store.read_rows("trials")[0]["reason"] == rows[0]["reason"]
+    assert number_of(searcher.suggest("c")) == 2
+
+
+def finish(searcher, journal):
+    """Play Tune and one lane until the searcher has nothing more."""
+    for turn in range(1000):
+        if (suggestion := searcher.suggest(str(turn))) is FINISHED:
+            return
+        job = {**json.loads(suggestion["job"]), "journal": journal}
+        outcome = attempt(fake_trials.study_trial, job, lambda row: None, 0, 1)
+        searcher.on_trial_complete(str(turn), {"outcome": json.dumps(outcome)})
+    raise AssertionError("the search does not end")
+
+
+FULL_DISK = """
+import subprocess, sys
+from pathlib import Path
+import toy
+from search.tune.tuning import ask_tell, job_maker
+from search.tune.searcher import StudySearcher
+from search.store.parts import Store
+from test_searcher import finish
+
+disk = Path(sys.argv[1]) / "disk"
+disk.mkdir()
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], check=True)
+
+def drive(folder):
+    plan = toy.plan()
+    asktell = ask_tell(plan, Store(folder, ["toy"]), print)
+    searcher = StudySearcher(asktell, job_maker(plan, asktell.store, lambda trial: None), lambda row: None, lambda: 1)
+    finish(searcher, f"{sys.argv[1]}/journal")
+    return searcher, [(row["trial"], row["config_hash"], row["quality"]) for row in asktell.progress.rows]
+
+searcher, before = drive(disk / "study")
+print("stopped:", searcher.fatal, flush=True)
+rows = Store(disk / "study", ["toy"]).read_rows("trials")
+assert 0 < len(before) < 8 and [row["trial"] for row in rows] == [trial for trial, *_ in before], before
+assert not list(disk.glob("**/.*.tmp"))
+subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
+searcher, after = drive(disk / "study")
+assert searcher.fatal is None and after[:len(before)] == before
+assert after == drive(Path(sys.argv[1]) / "undisturbed")[1]
+print("resumed:", len(after), "rows")
+"""
+
+
+def test_a_full_disk_stops_the_study_and_the_resume_loses_nothing(tmp_path):
+    """On a real disk of 64 kB, in a name space of mounts of its own."""
+    apart = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no name space of mounts can be had here")
+    done = subprocess.run(
+        [*apart, sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True,
+        env={**os.environ, **toy.ENVIRONMENT, "STILLHOUSE_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stopped: the disk is full: " in done.stdout and "then: stillhouse resume" in done.stdout
+    assert "resumed: 8 rows" in done.stdout
+
+
+def test_a_trial_that_finds_the_disk_full_is_no_failed_row(search):
+    searcher, rows, _ = search
+    searcher.suggest("a")
+    outcome = {"reason": "OSError: [Errno 28] No space left on device", "disk_full": True}
+    searcher.on_trial_complete("a", {"outcome": json.dumps(outcome)})
+    assert not rows and searcher.suggest("b") is FINISHED
+    assert str(searcher.fatal).startswith("the disk is full: trial 0 could not write what it must keep (OSError")
+    again = ask_tell(toy.plan(), searcher.asktell.store, print)
+    assert again.waiting == 1

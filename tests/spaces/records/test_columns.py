@@ -1,0 +1,58 @@
+"""The schemas explain themselves and hold what a study writes."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spaces.records import columns as records
+
+TABLES = {
+    "trials": records.trials_columns(["sst2", "docs"]),
+    "reports": records.reports_columns(),
+    "asked": records.asked_columns(),
+    "test_scores": records.test_scores_columns(),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_columns_are_unique_and_explained(name):
+    columns = TABLES[name]
+    names = [column.name for column in columns]
+    assert len(names) == len(set(names)) and names[0] == "trial"
+    assert all(column.meaning for column in columns)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_units_and_meanings_travel_with_the_file(name, tmp_path):
+    columns = TABLES[name]
+    pq.write_table(records.schema(columns).empty_table(), tmp_path / "part.parquet")
+    read = pq.read_schema(tmp_path / "part.parquet")
+    for column in columns:
+        field = read.field(column.name)
+        assert field.type == column.type
+        assert field.metadata[b"unit"].decode() == column.unit and field.metadata[b"meaning"].decode() == column.meaning
+
+
+def test_every_task_has_its_three_columns():
+    names = [column.name for column in records.trials_columns(["sst2", "docs"])]
+    for task in ("sst2", "docs"):
+        assert {f"score_{task}", f"recovered_{task}", f"probe_layer_{task}"} <= set(names)
+    assert len(names) == len(records.trials_columns([])) + 6
+
+
+def test_a_row_without_an_axis_is_null_there():
+    schema = records.schema(records.trials_columns([]))
+    row = pa.Table.from_pylist([{"trial": 0, "method": "mha", "relation_heads": 12}], schema=schema).to_pylist()[0]
+    assert row["relation_heads"] == 12 and row["mapping"] is None and row["temperature"] is None
+
+
+def test_objectives_name_columns_of_the_trials_table():
+    names = {column.name for column in records.trials_columns([], by_language=True)}
+    assert names - {column.name for column in records.trials_columns([])} == {
+        "worst_language",
+        "worst_language_quality",
+    }
+    assert set(records.OBJECTIVES) == {"quality", "worst_language_quality", "parameters", "latency_ms", "flops"}
+    for name, objective in records.OBJECTIVES.items():
+        assert objective.name == name and objective.column in names and objective.direction in ("max", "min")
+    assert [name for name, objective in records.OBJECTIVES.items() if objective.known_before] == ["parameters", "flops"]

@@ -1,0 +1,99 @@
+"""The front against its definition."""
+
+import numpy as np
+import pytest
+
+from spaces.records.columns import OBJECTIVES
+from spaces.records.fronts import by_configuration, front_of, hypervolume, leaders, non_dominated, ranks
+
+
+def slow(costs_NK):
+    """Every row against every other."""
+    keep = []
+    for i, row in enumerate(costs_NK):
+        beaten = any((o <= row).all() and (o < row).any() for o in costs_NK if np.isfinite(o).all())
+        repeated = any((costs_NK[j] == row).all() for j in range(i))
+        keep.append(bool(np.isfinite(row).all()) and not beaten and not repeated)
+    return np.array(keep, dtype=bool)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_against_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(0, 5, (rng.integers(0, 40), rng.integers(1, 4))).astype(float)
+    costs[rng.random(costs.shape) < 0.05] = np.nan
+    assert non_dominated(costs).tolist() == slow(costs).tolist()
+
+
+def peeled(costs_NK):
+    """The fronts one after the other, equal rows together."""
+    left, rank_N, level = np.isfinite(costs_NK).all(axis=1), np.zeros(len(costs_NK), dtype=int), 0
+    while left.any():
+        rows = [i for i in np.flatnonzero(left)]
+        front = [
+            i for i in rows
+            if not any((costs_NK[j] <= costs_NK[i]).all() and (costs_NK[j] < costs_NK[i]).any() for j in rows)
+        ]  # fmt: skip
+        rank_N[front], left[front], level = level, False, level + 1
+    rank_N[~np.isfinite(costs_NK).all(axis=1)] = level
+    return rank_N
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_ranks_and_leaders_against_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(0, 6, (int(rng.integers(1, 40)), int(rng.integers(1, 4)))).astype(float)
+    costs[rng.random(costs.shape) < 0.03] = np.nan
+    expected = peeled(costs)
+    assert ranks(costs).tolist() == expected.tolist()
+    for count in (0, 1, len(costs) // 3, len(costs)):
+        chosen = leaders(costs, count)
+        assert len(set(chosen.tolist())) == len(chosen) == count
+        assert sorted(expected[chosen]) == sorted(expected)[:count]  # no better front is left out
+        assert (ranks(costs, count)[chosen] == expected[chosen]).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_a_front_that_fits_in_part_each_next_leader_adds_most(seed):
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, np.pi / 2, (12, 2))
+    costs = -np.column_stack([np.cos(angle[:, 0]), np.sin(angle[:, 0]) * np.cos(angle[:, 1]), np.sin(angle).prod(1)])
+    costs = costs[non_dominated(costs)]
+    scaled = (costs - costs.min(axis=0)) / np.ptp(costs, axis=0)
+    chosen: list[int] = []
+    for _ in range(5):
+        volumes = [hypervolume(scaled[[*chosen, i]], [1.1] * 3) if i not in chosen else -1.0 for i in range(len(costs))]
+        chosen.append(int(np.argmax(volumes)))
+    assert leaders(costs, 5).tolist() == chosen
+
+
+def test_rows():
+    rows = [
+        {"trial": 0, "status": "finished", "method": "a", "quality": 0.5, "parameters": 10},
+        {"trial": 1, "status": "finished", "method": "b", "quality": 0.4, "parameters": 20},
+        {"trial": 2, "status": "finished", "method": "c", "quality": 0.9, "parameters": 30},
+        {"trial": 3, "status": "failed", "method": "d", "quality": 1.0, "parameters": 1},
+        {"trial": 4, "status": "finished", "method": "e", "quality": None, "parameters": 1},
+    ]
+    members = front_of(rows, [OBJECTIVES["quality"], OBJECTIVES["parameters"]])
+    assert [row["trial"] for row in members] == [0, 2]
+    assert [row["trial"] for row in front_of(rows, [OBJECTIVES["quality"]])] == [2]
+    assert front_of([], [OBJECTIVES["quality"]]) == []
+
+
+def test_seeds_of_a_configuration_are_one_row():
+    rows = [
+        {"trial": 5, "status": "finished", "method": "a", "seed": 1, "quality": 0.1, "parameters": 10},
+        {"trial": 0, "status": "finished", "method": "a", "seed": 0, "quality": 0.9, "parameters": 10},
+        {"trial": 1, "status": "finished", "method": "b", "seed": 0, "quality": 0.6, "parameters": 10},
+    ]
+    assert [(row["trial"], row["quality"]) for row in by_configuration(rows)] == [(0, 0.5), (1, 0.6)]
+    assert [row["trial"] for row in front_of(rows, [OBJECTIVES["quality"], OBJECTIVES["parameters"]])] == [1]
+
+
+def test_seeds_of_one_configuration_are_averaged_in_both_qualities():
+    row = {"trial": 0, "status": "finished", "method": "hs", "quality": 0.4, "worst_language_quality": 0.1, "seed": 0}
+    other = {**row, "trial": 1, "seed": 1, "quality": 0.6, "worst_language_quality": 0.3}
+    assert by_configuration([other, row]) == [{**row, "quality": 0.5, "worst_language_quality": pytest.approx(0.2)}]
+    plain = {name: value for name, value in row.items() if name != "worst_language_quality"}
+    assert by_configuration([plain]) == [plain]

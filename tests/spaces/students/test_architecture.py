@@ -1,0 +1,151 @@
+"""Sizes and costs by formula against models that transformers builds."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, DistilBertConfig, RobertaConfig, XLMRobertaConfig
+
+from spaces.errors import SpecError
+from spaces.students.architecture import (
+    FAMILIES,
+    SHAPES,
+    StudentArchitecture,
+    TeacherFacts,
+    architecture_of,
+    count_parameters,
+    default_num_heads,
+    flops_per_token,
+    parse_shape,
+)
+
+VOCAB, POSITIONS, TYPES = 101, 40, 3
+STUDENTS = [StudentArchitecture(2, 24, 3, 56), StudentArchitecture(3, 16, 4, 64), StudentArchitecture(1, 30, 5, 7)]
+
+
+def config_for(family, student, attention="eager"):
+    """A transformers configuration of this shape; the RoBERTa families get two more positions than are usable."""
+    if family == "distilbert":
+        return DistilBertConfig(
+            vocab_size=VOCAB,
+            dim=student.hidden_size,
+            n_layers=student.num_layers,
+            n_heads=student.num_heads,
+            hidden_dim=student.intermediate_size,
+            max_position_embeddings=POSITIONS,
+            attn_implementation=attention,
+        )
+    kind = {"bert": BertConfig, "roberta": RobertaConfig, "xlm-roberta": XLMRobertaConfig}[family]
+    return kind(
+        vocab_size=VOCAB,
+        hidden_size=student.hidden_size,
+        num_hidden_layers=student.num_layers,
+        num_attention_heads=student.num_heads,
+        intermediate_size=student.intermediate_size,
+        max_position_embeddings=POSITIONS + (2 if family != "bert" else 0),
+        type_vocab_size=TYPES,
+        attn_implementation=attention,
+    )
+
+
+def encoder(config):
+    extra = {} if isinstance(config, DistilBertConfig) else {"add_pooling_layer": False}
+    return AutoModel.from_config(config, **extra)
+
+
+def facts_for(family):
+    teacher = StudentArchitecture(6, 48, 4, 192)
+    return TeacherFacts("tiny", family, teacher, VOCAB, POSITIONS, TYPES, has_lm_head=True, digest="0")
+
+
+def size(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("student", STUDENTS, ids=lambda student: student.name)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameter_count_is_that_of_the_built_model(family, student):
+    facts, config = facts_for(family), config_for(family, student)
+    bare, masked_lm = encoder(config), AutoModelForMaskedLM.from_config(config)
+    assert count_parameters(student, facts) == size(bare)
+    assert count_parameters(student, facts, embeddings=False) == size(bare) - size(bare.embeddings)
+    assert count_parameters(student, facts, lm_head=True) == size(masked_lm)
+    head = size(masked_lm) - size(bare)
+    assert count_parameters(student, facts, embeddings=False, lm_head=True) == size(bare) - size(bare.embeddings) + head
+
+
+@pytest.mark.parametrize(
+    ("family", "student", "vocab", "positions", "types", "millions"),
+    [
+        ("bert", StudentArchitecture(6, 384, 12, 1536), 30522, 512, 2, 22.565),
+        ("distilbert", StudentArchitecture(6, 768, 12, 3072), 30522, 512, 0, 66.363),
+        ("xlm-roberta", StudentArchitecture(12, 768, 12, 3072), 250002, 512, 1, 277.453),
+    ],
+)
+def test_published_sizes_without_pooler(family, student, vocab, positions, types, millions):
+    facts = TeacherFacts(family, family, student, vocab, positions, types, has_lm_head=True, digest="0")
+    assert count_parameters(student, facts) == pytest.approx(millions * 1e6, rel=1e-4)
+
+
+@pytest.mark.parametrize("student", STUDENTS, ids=lambda student: student.name)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_flops_are_those_counted_while_the_model_runs(family, student):
+    model = encoder(config_for(family, student)).eval()
+    batch, length = 2, 11
+    ids = torch.randint(5, VOCAB, (batch, length), generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    assert flops_per_token(student, length) * batch * length == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("12x384", (12, 384, 12, 1536)),
+        ("6x768", (6, 768, 12, 3072)),
+        ("4x576/768", (4, 576, 12, 768)),
+        ("4x312", (4, 312, 12, 1200)),
+        ("2x128", (2, 128, 2, 512)),
+        ("4x312/1248", (4, 312, 12, 1248)),  # the named shape, but for the width of its feed-forward block
+        ("5x320", (5, 320, 5, 1280)),  # heads of 64
+        ("5x160", (5, 160, 5, 640)),  # heads of 32
+        ("5x300", (5, 300, 5, 1200)),  # heads of 60, the divisor nearest to 64
+        ("5x320h10", (5, 320, 10, 1280)),
+        (" 5X320/100H4 ", (5, 320, 4, 100)),
+    ],
+)
+def test_parse_shape(text, expected):
+    assert parse_shape(text) == StudentArchitecture(*expected)
+
+
+def test_every_shape_has_a_name_that_reads_back():
+    for name, shape in SHAPES.items():
+        assert shape.name == name and shape.problems() == []
+    for layers in (1, 3, 4):
+        for width in (60, 192, 312, 384, 576):
+            for heads in (1, 3, 6, 12):
+                for wide in (100, 768, 4 * width):
+                    shape = StudentArchitecture(layers, width, heads, wide)
+                    assert parse_shape(shape.name) == shape
+
+
+def test_default_heads_always_divide_the_width():
+    for width in range(1, 400):
+        assert width % default_num_heads(width) == 0
+
+
+@pytest.mark.parametrize("text", ["", "4", "4x", "4x256x2", "x256", "4x256/", "0x64", "4x0", "4x256h7", "-1x64"])
+def test_unreadable_or_impossible_shapes_are_refused(text):
+    with pytest.raises(SpecError, match="shape"):
+        parse_shape(text)
+
+
+def test_problems_name_the_nearest_legal_head_count():
+    assert StudentArchitecture(3, 192, 7, 768).problems() == [
+        "num_heads must divide hidden_size, got 7 heads for width 192; nearest legal: 6"
+    ]
+    assert len(StudentArchitecture(0, 192, -1, 768).problems()) == 2
+
+
+def test_architecture_of_reads_a_configuration():
+    config = {"num_layers": 3, "hidden_size": 192, "num_heads": 12, "intermediate_size": 768, "method": "mha"}
+    assert architecture_of(config) == SHAPES["3x192"]

@@ -1,0 +1,248 @@
+"""Export: the folder loads with plain transformers, carries its card, and is whole or absent."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    DistilBertModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaModel,
+)
+
+from spaces.errors import StillhouseError
+from trainables.export import folders as export
+from trainables.export.card import card_text, plain, recipe_text
+from trainables.export.folders import export_onnx, export_student
+
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "text", "student"]
+VOCABULARY = {token: i for i, token in enumerate(TOKENS)}
+COMMON = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 40, "pad_token_id": 0}
+LAYERS = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+DISTIL = {"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 32}
+STUDENTS = {
+    "bert": lambda: BertModel(BertConfig(**COMMON, **LAYERS), add_pooling_layer=False),
+    "bert, head": lambda: BertForMaskedLM(BertConfig(**COMMON, **LAYERS)),
+    "roberta": lambda: RobertaModel(RobertaConfig(**COMMON, **LAYERS), add_pooling_layer=False),
+    "roberta, head": lambda: RobertaForMaskedLM(RobertaConfig(**COMMON, **LAYERS)),
+    "distilbert": lambda: DistilBertModel(DistilBertConfig(**COMMON, **DISTIL)),
+    "distilbert, head": lambda: DistilBertForMaskedLM(DistilBertConfig(**COMMON, **DISTIL)),
+}
+CARD = {
+    "name": "mha-2x16",
+    "teacher": "the teacher",
+    "teacher_hub_id": "someone/teacher",
+    "corpus": "docs",
+    "method": "mha",
+    "seed": 3,
+    "train_tokens": 1_000_000,
+    "quality": 0.7512,
+    "front": "Third of five on the front.",
+    "config": {"method": "mha", "learning_rate": 1e-3},
+    "scores": {
+        "sst2": {"split": "test", "protocol": "probe", "metric": "accuracy", "score": 0.79, "teacher": 0.8, "layer": 2},
+        "trec": {"split": "test", "protocol": "probe", "metric": "accuracy", "score": 0.8, "teacher": 0.9, "layer": 1},
+    },
+    "parameters": 12345,
+    "latency_p50_ms": 1.25,
+    "hardware": "A CPU, 2 cores",
+    "latency": {"device": "cpu", "threads": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    backend = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="[MASK]", **names)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_the_folder_loads_and_gives_the_same_numbers(tmp_path, tokenizer, name):
+    torch.manual_seed(1)
+    student = STUDENTS[name]().train()
+    folder = export_student(student, tokenizer, tmp_path / "out", CARD)
+    assert student.training
+    student.eval()
+    batch = AutoTokenizer.from_pretrained(folder)(["a text", "a student a text"], padding=True, return_tensors="pt")
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    with torch.inference_mode():
+        ours = student.base_model(**inputs).last_hidden_state
+        theirs = AutoModel.from_pretrained(folder).eval()(**inputs).last_hidden_state
+        torch.testing.assert_close(theirs, ours, atol=1e-6, rtol=0)
+        if "head" in name:
+            reloaded = AutoModelForMaskedLM.from_pretrained(folder).eval()
+            torch.testing.assert_close(reloaded(**inputs).logits, student(**inputs).logits, atol=1e-6, rtol=0)
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "recipe.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    header = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+    assert header["pipeline_tag"] == ("fill-mask" if "head" in name else "feature-extraction")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_the_card_says_what_was_measured_and_where(tmp_path, tokenizer):
+    folder = export_student(STUDENTS["bert"](), tokenizer, tmp_path / "out", CARD)
+    text = (folder / "README.md").read_text()
+    for part in ("75.1 %", "| sst2 | test | probe | accuracy | 0.79 | 0.8 | 2 |", "sst2: 2, trec: 1", "1,000,000"):
+        assert part in text
+    for part in ("Third of five on the front.", "12,345", "A CPU, 2 cores; device cpu, threads 1", "base_model"):
+        assert part in text
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["scores"] == CARD["scores"]
+    assert recipe["config"] == CARD["config"]
+
+
+def test_no_path_of_this_machine_is_written(tmp_path, tokenizer):
+    """Not even that of the folder the student was itself loaded from."""
+    first = export_student(STUDENTS["bert"](), tokenizer, tmp_path / "first", {})
+    again = AutoModel.from_pretrained(first, add_pooling_layer=False)
+    second = export_student(again, AutoTokenizer.from_pretrained(first), tmp_path / "second", {})
+    for folder in (first, second):
+        for file in folder.iterdir():
+            assert str(tmp_path).encode() not in file.read_bytes(), file.name
+
+
+def test_the_usage_of_the_card_runs(tmp_path, tokenizer, monkeypatch):
+    for weights in (True, False):
+        folder = export_student(STUDENTS["bert, head"](), tokenizer, tmp_path / str(weights), {}, weights=weights)
+        code = (folder / "README.md").read_text().split("```python")[1].split("```")[0]
+        monkeypatch.chdir(folder)
+        scope: dict = {}
+        exec(code, scope)
+        assert scope["output"].logits.shape[-1] == len(VOCABULARY)
+
+
+def test_an_export_without_weights(tmp_path, tokenizer):
+    folder = export_student(STUDENTS["bert"](), tokenizer, tmp_path / "out", CARD, weights=False)
+    assert not (folder / "model.safetensors").exists()
+    assert json.loads((folder / "config.json").read_text())["hidden_size"] == 16
+    assert "no weights" in (folder / "README.md").read_text()
+
+
+HOSTILE = 'x\n---\nlicense: evil\n# Title <script>alert(1)</script> | `a` [b](javascript:c) "q" \u2028: {'
+
+
+def test_the_hub_understands_the_card():
+    scores = {
+        "sst2": {"score": 0.91, "metric": "accuracy", "split": "test", "protocol": "probe"},
+        "two words": {"score": 0.4, "metric": "spearman", "split": "dev"},
+        "unscored": {"score": float("nan"), "metric": "f1"},
+    }
+    data = ModelCard(card_text({"name": "small", "teacher_hub_id": "owner/teacher", "scores": scores})).data
+    assert data.base_model == "owner/teacher" and data.library_name == "transformers"
+    found = [
+        (r.dataset_name, r.dataset_type, r.dataset_split, r.metric_type, r.metric_value) for r in data.eval_results
+    ]
+    assert found == [
+        ("sst2", "sst2", "test", "accuracy", 0.91), ("two words", "two-words", "dev", "spearman", 0.4),
+    ]  # fmt: skip
+    assert data.eval_results[0].metric_name == "accuracy, probe" and data.model_name == "small"
+    again = ModelCardData(**{**data.to_dict(), "model-index": data.to_dict()["model-index"]})
+    assert again.to_dict() == data.to_dict()
+
+
+def test_texts_cannot_break_out_of_the_card():
+    keys = ("name", "teacher", "teacher_hub_id", "language", "corpus", "method", "front", "hardware")
+    card: dict = dict.fromkeys(keys, HOSTILE)
+    card |= {"scores": {HOSTILE: {"score": 0.5, "metric": HOSTILE}}, "config": {"method": HOSTILE}}
+    text = card_text(card)
+    lines = text.split("\n")
+    assert lines[0] == "---"
+    end = lines.index("---", 1)
+    header = yaml.safe_load("\n".join(lines[1:end]))
+    assert header["base_model"] == header["language"] == HOSTILE
+    assert "license" not in header
+    assert "---" not in lines[end + 1 :]
+    assert "<script" not in "\n".join(lines[end:])
+    for line in lines[end:]:
+        assert not line.startswith("license")
+    assert plain("a|b\nc") == "a\\|b c"
+    assert json.loads(recipe_text(card))["name"] == HOSTILE
+
+
+def test_numbers_that_are_not_finite_are_told(tmp_path):
+    assert json.loads(recipe_text({"loss": float("nan"), "all": [float("inf"), 1.0]})) == {
+        "format": 1,
+        "made_with": "stillhouse",
+        "loss": None,
+        "all": [None, 1.0],
+    }
+    assert "| latency, median (ms) | not finite |" in card_text({"latency_p50_ms": float("nan")})
+
+
+def test_a_student_that_loads_differently_is_not_published(tmp_path, tokenizer, monkeypatch):
+    student = STUDENTS["bert"]()
+    kept = export_student(student, tokenizer, tmp_path / "out", {"name": "kept"})
+    save = type(student).save_pretrained
+
+    def spoiled(self, folder, **options):
+        with torch.no_grad():
+            self.encoder.layer[0].output.dense.weight.mul_(2.0)
+        save(self, folder, **options)
+        with torch.no_grad():
+            self.encoder.layer[0].output.dense.weight.mul_(0.25)
+
+    monkeypatch.setattr(type(student), "save_pretrained", spoiled)
+    with pytest.raises(StillhouseError, match="gives other numbers when loaded again"):
+        export_student(student, tokenizer, tmp_path / "out", {"name": "spoiled"})
+    assert json.loads((kept / "recipe.json").read_text())["name"] == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_an_export_replaces_an_export_and_nothing_else(tmp_path, tokenizer):
+    student = STUDENTS["bert"]()
+    export_student(student, tokenizer, tmp_path / "out", {"name": "one"})
+    export_student(student, tokenizer, tmp_path / "out", {"name": "two"})
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["name"] == "two"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    with pytest.raises(StillhouseError, match="not an exported student"):
+        export_student(student, tokenizer, tmp_path / "mine", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
+
+
+@pytest.mark.parametrize("name", ["roberta", "distilbert, head"])
+def test_onnx_gives_the_same_numbers(tmp_path, name):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    import onnxruntime
+
+    student = STUDENTS[name]().eval()
+    file = export_onnx(student, tmp_path)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    ids = torch.randint(5, 8, (5, 11))
+    mask = torch.ones_like(ids)
+    mask[2, 6:] = 0
+    ids[2, 6:] = 0
+    with torch.inference_mode():
+        ours = student.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+    feeds = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+    theirs = torch.from_numpy(session.run(["last_hidden_state"], feeds)[0])
+    torch.testing.assert_close(theirs[mask.bool()], ours[mask.bool()], atol=1e-5, rtol=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_missing_onnx_package_names_the_extra(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    with pytest.raises(StillhouseError, match=r"onnxscript: pip install 'stillhouse\[onnx\]'"):
+        export_onnx(STUDENTS["bert"](), tmp_path)

@@ -1,0 +1,124 @@
+"""Cost measurements: counts against the real model, memory against the profiler, nothing left changed."""
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from spaces.errors import SpecError, StillhouseError
+from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
+from trainables.export.measuring import measure, measure_latency, measure_onnx_latency, measure_peak_memory
+from trainables.machine import fingerprint, hardware, pinned_threads, versions
+
+SHAPE = StudentArchitecture(num_layers=2, hidden_size=32, num_heads=4, intermediate_size=64)
+LAYERS = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
+COMMON = {"vocab_size": 200, "max_position_embeddings": 66}
+BUILDERS = {
+    "bert": (lambda: BertModel(BertConfig(**COMMON, **LAYERS), add_pooling_layer=False), 66, 2),
+    "roberta": (
+        lambda: RobertaModel(RobertaConfig(**COMMON, **LAYERS, type_vocab_size=1), add_pooling_layer=False),
+        64,
+        1,
+    ),
+    "distilbert": (
+        lambda: DistilBertModel(DistilBertConfig(**COMMON, n_layers=2, dim=32, n_heads=4, hidden_dim=64)),
+        66,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_the_profile_of_each_family(family):
+    build, positions, types = BUILDERS[family]
+    model = build()
+    facts = TeacherFacts("t", family, SHAPE, 200, positions, types, False, "0")
+    threads = torch.get_num_threads()
+    model.train()
+    profile = measure(model, SHAPE, facts, batch_size=2, sequence_length=16, threads=1)
+    parameters = sum(p.numel() for p in model.parameters())
+    assert profile.parameters == parameters
+    embeddings = sum(p.numel() for p in model.embeddings.parameters())
+    assert profile.parameters_without_embeddings == parameters - embeddings
+    assert profile.flops_per_token == flops_per_token(SHAPE, 16)
+    assert 0 < profile.latency_p50_ms <= profile.latency_p95_ms
+    assert profile.peak_memory_mib > 4 * parameters / 2**20
+    assert profile.hardware == hardware()
+    assert model.training
+    assert torch.get_num_threads() == threads
+
+
+def test_a_longer_sequence_takes_longer_and_more_memory():
+    model = BertModel(BertConfig(vocab_size=200, **{**LAYERS, "hidden_size": 128}), add_pooling_layer=False)
+    short, long = (measure_latency(model, batch_size=4, sequence_length=n, threads=1) for n in (8, 256))
+    assert long.p50_ms > 2 * short.p50_ms
+    assert short.runs >= long.runs >= 5
+    small, large = (measure_peak_memory(model, batch_size=4, sequence_length=n) for n in (8, 256))
+    assert large > small
+
+
+def test_peak_memory_agrees_with_the_profiler():
+    """The same pass under torch's own profiler, its allocations summed in their order."""
+    model = BertModel(BertConfig(vocab_size=200, **LAYERS), add_pooling_layer=False).eval()
+    ours = measure_peak_memory(model, batch_size=8, sequence_length=64)
+    weights = sum(t.untyped_storage().nbytes() for t in (*model.parameters(), *model.buffers())) / 2**20
+    ids = torch.randint(5, 200, (8, 64))
+    mask = torch.ones_like(ids)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.inference_mode(), torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
+        model(input_ids=ids, attention_mask=mask)
+    now = peak = 0
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    assert ours - weights == pytest.approx(peak / 2**20, rel=0.15)
+
+
+def test_the_masked_lm_head_is_not_measured():
+    config = BertConfig(vocab_size=20_000, **LAYERS)
+    model = BertForMaskedLM(config)
+    alone = measure_peak_memory(model.bert, batch_size=4, sequence_length=64)
+    assert measure_peak_memory(model, batch_size=4, sequence_length=64) == alone
+
+
+def test_a_sequence_beyond_the_position_table_is_refused():
+    with pytest.raises(SpecError, match="at most 64 tokens"):
+        measure_latency(BUILDERS["roberta"][0](), batch_size=1, sequence_length=65, threads=1)
+
+
+def test_threads_come_back_after_an_error():
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError), pinned_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise RuntimeError
+    assert torch.get_num_threads() == before
+
+
+def test_the_machine_and_the_versions_are_named():
+    assert "core" in hardware()
+    assert versions()["torch"] == torch.__version__
+    assert all(isinstance(value, str) for value in versions().values())
+
+
+def test_onnxruntime_times_the_same_encoder():
+    pytest.importorskip("onnxruntime")
+    model = BUILDERS["bert"][0]().train()
+    latency = measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1)
+    assert 0 < latency.p50_ms <= latency.p95_ms and latency.runs >= 5 and model.training
+    with pytest.raises(StillhouseError, match="has no CUDAExecutionProvider"):
+        measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1, device="cuda")
+
+
+def test_a_fingerprint_is_of_machine_and_runtime(monkeypatch):
+    assert fingerprint("torch") == fingerprint("torch") != fingerprint("onnx")
+    before = fingerprint("torch")
+    monkeypatch.setattr("trainables.machine.hardware", lambda: "another machine")
+    assert fingerprint("torch") != before

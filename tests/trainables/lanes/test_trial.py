@@ -1,0 +1,45 @@
+"""The scores of a trial: shares of the gap, their mean, and the worst language."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_tasks import make_bert, make_tokenizer, separable, write
+
+from trainables.lanes.trial import TrialJob, kept_task, score
+from trainables.tasks.scoring import TaskSpec, prepare_task, score_task
+
+
+def job_of(folders, **more):
+    floors = {name: {"teacher": 1.0, "floor": 0.4} for name in folders}
+    return TrialJob(
+        trial=0, config={}, seed=0, teacher="", corpus="", tasks=tuple(map(str, folders.values())), train_tokens=1,
+        protocol="probe", floors=floors, training={}, latency=None, folder="", student_folder="", **more,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folders(tmp_path):
+    rng = np.random.default_rng(0)
+    found: dict[str, Path] = {}
+    for number, name in enumerate(("a_en", "b_en", "a_de")):
+        columns = {"train": separable(60, number), "dev": separable(40, number + 10)}
+        if name == "a_de":
+            columns["dev"]["label"] = rng.permutation(columns["dev"]["label"]).tolist()
+        source = write(tmp_path / name, **columns)
+        found[name] = prepare_task(TaskSpec(name, str(source)), make_tokenizer(), tmp_path / "cache")
+    return found
+
+
+def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
+    model = make_bert()
+    languages = {"a_en": "en", "b_en": "en", "a_de": "de"}
+    found = score(model, job_of(folders, languages=languages))
+    expected = {
+        name: (score_task(model, kept_task(str(folder)), "probe", ["dev"], 0)["dev"].score - 0.4) / 0.6
+        for name, folder in folders.items()
+    }
+    assert found["quality"] == pytest.approx(np.mean(list(expected.values())))
+    assert (found["worst_language"], found["worst_language_quality"]) == ("de", pytest.approx(expected["a_de"]))
+    plain = score(model, job_of(folders))
+    assert plain == {name: value for name, value in found.items() if not name.startswith("worst_language")}

@@ -1,0 +1,234 @@
+"""Every loss against a reference written in loops, at equality, under padding, and its gradient."""
+
+import math
+
+import pytest
+import torch
+
+from spaces.students.architecture import StudentArchitecture
+from spaces.students.transfer import METHODS
+from trainables.losses.objectives import (
+    OBJECTIVES,
+    QKV,
+    Batch,
+    Pairing,
+    direct_loss,
+    hidden_state_loss,
+    joined,
+    masked_lm_loss,
+    masked_mse,
+    output_distribution_loss,
+    relation_loss,
+)
+from trainables.models.encoder import Head
+from trainables.models.teacher import Signals, Wanted
+
+BATCH, TOKENS = 3, 5
+RIGHT = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
+MASKS = {"none": None, "right": RIGHT, "left": RIGHT.flip(1), "both": torch.tensor([[0, 1, 1, 1, 0]] * BATCH)}
+CONFIG = {"mapping": "1-2 2-4", "relation_heads": 6, "teacher_layer": 3, "temperature": 2.0}
+PAIRING = Pairing(CONFIG, StudentArchitecture(2, 12, 2, 24), StudentArchitecture(4, 18, 3, 36))
+
+
+def draw(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def three(width, seed, dtype=torch.float32):
+    return tuple(draw(BATCH, TOKENS, width, seed=seed + i, dtype=dtype) for i in range(3))
+
+
+def softmax(row):
+    top = max(row)
+    powers = [math.exp(value - top) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def kl(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def slow_relations(x, b, head, size, i, valid):
+    """Row i of the relations of one head among the valid tokens."""
+    part = slice(head * size, (head + 1) * size)
+    return softmax([sum((x[b, i, part] * x[b, j, part]).tolist()) / math.sqrt(size) for j in valid])
+
+
+def slow_relation_loss(student_qkv, teacher_qkv, mask, heads):
+    total = 0.0
+    for student, teacher in zip(student_qkv, teacher_qkv, strict=True):
+        rows = []
+        for b in range(BATCH):
+            valid = [t for t in range(TOKENS) if mask is None or mask[b, t]]
+            for head in range(heads):
+                for i in valid:
+                    theirs = slow_relations(teacher, b, head, teacher.shape[-1] // heads, i, valid)
+                    ours = slow_relations(student, b, head, student.shape[-1] // heads, i, valid)
+                    rows.append(kl(theirs, ours))
+        total += sum(rows) / len(rows)
+    return total
+
+
+def slow_mse(student, teacher, mask):
+    rows = [
+        math.dist(student[i, t].tolist(), teacher[i, t].tolist()) ** 2 / student.shape[-1]
+        for i in range(BATCH) for t in range(TOKENS) if mask is None or mask[i, t]
+    ]  # fmt: skip
+    return sum(rows) / len(rows)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 6])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_relation_loss_is_the_loops(mask, heads):
+    student, teacher = three(12, 0), three(18, 10)
+    fast = relation_loss(student, teacher, mask, heads).item()
+    assert fast == pytest.approx(slow_relation_loss(student, teacher, mask, heads), rel=1e-5)
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_regression_losses_are_the_loops(mask):
+    pairs = list(zip(three(18, 0), three(18, 10), strict=True))
+    slow = [slow_mse(*pair, mask) for pair in pairs]
+    assert hidden_state_loss(pairs, mask).item() == pytest.approx(sum(slow) / 3, rel=1e-5)
+    assert direct_loss(pairs, mask).item() == pytest.approx(sum(slow), rel=1e-5)
+
+
+def head(positions, width, vocabulary, seed, dtype=torch.float32):
+    """A head and its logits as lists."""
+    made = Head(*(draw(*shape, seed=seed + i, dtype=dtype) for i, shape in enumerate(
+        ((positions, width), (vocabulary, width), (vocabulary,)))))  # fmt: skip
+    return made, (made.words_ND.double() @ made.weight_VD.double().T + made.bias_V.double()).tolist()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_output_distribution_loss_is_the_loops(temperature):
+    (student, ours), (teacher, theirs) = head(7, 3, 11, 0), head(7, 5, 11, 10)
+    rows = [
+        kl(softmax([x / temperature for x in t]), softmax([x / temperature for x in s]))
+        for s, t in zip(ours, theirs, strict=True)
+    ]
+    fast = output_distribution_loss(student, teacher, temperature).item()
+    assert fast == pytest.approx(temperature**2 * sum(rows) / 7, rel=1e-5)
+
+
+def test_masked_lm_loss_is_the_loops():
+    (student, logits), labels = head(7, 3, 11, 0), [3, 0, 10, 3, 5, 1, 9]
+    slow = [-math.log(softmax(row)[label]) for row, label in zip(logits, labels, strict=True)]
+    assert masked_lm_loss(student, torch.tensor(labels)).item() == pytest.approx(sum(slow) / 7, rel=1e-5)
+
+
+@pytest.mark.parametrize("mask", [RIGHT, RIGHT.flip(1)], ids=["right", "left"])
+def test_padding_never_counts(mask):
+    student, teacher = three(12, 0), three(12, 10)
+    spoilt = tuple(x.masked_fill(mask[:, :, None] == 0, 50.0) for x in student)
+    assert torch.equal(relation_loss(spoilt, teacher, mask, 3), relation_loss(student, teacher, mask, 3))
+    assert torch.equal(masked_mse(spoilt[0], teacher[0], mask), masked_mse(student[0], teacher[0], mask))
+
+
+def test_losses_do_not_grow_with_batch_length_or_heads():
+    student, teacher = three(12, 0), three(18, 10)
+    three_heads = relation_loss(student, teacher, None, 3).item()
+    twice = [tuple(torch.cat([x, x]) for x in qkv) for qkv in (student, teacher)]
+    assert relation_loss(*twice, None, 3).item() == pytest.approx(three_heads, rel=1e-5)
+    padded = [tuple(torch.cat([x, x], dim=1) for x in qkv) for qkv in (student, teacher)]
+    mask = torch.cat([torch.ones(BATCH, TOKENS), torch.zeros(BATCH, TOKENS)], dim=1)
+    assert relation_loss(*padded, mask, 3).item() == pytest.approx(three_heads, rel=1e-5)
+    # Two equal relation heads, each the whole of a one-head problem: a mean over heads, not a sum.
+    doubled = [tuple(torch.cat([x, x], dim=-1) for x in qkv) for qkv in (student, teacher)]
+    one_head = relation_loss(student, teacher, None, 1).item()
+    assert relation_loss(*doubled, None, 2).item() == pytest.approx(one_head, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_exactly_zero_at_equality(mask, dtype):
+    same = three(12, 0, dtype)
+    alike, _ = head(7, 3, 11, 0, dtype)
+    assert relation_loss(same, same, mask, 6).item() == 0.0
+    assert hidden_state_loss([(x, x) for x in same], mask).item() == 0.0
+    assert direct_loss([(x, x) for x in same], mask).item() == 0.0
+    assert output_distribution_loss(alike, alike, 2.0).item() == 0.0
+
+
+@pytest.mark.parametrize("mask", [None, RIGHT, RIGHT.flip(1)], ids=["none", "right", "left"])
+def test_gradients(mask):
+    student, teacher = three(4, 0, torch.float64), three(6, 10, torch.float64)
+    for x in student:
+        x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *qkv: relation_loss(qkv, teacher, mask, 2), student, fast_mode=True)
+    wide = three(4, 20, torch.float64)
+    assert torch.autograd.gradcheck(lambda *x: hidden_state_loss(list(zip(x, wide, strict=True)), mask), student)
+    assert torch.autograd.gradcheck(lambda *x: direct_loss(list(zip(x, wide, strict=True)), mask), student)
+
+
+def test_gradients_of_the_head():
+    student, teacher = head(3, 2, 5, 0, torch.float64)[0], head(3, 4, 5, 10, torch.float64)[0]
+    ours = tuple(x.requires_grad_() for x in vars(student).values())
+    assert torch.autograd.gradcheck(lambda *x: output_distribution_loss(Head(*x), teacher, 3.0), ours)
+    assert torch.autograd.gradcheck(lambda *x: masked_lm_loss(Head(*x), torch.tensor([4, 0, 2])), ours)
+
+
+def test_half_precision_is_upcast_and_double_stays():
+    assert relation_loss(three(12, 0, torch.bfloat16), three(12, 1, torch.bfloat16), None, 2).dtype == torch.float32
+    assert relation_loss(three(12, 0, torch.float64), three(12, 1, torch.float64), None, 2).dtype == torch.float64
+
+
+def signals(width, layers, seed, dtype=torch.float32):
+    hidden = {layer: draw(BATCH, TOKENS, width, seed=seed + layer, dtype=dtype) for layer in range(1, layers + 1)}
+    return Signals(hidden, three(width, seed + 50, dtype), head(4, width, 11, seed, dtype)[0])
+
+
+def maps_of(name):
+    shapes = OBJECTIVES[name].projections(PAIRING)
+    return {key: draw(*shape, seed=number) for number, (key, shape) in enumerate(shapes.items())}
+
+
+def test_each_objective_reads_the_layers_it_is_configured_for():
+    ours, theirs, batch = signals(12, 2, 0), signals(18, 4, 100), Batch(RIGHT, torch.tensor([1, 2, 3, 4]))
+    expected = {
+        "od": output_distribution_loss(ours.head, theirs.head, 2.0),
+        "hs": (
+            masked_mse(ours.hidden[1] @ maps_of("hs")["hidden_1_2"], theirs.hidden[2], RIGHT)
+            + masked_mse(ours.hidden[2] @ maps_of("hs")["hidden_2_4"], theirs.hidden[4], RIGHT)
+        )
+        / 2,
+        "mha": relation_loss(ours.qkv, theirs.qkv, RIGHT, 6),
+        "mha_direct": sum(
+            masked_mse(ours.qkv[i] @ maps_of("mha_direct")[name], theirs.qkv[i], RIGHT) for i, name in enumerate(QKV)
+        ),
+        "mlm": masked_lm_loss(ours.head, batch.labels_N),
+    }
+    assert expected.keys() == OBJECTIVES.keys()
+    for name, value in expected.items():
+        loss = OBJECTIVES[name].loss(ours, theirs, maps_of(name), batch, PAIRING)
+        assert loss.item() == pytest.approx(value.item(), rel=1e-6), name
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_objectives_take_half_precision_signals(name):
+    batch = Batch(None, torch.tensor([1, 2, 3, 4]))
+    ours, theirs = signals(12, 2, 0, torch.bfloat16), signals(18, 4, 100, torch.bfloat16)
+    loss = OBJECTIVES[name].loss(ours, theirs, maps_of(name), batch, PAIRING)
+    exact = OBJECTIVES[name].loss(signals(12, 2, 0), signals(18, 4, 100), maps_of(name), batch, PAIRING)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_objectives_want_what_the_space_says_they_need(name):
+    student, teacher = OBJECTIVES[name].wants(PAIRING)
+    wanted = {"hidden": bool(teacher.hidden), "qkv": teacher.qkv_layer is not None, "logits": teacher.logits}
+    assert {kind for kind, asked in wanted.items() if asked} == METHODS[name].needs
+    assert student.logits == METHODS[name].student_lm_head
+    if teacher.qkv_layer:
+        assert (student.qkv_layer, teacher.qkv_layer) == (2, 3)
+
+
+def test_the_registries_have_the_same_names():
+    assert OBJECTIVES.keys() == METHODS.keys()
+
+
+def test_joined_is_the_union():
+    wants = [Wanted(hidden=frozenset({1, 2})), Wanted(qkv_layer=3), Wanted(hidden=frozenset({4}), logits=True)]
+    assert joined(wants) == Wanted(frozenset({1, 2, 4}), 3, True)
+    assert joined([]) == Wanted()

@@ -1,0 +1,167 @@
+"""What is found out about a teacher, what is refused and in which words, and the signals asked of it."""
+
+import json
+import shutil
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from spaces.errors import SpecError
+from spaces.students.architecture import StudentArchitecture, count_parameters
+from trainables.models.encoder import hidden_states, qkv
+from trainables.models.teacher import Wanted, load_teacher, read_facts, read_signals, read_states, resolve_model_folder
+
+
+@pytest.fixture
+def folder(write_teacher, tmp_path):
+    """A copy of a teacher that a test may spoil."""
+    return shutil.copytree(write_teacher("bert"), tmp_path / "teacher")
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "distilbert"])
+@pytest.mark.parametrize("lm_head", [True, False])
+def test_facts(write_teacher, teachers, family, lm_head):
+    facts = read_facts(str(write_teacher(family, lm_head=lm_head)))
+    model = teachers(family, lm_head=lm_head).model
+    assert facts.family == family
+    assert facts.architecture == StudentArchitecture(4, 32, 4, 64)
+    assert facts.has_lm_head == lm_head
+    assert facts.max_positions == 40
+    counted = count_parameters(facts.architecture, facts, lm_head=lm_head)
+    assert counted == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_the_longest_usable_sequence_is_usable(teachers):
+    for family in ("bert", "roberta", "distilbert"):
+        teacher = teachers(family)
+        ids_BT = torch.full((1, teacher.facts.max_positions), 9)
+        assert hidden_states(teacher.model, ids_BT, None, 1)[1].isfinite().all()
+        with pytest.raises((IndexError, RuntimeError)):
+            hidden_states(teacher.model, torch.full((1, teacher.facts.max_positions + 1), 9), None, 1)
+
+
+def test_facts_change_with_the_weights(folder):
+    before = read_facts(str(folder)).digest
+    assert read_facts(str(folder)).digest == before
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert read_facts(str(folder)).digest != before
+
+
+def test_a_teacher_is_frozen_and_in_evaluation_mode(teacher):
+    assert not teacher.model.training
+    assert all(not p.requires_grad and p.dtype == torch.float32 for p in teacher.model.parameters())
+
+
+def refusal(path) -> str:
+    with pytest.raises(SpecError) as caught:
+        load_teacher(str(path))
+    return str(caught.value)
+
+
+def test_pickles_are_refused_by_name(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "pytorch_model.bin is a pickle" in refusal(folder)
+
+
+def test_a_folder_without_weights(folder):
+    (folder / "model.safetensors").unlink()
+    assert "no *.safetensors" in refusal(folder)
+
+
+def test_a_folder_without_config(folder):
+    (folder / "config.json").write_text("{")
+    assert "config.json" in refusal(folder)
+
+
+def test_an_unsupported_family_is_refused_with_the_nearest(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "robert"}))
+    text = refusal(folder)
+    assert "'robert'" in text
+    assert "Did you mean 'roberta'?" in text
+
+
+def test_a_folder_without_tokenizer_is_refused(folder):
+    for path in folder.glob("*token*"):
+        path.unlink()
+    assert "no tokenizer" in refusal(folder)
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder, teacher):
+    other = type(teacher.tokenizer).from_pretrained(folder)
+    other.add_tokens(["<extra>"])
+    other.save_pretrained(folder)
+    assert f"{teacher.facts.vocab_size + 1} tokens in the tokenizer" in refusal(folder)
+
+
+@pytest.mark.parametrize("path", ["./nowhere", "~/no/where", "/no/where", "a/b/c", "package:nopackage/x",
+                                  "package:no.package/x", "package:json/nowhere"])  # fmt: skip
+def test_a_missing_teacher_is_refused_without_asking_the_hub(path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    assert path in refusal(path)
+
+
+def test_a_hub_id_that_cannot_be_had(monkeypatch):
+    def offline(*_, **__):
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    assert "owner/model" in refusal("owner/model")
+
+
+def test_a_hub_id_takes_no_pickles(monkeypatch, folder):
+    asked = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda path, **kw: asked.update(kw) or str(folder))
+    assert resolve_model_folder("owner/model") == folder
+    assert not any("bin" in pattern for pattern in asked["allow_patterns"])
+
+
+def test_a_package_path(monkeypatch, folder):
+    (folder.parent / "mypackage").mkdir()
+    (folder.parent / "mypackage" / "__init__.py").touch()
+    shutil.copytree(folder, folder.parent / "mypackage" / "model")
+    monkeypatch.syspath_prepend(folder.parent)
+    assert read_facts("package:mypackage/model").family == "bert"
+
+
+def test_qkv_are_read_from_the_layer_below():
+    assert Wanted(qkv_layer=4).layers == {3}
+    assert Wanted(frozenset({1, 3}), qkv_layer=1).layers == {0, 1, 3}
+    assert Wanted(logits=True).layers == set()
+
+
+@pytest.mark.parametrize(
+    ("layers", "last", "runs"), [({1, 3}, False, 3), ({0}, False, 0), ({1}, True, 4), ((), True, 4)]
+)
+def test_no_layer_runs_that_nothing_is_read_from(teacher, layers, last, runs):
+    ids_BT = torch.tensor([[2, 7, 9, 3]])
+    ran = []
+    every = teacher.model.base_model.encoder.layer
+    hooks = [layer.register_forward_hook(lambda *_, number=i: ran.append(number)) for i, layer in enumerate(every, 1)]
+    positions_BT = torch.tensor([[False, True, False, False]]) if last else None
+    states = read_states(teacher.model, frozenset(layers), ids_BT, None, positions_BT)
+    for hook in hooks:
+        hook.remove()
+    assert ran == list(range(1, runs + 1))
+    assert states.hidden.keys() == set(layers)
+    assert (states.last_ND is not None) == last
+
+
+def test_signals_are_what_was_wanted_and_no_more(teacher):
+    ids_BT = torch.tensor([[2, 7, 9, 3], [2, 30, 31, 3]])
+    positions_BT = torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0]]).bool()
+    states = hidden_states(teacher.model, ids_BT)
+    read = read_signals(teacher.model, Wanted(frozenset({1, 2}), 3), ids_BT)
+    assert read.hidden.keys() == {1, 2}
+    assert read.head is None
+    torch.testing.assert_close(read.hidden[2], states[2])
+    for ours, theirs in zip(read.qkv, qkv(teacher.model, 3, states[2]), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    head = read_signals(teacher.model, Wanted(logits=True), ids_BT, None, positions_BT).head
+    logits_NV = head.words_ND @ head.weight_VD.T + head.bias_V
+    torch.testing.assert_close(logits_NV, teacher.model(input_ids=ids_BT).logits[positions_BT])

@@ -1,0 +1,249 @@
+"""Token classification: reading and checking, words at their first sub-tokens, the probe and fine-tuning."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from small_tasks import MODELS, VOCABULARY, WORDS, make_bert, make_tokenizer, prepared, write
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+import trainables.tasks.probe
+from spaces.errors import SpecError
+from trainables.models.encoder import hidden_states
+from trainables.tasks.data import generator, stratified_order
+from trainables.tasks.finetune import finetune
+from trainables.tasks.probe import HELD_OUT_SHARE, fit_linear, task_features
+from trainables.tasks.scoring import TaskSpec, load_task, prepare_task, score_task
+
+KIND = "token_classification"
+UPOS = {"label_column": "upos"}
+
+
+def piecewise() -> PreTrainedTokenizerFast:
+    """Words of several letters fall apart into single letters."""
+    letters = [chr(code) for code in range(97, 107)]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    model = models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
+    backend = Tokenizer(model)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="[MASK]", **names)
+
+
+def tagged(count, seed, shift=0):
+    """The tag of a word is which third of the vocabulary it is from."""
+    rng = np.random.default_rng(seed)
+    numbers = [rng.integers(0, 39, rng.integers(4, 9)) for _ in range(count)]
+    return {
+        "tokens": [[WORDS[(i + shift) % 39] for i in row] for row in numbers],
+        "upos": [[int(i) // 13 for i in row] for row in numbers],
+    }
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture
+def easy(tmp_path, tokenizer):
+    return prepared(tmp_path, tokenizer, KIND, UPOS, train=tagged(80, 0), dev=tagged(30, 1), test=tagged(30, 2))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_words_and_tags_come_out_as_they_went_in(tmp_path, tokenizer, suffix):
+    columns = {"train": tagged(10, 0), "dev": tagged(5, 1)}
+    source = tmp_path / "data"
+    if suffix == "parquet":
+        write(source, **columns)
+    else:
+        source.mkdir()
+        for split, table in columns.items():
+            rows = [{"tokens": t, "upos": u} for t, u in zip(table["tokens"], table["upos"], strict=True)]
+            (source / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_task(prepare_task(TaskSpec("toy", str(source), KIND, **UPOS), tokenizer, tmp_path / "cache"))
+    dev = task.splits["dev"]
+    assert (task.metric, task.label_names, len(dev)) == ("accuracy", ("0", "1", "2"), 5)
+    assert dev.labels.tolist() == [tag for tags in columns["dev"]["upos"] for tag in tags]
+    for row, words in enumerate(columns["dev"]["tokens"]):
+        assert dev.views["text"][row].tolist() == [2, *(VOCABULARY[word] for word in words), 3]
+        assert dev.words[row].tolist() == list(range(1, len(words) + 1))
+    assert task.meta["words_dropped"] == {"train": 0, "dev": 0}
+
+
+def test_tag_names_from_metadata_from_texts_and_in_ids(tmp_path, tokenizer):
+    feature = {"feature": {"names": ["x", "y", "z"], "_type": "ClassLabel"}, "_type": "List"}
+    metadata = {"huggingface": json.dumps({"info": {"features": {"upos": feature}}})}
+    (tmp_path / "a").mkdir()
+    pq.write_table(pa.table(tagged(9, 0)).replace_schema_metadata(metadata), tmp_path / "a" / "train.parquet")
+    task = load_task(prepare_task(TaskSpec("a", str(tmp_path / "a"), KIND, **UPOS), tokenizer, tmp_path))
+    assert task.label_names == ("x", "y", "z")
+    words = {"tokens": [["w1", "w2"], ["w3"]], "upos": [["O", "B-A"], ["O"]]}
+    dev = {"tokens": [["w4", "w5"]], "upos": [["B-A", "I-A"]]}
+    task = prepared(tmp_path, tokenizer, KIND, UPOS | {"metric": "entity_f1"}, train=words, dev=dev)
+    assert task.label_names == ("B-A", "I-A", "O")
+    assert task.splits["dev"].labels.tolist() == [0, 1]
+
+
+def test_a_word_stands_at_its_first_sub_token_and_truncation_drops_words(tmp_path):
+    columns = {"tokens": [["abc", "d", "  ", "ef"], ["abcdef", "gh"]], "upos": [[0, 1, 2, 0], [1, 2]]}
+    train = {"tokens": [["a"], ["b"]], "upos": [[0], [1]]}
+    task = prepared(tmp_path, piecewise(), KIND, UPOS, train=train, dev=columns)
+    dev = task.splits["dev"]
+    assert [dev.words[row].tolist() for row in range(2)] == [[1, 4, 5], [1, 7]]
+    assert dev.labels.tolist() == [0, 1, 0, 1, 2]
+    assert task.meta["words_dropped"] == {"train": 0, "dev": 1}
+    task = prepared(tmp_path, piecewise(), KIND, UPOS | {"max_length": 7}, train=train, dev=columns)
+    dev = task.splits["dev"]
+    assert [dev.words[row].tolist() for row in range(2)] == [[1, 4, 5], [1]]
+    assert dev.labels.tolist() == [0, 1, 0, 1]
+    assert dev.views["text"].lengths().tolist() == [7, 7]
+    assert task.meta["words_dropped"] == {"train": 0, "dev": 2}
+
+
+def test_byte_level_words_have_a_space_before_them(tmp_path):
+    """As within a text, although the tokenizer would not put one before the first word of it."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", *alphabet, "Ġa"]
+    backend = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, [("Ġ", "a")], unk_token="<unk>"))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    backend.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0), add_prefix_space=False)
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    own = PreTrainedTokenizerFast(
+        tokenizer_object=backend, cls_token="<s>", sep_token="</s>", mask_token="<mask>", **special
+    )
+    rows = {"tokens": [["a", "ba"], ["b"]], "upos": [[0, 1], [0]]}
+    task = prepared(tmp_path, own, KIND, UPOS, train=rows, dev=rows | {"tokens": [["a", "aa"], ["a"]]})
+    found = own.convert_ids_to_tokens(task.splits["train"].views["text"][0].tolist())
+    assert found == ["<s>", "Ġa", "Ġ", "b", "a", "</s>"]
+    assert task.splits["train"].words[0].tolist() == [1, 2]
+
+
+def test_sentences_that_stand_in_dev_are_dropped_from_train(tmp_path, tokenizer):
+    train, dev = tagged(20, 0), tagged(5, 1)
+    dev["tokens"][2], dev["upos"][2] = train["tokens"][7], train["upos"][7]
+    task = prepared(tmp_path, tokenizer, KIND, UPOS, train=train, dev=dev)
+    assert (task.meta["dropped_from_train"], len(task.splits["train"])) == (1, 19)
+    assert (
+        prepared(tmp_path, tokenizer, KIND, UPOS | {"max_train": 7}, train=train, dev=dev).meta["sizes"]["train"] == 7
+    )
+
+
+@pytest.mark.parametrize(
+    ("dev", "words"),
+    [
+        ({"tokens": ["a b", "c"], "upos": [[0, 1], [0]]}, ["'tokens'", "row 0", "'a b', not a list of words"]),
+        ({"tokens": [["a"], ["b", "c"]], "upos": [[0], [1]]}, ["row 1", "2 words but 1 tags in 'upos'"]),
+        ({"tokens": [["a"], []], "upos": [[0], []]}, ["row 1", "has no words"]),
+        ({"tokens": [["a"], ["b"]], "upos": [0, 1]}, ["'upos'", "row 0", "0, not a list of tags"]),
+        ({"tokens": [["a"], ["b", "c"]], "upos": [[0], [1, 9]]}, ["row 1", "tag 9", "from 0 to 2"]),
+        ({"words": [["a"]], "upos": [[0]]}, ["no column 'tokens'", "words"]),
+        ({"tokens": [["a"], ["b"]], "upos": [[1], [1]]}, ["dev", "one class only"]),
+    ],
+)
+def test_bad_rows_are_refused_by_name(tmp_path, tokenizer, dev, words):
+    names = {"upos": {"feature": {"names": ["x", "y", "z"]}, "_type": "List"}}
+    source = write(tmp_path / "source", dev=dev)
+    table = pa.table(tagged(9, 0)).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": names}})})
+    pq.write_table(table, source / "train.parquet")
+    with pytest.raises(SpecError) as caught:
+        prepare_task(TaskSpec("toy", str(source), KIND, **UPOS), tokenizer, tmp_path / "cache")
+    for word in ["'toy'", *words]:
+        assert word in str(caught.value)
+
+
+def test_all_problems_of_both_splits_at_once(tmp_path, tokenizer):
+    bad = {"tokens": [["a"], ["b", "c"], []], "upos": [[0], [1], []]}
+    with pytest.raises(SpecError) as caught:
+        prepared(tmp_path, tokenizer, KIND, UPOS, train=bad, dev=bad)
+    assert len(caught.value.problems) == 4
+
+
+def test_entity_f1_is_for_bio_tags_and_words_only(tmp_path, tokenizer):
+    with pytest.raises(SpecError, match=r"entity_f1 needs tags O, B-X and I-X; .* has 0"):
+        prepared(tmp_path, tokenizer, KIND, UPOS | {"metric": "entity_f1"}, train=tagged(9, 0))
+    assert "does not fit the kind" in TaskSpec("t", "x", "classification", metric="entity_f1").problems()[0]
+    assert "accuracy, entity_f1" in TaskSpec("t", "x", KIND, metric="matthews").problems()[0]
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_features_are_the_states_at_the_words(easy, family):
+    """Batched and padded, against one sentence at a time without padding."""
+    model = MODELS[family]().eval()
+    found = task_features(model, easy, easy.splits["dev"])
+    slow = []
+    for row in range(len(easy.splits["dev"])):
+        ids = torch.from_numpy(easy.splits["dev"].views["text"][row].astype(np.int64))[None]
+        with torch.inference_mode():
+            states = hidden_states(model, ids, torch.ones_like(ids))
+        slow.append(np.stack([state[0, 1:-1].numpy() for state in states]))
+    np.testing.assert_allclose(found, np.concatenate(slow, axis=1), atol=3e-6)
+
+
+def test_the_probe_equals_a_slow_reference(easy, monkeypatch):
+    """With a cap on words: which sentences are fitted and which held out, written out sentence by sentence."""
+    monkeypatch.setattr(trainables.tasks.probe, "MAX_FITTED_WORDS", 200)
+    model, train = make_bert().eval(), easy.splits["train"]
+    order = stratified_order(np.zeros(len(train), dtype=int), generator(3, "held out"))
+    chosen, words = [], 0
+    while words + len(train.words[order[len(chosen)]]) <= 200:
+        words += len(train.words[order[len(chosen)]])
+        chosen.append(order[len(chosen)])
+    held = chosen[: round(HELD_OUT_SHARE * len(chosen))]
+    features = task_features(model, easy, train)
+    part = {name: np.concatenate([train.label_indices(np.array([row])) for row in rows]) for name, rows in
+            {"all": sorted(chosen), "held": held, "fitted": chosen[len(held) :]}.items()}  # fmt: skip
+
+    def held_score(layer, strength):
+        fit = fit_linear(features[layer][part["fitted"]], train.labels[part["fitted"]], strength)
+        return np.mean(fit.predict(features[layer][part["held"]]) == train.labels[part["held"]])
+
+    layer = int(np.argmax([held_score(layer, 0.1) for layer in range(3)]))
+    strength = max((0.01, 0.1, 1.0), key=lambda value: (held_score(layer, value), -value))
+    fit = fit_linear(features[layer][part["all"]], train.labels[part["all"]], strength)
+    dev = easy.splits["dev"]
+    expected = np.mean(fit.predict(task_features(model, easy, dev)[layer]) == dev.labels)
+    score = score_task(model, easy, "probe", ["dev"], 3)["dev"]
+    assert (score.layer, score.score) == (layer, pytest.approx(expected))
+    assert 0.5 < score.score < 1.0
+
+
+@pytest.mark.parametrize("protocol", ["probe", "finetune"])
+def test_tags_without_meaning_score_like_chance(tmp_path, tokenizer, protocol):
+    rng = np.random.default_rng(0)
+
+    def noise(seed):
+        columns = tagged(100, seed)
+        return columns | {"upos": [rng.integers(0, 3, len(tags)).tolist() for tags in columns["upos"]]}
+
+    task = prepared(tmp_path, tokenizer, KIND, UPOS, train=noise(0), dev=noise(1))
+    assert abs(score_task(make_bert(), task, protocol, ["dev"], 0)["dev"].score - 1 / 3) < 0.1
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_both_protocols_learn_what_depends_on_the_word(easy, family):
+    model = MODELS[family]().eval()
+    assert score_task(model, easy, "probe", ["test"], 0)["test"].score > 0.9
+    score = finetune(model, easy, 0, epochs=6, batch_size=8, learning_rate=3e-3)("test")
+    assert score.score > 0.9
+    assert score.layer is None
+
+
+def test_entities_are_scored_by_both_protocols(tmp_path, tokenizer):
+    def entities(count, seed):
+        columns = tagged(count, seed)
+        return columns | {"upos": [[["O", "B-A", "I-A"][tag] for tag in tags] for tags in columns["upos"]]}
+
+    task = prepared(
+        tmp_path, tokenizer, KIND, UPOS | {"metric": "entity_f1"}, train=entities(120, 0), dev=entities(30, 1)
+    )
+    score = score_task(make_bert(), task, "probe", ["dev"], 0)["dev"]
+    assert (score.metric, score.score > 0.9) == ("entity_f1", True)
+    assert finetune(make_bert(), task, 0, epochs=6, batch_size=8, learning_rate=3e-3)("dev").score > 0.9

@@ -1,0 +1,1 @@
+"""What leaves a trial: student folders, cards, measured costs."""

@@ -1,0 +1,213 @@
+"""Hand a student over: a folder that plain `AutoModel.from_pretrained` loads, with its card and its recipe.
+
+The folder is written beside its final place, loaded again with nothing but transformers and compared with the model in
+memory, and only then renamed: an export folder that exists is one that works.
+
+Files: model.safetensors, config.json, the tokenizer's own, README.md (the card), recipe.json (everything that is known
+about how the student came about). `export_onnx` adds model.onnx.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from spaces.errors import StillhouseError
+from trainables.cache import new_folder
+from trainables.export.card import card_text, recipe_text
+
+TOLERANCE = 1e-5
+ONNX_TOLERANCE = 1e-4
+ONNX_OPSET = 18
+PROBE_TEXTS = ("A student is tested on what it was taught.", "Short text.")
+
+
+def export_student(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    card: Mapping[str, Any],
+    *,
+    weights: bool = True,
+) -> Path:
+    """Write, verify and publish the folder; an earlier export in its place is replaced, anything else is refused.
+
+    `card`: see trainables/export/card.py for the keys it shows; all of it goes into recipe.json. Without `weights` the
+    folder holds the untrained recipe only: config, tokenizer, card.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.json").is_file():
+        raise StillhouseError(f"{folder} exists and is not an exported student (no recipe.json); choose another folder")
+    facts = {"model_type": model.config.model_type, "masked_lm": is_masked_lm(model), "weights": weights, **card}
+    with new_folder(folder) as unfinished, quiet_transformers():
+        if weights:
+            model.save_pretrained(unfinished)
+        else:
+            model.config.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        (unfinished / "recipe.json").write_text(recipe_text(facts), encoding="utf-8")
+        (unfinished / "README.md").write_text(card_text(facts), encoding="utf-8")
+        verify_tokenizer(tokenizer, unfinished)
+        if weights:
+            verify_model(model, unfinished)
+        if folder.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+            folder.rename(retired / "was")
+            shutil.rmtree(retired)
+    return folder
+
+
+def verify_model(model: PreTrainedModel, folder: Path) -> None:
+    """Load the folder as a user would and compare outputs; raises StillhouseError with the difference."""
+    inputs, device = sample_inputs(model), str(model.device)
+    check_same(model.base_model, AutoModel.from_pretrained(folder).to(device), inputs, "last_hidden_state", folder)
+    if is_masked_lm(model):
+        check_same(model, AutoModelForMaskedLM.from_pretrained(folder).to(device), inputs, "logits", folder)
+
+
+@torch.inference_mode()
+def check_same(
+    model: nn.Module, reloaded: PreTrainedModel, inputs: Mapping[str, Tensor], output: str, folder: Path
+) -> None:
+    """Compare one output of two models at the valid positions."""
+    was_training = model.training
+    try:
+        ours, theirs = model.eval()(**inputs)[output], reloaded.eval()(**inputs)[output]
+    finally:
+        model.train(was_training)
+    valid = inputs["attention_mask"].bool()
+    difference = float((ours[valid].float() - theirs[valid].float()).abs().max())
+    if not difference < TOLERANCE:
+        raise StillhouseError(
+            f"the student written to {folder.name} gives other numbers when loaded again: {output} differs by "
+            f"{difference:.2g}, more than {TOLERANCE:g}"
+        )
+
+
+def verify_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """The reloaded tokenizer must cut texts as before."""
+    reloaded = AutoTokenizer.from_pretrained(folder)
+    ours, theirs = (each(list(PROBE_TEXTS))["input_ids"] for each in (tokenizer, reloaded))
+    if ours != theirs:
+        raise StillhouseError(f"the tokenizer written to {folder.name} gives other ids when loaded: {ours}, {theirs}")
+
+
+def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Two sequences of random tokens, one of them padded."""
+    length = min(16, model.config.max_position_embeddings // 2)
+    shape, generator = (2, length), torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(0, model.config.vocab_size, shape, generator=generator)
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[1, length // 2 :] = 0
+    pad_id = model.config.pad_token_id or 0
+    ids_BT = torch.where(mask_BT.bool() & (ids_BT == pad_id), (pad_id + 1) % model.config.vocab_size, ids_BT)
+    ids_BT = torch.where(mask_BT.bool(), ids_BT, pad_id)
+    return {"input_ids": ids_BT.to(model.device), "attention_mask": mask_BT.to(model.device)}
+
+
+def is_masked_lm(model: PreTrainedModel) -> bool:
+    """Whether the model carries a masked-LM head."""
+    return model.base_model is not model
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no report on the pooler that AutoModel adds; the setting before is restored."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+class LastHiddenState(nn.Module):
+    """The encoder with a tensor for an output, which is what ONNX wants."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """BTD."""
+        return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+
+def export_onnx(model: PreTrainedModel, folder: str | Path, *, name: str = "model.onnx") -> Path:
+    """Write the encoder as ONNX with free batch and sequence axes, verified by onnxruntime on another shape.
+
+    Inputs input_ids and attention_mask, output last_hidden_state; a language-modelling head is left out.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise StillhouseError(f"ONNX export needs the package {package}: pip install 'stillhouse[onnx]'")
+    file = Path(folder) / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    module: nn.Module = model
+    home, was_training = model.device, model.training
+    unfinished = file.with_name(f".{name}.{os.getpid()}")
+    try:
+        module.to("cpu").eval()
+        encoder = LastHiddenState(model.base_model).eval()
+        write_onnx(encoder, sample_inputs(model), unfinished)
+        verify_onnx(encoder, sample_inputs(model), unfinished)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+        module.to(home).train(was_training)
+    return file
+
+
+def write_onnx(encoder: nn.Module, inputs: dict[str, Tensor], file: Path) -> None:
+    """Trace by torch.export."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not wanted here
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
+    with warnings.catch_warnings():
+        # The exporter's own: both inputs share their axes, and it uses a torch API that torch deprecates.
+        warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        torch.onnx.export(
+            encoder,
+            (),
+            str(file),
+            kwargs=inputs,
+            input_names=list(inputs),
+            output_names=["last_hidden_state"],
+            dynamic_shapes=dict.fromkeys(inputs, axes),
+            opset_version=ONNX_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+@torch.inference_mode()
+def verify_onnx(encoder: nn.Module, inputs: dict[str, Tensor], file: Path) -> None:
+    """Compare on three shorter sequences, so that fixed axes are found out."""
+    import onnxruntime
+
+    shorter = {key: torch.cat([value, value[:1]])[:, :-3].contiguous() for key, value in inputs.items()}
+    ours = encoder(**shorter)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    theirs = torch.from_numpy(session.run(None, {key: value.numpy() for key, value in shorter.items()})[0])
+    valid = shorter["attention_mask"].bool()
+    difference = float((ours[valid] - theirs[valid]).abs().max())
+    if not difference < ONNX_TOLERANCE:
+        raise StillhouseError(
+            f"the ONNX file gives other numbers than the model: they differ by {difference:.2g}, "
+            f"more than {ONNX_TOLERANCE:g}; it was not kept"
+        )

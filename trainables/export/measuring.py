@@ -1,0 +1,212 @@
+"""What a student costs: parameters, FLOPs, latency and peak memory, and the machine they were measured on.
+
+Latency is the wall-clock time of one forward pass of the encoder (no head) over full sequences of random tokens, after
+warm-up, with the thread count pinned. Peak memory is the encoder's weights plus the most bytes of tensors alive at once
+during that pass: on CUDA what the allocator reports, elsewhere counted op by op. It leaves out the interpreter, the
+libraries and any scratch space inside a kernel, so it does not depend on what the process did before, as its resident
+set would.
+
+Shapes: B batch, T tokens.
+"""
+
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import PreTrainedModel
+
+from spaces.errors import SpecError, StillhouseError
+from spaces.students.architecture import StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
+from trainables.machine import hardware, pinned_threads
+from trainables.models.encoder import usable_positions
+
+WARMUP_RUNS = 3
+MINIMUM_RUNS = 5
+MAXIMUM_RUNS = 100
+TIME_CAP_S = 1.0
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median and 95th percentile over `runs` forward passes."""
+
+    p50_ms: float
+    p95_ms: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The cost columns of a trial's row; parameters are those of the encoder as handed over, without a head."""
+
+    parameters: int
+    parameters_without_embeddings: int
+    flops_per_token: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    peak_memory_mib: float
+    hardware: str
+
+
+def measure(
+    model: PreTrainedModel,
+    architecture: StudentArchitecture,
+    facts: TeacherFacts,
+    *,
+    batch_size: int,
+    sequence_length: int,
+    threads: int,
+    device: str = "cpu",
+) -> Profile:
+    """Count and measure one student. The model, its device and the thread count are left as they were."""
+    options: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length, "device": device}
+    latency = measure_latency(model, threads=threads, **options)
+    return Profile(
+        parameters=count_parameters(architecture, facts),
+        parameters_without_embeddings=count_parameters(architecture, facts, embeddings=False),
+        flops_per_token=flops_per_token(architecture, sequence_length),
+        latency_p50_ms=latency.p50_ms,
+        latency_p95_ms=latency.p95_ms,
+        peak_memory_mib=measure_peak_memory(model, **options),
+        hardware=hardware(),
+    )
+
+
+def measure_latency(
+    model: PreTrainedModel, *, batch_size: int, sequence_length: int, threads: int, device: str = "cpu"
+) -> Latency:
+    """Time forward passes of the encoder (`time_passes`)."""
+    with prepared(model, batch_size, sequence_length, device) as (encoder, inputs), pinned_threads(threads):
+        return time_passes(lambda: run(encoder, inputs, device))
+
+
+def measure_onnx_latency(
+    model: PreTrainedModel, *, batch_size: int, sequence_length: int, threads: int, device: str = "cpu"
+) -> Latency:
+    """The same by onnxruntime, on the encoder as `export_onnx` writes it.
+
+    Raises StillhouseError when a package is missing or onnxruntime does not know the device.
+    """
+    from trainables.export.folders import export_onnx
+
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    with tempfile.TemporaryDirectory() as scratch:
+        file = export_onnx(model, scratch)
+        import onnxruntime
+
+        if provider not in onnxruntime.get_available_providers():
+            raise StillhouseError(
+                f"onnxruntime has no {provider} here; it has {', '.join(onnxruntime.get_available_providers())}"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
+        with prepared(model, batch_size, sequence_length, "cpu") as (_, inputs):
+            arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+        return time_passes(lambda: session.run(None, arrays))
+
+
+def time_passes(forward: Callable[[], object]) -> Latency:
+    """Time calls: up to 100 within a second, five at least, after three that do not count."""
+    for _ in range(WARMUP_RUNS):
+        forward()
+    runs_ms: list[float] = []
+    while len(runs_ms) < MINIMUM_RUNS or (len(runs_ms) < MAXIMUM_RUNS and sum(runs_ms) < 1000 * TIME_CAP_S):
+        start = time.perf_counter()
+        forward()
+        runs_ms.append(1000 * (time.perf_counter() - start))
+    p50_ms, p95_ms = np.percentile(runs_ms, [50, 95])
+    return Latency(float(p50_ms), float(p95_ms), len(runs_ms))
+
+
+LATENCIES: dict[str, Callable[..., Latency]] = {"torch": measure_latency, "onnx": measure_onnx_latency}
+"""How latency is measured, by runtime."""
+
+
+def measure_peak_memory(model: PreTrainedModel, *, batch_size: int, sequence_length: int, device: str = "cpu") -> float:
+    """Weights, buffers and the largest set of activations alive at once, in MiB (see the top of the file)."""
+    with prepared(model, batch_size, sequence_length, device) as (encoder, inputs):
+        own = {tensor.untyped_storage().data_ptr(): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
+        weight_bytes = sum(tensor.untyped_storage().nbytes() for tensor in own.values())
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)
+            before = torch.cuda.memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            run(encoder, inputs, device)
+            return (weight_bytes + torch.cuda.max_memory_allocated(device) - before) / MIB
+        known = set(own) | {tensor.untyped_storage().data_ptr() for tensor in inputs.values()}
+        with LiveBytes(known) as live:
+            run(encoder, inputs, device)
+        return (weight_bytes + live.peak) / MIB
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operations create, from their first tensor until their last one goes."""
+
+    def __init__(self, known: set[int]) -> None:
+        super().__init__()
+        self.known = known
+        self.tensors: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and note what it returned."""
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                key, size = storage.data_ptr(), storage.nbytes()
+                if key in self.known:
+                    continue
+                self.tensors[key] = self.tensors.get(key, 0) + 1
+                if self.tensors[key] == 1:
+                    self.now += size
+                    self.peak = max(self.peak, self.now)
+                weakref.finalize(tensor, self.release, key, size)
+        return out
+
+    def release(self, key: int, size: int) -> None:
+        """One tensor of a storage is gone."""
+        self.tensors[key] -= 1
+        if self.tensors[key] == 0:
+            del self.tensors[key]
+            self.now -= size
+
+
+@contextmanager
+def prepared(
+    model: PreTrainedModel, batch_size: int, sequence_length: int, device: str
+) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
+    """The encoder in evaluation mode on `device`, with full random sequences; put back as it was afterwards."""
+    if sequence_length > usable_positions(model):
+        rule = f"the model reads at most {usable_positions(model)} tokens"
+        raise SpecError([f"latency sequence_length is {sequence_length}; {rule}"])
+    module: nn.Module = model
+    home, was_training = model.device, model.training
+    tokens_BT = torch.randint(
+        5, model.config.vocab_size, (batch_size, sequence_length), generator=torch.Generator().manual_seed(0)
+    )
+    inputs = {"input_ids": tokens_BT.to(device), "attention_mask": torch.ones_like(tokens_BT).to(device)}
+    module.to(device).eval()
+    try:
+        with torch.inference_mode():
+            yield model.base_model, inputs
+    finally:
+        module.to(home).train(was_training)
+
+
+def run(encoder: nn.Module, inputs: dict[str, Tensor], device: str) -> None:
+    """One forward pass, finished when this returns."""
+    encoder(**inputs)
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,1 @@
+"""The distillation losses, and their fused forms."""

@@ -1,0 +1,72 @@
+"""The machine a number was measured on: its processor, its packages, its threads."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+PACKAGES = (
+    "stillhouse",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "ray",
+    "optuna",
+    "numpy",
+    "scikit-learn",
+    "onnxruntime",
+)
+
+
+@contextmanager
+def pinned_threads(threads: int) -> Iterator[None]:
+    """Run on this many CPU threads, then on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def hardware() -> str:
+    """The machine in words, such as "AMD EPYC 7763, 2 cores" or "..., NVIDIA H200"; cores are those we may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parts = [cpu_model(), f"{cores} core{'s' if cores > 1 else ''}"]
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        parts.append((f"{count} x " if count > 1 else "") + torch.cuda.get_device_name(0))
+    return ", ".join(parts)
+
+
+def fingerprint(runtime: str) -> str:
+    """Eight hex digits that stand for the machine and the runtime's version: equal where latencies compare."""
+    package = {"torch": "torch", "onnx": "onnxruntime"}[runtime]
+    known = (hardware(), platform.machine(), package, versions().get(package, ""))
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
+
+
+def cpu_model() -> str:
+    """The processor's name as the system tells it, else its architecture."""
+    file = Path("/proc/cpuinfo")
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.split(":", 1)[1].split())
+    return platform.processor() or platform.machine() or "unknown CPU"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can move a number; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Labelled tasks: rows, reading, scoring by probe or fine-tuning, metrics."""

@@ -1,0 +1,158 @@
+"""Fine-tuning: the field's standard comparison, a few epochs of training on each task.
+
+AdamW with linear warm-up and decay on the encoder with a linear head on its mean-pooled last layer; the score of the
+last epoch counts (no choice of epoch on dev). Pairs are read in one sequence with the separator between them, all
+token types 0, as students are distilled. For token classification the head reads the first sub-token of each word. The
+passed model is not changed.
+
+Shapes: B batch, T tokens, C classes.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from trainables.models.encoder import hidden_states
+from trainables.tasks.data import Encoded, TaskData, generator
+from trainables.tasks.metrics import Scorer, TaskScore
+from trainables.tasks.probe import length_batches, mean_pool, padded, word_places
+
+EPOCHS = 3
+BATCH_SIZE = 32
+RATE_TIMES_WIDTH = 0.03
+"""Peak learning rate = this / hidden size: 3.9e-5 at 768, where 2e-5 to 5e-5 is usual; narrow encoders need more."""
+HEAD_RATE_FACTOR = 10.0
+WARMUP_SHARE = 0.1
+WEIGHT_DECAY = 0.01
+GRADIENT_CLIP = 1.0
+DROPOUT = 0.1
+"""Students are distilled without dropout; a few thousand labelled texts need it."""
+EVALUATION_TOKENS = 4096
+
+
+class Classifier(nn.Module):
+    """An encoder with a linear head on its last layer: on the mean over valid positions, or on chosen positions."""
+
+    def __init__(self, encoder: PreTrainedModel, hidden_size: int, num_outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(DROPOUT)
+        self.head = nn.Linear(hidden_size, num_outputs)
+
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor, places: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Logits BC, or one row for each of `places` (row, position); C is 1 for regression."""
+        last_BTD = hidden_states(self.encoder, ids_BT, mask_BT)[-1]
+        return self.head(self.dropout(mean_pool(last_BTD, mask_BT) if places is None else last_BTD[places]))
+
+
+def finetune(
+    model: PreTrainedModel,
+    task: TaskData,
+    seed: int,
+    *,
+    epochs: int = EPOCHS,
+    batch_size: int = BATCH_SIZE,
+    learning_rate: float | None = None,
+) -> Scorer:
+    """Train a copy on the task's train split; it is scored as it is after the last epoch."""
+    config: Any = model.config
+    device = next(model.parameters()).device
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        classifier = Classifier(copy.deepcopy(model), config.hidden_size, max(1, len(task.label_names))).to(device)
+        train(classifier, task, seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / config.hidden_size)
+
+    def score(split: str) -> TaskScore:
+        metric = task.splits[split].metric(task.metric, task.label_names)
+        value = metric(np.asarray(task.splits[split].labels), predict(classifier, task, split))
+        return TaskScore(value, None, task.metric)
+
+    return score
+
+
+def train(
+    classifier: Classifier, task: TaskData, seed: int, epochs: int, batch_size: int, learning_rate: float
+) -> None:
+    """Cross-entropy, or squared error on standardised targets."""
+    for module in classifier.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = DROPOUT
+    classifier.requires_grad_(True).train()
+    device = next(classifier.parameters()).device
+    texts, targets = sequences(task, "train"), training_targets(task).to(device)
+    words = task.splits["train"].words
+    decayed = [p for p in classifier.encoder.parameters() if p.ndim > 1]
+    kept = [p for p in classifier.encoder.parameters() if p.ndim <= 1]
+    optimizer = AdamW(
+        [
+            {"params": decayed, "weight_decay": WEIGHT_DECAY},
+            {"params": kept, "weight_decay": 0.0},
+            {"params": classifier.head.parameters(), "weight_decay": 0.0, "lr": HEAD_RATE_FACTOR * learning_rate},
+        ],
+        lr=learning_rate,
+    )
+    num_steps = epochs * -(-len(texts) // batch_size)
+    num_warmup = max(1, round(WARMUP_SHARE * num_steps))
+    num_decay = num_steps - num_warmup + 1
+    schedule = LambdaLR(optimizer, lambda step: min((step + 1) / num_warmup, (num_steps - step) / num_decay))
+    loss_of = nn.functional.mse_loss if task.kind == "regression" else nn.functional.cross_entropy
+    for epoch in range(epochs):
+        for rows in shuffled_batches(len(texts), batch_size, generator(seed, f"epoch {epoch}")):
+            ids_BT, mask_BT = padded([texts[row] for row in rows], task.pad_id)
+            places = None if words is None else word_places(words, rows)
+            logits_BC = classifier(ids_BT.to(device), mask_BT.to(device), places)
+            if task.kind == "regression":
+                logits_BC = logits_BC.squeeze(-1)
+            chosen = task.splits["train"].label_indices(rows)
+            loss = loss_of(logits_BC, targets[torch.from_numpy(chosen).to(device)])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(classifier.parameters(), GRADIENT_CLIP)
+            optimizer.step()
+            schedule.step()
+
+
+@torch.inference_mode()
+def predict(classifier: Classifier, task: TaskData, split: str) -> np.ndarray:
+    """Class ids (of every word for token classification), or real numbers for regression, standardised."""
+    classifier.eval()
+    device = next(classifier.parameters()).device
+    texts, data = sequences(task, split), task.splits[split]
+    predictions = np.zeros(len(data.labels), dtype=np.float32 if task.kind == "regression" else np.int64)
+    for rows in length_batches(texts.lengths(), EVALUATION_TOKENS):
+        ids_BT, mask_BT = padded([texts[row] for row in rows], task.pad_id)
+        places = None if data.words is None else word_places(data.words, rows)
+        logits_BC = classifier(ids_BT.to(device), mask_BT.to(device), places)
+        answers = logits_BC.squeeze(-1) if task.kind == "regression" else logits_BC.argmax(-1)
+        chosen = data.label_indices(rows)
+        predictions[chosen] = answers.float().cpu().numpy() if task.kind == "regression" else answers.cpu().numpy()
+    return predictions
+
+
+def sequences(task: TaskData, split: str) -> Encoded:
+    """What the encoder reads: the text, or both texts of a pair in one sequence."""
+    views = task.splits[split].views
+    return views.get("pair", views["text"])
+
+
+def training_targets(task: TaskData) -> Tensor:
+    """Class ids, or targets standardised by their own statistics (at least two differ: prepare_task sees to it)."""
+    labels = np.array(task.splits["train"].labels)
+    if task.kind != "regression":
+        return torch.from_numpy(labels)
+    return torch.from_numpy(((labels - labels.mean()) / labels.std()).astype(np.float32))
+
+
+def shuffled_batches(count: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """All indices once, in random order."""
+    order = rng.permutation(count)
+    for start in range(0, count, batch_size):
+        yield order[start : start + batch_size]

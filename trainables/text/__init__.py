@@ -1,0 +1,1 @@
+"""Text to blocks of tokens: sources, packing, masking, languages, docstrings."""

@@ -1,0 +1,1 @@
+"""The training loop, its batches, the teacher's targets, and checkpoints."""

@@ -1,0 +1,147 @@
+"""The checkpoint of a running trial: one safetensors file, whole or not at all, from which it goes on bit for bit.
+
+It holds the student, the learned projections and both Adam moments; no pickle, so that reading one runs no code. The
+file carries the identity of its trial, so that no other trial goes on from it. Where nodes share no disk, a copy of it
+goes to an object store after each writing, and a node that lacks the file fetches that.
+"""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spaces.errors import TrialFailed
+from spaces.records.filesystems import open_filesystem
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a trial has come, and the losses that its outcome and its divergence check depend on."""
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    first: float = math.nan
+    lowest: float = math.inf
+    last: float = math.nan
+    report: dict = field(default_factory=dict)
+    """What is said of this step. Nobody may have heard it, so whoever goes on from here says it again."""
+
+
+def save_checkpoint(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, trial: str = ""
+) -> None:
+    """Write the file under a temporary name and put it in place of the last one. `trial` says whose it is."""
+    tensors = {f"module.{name}": value.detach().contiguous() for name, value in module.named_parameters()}
+    for name, parameter in module.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    save_file(tensors, unfinished, metadata={"progress": json.dumps(asdict(progress)), "trial": trial})
+    os.replace(unfinished, path)
+
+
+def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, trial: str = "") -> Progress:
+    """Put a checkpoint back. One that cannot be read, or is another trial's, is set aside: the trial starts over."""
+    try:
+        progress, tensors = read_checkpoint(path, trial)
+        check_shapes(tensors, module)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        os.replace(path, path.with_name(f"{path.name}.unreadable"))
+        log.warning("checkpoint %s cannot be used (%s); the trial starts over", path, error)
+        return Progress()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(tensors[f"module.{name}"])
+            state = {
+                key.split(".")[1]: value.to(parameter.device) for key, value in tensors.items()
+                if key.startswith("optimizer.") and key.split(".", 2)[2] == name
+            }  # fmt: skip
+            if state:
+                optimizer.state[parameter] = state
+    return progress
+
+
+def read_checkpoint(path: Path, trial: str = "") -> tuple[Progress, dict[str, Tensor]]:
+    """Everything that a checkpoint holds. Raises ValueError when it is another trial's."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        if metadata["trial"] != trial:
+            raise ValueError(f"it is of trial {metadata['trial'][:16]!r}, not of {trial[:16]!r}")
+        progress = Progress(**json.loads(metadata["progress"]))
+        return progress, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+def check_shapes(tensors: Mapping[str, Tensor], module: nn.Module) -> None:
+    """Raises ValueError for what does not fit, before any of it is put in place."""
+    for name, parameter in module.named_parameters():
+        if tensors[f"module.{name}"].shape != parameter.shape:
+            raise ValueError(f"{name} is {tuple(tensors[f'module.{name}'].shape)}, not {tuple(parameter.shape)}")
+
+
+def upload(path: Path, uri: str) -> None:
+    """Copy the checkpoint to where other nodes find it. A store that does not answer costs that copy, not the trial."""
+    filesystem, target = open_filesystem(uri)
+    try:
+        filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+        with pa.memory_map(str(path)) as file:
+            whole = file.read_buffer()  # before the object is opened: an error here must not leave a part of one
+        with filesystem.open_output_stream(target) as stream:
+            stream.write(whole)
+    except OSError as error:
+        log.warning("checkpoint %s was not copied to %s: %s", path, uri, error)
+
+
+def fetch(uri: str, path: Path) -> None:
+    """Copy the checkpoint of an earlier run to this node, if there is one and it can be had."""
+    filesystem, source = open_filesystem(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        with filesystem.open_input_stream(source) as stream:
+            unfinished.write_bytes(stream.read())
+        os.replace(unfinished, path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("checkpoint %s could not be fetched (%s); the trial starts over", uri, error)
+
+
+def resume(
+    path: Path | None,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rank: int = 0,
+    world_size: int = 1,
+    trial: str = "",
+    copy: str = "",
+) -> Progress:
+    """Where to go on. Raises TrialFailed, on every worker, when the workers do not see the same checkpoint."""
+    if path is None:
+        return Progress()
+    if copy and not path.is_file():
+        fetch(copy, path)
+    if world_size == 1:
+        return load_checkpoint(path, module, optimizer, trial) if path.is_file() else Progress()
+    progress = Progress()
+    for turn in range(world_size):  # one after the other, for an unreadable file may be set aside only once
+        if turn == rank and path.is_file():
+            progress = load_checkpoint(path, module, optimizer, trial)
+        dist.barrier()
+    steps = torch.tensor([progress.step, -progress.step], device=next(module.parameters()).device)
+    dist.all_reduce(steps, op=dist.ReduceOp.MIN)
+    if steps[0] != -steps[1]:
+        raise TrialFailed(f"the workers do not see the same checkpoint {path}: its folder must be shared by all nodes")
+    return progress

@@ -1,0 +1,244 @@
+"""The only training loop: a student, a teacher, blocks of tokens, and a budget in tokens.
+
+Everything random is a function of (seed, step), so a loop that goes on from a checkpoint sees what an undisturbed one
+would have seen; on a CPU the two end in the same bits. With several workers each takes its rows of the same global
+batch and gradients are averaged, so the number of workers does not change the mathematics.
+"""
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from transformers import PreTrainedModel
+
+from spaces.errors import TrialFailed
+from trainables.cache import digest
+from trainables.models.encoder import lm_logits
+from trainables.models.teacher import Teacher
+from trainables.text.corpus import Corpus, batch_indices
+from trainables.training.checkpoint import Progress, resume, save_checkpoint, upload
+from trainables.training.distillation import Distillation, TrainingSpec, usable
+from trainables.training.readings import Reading, ahead, read_batch
+from trainables.training.targets import Targets
+
+Report = Callable[[dict], None]
+Score = Callable[[PreTrainedModel], dict]
+REPORTS_PER_TRIAL = 20
+HELD_OUT_BLOCKS = 64
+HELD_OUT_CHUNK = 16  # not the trial's batch size, so that all trials of a study see the same masks
+DIVERGED_FACTOR = 4.0
+
+
+class Meter:
+    """Sums of loss and gradient norm since the last report; on the device, so that no step waits for them."""
+
+    def __init__(self, device: torch.device, world_size: int):
+        self.sums, self.world_size = torch.zeros(2, device=device), world_size
+        self.steps, self.since = 0, time.perf_counter()
+
+    def add(self, loss: Tensor, gradient_norm: Tensor) -> None:
+        """Count one step."""
+        self.sums += torch.stack([loss, gradient_norm])
+        self.steps += 1
+
+    def read(self) -> tuple[float, float, float]:
+        """(mean loss over all workers, mean gradient norm, steps per second) since the last call."""
+        if self.world_size > 1:
+            dist.all_reduce(self.sums)
+            self.sums /= self.world_size
+        loss, norm = (self.sums / self.steps).tolist()
+        now = time.perf_counter()
+        rate = self.steps / (now - self.since)
+        self.sums.zero_()
+        self.steps, self.since = 0, now
+        return loss, norm, rate
+
+
+def distil(
+    student: PreTrainedModel,
+    teacher: Teacher,
+    corpus: Corpus,
+    config: dict,
+    training: TrainingSpec,
+    train_tokens: int,
+    seed: int,
+    report: Report,
+    checkpoint: Path | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    rungs: Sequence[int] = (),
+    score: Score | None = None,
+    targets: Targets | None = None,
+    checkpoint_copy: str = "",
+) -> dict:
+    """Train `student` in place until `train_tokens` are seen; returns losses, tokens, steps and seconds.
+
+    The teacher is read from `targets` where they hold all that the trial needs, and run live otherwise.
+
+    Reports carry step, train_tokens, loss (mean since the last report), learning_rate, gradient_norm, tokens_per_s and
+    elapsed_s, and every rank makes the same number of them. At each of the token counts in `rungs` there is one more,
+    to which rank 0 adds what `score` says of the student, whose seconds are not training. A checkpoint is written
+    before it, so that a trial that is stopped there can be promoted at once; who goes on makes its last report again.
+    `checkpoint_copy` is a URI where nodes that do not share the checkpoint's disk find it.
+    Raises TrialFailed when the loss is not finite or diverges.
+    """
+    device, batch_size = next(student.parameters()).device, config["batch_size"]
+    tokens_per_step = batch_size * corpus.train.shape[1]
+    total_steps = max(1, math.ceil(train_tokens / tokens_per_step))
+    every = max(1, total_steps // REPORTS_PER_TRIAL)
+    rung_steps = {math.ceil(tokens / tokens_per_step) for tokens in rungs} - {total_steps}
+    shares = shards(batch_size, rank, world_size, training.gradient_accumulation)
+    torch.manual_seed(seed)
+    module = Distillation(student, teacher, corpus, config, training).to(device)
+    optimizer = build_optimizer(module, config["learning_rate"], training)
+    trial = digest(json.dumps(config, sort_keys=True), seed, train_tokens)
+    progress = resume(checkpoint, module, optimizer, rank, world_size, trial, checkpoint_copy)
+    wrapped = DistributedDataParallel(module, find_unused_parameters=True) if world_size > 1 else module
+    kept = usable(targets, module, corpus, training, total_steps * batch_size, seed)
+    if progress.report:
+        report(progress.report)
+
+    def read(step: int) -> list[Reading]:
+        blocks, epochs = batch_indices(len(corpus.train), batch_size, step - 1, seed)
+        views = epochs % training.mask_views
+        readings = (module.read(corpus, "train", blocks[rows], views[rows], training, kept) for rows in shares)
+        return [reading.to(device) for reading in readings]  # here, so that no step waits for the copy
+
+    meter, started_s, saved_s = Meter(device, world_size), time.perf_counter() - progress.elapsed_s, time.perf_counter()
+    for step, parts in ahead(read, progress.step + 1, total_steps):
+        rate = config["learning_rate"] * schedule(step - 1, total_steps, training.warmup_fraction)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = accumulate_gradients(wrapped, teacher.model, parts)
+        norm = nn.utils.clip_grad_norm_(module.parameters(), training.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        meter.add(loss, norm)
+        if step % every and step < total_steps and step not in rung_steps:
+            continue
+        mean_loss, mean_norm, steps_per_s = meter.read()
+        now = time.perf_counter()
+        progress = advanced(progress, step, now - started_s, mean_loss, config["learning_rate"])
+        row = {
+            "step": step, "train_tokens": step * tokens_per_step, "loss": mean_loss, "learning_rate": rate,
+            "gradient_norm": mean_norm, "tokens_per_s": steps_per_s * tokens_per_step, "elapsed_s": progress.elapsed_s,
+        }  # fmt: skip
+        if step in rung_steps and rank == 0 and score is not None:
+            row |= score(student)
+            meter.since = time.perf_counter()
+            started_s += meter.since - now
+        due = step in rung_steps or now - saved_s > training.checkpoint_every_s
+        if checkpoint is not None and rank == 0 and due:
+            save_checkpoint(checkpoint, module, optimizer, replace(progress, report=row), trial)
+            if checkpoint_copy:
+                upload(checkpoint, checkpoint_copy)
+            saved_s = now
+        report(row)
+    return {
+        "loss_first": progress.first, "loss_last": progress.last, "steps": total_steps,
+        "train_tokens": total_steps * tokens_per_step, "train_s": time.perf_counter() - started_s,
+        "teacher_s": module.teacher_s if device.type == "cpu" else None,
+        "held_out_loss": held_out_loss(module, teacher, corpus, training, device, kept),
+        "targets": "none" if not module.needs_teacher else "live" if kept is None else "cache",
+    }  # fmt: skip
+
+
+def accumulate_gradients(wrapped: nn.Module, teacher: PreTrainedModel, parts: list[Reading]) -> Tensor:
+    """The mean loss over equal parts of a batch, and its gradients; workers exchange them with the last part only."""
+    losses = []
+    for number, part in enumerate(parts, start=1):
+        alone = isinstance(wrapped, DistributedDataParallel) and number < len(parts)
+        with wrapped.no_sync() if alone else contextlib.nullcontext():  # type: ignore[operator]
+            loss = wrapped(teacher, part) / len(parts)
+            loss.backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
+def advanced(progress: Progress, step: int, elapsed_s: float, loss: float, learning_rate: float) -> Progress:
+    """The progress after a report. Raises TrialFailed when training has left the road."""
+    if not math.isfinite(loss):
+        raise TrialFailed(f"the loss became {loss} by step {step} (learning_rate {learning_rate:g})")
+    if loss > DIVERGED_FACTOR * progress.lowest and loss > progress.first:
+        raise TrialFailed(
+            f"diverged: loss {loss:.4g} at step {step} after a low of {progress.lowest:.4g} "
+            f"(learning_rate {learning_rate:g})"
+        )
+    first = loss if math.isnan(progress.first) else progress.first
+    return Progress(step, elapsed_s, first, min(progress.lowest, loss), loss)
+
+
+def build_optimizer(module: nn.Module, learning_rate: float, training: TrainingSpec) -> torch.optim.AdamW:
+    """AdamW without decay of biases and LayerNorm weights, in a fixed order of parameters."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, eps=1e-6, fused=True)
+
+
+def schedule(step: int, total_steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up to 1 and linear decay to 0; the factor of the step counted from 0."""
+    warmup = max(1, round(warmup_fraction * total_steps))
+    return min((step + 1) / warmup, (total_steps - step) / max(1, total_steps - warmup))
+
+
+def shards(batch_size: int, rank: int, world_size: int, accumulation: int) -> list[slice]:
+    """Rows of the global batch for each micro-batch of one worker."""
+    size, left = divmod(batch_size, world_size * accumulation)
+    if left or not size:
+        raise TrialFailed(
+            f"batch_size {batch_size} cannot be split evenly over {world_size} workers x "
+            f"{accumulation} accumulation steps"
+        )
+    starts = [(micro * world_size + rank) * size for micro in range(accumulation)]
+    return [slice(start, start + size) for start in starts]
+
+
+@torch.no_grad()
+def held_out_loss(
+    module: Distillation,
+    teacher: Teacher,
+    corpus: Corpus,
+    training: TrainingSpec,
+    device: torch.device,
+    targets: Targets | None,
+) -> float:
+    """The same loss on held-out blocks, under masks that are the same for every trial."""
+    total, count = 0.0, held_out_blocks(corpus)
+    for start in range(0, count, HELD_OUT_CHUNK):
+        blocks = np.arange(start, min(start + HELD_OUT_CHUNK, count))
+        reading = module.read(corpus, "held_out", blocks, np.zeros_like(blocks), training, targets).to(device)
+        total += module(teacher.model, reading).item() * len(blocks)
+    return total / count
+
+
+def held_out_blocks(corpus: Corpus) -> int:
+    """How many held-out blocks the loss is taken over."""
+    return min(HELD_OUT_BLOCKS, len(corpus.held_out))
+
+
+@torch.no_grad()
+def masked_accuracy(model: PreTrainedModel, corpus: Corpus, max_blocks: int = 512, fraction: float = 0.15) -> float:
+    """Share of masked held-out tokens that the model's head predicts exactly."""
+    right = total = 0
+    count = min(len(corpus.held_out), max_blocks)
+    for start in range(0, count, 16):
+        blocks = np.arange(start, min(start + 16, count))
+        reading = read_batch(corpus, "held_out", blocks, np.zeros_like(blocks), fraction).to(model.device)
+        assert reading.positions_BT is not None
+        states = model.base_model(input_ids=reading.inputs_BT).last_hidden_state
+        labels = reading.words_BT[reading.positions_BT]
+        right += int((lm_logits(model, states[reading.positions_BT]).argmax(-1) == labels).sum())
+        total += len(labels)
+    return right / total

@@ -3,24 +3,16 @@
 What stands beside each field here is what `stillhouse check --explain` prints; tables.py reads by it.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spaces.settings import setting
 from trainables.tasks.metrics import KIND_METRICS
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 """Callbacks of Ray Tune that may be switched on, and the package that each needs; also the names of the extras."""
-
-
-def setting(doc: str, default: Any = dataclasses.MISSING, **rules: Any) -> Any:
-    """A documented field; rules are `at_least`, `above`, `below`, `choices`."""
-    metadata = {"doc": doc, **rules}
-    if default is dict:
-        return dataclasses.field(default_factory=dict, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from trainables.cache import cache_folder, cached_value, digest
 from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
 from trainables.models.teacher import Teacher, load_teacher
-from trainables.tasks.scoring import TaskSpec, check_gap, load_task, prepare_task
+from trainables.tasks.scoring import check_gap, load_task, prepare_task
 from trainables.text.corpus import prepare_corpus
 from trainables.text.sources import CorpusSpec
 
@@ -112,10 +112,8 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dic
     except SpecError as error:
         problems += error.problems
     for task in spec.tasks:
-        known = (field.name for field in dataclasses.fields(TaskSpec))
-        fields = {name: getattr(task, name) for name in known if getattr(task, name) is not None}
         try:
-            tasks[task.name] = prepare_task(TaskSpec(**fields), teacher.tokenizer, cache_folder())
+            tasks[task.name] = prepare_task(task, teacher.tokenizer, cache_folder())
             if dropped := sum(load_task(tasks[task.name]).meta.get("words_dropped", {}).values()):
                 say(f"task {task.name}: {dropped:,} words are not scored, beyond max_length or unreadable")
         except SpecError as error:

@@ -22,13 +22,13 @@ from search.spec.sections import (
     TOP_LEVEL,
     TRACKERS,
     StudySpec,
-    TaskSection,
 )
 from spaces.errors import SpecError, nearest
 from spaces.records.columns import OBJECTIVES
 from spaces.space.comparison import count_trials
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts, parse_shape
+from trainables.tasks.spec import TaskSpec, task_problems
 
 NO_IDENTITY = (
     "cluster",
@@ -41,10 +41,6 @@ NO_IDENTITY = (
     "targets.quota_gb",
 )
 """What may change between the runs of one study: where it runs and how long, never what a trial is."""
-
-
-TEXT_COLUMNS = {"token_classification": "tokens"}
-"""Where rows have their text, unless a task says so, by kind; "text" else."""
 
 
 def load_table(path: str | Path) -> tuple[dict[str, Any], Path]:
@@ -185,9 +181,8 @@ def _read_tasks(entries: Any, problems: list[str]) -> tuple[Any, ...]:
     if not entries:
         problems.append("[[tasks]]: at least one task is needed, since trials are compared by their task scores")
     entries = by_language(entries, problems)
-    entries = [{"text_column": TEXT_COLUMNS.get(str(e.get("kind")), "text"), **e} for e in entries]
     tasks = [
-        read_section(f"[[tasks]] {e.get('name', f'number {i + 1}')}", TaskSection, e, problems)
+        read_section(f"[[tasks]] {e.get('name', f'number {i + 1}')}", TaskSpec, e, problems)
         for i, e in enumerate(entries)
     ]
     names = [e.get("name") for e in entries]
@@ -210,6 +205,7 @@ def _cross_rules(spec: StudySpec) -> list[str]:
     if "quality" not in objectives:
         problems.append(f"[search] objectives must hold 'quality', got {list(objectives)}")
     problems += objective_problems(spec.tasks, objectives)
+    problems += [f"[[tasks]] {task.name} {problem}" for task in spec.tasks for problem in task_problems(task)]
     if len(set(objectives)) < len(objectives):
         problems.append(f"[search] objectives names one twice: {list(objectives)}")
     for name, limit in spec.search.constraints.items():

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.spec.sections import TaskSection
+from trainables.tasks.spec import TaskSpec
 
 MARK = "{language}"
 WORST = "worst_language_quality"
@@ -46,12 +46,12 @@ def by_language(entries: Sequence[Mapping[str, Any]], problems: list[str]) -> li
     return found
 
 
-def languages_of(tasks: Sequence[TaskSection]) -> dict[str, str]:
+def languages_of(tasks: Sequence[TaskSpec]) -> dict[str, str]:
     """The language of each task that has one."""
     return {task.name: task.language for task in tasks if task.language is not None}
 
 
-def objective_problems(tasks: Sequence[TaskSection], objectives: Sequence[str]) -> list[str]:
+def objective_problems(tasks: Sequence[TaskSpec], objectives: Sequence[str]) -> list[str]:
     """The worst of fewer than two languages is no objective of its own."""
     named = sorted(set(languages_of(tasks).values()))
     if WORST not in objectives or len(named) >= 2:

@@ -8,14 +8,16 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from search.spec.sections import SECTIONS, TaskSection
+from search.spec.sections import SECTIONS
 from spaces.errors import nearest
+from spaces.settings import broken_rules
+from trainables.tasks.spec import TaskSpec
 
 
 def explain() -> str:
     """Every section and key with its default and meaning, as commented TOML."""
     lines = ['name = "..."   # default: the file name', "seed = 0       # of the sampler and of every trial"]
-    for title, section in {**SECTIONS, "tasks": TaskSection}.items():
+    for title, section in {**SECTIONS, "tasks": TaskSpec}.items():
         lines += ["", f"[[{title}]]" if title == "tasks" else f"[{title}]"]
         for field in dataclasses.fields(section):
             default = default_of(field)
@@ -71,16 +73,7 @@ def _read_value(where: str, hint: Any, rules: Mapping[str, Any], value: Any, pro
     if not fits[hint](value):
         problems.append(f"{where} must be {names[hint]}, got {value!r}")
         return value
-    if "at_least" in rules and value < rules["at_least"]:
-        problems.append(f"{where} must be at least {rules['at_least']}, got {value!r}")
-    if "above" in rules and value <= rules["above"]:
-        problems.append(f"{where} must be above {rules['above']}, got {value!r}")
-    if "below" in rules and value >= rules["below"]:
-        problems.append(f"{where} must be below {rules['below']}, got {value!r}")
-    if "choices" in rules and value not in rules["choices"]:
-        problems.append(
-            f"{where}: unknown {value!r}.{nearest(value, rules['choices'])} Known: {', '.join(rules['choices'])}"
-        )
+    problems += broken_rules(where, rules, value)
     return float(value) if hint is float else value
 
 

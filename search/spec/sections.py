@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spaces.settings import setting
-from trainables.tasks.metrics import KIND_METRICS
+from trainables.tasks.spec import TaskSpec
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
@@ -90,32 +90,6 @@ class StorageSection:
 
 
 @dataclass(frozen=True)
-class TaskSection:
-    name: str = setting("short name; becomes score_<name>")
-    source: str = setting(
-        "folder or file stem with train/dev/test, hub:glue/sst2, or docs:package; {language}: each of languages"
-    )
-    kind: str = setting("what is predicted; token_classification: a tag for each word", choices=tuple(KIND_METRICS))
-    language: str | None = setting("code of the language of the task, for scores by language", None)
-    languages: tuple[str, ...] | None = setting(
-        "makes this one task for each code, named name_code, with {language} in source replaced", None
-    )
-    max_train: int | None = setting("use at most this many training examples", None, at_least=2)
-    max_dev: int | None = setting("use at most this many development examples", None, at_least=2)
-    max_test: int | None = setting("use at most this many test examples", None, at_least=2)
-    text_column: str | None = setting(
-        "column of the text; unset: text, or tokens (lists of words) for token_classification", None
-    )
-    text2_column: str = setting("column of the second text of a pair", "text2")
-    label_column: str = setting("column of the label, the target, or the list of tags", "label")
-    max_length: int = setting("tokens kept of an example", 128, at_least=4)
-    metric: str | None = setting(
-        "accuracy, f1, matthews, spearman, entity_f1 (tags O, B-X, I-X); unset: accuracy; spearman for regression",
-        None,
-    )
-
-
-@dataclass(frozen=True)
 class EvaluationSection:
     protocol: str = setting("how a student is scored", "probe", choices=("probe", "finetune"))
     floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
@@ -189,7 +163,7 @@ class StudySpec:
     targets: TargetsSection
     storage: StorageSection
     space: dict[str, Any]
-    tasks: tuple[TaskSection, ...]
+    tasks: tuple[TaskSpec, ...]
     evaluation: EvaluationSection
     search: SearchSection
     comparison: ComparisonSection

@@ -28,7 +28,8 @@ from trainables.losses.objectives import OBJECTIVES, Pairing
 from trainables.machine import hardware, versions
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
-from trainables.tasks.scoring import TaskSpec, load_task, prepare_task, recovered, score_task
+from trainables.tasks.scoring import load_task, prepare_task, recovered, score_task
+from trainables.tasks.spec import TaskSpec
 from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 from trainables.training.distillation import TrainingSpec, use_bf16

@@ -17,7 +17,8 @@ from transformers import (
     RobertaModel,
 )
 
-from trainables.tasks.scoring import TaskData, TaskSpec, load_task, prepare_task
+from trainables.tasks.scoring import TaskData, load_task, prepare_task
+from trainables.tasks.spec import TaskSpec
 
 WORDS = [f"w{i}" for i in range(40)]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

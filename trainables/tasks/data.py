@@ -21,10 +21,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
+from spaces.settings import problems_of
 from trainables.cache import digest, new_folder
 from trainables.tasks.metrics import KIND_METRICS, Metric, metric_of
-from trainables.tasks.rows import Rows, TaskSpec, strata_of
+from trainables.tasks.rows import Rows, strata_of
 from trainables.tasks.sources import read_rows
+from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.tasks.tagged_rows import AnyRows, TaggedRows, encode_words, flat
 from trainables.text.packing import tokenizer_digest
 
@@ -125,11 +127,13 @@ def prepare_task(spec: TaskSpec, tokenizer: PreTrainedTokenizerBase, cache: Path
     Without a dev split a stratified tenth of train becomes dev. `max_train`, `max_dev` and `max_test` take stratified
     samples (regression: over ten equal groups of the sorted targets).
     """
-    if problems := spec.problems():
+    where = f"task {spec.name!r}:"
+    if problems := [*problems_of(where, spec), *(f"{where} {problem}" for problem in task_problems(spec))]:
         raise SpecError(problems)
     rows, label_names = read_rows(spec)
     options = {**asdict(spec), "seed": seed, "format": FORMAT}
-    del options["source"]
+    for name in ("source", "language", "languages"):
+        del options[name]
     key = digest(json.dumps(options, sort_keys=True), tokenizer_digest(tokenizer), rows_digest(rows), *label_names)
     folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
     if (folder / "meta.json").is_file():

@@ -14,14 +14,12 @@ from trainables.tasks.data import TaskData, load_task, prepare_task
 from trainables.tasks.finetune import finetune
 from trainables.tasks.metrics import METRICS, Scorer, TaskScore, check_gap, recovered, worst_language
 from trainables.tasks.probe import probe
-from trainables.tasks.rows import TaskSpec
 
 __all__ = [
     "METRICS",
     "PROTOCOLS",
     "TaskData",
     "TaskScore",
-    "TaskSpec",
     "check_gap",
     "load_task",
     "prepare_task",

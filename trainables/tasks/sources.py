@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from spaces.errors import SpecError
-from trainables.tasks.rows import Rows, TaskSpec, place
+from trainables.tasks.rows import Rows, place
+from trainables.tasks.spec import TaskSpec
 from trainables.tasks.tagged_rows import AnyRows, tagged_rows
 
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}

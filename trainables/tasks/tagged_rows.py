@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from trainables.tasks.entities import is_bio
-from trainables.tasks.rows import Rows, TaskSpec, place
+from trainables.tasks.rows import Rows, place
+from trainables.tasks.spec import TaskSpec
 
 Ragged = tuple[np.ndarray, np.ndarray]
 """Lists one after the other, and where each starts, with the end."""

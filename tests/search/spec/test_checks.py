@@ -8,9 +8,9 @@ import toy
 
 from search.spec.checks import differences, load_table, read_spec, to_table, to_toml
 from search.spec.reading import explain
-from search.spec.sections import SECTIONS, EvaluationSection, TaskSection, TrainingSection
+from search.spec.sections import SECTIONS, EvaluationSection, TrainingSection
 from spaces.errors import SpecError
-from trainables.tasks.scoring import PROTOCOLS, TaskSpec
+from trainables.tasks.scoring import PROTOCOLS
 from trainables.training.loop import TrainingSpec
 
 SPECS = sorted((Path(__file__).parents[3] / "search" / "specs").glob("*.toml"))
@@ -166,7 +166,6 @@ def test_shipped_specs(path, tmp_path, monkeypatch):
 
 
 def test_the_lists_that_torch_owns():
-    assert set(TaskSection.__dataclass_fields__) == {*TaskSpec.__dataclass_fields__, "language", "languages"}
     assert set(TrainingSection.__dataclass_fields__) == {*TrainingSpec.__dataclass_fields__, "start"}
     assert set(EvaluationSection.__dataclass_fields__["protocol"].metadata["choices"]) == set(PROTOCOLS)
 

@@ -7,7 +7,8 @@ import pytest
 from small_tasks import make_bert, make_tokenizer, separable, write
 
 from trainables.lanes.trial import TrialJob, kept_task, score
-from trainables.tasks.scoring import TaskSpec, prepare_task, score_task
+from trainables.tasks.scoring import prepare_task, score_task
+from trainables.tasks.spec import TaskSpec
 
 
 def job_of(folders, **more):
@@ -27,7 +28,7 @@ def folders(tmp_path):
         if name == "a_de":
             columns["dev"]["label"] = rng.permutation(columns["dev"]["label"]).tolist()
         source = write(tmp_path / name, **columns)
-        found[name] = prepare_task(TaskSpec(name, str(source)), make_tokenizer(), tmp_path / "cache")
+        found[name] = prepare_task(TaskSpec(name, str(source), "classification"), make_tokenizer(), tmp_path / "cache")
     return found
 
 

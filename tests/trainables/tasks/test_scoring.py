@@ -40,7 +40,8 @@ from trainables.tasks.data import (
 from trainables.tasks.finetune import finetune
 from trainables.tasks.metrics import METRICS, f1, spearman
 from trainables.tasks.probe import HELD_OUT_SHARE, STRENGTHS, encoded_features, length_batches, padded, task_features
-from trainables.tasks.scoring import TaskSpec, check_gap, load_task, prepare_task, recovered, score_task, worst_language
+from trainables.tasks.scoring import check_gap, load_task, prepare_task, recovered, score_task, worst_language
+from trainables.tasks.spec import TaskSpec, task_problems
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def tokenizer():
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv", "tsv"])
 def test_every_file_kind_gives_the_same_arrays(tmp_path, tokenizer, suffix):
     columns = {"train": separable(30, 0), "dev": separable(10, 1)}
-    spec = TaskSpec("toy", str(write(tmp_path / "data", suffix, **columns)))
+    spec = TaskSpec("toy", str(write(tmp_path / "data", suffix, **columns)), "classification")
     task = load_task(prepare_task(spec, tokenizer, tmp_path / "cache"))
     assert task.splits["dev"].labels.tolist() == columns["dev"]["label"]
     for row, text in enumerate(columns["dev"]["text"]):
@@ -62,7 +63,9 @@ def test_every_file_kind_gives_the_same_arrays(tmp_path, tokenizer, suffix):
 
 def test_a_stem_and_the_name_validation(tmp_path, tokenizer):
     write(tmp_path, **{"toy-train": separable(30, 0), "toy-validation": separable(12, 1)})
-    task = load_task(prepare_task(TaskSpec("toy", str(tmp_path / "toy")), tokenizer, tmp_path / "cache"))
+    task = load_task(
+        prepare_task(TaskSpec("toy", str(tmp_path / "toy"), "classification"), tokenizer, tmp_path / "cache")
+    )
     assert task.size("dev") == 12
 
 
@@ -72,7 +75,7 @@ def test_class_names_from_metadata_and_from_texts(tmp_path, tokenizer):
     table = pa.table(separable(30, 0)).replace_schema_metadata(metadata)
     (tmp_path / "a").mkdir()
     pq.write_table(table, tmp_path / "a" / "train.parquet")
-    task = load_task(prepare_task(TaskSpec("a", str(tmp_path / "a")), tokenizer, tmp_path))
+    task = load_task(prepare_task(TaskSpec("a", str(tmp_path / "a"), "classification"), tokenizer, tmp_path))
     assert task.label_names == ("bad", "good")
     named = {"text": texts(6, np.random.default_rng(0)), "label": ["y", "x", "y", "x", "x", "y"]}
     task = prepared(tmp_path, tokenizer, train=named, dev=named | {"text": ["w1"] * 6})
@@ -82,13 +85,16 @@ def test_class_names_from_metadata_and_from_texts(tmp_path, tokenizer):
 
 def test_preparing_twice_is_one_folder_and_content_names_it(tmp_path, tokenizer):
     source = write(tmp_path / "source", train=separable(40, 0), dev=separable(10, 1))
-    spec = TaskSpec("toy", str(source))
+    spec = TaskSpec("toy", str(source), "classification")
     first = prepare_task(spec, tokenizer, tmp_path / "cache")
     stamp = (first / "meta.json").stat().st_mtime_ns
     tokenizer(["w1"], padding="max_length", max_length=9, truncation=True)
     assert prepare_task(spec, tokenizer, tmp_path / "cache") == first
     assert (first / "meta.json").stat().st_mtime_ns == stamp
-    assert prepare_task(TaskSpec("toy", str(source), max_length=8), tokenizer, tmp_path / "cache") != first
+    assert (
+        prepare_task(TaskSpec("toy", str(source), "classification", max_length=8), tokenizer, tmp_path / "cache")
+        != first
+    )
     write(source, dev=separable(10, 2))
     assert prepare_task(spec, tokenizer, tmp_path / "cache") != first
     assert not [path for path in (tmp_path / "cache" / "tasks").iterdir() if path.name.startswith(".")]
@@ -185,22 +191,25 @@ def test_regression_targets_must_be_finite(tmp_path, tokenizer):
         prepared(tmp_path, tokenizer, "regression", train=train)
 
 
-def test_all_problems_of_a_spec_at_once():
-    found = TaskSpec("t", "x", "clasification", max_train=1, max_length=2, metric="acuracy").problems()
-    assert len(found) == 4
+def test_all_problems_of_a_spec_at_once(tmp_path, tokenizer):
+    with pytest.raises(SpecError) as caught:
+        spec = TaskSpec("t", "x", "clasification", max_train=1, max_length=2, metric="acuracy")
+        prepare_task(spec, tokenizer, tmp_path)
+    found = caught.value.problems
+    assert len(found) == 4 and all(problem.startswith("task 't':") for problem in found)
     assert "Did you mean 'classification'?" in found[0]
-    assert "Did you mean 'accuracy'?" in found[1]
-    assert TaskSpec("t", "x", "regression", metric="f1").problems()
-    assert not TaskSpec("t", "x", "regression").problems()
+    assert "Did you mean 'accuracy'?" in found[3]
+    assert task_problems(TaskSpec("t", "x", "regression", metric="f1"))
+    assert not task_problems(TaskSpec("t", "x", "regression"))
 
 
 def test_missing_files_and_two_files_of_one_split(tmp_path, tokenizer):
     with pytest.raises(SpecError, match="no file"):
-        prepare_task(TaskSpec("toy", str(tmp_path / "nothing")), tokenizer, tmp_path)
+        prepare_task(TaskSpec("toy", str(tmp_path / "nothing"), "classification"), tokenizer, tmp_path)
     source = write(tmp_path / "source", train=separable(20, 0))
     write(source, "jsonl", train=separable(20, 0))
     with pytest.raises(SpecError, match="both hold"):
-        prepare_task(TaskSpec("toy", str(source)), tokenizer, tmp_path)
+        prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path)
 
 
 def test_a_folder_without_meta_is_not_a_task(tmp_path):

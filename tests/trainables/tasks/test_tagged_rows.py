@@ -17,7 +17,8 @@ from trainables.models.encoder import hidden_states
 from trainables.tasks.data import generator, stratified_order
 from trainables.tasks.finetune import finetune
 from trainables.tasks.probe import HELD_OUT_SHARE, fit_linear, task_features
-from trainables.tasks.scoring import TaskSpec, load_task, prepare_task, score_task
+from trainables.tasks.scoring import load_task, prepare_task, score_task
+from trainables.tasks.spec import TaskSpec, task_problems
 
 KIND = "token_classification"
 UPOS = {"label_column": "upos"}
@@ -169,8 +170,8 @@ def test_all_problems_of_both_splits_at_once(tmp_path, tokenizer):
 def test_entity_f1_is_for_bio_tags_and_words_only(tmp_path, tokenizer):
     with pytest.raises(SpecError, match=r"entity_f1 needs tags O, B-X and I-X; .* has 0"):
         prepared(tmp_path, tokenizer, KIND, UPOS | {"metric": "entity_f1"}, train=tagged(9, 0))
-    assert "does not fit the kind" in TaskSpec("t", "x", "classification", metric="entity_f1").problems()[0]
-    assert "accuracy, entity_f1" in TaskSpec("t", "x", KIND, metric="matthews").problems()[0]
+    assert "does not fit the kind" in task_problems(TaskSpec("t", "x", "classification", metric="entity_f1"))[0]
+    assert "accuracy, entity_f1" in task_problems(TaskSpec("t", "x", KIND, metric="matthews"))[0]
 
 
 @pytest.mark.parametrize("family", MODELS)

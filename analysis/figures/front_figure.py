@@ -13,11 +13,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
-from analysis.selection.front import costs_of, within_limits
+from analysis.selection.front import aim, costs_of, values_of
 from analysis.study.table import StudyTable
 from analysis.words import config_of, number, student_name
-from spaces.records.columns import OBJECTIVES
-from spaces.records.fronts import non_dominated
+from spaces.records.fronts import front_indices, non_dominated
+from spaces.records.objectives import OBJECTIVES
 from spaces.students.architecture import SHAPES, StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
 
 COSTS = {"parameters": "parameters", "latency_ms": "latency", "flops": "FLOPs"}
@@ -117,10 +117,8 @@ def _add_view(
     symbols: dict[int, str],
 ) -> None:
     column = OBJECTIVES[cost].column
-    costs_NK = costs_of(rows, [QUALITY, OBJECTIVES[cost]])
-    costs_NK[~within_limits(study, rows)] = np.nan
-    on_front = non_dominated(costs_NK)
-    members, beaten = rows[on_front].sort_values(column), evenly(rows[~on_front], MAX_DOMINATED)
+    members = rows.iloc[front_indices(values_of(rows), aim(study, ["quality", cost]))]
+    beaten = evenly(rows.drop(members.index), MAX_DOMINATED)
     _add_shapes(figure, study, rows, cost)
     if teacher := study.meta["teacher"].get(column):
         name = _short(str(study.meta["teacher"].get("name", "")))

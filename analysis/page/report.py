@@ -19,7 +19,7 @@ from analysis.page.baselines import baselines_section
 from analysis.page.comparison import comparison_section
 from analysis.page.languages import language_section
 from analysis.page.text import verdict
-from analysis.selection.front import front, limits_text
+from analysis.selection.front import aim, front
 from analysis.study.table import StudyTable, load_table
 from analysis.words import MISSING, number, plural
 from spaces.records.filesystems import open_filesystem
@@ -114,7 +114,7 @@ def _header(study: StudyTable) -> str:
         "Trials": pieces.under(ended, f"{planned:,} planned" if planned else ""),
         "Training": pieces.under(f"{number(meta.get('train_tokens'))} tokens", "per trial"),
         "Scored by": pieces.under(escape(str(meta.get("protocol", MISSING))), escape(", ".join(study.tasks))),
-        "Objectives": pieces.under(escape(", ".join(meta["objectives"])), escape(limits_text(study))),
+        "Objectives": pieces.under(escape(", ".join(meta["objectives"])), escape(aim(study).limits_text)),
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in study.notes)

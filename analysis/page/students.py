@@ -12,7 +12,7 @@ from analysis.figures.front_figure import MAX_DOMINATED, front_figure, pinnable
 from analysis.figures.style import evenly, method_colours
 from analysis.page import pieces
 from analysis.page.text import noise_text
-from analysis.selection.front import knee, limits_of, limits_text, objectives_of
+from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
 from analysis.study.table import FLOOR_ROW, SHAPE_AXES, TEACHER_ROW, StudyTable
 from analysis.words import MISSING, config_of, decimal, number, percent, plural, ratio, student_name
@@ -30,8 +30,8 @@ def front_section(study: StudyTable, members: pd.DataFrame) -> str:
         "the teacher. The line joins the best quality that each cost buys; faded students are beaten in this view. "
         f"{escape(noise_text(study))} Click a student to compare it with others."
     )
-    if limits_of(study):
-        lead += f" Students beyond the study's limits ({escape(limits_text(study))}) are faded too."
+    if aim(study).limits:
+        lead += f" Students beyond the study's limits ({escape(aim(study).limits_text)}) are faded too."
     beaten = len(study.students) - len(members)
     if beaten > MAX_DOMINATED:
         lead += f" Of {beaten:,} beaten students, {MAX_DOMINATED:,} are drawn."
@@ -53,7 +53,7 @@ def _trials_of(trace: Any) -> list[int]:
 
 def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
     teacher, tasks = study.meta["teacher"], study.meta["tasks"]
-    best = members.index[knee(members, objectives_of(study))]
+    best = members.index[knee(members, aim(study).objectives)]
     shown = evenly(members, MAX_FRONT_ROWS)
     named = {"method", *SHAPE_AXES}  # said by the student's name
     configs = {

@@ -13,11 +13,11 @@ from analysis.figures.style import ABOVE, GREY, buttons, colours_of, cost_axis, 
 from analysis.page import pieces
 from analysis.page.report import page
 from analysis.page.text import verdict
-from analysis.selection.front import front, hypervolume_history, knee, objectives_of
+from analysis.selection.front import aim, front, hypervolume_history, knee
 from analysis.study.table import StudyTable
 from analysis.words import MISSING, decimal, number, percent, plural, ratio, student_name
 from spaces.errors import SpecError
-from spaces.records.columns import OBJECTIVES
+from spaces.records.objectives import OBJECTIVES
 
 OVERVIEW = ("study", "folder", "trials", "students", "on_front", "hypervolume", "best_quality")
 KNEE_COLUMNS = ("trial", "quality", "low", "high", "parameters", "latency_p50_ms", "flops_per_token")
@@ -83,7 +83,7 @@ def overview(studies: Sequence[StudyTable]) -> pd.DataFrame:
         found = (name, study.folder, len(study.trials), len(study.students), len(members), float(volume))
         row = dict(zip(OVERVIEW, (*found, members["quality"].max()), strict=True))
         if len(members):
-            best = members.iloc[knee(members, objectives_of(study))]
+            best = members.iloc[knee(members, aim(study).objectives)]
             row |= {"knee": student_name(best), **{f"knee_{name}": best[name] for name in KNEE_COLUMNS}}
             row["knee_size"] = ratio(best["parameters"], study.meta["teacher"].get("parameters"))
         rows.append(row)

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from analysis.selection.front import front, knee, limits_of, limits_text, objectives_of
+from analysis.selection.front import aim, front, knee
 from analysis.statistics.effects import failures
 from analysis.study.table import StudyTable
 from analysis.words import MISSING, decimal, number, percent, plural, ratio, student_name
@@ -29,14 +29,14 @@ def verdict(study: StudyTable) -> str:
     members = front(study)
     if members.empty:
         needed = f"with all of {', '.join(study.meta['objectives'])} measured"
-        bound = f" within the limits ({limits_text(study)})" if limits_of(study) else ""
+        bound = f" within the limits ({aim(study).limits_text})" if aim(study).limits else ""
         return f"{plural(len(finished), 'trial')} finished, none {needed}{bound}."
     if finished["quality"].max() <= 0:
         return (
             f"No student is better than an untrained encoder: the best of {len(finished):,} has quality "
             f"{finished['quality'].max():.3f}. Train longer, or look at the learning curves and failures."
         )
-    best, students = members.iloc[knee(members, objectives_of(study))], study.students
+    best, students = members.iloc[knee(members, aim(study).objectives)], study.students
     opening = (
         f"{len(members)} of {plural(len(students), 'finished student')} are beaten by no other; the knee is"
         if len(members) > 1

@@ -5,46 +5,30 @@ Hypervolume is measured in units of the teacher: quality from the floor (0) up, 
 would be the teacher's quality at no cost, and a student that is worse than the floor or dearer than the teacher adds 0.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.study.table import StudyTable
-from spaces.errors import choose
-from spaces.records.columns import OBJECTIVES, Objective
-from spaces.records.fronts import hypervolume, non_dominated
+from spaces.records import fronts
+from spaces.records.fronts import Values, front_costs, front_indices, hypervolume, within
+from spaces.records.objectives import Aim, Objective, aim_of
 
 
-def objectives_of(study: StudyTable, names: Sequence[str] | None = None) -> list[Objective]:
-    """The objectives by name, the study's own unless told."""
-    return [choose("objective", OBJECTIVES, name) for name in names or study.meta["objectives"]]
+def aim(study: StudyTable, objectives: Sequence[str] | None = None) -> Aim:
+    """What the study looks for, with other objectives if told; its limits stay."""
+    return aim_of(objectives or study.meta["objectives"], study.meta.get("constraints") or {})
+
+
+def values_of(rows: pd.DataFrame) -> Values:
+    """The numbers of a table for spaces/records/fronts.py."""
+    return lambda names: rows.reindex(columns=names).to_numpy(dtype=float)
 
 
 def costs_of(rows: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
     """One column per objective, turned so that smaller is better; what was not measured is NaN."""
-    columns = [rows[o.column].to_numpy(dtype=float) * (-1 if o.direction == "max" else 1) for o in objectives]
-    return np.stack(columns, axis=1)
-
-
-def limits_of(study: StudyTable) -> dict[Objective, float]:
-    """The study's upper limits on costs."""
-    limits = study.meta.get("constraints") or {}
-    return {choose("objective", OBJECTIVES, name): float(limit) for name, limit in limits.items()}
-
-
-def limits_text(study: StudyTable) -> str:
-    """'latency_ms <= 4, parameters <= 15,000,000'."""
-    return ", ".join(f"{objective.name} <= {limit:,.10g}" for objective, limit in limits_of(study).items())
-
-
-def within_limits(study: StudyTable, rows: pd.DataFrame, overridden: Collection[Objective] = ()) -> np.ndarray:
-    """Mask of the rows that keep the study's limits, but for those `overridden`; what was not measured keeps none."""
-    mask_N = np.ones(len(rows), dtype=bool)
-    for objective, limit in limits_of(study).items():
-        if objective not in overridden:
-            mask_N &= rows[objective.column].to_numpy(dtype=float) <= limit
-    return mask_N
+    return fronts.costs_of(values_of(rows), objectives)
 
 
 def front(study: StudyTable, objectives: Sequence[str] | None = None) -> pd.DataFrame:
@@ -53,11 +37,15 @@ def front(study: StudyTable, objectives: Sequence[str] | None = None) -> pd.Data
     `rivals` tells how many cheaper students a member is no better than, as far as the noise between seeds is known:
     above 0, it may owe its place to chance.
     """
-    chosen, rows = objectives_of(study, objectives), study.students[within_limits(study, study.students)]
-    members = rows[non_dominated(costs_of(rows, chosen))]
-    by = [o.column for o in chosen if o.direction == "min"] + [o.column for o in chosen if o.direction == "max"]
-    members = members.sort_values(by, kind="stable")
-    return members.assign(rivals=_rivals(study, members, rows, [o for o in chosen if o.direction == "min"]))
+    return front_for(study, aim(study, objectives))
+
+
+def front_for(study: StudyTable, aim: Aim) -> pd.DataFrame:
+    """`front` for another aim than the study's own."""
+    rows = study.students
+    members = rows.iloc[front_indices(values_of(rows), aim)]
+    kept = rows[within(values_of(rows), aim.limits)]
+    return members.assign(rivals=_rivals(study, members, kept, [o for o in aim.objectives if o.direction == "min"]))
 
 
 def _rivals(study: StudyTable, members: pd.DataFrame, rows: pd.DataFrame, costs: Sequence[Objective]) -> list[int]:
@@ -72,10 +60,13 @@ def _rivals(study: StudyTable, members: pd.DataFrame, rows: pd.DataFrame, costs:
     return found
 
 
-def teacher_shares(study: StudyTable, rows: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
-    """Costs in units of the teacher (module docstring); the dearest trial stands in where the teacher has no number."""
-    costs_NK = costs_of(rows, objectives)
-    for k, objective in enumerate(objectives):
+def teacher_shares(study: StudyTable, rows: pd.DataFrame, own: Aim) -> np.ndarray:
+    """Costs in units of the teacher (module docstring), NaN beyond the limits.
+
+    The dearest trial stands in where the teacher has no number.
+    """
+    costs_NK = front_costs(values_of(rows), own)
+    for k, objective in enumerate(own.objectives):
         if objective.direction == "min":
             teacher = study.meta["teacher"].get(objective.column)
             costs_NK[:, k] /= teacher if teacher else np.nanmax(costs_NK[:, k], initial=1e-12)
@@ -92,10 +83,9 @@ def hypervolume_history(study: StudyTable) -> pd.DataFrame:
 
     `train_s` is what all trials up to this one trained, stopped and failed ones too.
     """
-    objectives, rows = objectives_of(study), study.finished
-    costs_NK, reference_K = teacher_shares(study, rows, objectives), reference_of(objectives)
-    costs_NK[~within_limits(study, rows)] = np.nan
-    kept_MK, volume, volumes = np.empty((0, len(objectives))), 0.0, []
+    own, rows = aim(study), study.finished
+    costs_NK, reference_K = teacher_shares(study, rows, own), reference_of(own.objectives)
+    kept_MK, volume, volumes = np.empty((0, len(own.objectives))), 0.0, []
     for row_K in costs_NK:
         beaten = (kept_MK <= row_K).all(axis=1).any()
         if np.isfinite(row_K).all() and (row_K < reference_K).all() and not beaten:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.selection.front import front, knee, limits_of, limits_text, objectives_of, within_limits
+from analysis.selection.front import aim, front_for, knee, values_of
 from analysis.study.table import StudyTable
 from spaces.errors import StillhouseError
-from spaces.records.columns import OBJECTIVES, Objective
+from spaces.records.fronts import within
+from spaces.records.objectives import OBJECTIVES, Aim, Objective
 
 QUALITY = OBJECTIVES["quality"]
 UNITS = {"latency_ms": "ms of latency (p50)", "flops": "FLOPs per token"}
@@ -55,22 +56,23 @@ def pick(
     """
     limits = {"parameters": max_parameters, "latency_ms": max_latency_ms, "flops": max_flops}
     ceilings = {OBJECTIVES[name]: limit for name, limit in limits.items() if limit is not None}
-    rows = study.students
-    rows = rows[rows["quality"].notna().to_numpy() & within_limits(study, rows, ceilings)]
+    own, rows = aim(study), study.students
+    own = Aim(own.objectives, {cost: limit for cost, limit in own.limits.items() if cost not in ceilings})
+    rows = rows[rows["quality"].notna().to_numpy() & within(values_of(rows), own.limits)]
     if rows.empty:
-        bound = f" within its limits ({limits_text(study)})" if limits_of(study) else ""
+        bound = f" within its limits ({own.limits_text})" if own.limits else ""
         raise StillhouseError(
             f"{study.folder} has no finished trial to pick from{bound}; {len(study.trials)} trials ended in all."
         )
-    within, rules = _within(rows, ceilings, min_quality)
+    fits, rules = _fitting(rows, ceilings, min_quality)
     if knee_of_front or not rules:
-        return _pick_knee(study, rows[within], rules)
-    costs = [o for o in objectives_of(study) if o.direction == "min"] or [OBJECTIVES["parameters"]]
+        return _pick_knee(study, own, rows[fits], rules)
+    costs = [o for o in own.objectives if o.direction == "min"] or [OBJECTIVES["parameters"]]
     by, order = ["quality", costs[0].column], [False, True]
     what = "the best quality"
     if not ceilings:
         by, order, what = by[::-1], order[::-1], f"the fewest {_unit(costs[0])}"
-    ranked = rows[within].sort_values(by, ascending=order, kind="stable")
+    ranked = rows[fits].sort_values(by, ascending=order, kind="stable")
     reason = f"{what} among the {len(ranked)} of {len(rows)} finished students with {' and '.join(rules)}"
     if ceilings:
         ranked, note = _confirmed_first(study, ranked)
@@ -78,7 +80,7 @@ def pick(
     return Pick(ranked.iloc[0], ranked.iloc[1] if len(ranked) > 1 else None, reason)
 
 
-def _within(
+def _fitting(
     rows: pd.DataFrame, ceilings: Mapping[Objective, float], min_quality: float | None
 ) -> tuple[np.ndarray, list[str]]:
     """Mask of the rows that keep all limits, and the limits in words."""
@@ -116,19 +118,19 @@ def _confirmed_first(study: StudyTable, ranked: pd.DataFrame) -> tuple[pd.DataFr
     )
 
 
-def _pick_knee(study: StudyTable, rows: pd.DataFrame, rules: Sequence[str]) -> Pick:
-    objectives, members = objectives_of(study), front(study)
+def _pick_knee(study: StudyTable, own: Aim, rows: pd.DataFrame, rules: Sequence[str]) -> Pick:
+    members = front_for(study, own)
     members = members[members.index.isin(rows.index)]
     if members.empty:
         bound = f" with {' and '.join(rules)}" if rules else ""
         needed = f"no student on the front{bound}" if rules else "no finished trial"
         raise StillhouseError(f"{needed} has all of {', '.join(study.meta['objectives'])} measured.")
-    first = knee(members, objectives)
+    first = knee(members, own.objectives)
     rest = members.drop(members.index[first])
     reason = f"the knee of the front ({len(members)} students): from here, more of one objective costs most of another"
     if rules:
         reason += f"; among those with {' and '.join(rules)}"
-    return Pick(members.iloc[first], rest.iloc[knee(rest, objectives)] if len(rest) else None, reason)
+    return Pick(members.iloc[first], rest.iloc[knee(rest, own.objectives)] if len(rest) else None, reason)
 
 
 def _unit(objective: Objective) -> str:

@@ -14,7 +14,7 @@ import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from analysis.selection.front import costs_of, objectives_of
+from analysis.selection.front import aim, costs_of
 from analysis.study.noise import mean_interval
 from analysis.study.table import StudyTable
 from spaces.errors import choose
@@ -74,7 +74,7 @@ def axis_importance(study: StudyTable, method: str | None = None, evaluator: str
     sample. What never varied is left out, and so are heads and feed-forward width where depth and width decide them.
     """
     make = choose("importance evaluator", EVALUATORS, evaluator)
-    objectives, rows = objectives_of(study), study.finished
+    objectives, rows = aim(study).objectives, study.finished
     rows = rows if method is None else rows[rows["method"] == method]
     rows = rows[np.isfinite(costs_of(rows, objectives)).all(axis=1)]
     if len(rows) > MOST_TRIALS:

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.store.parts import Store
 from spaces.errors import StillhouseError
-from spaces.records.columns import OBJECTIVES, Objective
+from spaces.records.objectives import OBJECTIVES, Objective
 
 HOST = "127.0.0.1"
 STATES = {"finished": TrialState.COMPLETE, "duplicate": TrialState.COMPLETE, "stopped": TrialState.PRUNED}

@@ -8,8 +8,8 @@ from search.phases.scoring import cached_scores, put_on_device
 from search.spec.sections import StudySpec
 from search.store.parts import Store
 from search.tune.progress import Say, announced
-from spaces.records.columns import OBJECTIVES
 from spaces.records.fronts import front_of
+from spaces.records.objectives import aim_of
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from trainables.cache import digest
 from trainables.models.student import TRUNCATIONS, truncated
@@ -27,7 +27,7 @@ def score_baselines(spec: StudySpec, store: Store, job: Mapping[str, Any], say: 
     """
     rows: list[Any] = [row for row in store.read_rows("trials") if row["status"] == "finished"]
     if spec.comparison.seeds is None:
-        rows = front_of(rows, [OBJECTIVES[name] for name in spec.search.objectives])
+        rows = front_of(rows, aim_of(spec.search.objectives, spec.search.constraints))
     shapes = sorted({architecture_of(row) for row in rows}, key=lambda shape: (shape.num_layers, shape.hidden_size))
     kept: list[Any] = store.read_rows("baselines")
     missing = [shape for shape in shapes if shape not in {architecture_of(row) for row in kept}]

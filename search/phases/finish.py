@@ -17,8 +17,9 @@ from search.spec.sections import StudySpec
 from search.store.parts import Store
 from search.tune.progress import Say, announced
 from spaces.errors import StillhouseError
-from spaces.records.columns import CONFIG_COLUMNS, OBJECTIVES
-from spaces.records.fronts import configuration, front_of
+from spaces.records.columns import CONFIG_COLUMNS
+from spaces.records.fronts import configuration, front_of, values_of, within
+from spaces.records.objectives import Aim, aim_of
 from trainables.export.folders import export_student, quiet_transformers
 from trainables.models.encoder import load_model
 from trainables.models.teacher import load_teacher
@@ -29,8 +30,8 @@ TEACHER, FLOOR = -1, -2
 
 def score_front(spec: StudySpec, store: Store, task_folders: Sequence[str], say: Say) -> None:
     """Test scores of teacher, floor and every member of the front; what is already scored stays."""
-    objectives = [OBJECTIVES[name] for name in spec.search.objectives]
-    members = [row for row in front_of(store.read_rows("trials"), objectives) if row["student_path"]]
+    aim = aim_of(spec.search.objectives, spec.search.constraints)
+    members = [row for row in front_of(store.read_rows("trials"), aim) if row["student_path"]]
     score_tests(spec, store, members, task_folders, say)
 
 
@@ -118,21 +119,24 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
         student = load_teacher(str(source))
     spec = tomllib.loads(store.read_text("spec.toml"))
     card = make_card(study, spec, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
-    card["front"] = place_on_front(row, list(rows.values()), study["objectives"])
+    card["front"] = place_on_front(row, list(rows.values()), aim_of(study["objectives"], study["constraints"]))
     written = export_student(student.model, student.tokenizer, target, card, weights=weights)
     if onnx:
         export_onnx(student.model, written)
     return written
 
 
-def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], objectives: Sequence[str]) -> str:
+def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], aim: Aim) -> str:
     """Where a trial stands among all of its study, in words."""
-    members = front_of(rows, [OBJECTIVES[name] for name in objectives])
-    own = next((member for member in members if configuration(member) == configuration(row)), row)
-    better = sum(member["quality"] > own["quality"] for member in members)
-    if own is not row:
-        return f"One of {len(members)} students on the front of {', '.join(objectives)}; {better} have more quality."
-    return f"Not on the front of {', '.join(objectives)}: one of its {len(members)} students is better in everything."
+    members = front_of(rows, aim)
+    front = f"the front of {', '.join(objective.name for objective in aim.objectives)}"
+    own = next((member for member in members if configuration(member) == configuration(row)), None)
+    if own is not None:
+        better = sum(member["quality"] > own["quality"] for member in members)
+        return f"One of {len(members)} students on {front}; {better} have more quality."
+    if not within(values_of([row]), aim.limits).all():
+        return f"Not on {front}: it is beyond the limits of its study ({aim.limits_text})."
+    return f"Not on {front}: one of its {len(members)} students is as good in all of these and better in one."
 
 
 def make_card(

@@ -22,8 +22,8 @@ from search.store.parts import Store
 from search.tune.cluster import cluster
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
-from spaces.records.columns import OBJECTIVES, Objective
 from spaces.records.fronts import costs_of_rows, front_of, leaders
+from spaces.records.objectives import Aim, aim_of
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts
 
@@ -77,12 +77,11 @@ def confirm(
     Leaders are chosen by the trials of the study's own seed, so that a second call goes on with the same ones.
     """
     spec, space, facts = stored_study(folder)
-    objectives = [OBJECTIVES[name] for name in spec.search.objectives]
-
+    aim = aim_of(spec.search.objectives, spec.search.constraints)
     say_once = functools.cache(say)
 
     def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
-        chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], objectives, top)
+        chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], aim, top)
         configs = [asktell.history.config_of(row["trial"]) for row in chosen]
         numbers = ", ".join(str(row["trial"]) for row in chosen)
         say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
@@ -91,10 +90,10 @@ def confirm(
     return run_study(spec, space, facts, folder, address=address, say=say, wanted=leaders_with_seeds)
 
 
-def leading(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective], top: int) -> list[Mapping[str, Any]]:
+def leading(rows: Sequence[Mapping[str, Any]], aim: Aim, top: int) -> list[Mapping[str, Any]]:
     """The members of the front that hold up most of its hypervolume."""
-    members = front_of(rows, objectives)
-    return [members[i] for i in leaders(costs_of_rows(members, objectives), top)]
+    members = front_of(rows, aim)
+    return [members[i] for i in leaders(costs_of_rows(members, aim.objectives), top)]
 
 
 def run_study(

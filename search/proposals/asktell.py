@@ -27,7 +27,7 @@ from search.proposals.surrogate import Seen
 from search.store.history import RAN, Ask, History, Running, qualities
 from search.store.parts import Store
 from spaces.errors import InfeasibleConfig
-from spaces.records.columns import OBJECTIVES, Objective
+from spaces.records.objectives import Objective, aim_of
 from spaces.space.search_space import SearchSpace, config_hash
 
 LOG = logging.getLogger("stillhouse.sampler")
@@ -67,13 +67,12 @@ class AskTell:
         self.store, self.space, self.costs = store, space, costs
         self.sampler, self.seed, self.budget = sampler, seed, budget
         self.rungs = rungs or Rungs((), 2, 0)
-        self.objectives: list[Objective] = [OBJECTIVES[name] for name in objectives]
-        self.constraints = {OBJECTIVES[name]: limit for name, limit in constraints.items()}
+        self.aim = aim_of(objectives, constraints)
         self.constants = dict(constants or {})
         self.history = History(store)
         self.progress = self.history.progress
-        self.memory = Memory(self.history, space, costs, self.objectives, self.constraints, earlier, train_tokens)
-        self.candidates = Candidates(costs, self.memory, sampler, self.objectives, candidates, reference or {})
+        self.memory = Memory(self.history, space, costs, self.aim, earlier, train_tokens)
+        self.candidates = Candidates(costs, self.memory, sampler, self.aim.objectives, candidates, reference or {})
         self._live: dict[int, Running] = {}
         self._duplicates = self.history.last_duplicates()
         self._wait_for_a_result = False
@@ -174,7 +173,7 @@ class AskTell:
         if unknown := sorted(set(measured) - set(columns) - {"test_scores"}):
             LOG.warning("trial %d measured what no column records: %s", trial, ", ".join(unknown))
         row = {**self._identity(live.ask), **columns}
-        row["reason"] = measured.get("reason") or _unusable(row, self.objectives)
+        row["reason"] = measured.get("reason") or _unusable(row, self.aim.objectives)
         row["status"] = "failed" if row["reason"] else "finished"
         if self.rungs.tokens and live.ask.seed == self.seed:
             row["rung"] = len(qualities(live.reports))
@@ -305,7 +304,7 @@ class AskTell:
         """The space's own rules, and the limits on costs that are known before anything is trained."""
         self.space.check(dict(config))
         costs = self.costs(config)
-        for objective, limit in self.constraints.items():
+        for objective, limit in self.aim.limits.items():
             value = costs.get(objective.column)
             if value is not None and value > limit:
                 raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")

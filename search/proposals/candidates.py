@@ -13,8 +13,8 @@ from search.proposals.drawing import Drawn, Told, Written, sampler_of, study_of
 from search.proposals.observations import Costs, Memory
 from search.proposals.surrogate import choose_candidate
 from search.store.history import Running
-from spaces.records.columns import Objective
 from spaces.records.fronts import costs_of_rows
+from spaces.records.objectives import Objective
 
 
 class Candidates:

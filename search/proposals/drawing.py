@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from spaces.records.columns import Objective
+from spaces.records.objectives import Objective
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import architecture_of
 from spaces.students.transfer import axes_of

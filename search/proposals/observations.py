@@ -13,8 +13,8 @@ import numpy as np
 from search.proposals.drawing import Told, Written, written
 from search.proposals.surrogate import Seen
 from search.store.history import History, Running, qualities
-from spaces.records.columns import Objective
-from spaces.records.fronts import costs_of_rows, non_dominated
+from spaces.records.fronts import costs_of_rows, front_costs, non_dominated, values_of
+from spaces.records.objectives import Aim
 from spaces.space.search_space import SearchSpace
 
 Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -32,22 +32,20 @@ class Memory:
         history: History,
         space: SearchSpace,
         costs: Costs,
-        objectives: Sequence[Objective],
-        limits: Mapping[Objective, float],
+        aim: Aim,
         earlier: Sequence[Seen],
         train_tokens: int,
     ) -> None:
         self.history, self.space, self.costs = history, space, costs
-        self.objectives, self.limits = objectives, limits
-        self.earlier, self.train_tokens = tuple(earlier), train_tokens
+        self.aim, self.earlier, self.train_tokens = aim, tuple(earlier), train_tokens
         self._written: dict[str, Written] = {}
-        costs_NK = costs_of_rows(history.finished, objectives)
+        costs_NK = front_costs(values_of(history.finished), aim)
         self._front = [(row["trial"], costs_NK[i]) for i, row in enumerate(history.finished)]
         self._front = [self._front[i] for i in np.flatnonzero(non_dominated(costs_NK))]
 
     def add(self, row: Mapping[str, Any]) -> None:
         """A trial has finished."""
-        costs_K, trial = costs_of_rows([row], self.objectives)[0], row["trial"]
+        costs_K, trial = front_costs(values_of([row]), self.aim)[0], row["trial"]
         kept = [each for each in self._front if each[0] != trial]
         as_good = [number for number, other_K in kept if (other_K <= costs_K).all()]
         equal = [number for number, other_K in kept if (other_K == costs_K).all()]
@@ -61,7 +59,7 @@ class Memory:
     @property
     def front_MK(self) -> np.ndarray:
         """Costs of the members of the front, in the order of their numbers."""
-        return np.array([costs_K for _, costs_K in self._front]).reshape(-1, len(self.objectives))
+        return np.array([costs_K for _, costs_K in self._front]).reshape(-1, len(self.aim.objectives))
 
     def rows(self, most: int = MOST_REMEMBERED) -> list[dict[str, Any]]:
         """Finished trials that are learned from: all, or the front and the latest of many, by number."""
@@ -79,14 +77,14 @@ class Memory:
             groups.setdefault(self.history.asked[row["trial"]]["config"], []).append(row)
         for each in (each for each in self.earlier if each.share == 1.0):
             row = {**self.costs(each.config), "quality": each.quality}
-            if np.isfinite(costs_of_rows([row], self.objectives)).all():
+            if np.isfinite(costs_of_rows([row], self.aim.objectives)).all():
                 groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(row)
         told = []
         for text, rows in groups.items():
-            columns = {o.column for o in (*self.objectives, *self.limits) if rows[0].get(o.column) is not None}
+            columns = {o.column for o in (*self.aim.objectives, *self.aim.limits) if rows[0].get(o.column) is not None}
             means = {column: float(np.mean([row[column] for row in rows])) for column in columns}
-            broken = {o.name: (means[o.column] - m) / m for o, m in self.limits.items() if o.column in means}
-            told.append(Told(self.write(text), [means[o.column] for o in self.objectives], broken))
+            broken = {o.name: (means[o.column] - m) / m for o, m in self.aim.limits.items() if o.column in means}
+            told.append(Told(self.write(text), [means[o.column] for o in self.aim.objectives], broken))
         return told
 
     def seen(self, live: Sequence[Running]) -> list[Seen]:

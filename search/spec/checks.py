@@ -24,7 +24,7 @@ from search.spec.sections import (
     StudySpec,
 )
 from spaces.errors import SpecError, nearest
-from spaces.records.columns import OBJECTIVES
+from spaces.records.objectives import OBJECTIVES
 from spaces.space.comparison import count_trials
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts, parse_shape

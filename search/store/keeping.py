@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from search.store.parts import Store
-from spaces.records.columns import OBJECTIVES, Objective
 from spaces.records.fronts import by_configuration, configuration, costs_of_rows, front_of, ranks
+from spaces.records.objectives import OBJECTIVES, Aim
 
 LOG = logging.getLogger("stillhouse.keeping")
 GB = 1e9
@@ -27,11 +27,8 @@ Rows = Sequence[dict[str, Any]]
 class Keeper:
     """The students and checkpoints of one study, kept within `quota_gb`."""
 
-    def __init__(
-        self, store: Store, objectives: Sequence[str], quota_gb: float, say: Callable[[str], None] = LOG.warning
-    ) -> None:
-        self.store, self.quota_gb, self.say = store, quota_gb, say
-        self.objectives = [OBJECTIVES[name] for name in objectives]
+    def __init__(self, store: Store, aim: Aim, quota_gb: float, say: Callable[[str], None] = LOG.warning) -> None:
+        self.store, self.aim, self.quota_gb, self.say = store, aim, quota_gb, say
         self.sizes: dict[tuple[str, int], int] = {}
         """Bytes by (students or checkpoints, trial)."""
         self.running: set[int] = set()
@@ -93,7 +90,7 @@ class Keeper:
             )
 
     def _needed(self, rows: Rows) -> set[int]:
-        return needed(rows, self.objectives, self.store.read_rows("profiles"))
+        return needed(rows, self.aim, self.store.read_rows("profiles"))
 
     def _drop_student(self, row: dict[str, Any], rows: Rows) -> None:
         if ("students", row["trial"]) not in self.sizes:
@@ -121,14 +118,14 @@ class Keeper:
             self.sizes[kind, trial] = size
 
 
-def needed(rows: Rows, objectives: Sequence[Objective], profiles: Sequence[Mapping[str, Any]] = ()) -> set[int]:
+def needed(rows: Rows, aim: Aim, profiles: Sequence[Mapping[str, Any]] = ()) -> set[int]:
     """Trials whose students can still be chosen: see the head of this file."""
     students = by_configuration(rows)
     seeds: dict[Any, set[int]] = {}
     for row in rows:
         if row["status"] == "finished":
             seeds.setdefault(configuration(row), set()).add(row["seed"])
-    found = {row["trial"] for row in front_of(rows, objectives)}
+    found = {row["trial"] for row in front_of(rows, aim)}
     found |= {row["trial"] for row in students if len(seeds[configuration(row)]) > 1}
     for view in views(students, profiles):
         measured = [o for o in OBJECTIVES.values() if any(row.get(o.column) is not None for row in view)]

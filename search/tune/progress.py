@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.proposals.asktell import AskTell
-from spaces.records.fronts import front_of
+from spaces.records.fronts import front_of, values_of, within
 
 Say = Callable[[str], None]
 """Tell a person one line."""
@@ -83,16 +83,19 @@ class StudyProgress(ray.tune.Callback):
     def row(self, row: dict[str, Any]) -> None:
         """A trial has ended."""
         if row["status"] == "finished":
-            best = max(
-                (r["quality"] for r in self.asktell.progress.rows if r["status"] == "finished"), default=row["quality"]
-            )
-            what = f"quality {row['quality']:.3f} (best {best:.3f})  {short(row['parameters'])} parameters"
+            what = f"quality {row['quality']:.3f} (best {self.best()})  {short(row['parameters'])} parameters"
             if row.get("latency_p50_ms") is not None:
                 what += f"  {row['latency_p50_ms']:.1f} ms"
         else:
             what = row["reason"]
         shape = f"{row['num_layers']}x{row['hidden_size']}"
         self.say(f"trial {row['trial']:>3}  {row['status']:<8}  {row['method']} {shape}  {what}  [{self.counts()}]")
+
+    def best(self) -> str:
+        """The best quality within the limits of the study so far."""
+        finished = [row for row in self.asktell.progress.rows if row["status"] == "finished"]
+        kept = within(values_of(finished), self.asktell.aim.limits)
+        return short(max((row["quality"] for row, keeps in zip(finished, kept, strict=True) if keeps), default=None))
 
     @property
     def elapsed_s(self) -> float:
@@ -131,8 +134,8 @@ class StudyProgress(ray.tune.Callback):
             line += f"  {short(sum(self.tokens_per_s.values()), 0)} tokens/s"
         if self.waiting_since is not None:
             line += f"\nstarting worker processes ({time.time() - self.waiting_since:.0f} s)"
-        objectives = self.asktell.objectives
-        members = front_of(progress.rows, objectives)
+        objectives = self.asktell.aim.objectives
+        members = front_of(progress.rows, self.asktell.aim)
         table = Table(title="front so far", title_justify="left", box=None)
         for name in ("trial", "method", "shape", *(o.name for o in objectives)):
             table.add_column(name, justify="left" if name == "method" else "right")

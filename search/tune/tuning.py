@@ -85,7 +85,7 @@ def tune_study(
             progress = StudyProgress(asktell, terminal)
             if wanted is None and spec.comparison.seeds is not None:
                 asktell.narrow(comparison(spec, plan.space, progress.say))
-            keeper = Keeper(store, spec.search.objectives, spec.storage.quota_gb, progress.say)
+            keeper = Keeper(store, asktell.aim, spec.storage.quota_gb, progress.say)
             keeper.tidy(asktell.progress.rows)
             make_job = job_maker(plan, store, keeper.started)
             searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))

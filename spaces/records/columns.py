@@ -1,4 +1,4 @@
-"""The Parquet schemas of a study folder, and the objectives a study may search for.
+"""The Parquet schemas of a study folder.
 
 Every column carries its unit and meaning in the file itself (Arrow field metadata), so a study folder explains itself
 to any reader. An axis that a configuration does not have (a mapping without `hs`) is null.
@@ -6,7 +6,6 @@ to any reader. An axis that a configuration does not have (a mapping without `hs
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import pyarrow as pa
 
@@ -29,29 +28,6 @@ class Column:
     type: pa.DataType
     unit: str
     meaning: str
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a study is searched for: a column of the trials table, and which way is better."""
-
-    name: str
-    direction: Literal["max", "min"]
-    unit: str
-    column: str
-    known_before: bool
-    """Whether the value follows from the configuration alone, before anything is trained or measured."""
-
-
-OBJECTIVES: dict[str, Objective] = {
-    "quality": Objective("quality", "max", "share of the teacher-floor gap", "quality", known_before=False),
-    "worst_language_quality": Objective(
-        "worst_language_quality", "max", "share of the teacher-floor gap", "worst_language_quality", known_before=False
-    ),
-    "parameters": Objective("parameters", "min", "parameters", "parameters", known_before=True),
-    "latency_ms": Objective("latency_ms", "min", "ms", "latency_p50_ms", known_before=False),
-    "flops": Objective("flops", "min", "FLOPs per token", "flops_per_token", known_before=True),
-}
 
 
 def schema(columns: Sequence[Column]) -> pa.Schema:

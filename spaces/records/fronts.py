@@ -3,21 +3,52 @@
 Every column is a cost, smaller is better. Shapes: N rows, K columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from spaces.records.columns import CONFIG_COLUMNS, OBJECTIVES, Objective
+from spaces.records.columns import CONFIG_COLUMNS
+from spaces.records.objectives import OBJECTIVES, Aim, Objective
 
 QUALITIES = tuple(o.column for o in OBJECTIVES.values() if o.direction == "max")
+Values = Callable[[list[str]], np.ndarray]
+"""Columns by name -> (N, columns) numbers, NaN where there is none. Rows and data frames each give their own."""
+
+
+def values_of(rows: Sequence[Mapping[str, Any]]) -> Values:
+    """The numbers of rows as they are in memory."""
+
+    def values(names: list[str]) -> np.ndarray:
+        found = [[np.nan if row.get(name) is None else float(row[name]) for name in names] for row in rows]
+        return np.array(found, dtype=float).reshape(len(rows), len(names))
+
+    return values
+
+
+def costs_of(values: Values, objectives: Sequence[Objective]) -> np.ndarray:
+    """(N, objectives) of numbers to be minimised; what is missing is NaN."""
+    signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in objectives])
+    return values([o.column for o in objectives]) * signs
 
 
 def costs_of_rows(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> np.ndarray:
-    """(rows, objectives) of numbers to be minimised; what is missing is NaN."""
-    values = [[np.nan if row.get(o.column) is None else float(row[o.column]) for o in objectives] for row in rows]
-    signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in objectives])
-    return np.array(values, dtype=float).reshape(len(rows), len(objectives)) * signs
+    """`costs_of` for rows."""
+    return costs_of(values_of(rows), objectives)
+
+
+def within(values: Values, limits: Mapping[Objective, float]) -> np.ndarray:
+    """(N,) mask of what keeps all limits; what was not measured keeps none."""
+    limits_L = np.array(list(limits.values()), dtype=float)
+    kept: np.ndarray = np.all(values([o.column for o in limits]) <= limits_L, axis=1)
+    return kept
+
+
+def front_costs(values: Values, aim: Aim) -> np.ndarray:
+    """`costs_of` the objectives, all NaN where a limit is broken: such a row is on no front."""
+    costs_NK = costs_of(values, aim.objectives)
+    costs_NK[~within(values, aim.limits)] = np.nan
+    return costs_NK
 
 
 def configuration(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -152,12 +183,21 @@ def _volume(costs_NK: np.ndarray, reference_K: np.ndarray) -> float:
     return volume
 
 
-def front_of(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> list[Mapping[str, Any]]:
-    """The finished configurations on the front, seeds averaged, in the order of the first cost."""
+def front_indices(values: Values, aim: Aim) -> np.ndarray:
+    """Which rows are on the front of a study, cheapest first: they keep its limits, and no other that does beats them.
+
+    Every front that is shown, tested, confirmed or kept comes from here.
+    """
+    costs_NK = front_costs(values, aim)
+    members_M = np.flatnonzero(non_dominated(costs_NK))
+    by = [k for k, o in enumerate(aim.objectives) if o.direction == "min"]
+    keys = [costs_NK[members_M, k] for k in by] + [
+        -costs_NK[members_M, k] for k in range(len(aim.objectives)) if k not in by
+    ]
+    return members_M[np.lexsort(keys[::-1])]
+
+
+def front_of(rows: Sequence[Mapping[str, Any]], aim: Aim) -> list[Mapping[str, Any]]:
+    """The finished configurations on the front of a study, seeds averaged, cheapest first."""
     finished = by_configuration(rows)
-    if not finished:
-        return []
-    mask_N = non_dominated(costs_of_rows(finished, objectives))
-    members = [row for row, keep in zip(finished, mask_N, strict=True) if keep]
-    column = next((o for o in objectives if o.direction == "min"), objectives[-1]).column
-    return sorted(members, key=lambda row: row[column])
+    return [finished[i] for i in front_indices(values_of(finished), aim)]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.selection.front import front, hypervolume, hypervolume_history, knee, objectives_of
+from analysis.selection.front import aim, front, hypervolume, hypervolume_history, knee
 from analysis.selection.picking import pick
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.fronts import non_dominated
@@ -94,9 +94,9 @@ def test_knee_lies_where_the_curve_bends(fake: SimpleNamespace) -> None:
     ]
     study = load(fake.study(rows))
     members = front(study)
-    assert members.iloc[knee(members, objectives_of(study))]["trial"] == 1
-    assert knee(members.iloc[:1], objectives_of(study)) == 0
-    assert knee(members.iloc[[0, 3]], objectives_of(study)) == 1  # both ends tie: quality decides
+    assert members.iloc[knee(members, aim(study).objectives)]["trial"] == 1
+    assert knee(members.iloc[:1], aim(study).objectives) == 0
+    assert knee(members.iloc[[0, 3]], aim(study).objectives) == 1  # both ends tie: quality decides
 
 
 def test_costs_that_rise_together_do_not_outvote_quality(fake: SimpleNamespace) -> None:
@@ -108,7 +108,7 @@ def test_costs_that_rise_together_do_not_outvote_quality(fake: SimpleNamespace) 
     for names in (["quality", "parameters"], ["quality", "parameters", "latency_ms", "flops"]):
         study = load(fake.study(rows, objectives=names))
         members = front(study)
-        assert members.iloc[knee(members, objectives_of(study))]["trial"] == 1
+        assert members.iloc[knee(members, aim(study).objectives)]["trial"] == 1
 
 
 def test_hypervolume_history_is_the_volume_of_each_prefix(fake: SimpleNamespace) -> None:
@@ -159,7 +159,7 @@ def test_pick_without_a_budget_is_the_knee(ladder: str) -> None:
     study = load(ladder)
     picked = pick(study)
     members = front(study)
-    assert picked.trial["trial"] == members.iloc[knee(members, objectives_of(study))]["trial"]
+    assert picked.trial["trial"] == members.iloc[knee(members, aim(study).objectives)]["trial"]
     assert picked.runner_up is not None and "knee of the front (4 students)" in picked.reason
 
 

@@ -19,7 +19,7 @@ from search.spec.checks import to_toml
 from search.store.parts import Store
 from search.tune.tuning import ask_tell, job_maker, tune_study
 from spaces.errors import StillhouseError
-from spaces.records.columns import OBJECTIVES
+from spaces.records.objectives import aim_of
 from trainables.lanes.worker import Stopped, attempt
 
 LOOPBACK_MAPPED, LOOPBACK_6 = "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"
@@ -167,9 +167,9 @@ def test_leaders_hold_up_the_front():
         {"trial": t, "status": "finished", "method": f"method {t}", "quality": q, "parameters": p}
         for t, (q, p) in enumerate([(0.5, 10), (0.501, 14), (0.9, 30), (0.4, 40)])
     ]
-    objectives = [OBJECTIVES["quality"], OBJECTIVES["parameters"]]
-    assert {row["trial"] for row in leading(rows, objectives, 2)} == {0, 2}
-    assert len(leading(rows, objectives, 9)) == 3
+    aim = aim_of(["quality", "parameters"], {})
+    assert {row["trial"] for row in leading(rows, aim, 2)} == {0, 2}
+    assert len(leading(rows, aim, 9)) == 3
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path):

@@ -9,10 +9,10 @@ import toy
 from search.proposals.observations import MOST_REMEMBERED, Memory
 from search.store.history import History
 from search.store.parts import Store
-from spaces.records.columns import OBJECTIVES
 from spaces.records.fronts import costs_of_rows, non_dominated
+from spaces.records.objectives import aim_of
 
-CHOSEN = [OBJECTIVES["quality"], OBJECTIVES["parameters"]]
+AIM = aim_of(["quality", "parameters"], {})
 
 
 def row_of(trial, rng):
@@ -23,7 +23,7 @@ def row_of(trial, rng):
 
 
 def memory_of(history):
-    return Memory(history, toy.read(toy.SPEC)[1], toy.costs, CHOSEN, {}, (), 1000)
+    return Memory(history, toy.read(toy.SPEC)[1], toy.costs, AIM, (), 1000)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -36,8 +36,8 @@ def test_the_front_that_grew_is_the_front_of_all(seed, tmp_path):
         history.remember(rows[number])
         memory.add(rows[number])
     assert [row["trial"] for row in history.finished] == list(range(len(rows)))
-    expected = np.flatnonzero(non_dominated(costs_of_rows(rows, CHOSEN)))
-    assert memory.front_MK.tolist() == costs_of_rows([rows[i] for i in expected], CHOSEN).tolist()
+    expected = np.flatnonzero(non_dominated(costs_of_rows(rows, AIM.objectives)))
+    assert memory.front_MK.tolist() == costs_of_rows([rows[i] for i in expected], AIM.objectives).tolist()
     again = memory_of(history)
     assert again.front_MK.tolist() == memory.front_MK.tolist()
     remembered = [row["trial"] for row in memory.rows()]

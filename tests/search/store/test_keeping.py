@@ -10,12 +10,11 @@ from search.phases.finish import local_student
 from search.store.keeping import Keeper, beaten, needed
 from search.store.parts import Store
 from spaces.errors import StillhouseError
-from spaces.records.columns import OBJECTIVES
+from spaces.records.objectives import aim_of
 from spaces.space.search_space import SearchSpace
 
 MB = 1_000_000
-OBJECTIVE_NAMES = ("quality", "parameters")
-OBJECTIVE_LIST = [OBJECTIVES[name] for name in OBJECTIVE_NAMES]
+AIM = aim_of(("quality", "parameters"), {})
 CONFIG = {
     "method": "hs", "mapping": "uniform", "num_layers": 3, "hidden_size": 96, "num_heads": 8, "intermediate_size": 384,
     "initialisation": "random", "learning_rate": 1e-3, "batch_size": 16,
@@ -61,19 +60,19 @@ def put(store, name):
 
 
 def test_what_can_be_chosen_is_needed():
-    assert needed(ROWS, OBJECTIVE_LIST) == {0, 1, 2, 3, 6}
+    assert needed(ROWS, AIM) == {0, 1, 2, 3, 6}
     assert [each["trial"] for each in beaten(ROWS, {0, 1, 2, 3, 6})] == [7, 5, 4]
     elsewhere = [{"profile": "gpu", "trial": each["trial"], "latency_p50_ms": 0.1 if each["trial"] == 5 else 1.0}
                  for each in ROWS]  # fmt: skip
-    assert 5 in needed(ROWS, OBJECTIVE_LIST, elsewhere)
-    assert needed([], OBJECTIVE_LIST) == set() and beaten([], set()) == []
+    assert 5 in needed(ROWS, AIM, elsewhere)
+    assert needed([], AIM) == set() and beaten([], set()) == []
 
 
 def test_the_most_beaten_go_first_and_only_until_the_rest_fits(store, caplog):
     caplog.set_level(logging.INFO)
     rows = fill(store, ROWS)
     lines = []
-    keeper = Keeper(store, OBJECTIVE_NAMES, 0.0065, lines.append)
+    keeper = Keeper(store, AIM, 0.0065, lines.append)
     keeper.tidy(rows)
     left = {each["trial"]: each["student_path"] for each in store.read_rows("trials")}
     assert [trial for trial, path in left.items() if not path] == [5, 7]
@@ -97,7 +96,7 @@ def test_the_most_beaten_go_first_and_only_until_the_rest_fits(store, caplog):
 def test_what_is_needed_stays_whatever_the_quota(store):
     rows = fill(store, ROWS)
     lines = []
-    keeper = Keeper(store, OBJECTIVE_NAMES, 0.001, lines.append)
+    keeper = Keeper(store, AIM, 0.001, lines.append)
     keeper.tidy(rows)
     keeper.make_room(rows)
     assert store.folders("students") == [f"{trial:05d}" for trial in (0, 1, 2, 3, 6)]
@@ -112,7 +111,7 @@ def test_checkpoints_end_with_their_trials_and_those_of_stopped_ones_give_way_la
     for trial in range(5):
         put(store, f"checkpoints/{trial:05d}/checkpoint.safetensors")
     lines = []
-    keeper = Keeper(store, OBJECTIVE_NAMES, 0.0035, lines.append)
+    keeper = Keeper(store, AIM, 0.0035, lines.append)
     keeper.started(1)  # promoted: it runs
     keeper.started(4)
     keeper.ended(rows[0], rows)
@@ -128,11 +127,11 @@ def test_a_deletion_that_was_interrupted_is_finished_and_repeats_lose_their_path
     rows = fill(store, [row(0, 0.9, 100), row(1, 0.5, 100, student_path=""), row(2, 0.1, 100), row(3, 0.6, 100)])
     repeat = {**rows[2], "trial": 4, "status": "duplicate", "of_trial": 2}
     store.write_part("trials", 4, [repeat])
-    keeper = Keeper(store, OBJECTIVE_NAMES, 1.0)
+    keeper = Keeper(store, AIM, 1.0)
     keeper.tidy([*rows, repeat])
     assert store.folders("students") == ["00000", "00002", "00003"]
     put(store, "checkpoints/00009/checkpoint.safetensors")  # interrupted: it will run again
-    interrupted = Keeper(store, OBJECTIVE_NAMES, 0.0035)
+    interrupted = Keeper(store, AIM, 0.0035)
     interrupted.tidy([*rows, repeat])
     assert interrupted.taken_gb == 0.003 and store.folders("checkpoints") == ["00009"]
     keeper.quota_gb = 0.0025

@@ -44,15 +44,3 @@ def test_a_row_without_an_axis_is_null_there():
     schema = records.schema(records.trials_columns([]))
     row = pa.Table.from_pylist([{"trial": 0, "method": "mha", "relation_heads": 12}], schema=schema).to_pylist()[0]
     assert row["relation_heads"] == 12 and row["mapping"] is None and row["temperature"] is None
-
-
-def test_objectives_name_columns_of_the_trials_table():
-    names = {column.name for column in records.trials_columns([], by_language=True)}
-    assert names - {column.name for column in records.trials_columns([])} == {
-        "worst_language",
-        "worst_language_quality",
-    }
-    assert set(records.OBJECTIVES) == {"quality", "worst_language_quality", "parameters", "latency_ms", "flops"}
-    for name, objective in records.OBJECTIVES.items():
-        assert objective.name == name and objective.column in names and objective.direction in ("max", "min")
-    assert [name for name, objective in records.OBJECTIVES.items() if objective.known_before] == ["parameters", "flops"]

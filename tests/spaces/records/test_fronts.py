@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from spaces.records.columns import OBJECTIVES
+from spaces.errors import SpecError
 from spaces.records.fronts import by_configuration, front_of, hypervolume, leaders, non_dominated, ranks
+from spaces.records.objectives import aim_of
+
+BOTH = aim_of(["quality", "parameters"], {})
 
 
 def slow(costs_NK):
@@ -75,10 +78,24 @@ def test_rows():
         {"trial": 3, "status": "failed", "method": "d", "quality": 1.0, "parameters": 1},
         {"trial": 4, "status": "finished", "method": "e", "quality": None, "parameters": 1},
     ]
-    members = front_of(rows, [OBJECTIVES["quality"], OBJECTIVES["parameters"]])
+    members = front_of(rows, BOTH)
     assert [row["trial"] for row in members] == [0, 2]
-    assert [row["trial"] for row in front_of(rows, [OBJECTIVES["quality"]])] == [2]
-    assert front_of([], [OBJECTIVES["quality"]]) == []
+    assert [row["trial"] for row in front_of(rows, aim_of(["quality"], {}))] == [2]
+    assert front_of([], aim_of(["quality"], {})) == []
+
+
+def test_limits_keep_rows_off_the_front():
+    rows = [
+        {"trial": trial, "status": "finished", "method": str(trial), "quality": quality, "latency_p50_ms": ms}
+        for trial, (quality, ms) in enumerate([(0.9, 9.0), (0.8, 4.0), (0.8, 3.0), (0.95, None), (0.1, 1.0)])
+    ]
+    assert [row["trial"] for row in front_of(rows, aim_of(["quality"], {"latency_ms": 4.0}))] == [1]
+    assert [row["trial"] for row in front_of(rows, aim_of(["quality", "latency_ms"], {"latency_ms": 4.0}))] == [4, 2]
+    assert aim_of(["quality"], {"latency_ms": 4, "parameters": 15e6}).limits_text == (
+        "latency_ms <= 4, parameters <= 15,000,000"
+    )
+    with pytest.raises(SpecError, match=r"unknown objective 'latency'.* Did you mean 'latency_ms'"):
+        aim_of(["quality"], {"latency": 4.0})
 
 
 def test_seeds_of_a_configuration_are_one_row():
@@ -88,7 +105,7 @@ def test_seeds_of_a_configuration_are_one_row():
         {"trial": 1, "status": "finished", "method": "b", "seed": 0, "quality": 0.6, "parameters": 10},
     ]
     assert [(row["trial"], row["quality"]) for row in by_configuration(rows)] == [(0, 0.5), (1, 0.6)]
-    assert [row["trial"] for row in front_of(rows, [OBJECTIVES["quality"], OBJECTIVES["parameters"]])] == [1]
+    assert [row["trial"] for row in front_of(rows, BOTH)] == [1]
 
 
 def test_seeds_of_one_configuration_are_averaged_in_both_qualities():

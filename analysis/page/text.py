@@ -74,7 +74,7 @@ def noise_text(study: StudyTable) -> str:
     if not noise.known:
         return (
             "One seed per configuration: no interval can be given (stillhouse confirm measures the noise; among the "
-            "recorded trials of docs/search.md two seeds differ by more than 0.14 in one of twenty pairs)."
+            "recorded trials of docs/results/search.md two seeds differ by more than 0.14 in one of twenty pairs)."
         )
     several = plural(noise.groups, "configuration")
     text = (

@@ -1,0 +1,257 @@
+"""Write the pages of the reference from the code: python docs/reference/generate.py
+
+A test compares the pages with what this prints, so run it after a change of settings, commands, columns or entries.
+"""
+
+import argparse
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from search.cli.main import COMMANDS, build_parser  # noqa: E402
+from search.spec.reading import default_of, show  # noqa: E402
+from search.spec.sections import SAMPLERS, SECTIONS, TaskSection  # noqa: E402
+from spaces.records import columns  # noqa: E402
+from spaces.space.axes import AXES, INITIALISATIONS, REAL_AXES, default_axis  # noqa: E402
+from spaces.students.architecture import FAMILIES, SHAPES, StudentArchitecture, TeacherFacts  # noqa: E402
+from spaces.students.layer_mapping import MAPPINGS  # noqa: E402
+from spaces.students.transfer import METHODS  # noqa: E402
+from trainables.tasks.metrics import KIND_METRICS  # noqa: E402
+
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+BASE = StudentArchitecture(12, 768, 12, 3072)
+TEACHER = TeacherFacts("bert-base", "bert", BASE, 30522, 512, 2, True, "")
+"""Defaults of axes depend on the teacher; the page shows those of this one."""
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; a bar inside a cell is escaped."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("<", "\\<") for cell in line) + " |\n" for line in lines
+    )
+
+
+def code(text: object) -> str:
+    """As code, or nothing for nothing."""
+    return f"`{text}`" if str(text) else ""
+
+
+def page(title: str, *parts: str) -> str:
+    """A page with a note where it comes from."""
+    note = "Written by `python docs/reference/generate.py` from the code."
+    return "\n".join([f"# {title}\n", f"{note}\n", *parts])
+
+
+def type_text(hint: Any) -> str:
+    """The type of a setting in words."""
+    if isinstance(hint, types.UnionType):
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    return TYPES.get(hint) or ("list of texts" if typing.get_origin(hint) is tuple else "table of numbers")
+
+
+def rules_text(rules: Mapping[str, Any]) -> str:
+    """'at least 1, below 3', or the choices."""
+    words = {"at_least": "at least", "above": "above", "below": "below"}
+    found = [f"{words[rule]} {rules[rule]:,}" for rule in words if rule in rules]
+    return ", ".join([*found, *(code(choice) for choice in rules.get("choices", ()))])
+
+
+def section_table(section: type) -> str:
+    """A row for each key."""
+    hints, rows = typing.get_type_hints(section), []
+    for field in dataclasses.fields(section):
+        default = default_of(field)
+        shown = (
+            "required" if default is dataclasses.MISSING else "unset" if default in (None, "") else code(show(default))
+        )
+        doc = field.metadata["doc"]
+        rows.append([code(field.name), type_text(hints[field.name]), shown, rules_text(field.metadata), doc])
+    return table(["key", "type", "default", "legal values", "meaning"], rows)
+
+
+def spec() -> str:
+    """Every key of a spec."""
+    top = table(
+        ["key", "type", "default", "meaning"],
+        [
+            ["`name`", "text", "the file's name", "name of the study"],
+            ["`seed`", "whole number", "`0`", "seed of the sampler and of every trial"],
+        ],
+    )
+    intro = (
+        "A spec is a TOML file. Relative paths start from its folder. `$NAME` in a path is an environment variable.\n"
+    )
+    parts = [intro, top]
+    for title, section in SECTIONS.items():
+        parts += [f"## [{title}]\n", section_table(section)]
+    parts += ["## [[tasks]]\n", "One block for each task.\n", section_table(TaskSection), space()]
+    return page("The spec", *parts)
+
+
+def space() -> str:
+    """The [space] table."""
+    rows = []
+    for name in AXES:
+        if name in ("method", "shape", "num_layers", "hidden_size", "num_heads"):
+            default = "required" if name == "method" else ""
+        else:
+            line = default_axis(name, TEACHER).to_table()
+            default = code(show(line) if isinstance(line, list) else toml_range(line))
+        rows.append([code(name), default, "yes" if name in REAL_AXES else ""])
+    intro = (
+        "The axes of the search. A line is a list of values, one value, or for some axes a range "
+        "`{ low = 3e-4, high = 3e-3, log = true }`. Shapes are given as `shape`, or as `num_layers` and "
+        "`hidden_size` (and `num_heads`, `ffn_ratio`). Defaults depend on the teacher; these are for 12 layers of "
+        "width 768 with 12 heads. Default values that fit no shape are left out.\n"
+    )
+    return "\n".join(["## [space]\n", intro, table(["axis", "default", "may be a range"], rows)])
+
+
+def toml_range(line: Mapping[str, Any]) -> str:
+    """A range as TOML has it."""
+    return "{ " + ", ".join(f"{key} = {show(value)}" for key, value in line.items()) + " }"
+
+
+def commands() -> str:
+    """Every command with its arguments."""
+    parser = build_parser()
+    choices = next(a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    parts = [table(["command", "what it does"], [[f"[`{n}`](#{n})", c.help] for n, c in COMMANDS.items()])]
+    for name, command in COMMANDS.items():
+        rows = [
+            [code(argument_text(action)), (action.help or "").replace("%%", "%")]
+            for action in choices[name]._actions
+            if not isinstance(action, argparse._HelpAction)
+        ]
+        head = command.help[0].upper() + command.help[1:] + "."
+        parts += [f"## {name}\n", f"{head}\n", f"```sh\n{command.example}\n```\n", table(["argument", "meaning"], rows)]
+    parts.append("Exit codes: 0 done, 1 an error of the study, 2 an input to correct, 130 interrupted.\n")
+    return page("Commands", *parts)
+
+
+def argument_text(action: argparse.Action) -> str:
+    """'DIR', '[SPEC]', '--top N'."""
+    metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    if not action.option_strings:
+        return f"[{metavar}]" if action.nargs == "?" else f"{metavar} ..." if action.nargs == "+" else metavar
+    if action.nargs == 0:
+        return action.option_strings[0]
+    if action.choices:
+        metavar = "{" + ",".join(map(str, action.choices)) + "}"
+    return f"{action.option_strings[0]} {metavar}" + (" ..." if action.nargs == "+" else "")
+
+
+def columns_page() -> str:
+    """Every column of a study's Parquet files."""
+    sets = {
+        "trials": (columns.trials_columns(("TASK",), by_language=True), "One row for each trial that ended."),
+        "reports": (columns.reports_columns(), "What trials report while they train."),
+        "asked": (columns.asked_columns(), "What was asked for, written before a trial starts."),
+        "test_scores": (columns.test_scores_columns(), "Scores on the test splits."),
+        "baselines": (columns.baselines_columns(), "The teacher cut to the shapes of the front, without training."),
+        "profiles": (columns.profiles_columns(), "Costs measured again by `stillhouse profile`."),
+    }
+    parts = ["Each data set is a folder of Parquet files. Unit and meaning stand in the files as well.\n"]
+    for name, (known, text) in sets.items():
+        rows = [[code(c.name), str(c.type), c.unit, c.meaning] for c in known]
+        parts += [f"## {name}/\n", f"{text}\n", table(["column", "type", "unit", "meaning"], rows)]
+    statuses = [[code(name), text] for name, text in columns.STATUSES.items()]
+    parts += ["## Status of a trial\n", table(["status", "meaning"], statuses)]
+    return page("Columns of a study", *parts)
+
+
+def first_line(thing: Callable[..., Any]) -> str:
+    """The first line of a docstring."""
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+
+def paper(text: str) -> str:
+    """arXiv numbers as links."""
+    words = text.split(",", 1)
+    if not words[0].startswith("arXiv:"):
+        return text
+    link = f"[{words[0]}](https://arxiv.org/abs/{words[0].removeprefix('arXiv:')})"
+    return ",".join([link, *words[1:]])
+
+
+def methods() -> str:
+    """Methods, mappings and starts."""
+    known = [
+        [
+            code(name),
+            ", ".join(sorted(method.needs)) or "nothing",
+            ", ".join(map(code, method.axes)),
+            "yes" if method.needs_lm_head else "",
+            paper(method.source),
+        ]
+        for name, method in METHODS.items()
+    ]
+    heads = ["method", "reads of the teacher", "own axes", "needs a teacher with an LM head", "paper"]
+    return page(
+        "Methods, mappings and starts",
+        "## Methods\n",
+        'Methods can be summed with weights: `"hs + 0.5 od"`.\n',
+        table(heads, known),
+        "## Mappings\n",
+        "Which layers of the teacher a layer of the student learns from, under `hs`. L_S and L_T are the numbers of "
+        'layers. Explicit pairs are written `"1-2 2-4 3-6"`.\n',
+        table(["mapping", "pairs"], [[code(name), first_line(mapping)] for name, mapping in MAPPINGS.items()]),
+        "## Starts\n",
+        "The weights that a student starts from (`initialisation`).\n",
+        table(["start", "weights"], [[code(name), text] for name, text in INITIALISATIONS.items()]),
+    )
+
+
+def supported() -> str:
+    """Families, shapes, task kinds, costs, samplers."""
+    kinds = [[code(kind), ", ".join(map(code, metrics))] for kind, metrics in KIND_METRICS.items()]
+    goals = [
+        [code(o.name), "larger" if o.direction == "max" else "smaller", code(o.column)]
+        for o in columns.OBJECTIVES.values()
+    ]
+    shapes = [
+        [code(name), str(s.num_layers), str(s.hidden_size), str(s.num_heads), str(s.intermediate_size)]
+        for name, s in SHAPES.items()
+    ]
+    return page(
+        "Families, task kinds, costs and samplers",
+        "## Families of teachers\n",
+        table(["family"], [[code(name)] for name in FAMILIES]),
+        "## Shapes with a name\n",
+        "What a shape leaves out comes from this table; for other shapes the feed-forward width is 4 times the width, "
+        "and heads have size 64 or 32.\n",
+        table(["shape", "layers", "width", "heads", "feed-forward width"], shapes),
+        "## Task kinds\n",
+        table(["kind", "metrics (the first is the default)"], kinds),
+        "## Objectives and costs\n",
+        table(["name", "better", "column of `trials/`"], goals),
+        "## Samplers\n",
+        table(["sampler"], [[code(name)] for name in SAMPLERS]),
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "spec.md": spec,
+    "commands.md": commands,
+    "columns.md": columns_page,
+    "methods.md": methods,
+    "supported.md": supported,
+}
+
+
+def main() -> None:
+    """Write all pages."""
+    for name, make in PAGES.items():
+        (HERE / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Where prepared data lives, and how a folder of it comes into being: whole or not at all.
+"""Where prepared data lives, and how a folder or a file comes into being: whole or not at all, and as the umask says.
 
 Everything in the cache is keyed by its content, so that it never has to be invalidated, only deleted.
 """
@@ -6,8 +6,9 @@ Everything in the cache is keyed by its content, so that it never has to be inva
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,12 +46,17 @@ def new_folder(target: Path) -> Iterator[Path]:
     """A temporary sibling of `target` to fill; it becomes `target` when the block ends without an error.
 
     Two processes may prepare the same content at once: the first one wins, the other's copy is dropped.
+    Whoever may read a folder made here may read all of it: safetensors writes files that only their owner can read.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    unfinished.chmod(0o755)
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    unfinished.mkdir()
+    mode = stat.S_IMODE(unfinished.stat().st_mode) & 0o666
     try:
         yield unfinished
+        for path in unfinished.rglob("*"):
+            if path.is_file():
+                path.chmod(mode)
         try:
             unfinished.rename(target)
         except OSError:
@@ -58,6 +64,25 @@ def new_folder(target: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A temporary sibling of `target` to write; it replaces `target` when the block ends without an error.
+
+    Its mode is that of any new file, also where the writer (safetensors) lets only the owner read.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch()
+    mode = stat.S_IMODE(unfinished.stat().st_mode)
+    try:
+        yield unfinished
+        unfinished.chmod(mode)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def cached_value(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

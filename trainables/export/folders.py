@@ -9,7 +9,6 @@ about how the student came about). `export_onnx` adds model.onnx.
 
 import contextlib
 import logging
-import os
 import shutil
 import tempfile
 import warnings
@@ -24,7 +23,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrai
 from transformers.utils import logging as transformers_logging
 
 from spaces.errors import StillhouseError
-from trainables.cache import new_folder
+from trainables.cache import new_file, new_folder
 from trainables.export.card import card_text, recipe_text
 
 TOLERANCE = 1e-5
@@ -156,18 +155,15 @@ def export_onnx(model: PreTrainedModel, folder: str | Path, *, name: str = "mode
         if find_spec(package) is None:
             raise StillhouseError(f"ONNX export needs the package {package}: pip install 'stillhouse[onnx]'")
     file = Path(folder) / name
-    file.parent.mkdir(parents=True, exist_ok=True)
     module: nn.Module = model
     home, was_training = model.device, model.training
-    unfinished = file.with_name(f".{name}.{os.getpid()}")
     try:
         module.to("cpu").eval()
         encoder = LastHiddenState(model.base_model).eval()
-        write_onnx(encoder, sample_inputs(model), unfinished)
-        verify_onnx(encoder, sample_inputs(model), unfinished)
-        unfinished.replace(file)
+        with new_file(file) as unfinished:
+            write_onnx(encoder, sample_inputs(model), unfinished)
+            verify_onnx(encoder, sample_inputs(model), unfinished)
     finally:
-        unfinished.unlink(missing_ok=True)
         module.to(home).train(was_training)
     return file
 

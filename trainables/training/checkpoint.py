@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from spaces.errors import TrialFailed
 from spaces.records.filesystems import open_filesystem
+from trainables.cache import new_file
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,8 @@ def save_checkpoint(
     for name, parameter in module.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, unfinished, metadata={"progress": json.dumps(asdict(progress)), "trial": trial})
-    os.replace(unfinished, path)
+    with new_file(path) as unfinished:
+        save_file(tensors, unfinished, metadata={"progress": json.dumps(asdict(progress)), "trial": trial})
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, trial: str = "") -> Progress:
@@ -107,12 +106,9 @@ def upload(path: Path, uri: str) -> None:
 def fetch(uri: str, path: Path) -> None:
     """Copy the checkpoint of an earlier run to this node, if there is one and it can be had."""
     filesystem, source = open_filesystem(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
     try:
-        with filesystem.open_input_stream(source) as stream:
+        with filesystem.open_input_stream(source) as stream, new_file(path) as unfinished:
             unfinished.write_bytes(stream.read())
-        os.replace(unfinished, path)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -4,7 +4,6 @@ Shapes: n blocks of a shard, L kept layers, T tokens, P masked positions of a bl
 """
 
 import json
-import os
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trainables.cache import new_file
 from trainables.models.teacher import Teacher, read_states
 from trainables.text.corpus import Corpus, open_corpus
 from trainables.training.readings import read_batch
@@ -44,14 +44,8 @@ def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> 
         "key": plan.key, "shard": f"{part.name}/{number}", "crc32": str(checksum(tensors)),
         "relative_error": f"{relative_error:.3g}",
     }  # fmt: skip
-    path = shard_path(plan.folder, part, number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with new_file(shard_path(plan.folder, part, number)) as unfinished:
         save_file(tensors, unfinished, metadata=facts)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return relative_error
 
 
@@ -115,6 +109,5 @@ def write_plan(plan: TargetPlan) -> None:
     """Say in the folder what it holds; written when all shards are there, so that its presence means a whole cache."""
     facts = {**asdict(plan), "blocks": len(plan.blocks)}
     np.save(plan.folder / "blocks.npy", np.asarray(plan.blocks))
-    unfinished = plan.folder / f".plan.{os.getpid()}.tmp"
-    unfinished.write_text(json.dumps(facts, indent=1) + "\n")
-    os.replace(unfinished, plan.folder / "plan.json")
+    with new_file(plan.folder / "plan.json") as unfinished:
+        unfinished.write_text(json.dumps(facts, indent=1) + "\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import toy
-from test_runner import marked
+from processes import marked
 
 from search.store.parts import Store
 from spaces.errors import StillhouseError

@@ -4,8 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-import fake_trials
 import pytest
 import toy
 
@@ -13,7 +13,6 @@ from search.proposals.asktell import MAX_HAND_BACKS
 from search.store.parts import Store
 from search.tune.searcher import FINISHED, StudySearcher
 from search.tune.tuning import ask_tell, job_maker
-from trainables.lanes.worker import attempt
 
 NO_ROOM = {"handed_back": "no free CPUs"}
 
@@ -78,57 +77,13 @@ def test_a_trial_that_never_finds_a_place_is_given_up(search):
     assert number_of(searcher.suggest("c")) == 2
 
 
-def finish(searcher, journal):
-    """Play Tune and one lane until the searcher has nothing more."""
-    for turn in range(1000):
-        if (suggestion := searcher.suggest(str(turn))) is FINISHED:
-            return
-        job = {**json.loads(suggestion["job"]), "journal": journal}
-        outcome = attempt(fake_trials.study_trial, job, lambda row: None, 0, 1)
-        searcher.on_trial_complete(str(turn), {"outcome": json.dumps(outcome)})
-    raise AssertionError("the search does not end")
-
-
-FULL_DISK = """
-import subprocess, sys
-from pathlib import Path
-import toy
-from search.tune.tuning import ask_tell, job_maker
-from search.tune.searcher import StudySearcher
-from search.store.parts import Store
-from test_searcher import finish
-
-disk = Path(sys.argv[1]) / "disk"
-disk.mkdir()
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], check=True)
-
-def drive(folder):
-    plan = toy.plan()
-    asktell = ask_tell(plan, Store(folder, ["toy"]), print)
-    searcher = StudySearcher(asktell, job_maker(plan, asktell.store, lambda trial: None), lambda row: None, lambda: 1)
-    finish(searcher, f"{sys.argv[1]}/journal")
-    return searcher, [(row["trial"], row["config_hash"], row["quality"]) for row in asktell.progress.rows]
-
-searcher, before = drive(disk / "study")
-print("stopped:", searcher.fatal, flush=True)
-rows = Store(disk / "study", ["toy"]).read_rows("trials")
-assert 0 < len(before) < 8 and [row["trial"] for row in rows] == [trial for trial, *_ in before], before
-assert not list(disk.glob("**/.*.tmp"))
-subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
-searcher, after = drive(disk / "study")
-assert searcher.fatal is None and after[:len(before)] == before
-assert after == drive(Path(sys.argv[1]) / "undisturbed")[1]
-print("resumed:", len(after), "rows")
-"""
-
-
 def test_a_full_disk_stops_the_study_and_the_resume_loses_nothing(tmp_path):
     """On a real disk of 64 kB, in a name space of mounts of its own."""
     apart = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*apart, "true"], capture_output=True).returncode:
         pytest.skip("no name space of mounts can be had here")
     done = subprocess.run(
-        [*apart, sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True,
+        [*apart, sys.executable, str(Path(__file__).with_name("full_disk.py")), str(tmp_path)], capture_output=True, text=True,
         env={**os.environ, **toy.ENVIRONMENT, "STILLHOUSE_CACHE": str(tmp_path / "cache")},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

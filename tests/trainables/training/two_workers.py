@@ -1,4 +1,4 @@
-"""One worker of test_distill's comparison: `two_workers.py FOLDER RANK WORLD_SIZE`, joined through a file."""
+"""One worker of test_loop's comparison: `two_workers.py FOLDER RANK WORLD_SIZE`, joined through a file."""
 
 import json
 import sys

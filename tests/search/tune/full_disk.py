@@ -1,0 +1,50 @@
+"""A study on a disk of 64 kB that runs full, and its resume: `full_disk.py FOLDER`, in a name space of mounts of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_trials
+import toy
+
+from search.store.parts import Store
+from search.tune.searcher import FINISHED, StudySearcher
+from search.tune.tuning import ask_tell, job_maker
+from trainables.lanes.worker import attempt
+
+
+def finish(searcher, journal):
+    """Play Tune and one lane until the searcher has nothing more."""
+    for turn in range(1000):
+        if (suggestion := searcher.suggest(str(turn))) is FINISHED:
+            return
+        job = {**json.loads(suggestion["job"]), "journal": journal}
+        outcome = attempt(fake_trials.study_trial, job, lambda row: None, 0, 1)
+        searcher.on_trial_complete(str(turn), {"outcome": json.dumps(outcome)})
+    raise AssertionError("the search does not end")
+
+
+def drive(folder):
+    plan = toy.plan()
+    asktell = ask_tell(plan, Store(folder, ["toy"]), print)
+    searcher = StudySearcher(asktell, job_maker(plan, asktell.store, lambda trial: None), lambda row: None, lambda: 1)
+    finish(searcher, f"{sys.argv[1]}/journal")
+    return searcher, [(row["trial"], row["config_hash"], row["quality"]) for row in asktell.progress.rows]
+
+
+disk = Path(sys.argv[1]) / "disk"
+disk.mkdir()
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], check=True)
+
+
+searcher, before = drive(disk / "study")
+print("stopped:", searcher.fatal, flush=True)
+rows = Store(disk / "study", ["toy"]).read_rows("trials")
+assert 0 < len(before) < 8 and [row["trial"] for row in rows] == [trial for trial, *_ in before], before
+assert not list(disk.glob("**/.*.tmp"))
+subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
+searcher, after = drive(disk / "study")
+assert searcher.fatal is None and after[: len(before)] == before
+assert after == drive(Path(sys.argv[1]) / "undisturbed")[1]
+print("resumed:", len(after), "rows")

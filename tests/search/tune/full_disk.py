@@ -1,4 +1,4 @@
-"""A study on a disk of 64 kB that runs full, and its resume: `full_disk.py FOLDER`, in a name space of mounts of its own."""
+"""A study on a disk of 64 kB that runs full, and its resume: `full_disk.py FOLDER`, with mounts of its own."""
 
 import json
 import subprocess

@@ -83,7 +83,8 @@ def test_a_full_disk_stops_the_study_and_the_resume_loses_nothing(tmp_path):
     if subprocess.run([*apart, "true"], capture_output=True).returncode:
         pytest.skip("no name space of mounts can be had here")
     done = subprocess.run(
-        [*apart, sys.executable, str(Path(__file__).with_name("full_disk.py")), str(tmp_path)], capture_output=True, text=True,
+        [*apart, sys.executable, str(Path(__file__).with_name("full_disk.py")), str(tmp_path)],
+        capture_output=True, text=True,
         env={**os.environ, **toy.ENVIRONMENT, "STILLHOUSE_CACHE": str(tmp_path / "cache")},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

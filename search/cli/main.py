@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from search.cli import making, seeing
 from search.cli.arguments import add_address, add_cluster, add_folder, add_limits, parse_count
@@ -29,7 +30,7 @@ def check(args: argparse.Namespace) -> None:
     """Read a spec and say what it would run."""
     from search.phases.description import describe
     from search.spec.checks import check_all, load_table
-    from search.spec.reading import explain
+    from search.spec.explain import explain
 
     if args.explain:
         sys.stdout.write(explain())
@@ -39,8 +40,7 @@ def check(args: argparse.Namespace) -> None:
     from trainables.models.teacher import read_facts
 
     table, folder = load_table(args.spec)
-    spec, space, facts = check_all(table, folder, args.spec, read_facts)
-    print("\n".join(describe(spec, space, facts)))
+    print("\n".join(describe(check_all(table, folder, args.spec, read_facts))))
     print(f"\nno problems. To run it: stillhouse run {args.spec}")
 
 
@@ -235,11 +235,20 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+def own_version() -> str:
+    """The version that is installed."""
+    try:
+        return version("stillhouse")
+    except PackageNotFoundError:
+        return "from a checkout, not installed"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="stillhouse", description="Find the best small student of a Transformer encoder."
     )
+    parser.add_argument("--version", action="version", version=f"stillhouse {own_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         sub = commands.add_parser(

@@ -3,14 +3,15 @@
 import dataclasses
 
 from search.proposals.rungs import rung_tokens
+from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from spaces.space.comparison import count_trials
 from spaces.space.search_space import SearchSpace
-from spaces.students.architecture import TeacherFacts
 
 
-def describe(spec: StudySpec, space: SearchSpace, facts: TeacherFacts) -> list[str]:
+def describe(study: Study) -> list[str]:
     """What a study would run, in lines for a person."""
+    spec, space, facts = study.spec, study.space, study.teacher
     tokens = spec.budget.trials * spec.budget.train_tokens
     shapes = {each for students in space.feasible.values() for each in students}
     axes = ", ".join(f"{name} {line}" for name, line in space.to_table().items())

@@ -17,6 +17,7 @@ import torch
 from search.phases.scoring import put_on_device, references, score_all, score_rungs, untrained
 from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_facts
+from search.spec.checks import Study
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.store.parts import now
@@ -25,7 +26,6 @@ from spaces.errors import SpecError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import (
     StudentArchitecture,
-    TeacherFacts,
     architecture_of,
     count_parameters,
     flops_per_token,
@@ -58,15 +58,16 @@ class Prepared:
     """The same on the test splits, in a comparison; empty in a search, which leaves them to its end."""
     profiles: dict[str, dict[str, Any]]
     """Cost columns by shape; empty when there are too many shapes."""
-    study: dict[str, Any]
+    meta: dict[str, Any]
     """The content of study.json."""
 
 
-def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: contextlib.ExitStack, say: Say) -> Prepared:
+def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
     """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks.
 
     The target cache is kept from being deleted while `held` is open.
     """
+    spec, space, facts = study.spec, study.space, study.teacher
     say(
         f"teacher {facts.name}: {facts.family} {facts.architecture.name}, "
         f"{count_parameters(facts.architecture, facts):,} parameters"
@@ -96,7 +97,7 @@ def prepare(spec: StudySpec, space: SearchSpace, facts: TeacherFacts, held: cont
         rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
         test_scores=references(by_split.get("test", {})),
         profiles=profiles,
-        study=describe(spec, space, facts, scored, tasks, own) | comparison_facts(spec, space),
+        meta=describe(study, scored, tasks, own) | comparison_facts(spec, space),
     )
 
 
@@ -160,9 +161,7 @@ def shape_key(architecture: StudentArchitecture) -> str:
     return "-".join(str(value) for value in dataclasses.astuple(architecture))
 
 
-def cost_columns(
-    prepared: Prepared, facts: TeacherFacts, sequence_length: int
-) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """What a configuration costs, as far as that is known before it runs."""
 
     def costs(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,23 +169,19 @@ def cost_columns(
         if known := prepared.profiles.get(shape_key(architecture)):
             return known
         return {
-            "parameters": count_parameters(architecture, facts),
-            "parameters_without_embeddings": count_parameters(architecture, facts, embeddings=False),
-            "flops_per_token": flops_per_token(architecture, sequence_length),
+            "parameters": count_parameters(architecture, study.teacher),
+            "parameters_without_embeddings": count_parameters(architecture, study.teacher, embeddings=False),
+            "flops_per_token": flops_per_token(architecture, study.spec.latency.sequence_length),
         }
 
     return costs
 
 
 def describe(
-    spec: StudySpec,
-    space: SearchSpace,
-    facts: TeacherFacts,
-    scored: Mapping[str, Any],
-    tasks: Mapping[str, Path],
-    costs: Mapping[str, Any],
+    study: Study, scored: Mapping[str, Any], tasks: Mapping[str, Path], costs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """study.json."""
+    spec, facts = study.spec, study.teacher
     data = {name: load_task(folder) for name, folder in tasks.items()}
     kinds, languages = {task.name: task.kind for task in spec.tasks}, languages_of(spec.tasks)
     shown = ("parameters", "parameters_without_embeddings", "flops_per_token", "latency_p50_ms", "latency_p95_ms")
@@ -195,7 +190,7 @@ def describe(
         "name": spec.name,
         "created": now().isoformat(),
         "seed": spec.seed,
-        "space_digest": space.digest(),
+        "space_digest": study.space.digest(),
         "objectives": list(spec.search.objectives),
         "constraints": spec.search.constraints,
         "train_tokens": spec.budget.train_tokens,

@@ -17,6 +17,7 @@ from search.phases.runner import Outcome, run_study, stored_study
 from search.spec.checks import check_all
 from search.store.parts import Store
 from spaces.errors import StillhouseError
+from trainables.export.folders import quiet_transformers
 from trainables.models.teacher import load_teacher, read_facts
 
 MORE_TOKENS = 10
@@ -45,8 +46,8 @@ def promote(
     row = finished_trial(store, trial)
     score_search_time_self(folder, row, say)
     table = promoted_table(store, row, train_tokens, seeds, workers, go_on)
-    spec, space, facts = check_all(table, Path("/"), f"{target}/spec.toml", read_facts)
-    outcome = run_study(spec, space, facts, target, address=address, say=say)
+    study = check_all(table, Path("/"), f"{target}/spec.toml", read_facts)
+    outcome = run_study(study, target, address=address, say=say)
     if not outcome.ended:
         return outcome
     own = [each for each in outcome.rows if each["status"] == "finished"]
@@ -98,9 +99,7 @@ def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[s
     if not row["student_path"]:
         say(f"the weights of trial {row['trial']} were not kept: what it scores on the test splits stays unknown")
         return
-    from trainables.export.folders import quiet_transformers
-
-    spec, _, _ = stored_study(folder)
+    spec = stored_study(folder).spec
     store = Store(folder, [task.name for task in spec.tasks])
     with store.locked(say), quiet_transformers():
         tasks = prepare_data(spec, load_teacher(spec.teacher.path), lambda line: None)[1]

@@ -14,18 +14,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search.phases.baselines import score_baselines
+from search.phases.finish import score_front
+from search.phases.prepare import cost_columns, prepare
 from search.proposals.asktell import Asks, AskTell, Wanted
-from search.spec.checks import check_all, differences, load_table, read_spec
+from search.spec.checks import Study, check_all, load_table, read_spec
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
+from search.spec.writing import differences
 from search.store.parts import Store
 from search.tune.cluster import cluster
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.fronts import costs_of_rows, front_of, leaders
 from spaces.records.objectives import Aim, aim_of
-from spaces.space.search_space import SearchSpace
-from spaces.students.architecture import TeacherFacts
+from trainables.export.folders import quiet_transformers
+from trainables.models.teacher import read_facts
 
 
 def run_spec(
@@ -37,27 +41,22 @@ def run_spec(
     say: Callable[[str], None] = print,
 ) -> Outcome:
     """`stillhouse run`: a new study, or more of the one that is in the folder."""
-    from trainables.models.teacher import read_facts
-
     table, base = load_table(path)
     if trials is not None:
         table.setdefault("budget", {})["trials"] = trials
-    spec, space, facts = check_all(table, base, path, read_facts)
-    return run_study(spec, space, facts, folder or f"studies/{spec.name}", address=address, say=say)
+    study = check_all(table, base, path, read_facts)
+    return run_study(study, folder or f"studies/{study.spec.name}", address=address, say=say)
 
 
 def resume(
     folder: str, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print
 ) -> Outcome:
     """`stillhouse resume`: go on from the spec that the folder keeps."""
-    spec, space, facts = stored_study(folder, trials)
-    return run_study(spec, space, facts, folder, address=address, say=say)
+    return run_study(stored_study(folder, trials), folder, address=address, say=say)
 
 
-def stored_study(folder: str, trials: int | None = None) -> tuple[StudySpec, SearchSpace, TeacherFacts]:
-    """The spec that a folder keeps, with its space and teacher."""
-    from trainables.models.teacher import read_facts
-
+def stored_study(folder: str, trials: int | None = None) -> Study:
+    """The study of the spec that a folder keeps."""
     store = Store(folder)
     if not store.is_study():
         raise StillhouseError(
@@ -76,7 +75,8 @@ def confirm(
 
     Leaders are chosen by the trials of the study's own seed, so that a second call goes on with the same ones.
     """
-    spec, space, facts = stored_study(folder)
+    study = stored_study(folder)
+    spec = study.spec
     aim = aim_of(spec.search.objectives, spec.search.constraints)
     say_once = functools.cache(say)
 
@@ -87,7 +87,7 @@ def confirm(
         say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
         return [(config, spec.seed + number) for number in range(1, seeds) for config in configs], 0
 
-    return run_study(spec, space, facts, folder, address=address, say=say, wanted=leaders_with_seeds)
+    return run_study(study, folder, address=address, say=say, wanted=leaders_with_seeds)
 
 
 def leading(rows: Sequence[Mapping[str, Any]], aim: Aim, top: int) -> list[Mapping[str, Any]]:
@@ -97,9 +97,7 @@ def leading(rows: Sequence[Mapping[str, Any]], aim: Aim, top: int) -> list[Mappi
 
 
 def run_study(
-    spec: StudySpec,
-    space: SearchSpace,
-    facts: TeacherFacts,
+    study: Study,
     folder: str,
     *,
     address: str | None = None,
@@ -107,39 +105,27 @@ def run_study(
     wanted: Wanted | None = None,
 ) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
-    from search.phases.baselines import score_baselines
-    from search.phases.finish import score_front
-    from trainables.export.folders import quiet_transformers
-
+    spec = study.spec
     store = Store(folder, [task.name for task in spec.tasks], by_language=bool(languages_of(spec.tasks)))
     with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
-            plan = make_plan(spec, space, facts, store, held, say)
+            plan = make_plan(study, store, held, say)
             outcome = tune_study(plan, store, say, wanted)
         if outcome.ended:
-            score_front(plan.spec, store, plan.job["tasks"], say)
-            score_baselines(plan.spec, store, plan.job, say)
+            score_front(spec, store, plan.job["tasks"], say)
+            score_baselines(spec, store, plan.job, say)
     return outcome
 
 
-def make_plan(
-    spec: StudySpec,
-    space: SearchSpace,
-    facts: TeacherFacts,
-    store: Store,
-    held: contextlib.ExitStack,
-    say: Callable[[str], None],
-) -> Plan:
+def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Callable[[str], None]) -> Plan:
     """Prepare data, scores and costs; keep what a study on disk has already settled."""
-    from search.phases.prepare import cost_columns, prepare
-
-    started = time.perf_counter()
-    prepared = prepare(spec, space, facts, held, say)
-    study = {**prepared.study, "prepare_s": time.perf_counter() - started}
+    started, spec = time.perf_counter(), study.spec
+    prepared = prepare(study, held, say)
+    meta = {**prepared.meta, "prepare_s": time.perf_counter() - started}
     if store.exists("study.json"):
         settled = store.read_json("study.json")
-        study |= {key: settled[key] for key in ("created", "teacher", "tasks", "prepare_s") if key in settled}
+        meta |= {key: settled[key] for key in ("created", "teacher", "tasks", "prepare_s") if key in settled}
     measured = bool(prepared.profiles)
     job = {
         "teacher": spec.teacher.path,
@@ -149,7 +135,7 @@ def make_plan(
         "languages": languages_of(spec.tasks),
         "train_tokens": spec.budget.train_tokens,
         "protocol": spec.evaluation.protocol,
-        "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in study["tasks"].items()},
+        "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in meta["tasks"].items()},
         "rung_floors": prepared.rung_scores,
         "test_floors": prepared.test_scores,
         "training": {key: value for key, value in dataclasses.asdict(spec.training).items() if key != "start"},
@@ -157,13 +143,12 @@ def make_plan(
         "latency": None if measured else dataclasses.asdict(spec.latency),
     }
     return Plan(
-        spec=spec,
-        space=space,
-        costs=cost_columns(prepared, facts, spec.latency.sequence_length),
+        study=study,
+        costs=cost_columns(prepared, study),
         tasks=tuple(prepared.tasks),
         job=job,
-        study=study,
-        constants={"hardware": study["hardware"], "versions": json.dumps(study["versions"], sort_keys=True)},
+        meta=meta,
+        constants={"hardware": meta["hardware"], "versions": json.dumps(meta["versions"], sort_keys=True)},
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from search.proposals.surrogate import Seen
-from search.spec.checks import differences, read_spec
+from search.spec.checks import read_spec
 from search.spec.sections import StudySpec
+from search.spec.writing import differences
 from search.store.history import qualities
 from search.store.parts import Store
 from spaces.errors import InfeasibleConfig, StillhouseError

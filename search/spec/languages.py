@@ -1,4 +1,4 @@
-"""Tasks in several languages: one entry of a spec becomes one task for each, and what a study may say about them."""
+"""Tasks in several languages: one entry of a spec becomes one task for each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 from trainables.tasks.spec import TaskSpec
 
 MARK = "{language}"
-WORST = "worst_language_quality"
 
 
 def by_language(entries: Sequence[Mapping[str, Any]], problems: list[str]) -> list[dict[str, Any]]:
@@ -49,12 +48,3 @@ def by_language(entries: Sequence[Mapping[str, Any]], problems: list[str]) -> li
 def languages_of(tasks: Sequence[TaskSpec]) -> dict[str, str]:
     """The language of each task that has one."""
     return {task.name: task.language for task in tasks if task.language is not None}
-
-
-def objective_problems(tasks: Sequence[TaskSpec], objectives: Sequence[str]) -> list[str]:
-    """The worst of fewer than two languages is no objective of its own."""
-    named = sorted(set(languages_of(tasks).values()))
-    if WORST not in objectives or len(named) >= 2:
-        return []
-    have = f"this spec names only {named[0]}" if named else "this spec names none"
-    return [f"[search] objective {WORST!r} needs tasks in at least two languages; {have}"]

@@ -1,4 +1,4 @@
-"""From a table of a spec to its section, by the rules that stand beside each field; and back, as commented TOML."""
+"""From a table of a spec to the values of its section, by the rules that stand beside each field."""
 
 import dataclasses
 import json
@@ -8,30 +8,33 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from search.spec.sections import SECTIONS
 from spaces.errors import nearest
 from spaces.settings import broken_rules
-from trainables.tasks.spec import TaskSpec
 
 
-def explain() -> str:
-    """Every section and key with its default and meaning, as commented TOML."""
-    lines = ['name = "..."   # default: the file name', "seed = 0       # of the sampler and of every trial"]
-    for title, section in {**SECTIONS, "tasks": TaskSpec}.items():
-        lines += ["", f"[[{title}]]" if title == "tasks" else f"[{title}]"]
-        for field in dataclasses.fields(section):
-            default = default_of(field)
-            shown = "(required)" if default is dataclasses.MISSING else "(unset)" if default is None else show(default)
-            choices = field.metadata.get("choices")
-            tail = f"; one of {', '.join(choices)}" if choices else ""
-            lines.append(f"{field.name} = {shown}".ljust(36) + f"# {field.metadata['doc']}{tail}")
-    return "\n".join(lines) + "\n"
+class Unsound(Exception):
+    """A rule asked for a value that could not be read; what is wrong with it has been said."""
 
 
-def read_section(title: str, section: type, table: Any, problems: list[str]) -> Any:
-    if not isinstance(table, dict):
+class Draft:
+    """Stands in for a spec, or a section of it, while it is checked: only the sound values are there."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        """Raises Unsound for everything else."""
+        try:
+            return self._values[name]
+        except KeyError:
+            raise Unsound(name) from None
+
+
+def read_section(title: str, section: type, table: Any, problems: list[str]) -> dict[str, Any]:
+    """The sound values of a table, by the fields of a section; what is wrong with the others goes to `problems`."""
+    if not isinstance(table, Mapping):
         problems.append(f"{title} must be a table, got {table!r}")
-        return None
+        return {}
     fields = {f.name: f for f in dataclasses.fields(section)}
     hints = typing.get_type_hints(section)
     for key in table:
@@ -39,15 +42,16 @@ def read_section(title: str, section: type, table: Any, problems: list[str]) -> 
             problems.append(f"{title} unknown key {key!r}.{nearest(key, list(fields))} Known: {', '.join(fields)}")
     values = {}
     for name, field in fields.items():
-        default = default_of(field)
+        default, known = default_of(field), len(problems)
         if name in table:
-            values[name] = _read_value(f"{title} {name}", hints[name], field.metadata, table[name], problems)
+            value = _read_value(f"{title} {name}", hints[name], field.metadata, table[name], problems)
+            if len(problems) == known:
+                values[name] = value
         elif default is dataclasses.MISSING:
             problems.append(f"{title} {name} is required: {field.metadata['doc']}")
-            values[name] = None
         else:
             values[name] = default
-    return section(**values)
+    return values
 
 
 def _read_value(where: str, hint: Any, rules: Mapping[str, Any], value: Any, problems: list[str]) -> Any:

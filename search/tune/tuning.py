@@ -17,8 +17,8 @@ from search.proposals.comparison import comparison
 from search.proposals.observations import Costs
 from search.proposals.rungs import Rungs, rung_tokens
 from search.proposals.warm_start import learn_from
-from search.spec.checks import to_toml
-from search.spec.sections import StudySpec
+from search.spec.checks import Study
+from search.spec.writing import to_toml
 from search.store.history import Ask
 from search.store.keeping import Keeper
 from search.store.parts import Store
@@ -28,7 +28,6 @@ from search.tune.loggers import loggers
 from search.tune.progress import StudyProgress, duration
 from search.tune.searcher import RungScheduler, StudySearcher
 from spaces.space.comparison import tuning_seed
-from spaces.space.search_space import SearchSpace
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
 from trainables.lanes.worker import LaneSettings
@@ -41,13 +40,12 @@ LOST_LANES = 2
 class Plan:
     """A study that is ready to run. Tests put a cheap `function` and invented costs here."""
 
-    spec: StudySpec
-    space: SearchSpace
+    study: Study
     costs: Costs
     tasks: tuple[str, ...]
     job: Mapping[str, Any]
     """What all jobs share; trial, config, seed and folders are added to it."""
-    study: Mapping[str, Any]
+    meta: Mapping[str, Any]
     """study.json."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Columns that all rows share."""
@@ -70,8 +68,8 @@ def tune_study(
     wanted: Wanted | None = None,
 ) -> Outcome:
     """Run trials until the budget is spent, the space is used up, or somebody stops it; or only what is `wanted`."""
-    spec = plan.spec
-    store.write_text("study.json", json.dumps(plan.study, indent=2) + "\n")
+    spec = plan.study.spec
+    store.write_text("study.json", json.dumps(plan.meta, indent=2) + "\n")
     store.write_text("spec.toml", to_toml(spec))  # last: its presence makes the folder a study
     asktell = ask_tell(plan, store, say)
     if wanted is not None:
@@ -84,7 +82,7 @@ def tune_study(
         with output_to(log_file(store)) as terminal:
             progress = StudyProgress(asktell, terminal)
             if wanted is None and spec.comparison.seeds is not None:
-                asktell.narrow(comparison(spec, plan.space, progress.say))
+                asktell.narrow(comparison(spec, plan.study.space, progress.say))
             keeper = Keeper(store, asktell.aim, spec.storage.quota_gb, progress.say)
             keeper.tidy(asktell.progress.rows)
             make_job = job_maker(plan, store, keeper.started)
@@ -104,10 +102,10 @@ def tune_study(
 
 def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
     """The search of a plan, as far as the store has it."""
-    spec = plan.spec
+    spec = plan.study.spec
     return AskTell(
         store,
-        plan.space,
+        plan.study.space,
         plan.costs,
         sampler=spec.search.sampler,
         objectives=spec.search.objectives,
@@ -121,16 +119,16 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
             spec.rungs.factor,
             spec.rungs.protected,
         ),
-        earlier=learn_from(spec.search.warm_start, spec, plan.space, say),
+        earlier=learn_from(spec.search.warm_start, spec, plan.study.space, say),
         constants=plan.constants,
-        reference=plan.study["teacher"],
+        reference=plan.meta["teacher"],
     )
 
 
 def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Callable[[Ask], dict[str, Any]]:
     """Jobs as plain dictionaries, which is how they travel to the lanes. `started` learns of each trial."""
 
-    spec = plan.spec
+    spec = plan.study.spec
     tokens = rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens)
 
     def make(ask: Ask) -> dict[str, Any]:
@@ -172,7 +170,7 @@ def terminable() -> Iterator[None]:
 
 
 def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], scratch: str) -> None:
-    wanted = plan.spec.cluster
+    wanted = plan.study.spec.cluster
     settings = LaneSettings(
         plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker, wanted.hang_after_s
     )

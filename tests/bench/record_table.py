@@ -85,9 +85,10 @@ RECORDED = Path(__file__).parent / "recorded" / "docs.parquet"
 @lru_cache(maxsize=1)
 def prepared() -> tuple[Any, Any, dict[str, Any]]:
     """(space, costs, what all jobs share); from the cache after the first call on a machine."""
-    spec, space, facts = check_all(tomllib.loads(SPEC), Path.cwd(), "record_table.py", read_facts)
+    study = check_all(tomllib.loads(SPEC), Path.cwd(), "record_table.py", read_facts)
+    spec, space, facts = study.spec, study.space, study.teacher
     with contextlib.ExitStack() as held:
-        ready = prepare(spec, space, facts, held, print)
+        ready = prepare(study, held, print)
     plan = make_target_plan(spec, needs_of_space(space), facts, ready.corpus, open_corpus(Path(ready.corpus)), SEEDS)
     plan.folder.mkdir(parents=True, exist_ok=True)
     for part, number in unfinished_shards(plan):
@@ -99,7 +100,7 @@ def prepared() -> tuple[Any, Any, dict[str, Any]]:
         "training": dataclasses.asdict(spec.training), "folder": "", "student_folder": "", "rungs": RUNGS,
         "targets": str(plan.folder),
     }  # fmt: skip
-    return space, cost_columns(ready, facts, spec.latency.sequence_length), shared
+    return space, cost_columns(ready, study), shared
 
 
 def jobs() -> list[tuple[dict[str, Any], int]]:

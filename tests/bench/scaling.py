@@ -35,7 +35,7 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
     from search.tune.tuning import Plan, ask_tell
     from spaces.students.architecture import architecture_of, count_parameters, flops_per_token
 
-    spec, space, facts = small_study.read_study(
+    study = small_study.read_study(
         {
             "budget": {"trials": 10**6, "train_tokens": 90_000},
             "space": SPACE,
@@ -44,13 +44,15 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
         }
     )
 
+    spec, space, facts = study.spec, study.space, study.teacher
+
     def costs(config: dict) -> dict:
         shape = architecture_of(config)
         return {"parameters": count_parameters(shape, facts), "flops_per_token": flops_per_token(shape, 64),
                 "latency_p50_ms": shape.num_layers * shape.hidden_size / 100}  # fmt: skip
 
     teacher = {"parameters": count_parameters(facts.architecture, facts)}
-    plan = Plan(spec, space, costs, TASKS, {}, {"teacher": teacher})
+    plan = Plan(study, costs, TASKS, {}, {"teacher": teacher})
     store = Store(folder, TASKS)
     fill(store, spec, space, costs, stored)
     started = time.perf_counter()

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow.parquet as pq
 
-from search.spec.checks import check_all
+from search.spec.checks import Study, check_all
 from spaces.space.search_space import SearchSpace, config_hash
 from spaces.students.architecture import count_parameters
 from trainables.models.teacher import read_facts
@@ -48,16 +48,16 @@ class Recording:
     @cached_property
     def space(self) -> SearchSpace:
         """The search space that was recorded."""
-        return self._checked[1]
+        return self._checked.space
 
     @cached_property
     def teacher_parameters(self) -> int:
         """The unit of the costs."""
-        facts = self._checked[2]
+        facts = self._checked.teacher
         return count_parameters(facts.architecture, facts)
 
     @cached_property
-    def _checked(self) -> tuple[Any, SearchSpace, Any]:
+    def _checked(self) -> Study:
         return check_all(tomllib.loads(self.about["spec"]), Path.cwd(), "the recording", read_facts)
 
     def cost_columns(self, config: Mapping[str, Any]) -> Mapping[str, float]:

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,8 +31,8 @@ class Ran:
     seconds: float
 
 
-def read_study(changes: Changes) -> tuple:
-    """(spec, space, facts) of the small study with some keys changed: {section: {key: value}}."""
+def read_study(changes: Changes) -> Any:
+    """The small study with some keys changed: {section: {key: value}}."""
     from search.spec.checks import check_all
     from trainables.models.teacher import read_facts
 
@@ -52,7 +53,7 @@ def run_small(changes: Changes, say: Callable[[str], None] = lambda line: None) 
 
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run_study(*read_study(changes), f"{folder}/study", say=say)
+        run_study(read_study(changes), f"{folder}/study", say=say)
         seconds = time.perf_counter() - started
         asked = pd.read_parquet(f"{folder}/study/asked").sort_values("trial")
         return Ran(pd.read_parquet(f"{folder}/study/trials"), [json.loads(c) for c in asked.config], seconds)

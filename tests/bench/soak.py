@@ -85,7 +85,7 @@ def drive(folder, address, trials):
     )  # fmt: skip
     plan = dataclasses.replace(toy.plan(text, journal=f"{folder}/journal"), function="soak:trial")
     store = Store(folder, ["toy"])
-    with store.locked(), cluster(plan.spec.cluster, address, log_file(store)):
+    with store.locked(), cluster(plan.study.spec.cluster, address, log_file(store)):
         outcome = tune_study(plan, store)
     sys.exit(0 if outcome.ended else 130)
 

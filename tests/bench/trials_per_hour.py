@@ -56,13 +56,13 @@ def ray_guide(teacher: str, tokens: int, chosen: list[dict]) -> float:
 
     trials = len(chosen)
     changes = {"teacher": {"path": teacher}, "budget": {"train_tokens": tokens}, "targets": {"mode": "live"}}
-    spec, space, facts = small_study.read_study(changes)
+    study = small_study.read_study(changes)
     with small_study.ray_of(3), tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as held:
-        prepared = prepare(spec, space, facts, held, lambda line: None)
+        prepared = prepare(study, held, lambda line: None)
         job = {
             "teacher": teacher, "corpus": prepared.corpus, "tasks": list(prepared.tasks.values()), "seed": 0,
             "train_tokens": tokens, "protocol": "probe", "floors": prepared.scores, "latency": None,
-            "training": dataclasses.asdict(spec.training), "scratch": scratch,
+            "training": dataclasses.asdict(study.spec.training), "scratch": scratch,
         }  # fmt: skip
 
         def work(config: dict) -> None:

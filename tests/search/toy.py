@@ -10,7 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from search.spec.checks import check_all, to_toml  # noqa: F401 - for the tests
+from search.spec.checks import check_all
+from search.spec.writing import to_toml  # noqa: F401 - for the tests
 from search.store.parts import Store
 from search.tune.cluster import cluster
 from search.tune.tuning import Plan, log_file, tune_study
@@ -63,8 +64,8 @@ def facts(path="invented"):
 
 def read(text=SPEC, folder=Path("/nowhere")):
     """The checked spec and its space."""
-    spec, space, _ = check_all(tomllib.loads(text), folder, "toy.toml", facts)
-    return spec, space
+    study = check_all(tomllib.loads(text), folder, "toy.toml", facts)
+    return study.spec, study.space
 
 
 def costs(config):
@@ -79,15 +80,15 @@ def costs(config):
 
 def plan(text=SPEC, **job):
     """The study, ready to run; `job` goes to the fake trials."""
-    spec, space = read(text)
-    study = {
+    study = check_all(tomllib.loads(text), Path("/nowhere"), "toy.toml", facts)
+    meta = {
         "format": 1,
-        "name": spec.name,
-        "objectives": list(spec.search.objectives),
+        "name": study.spec.name,
+        "objectives": list(study.spec.search.objectives),
         "teacher": {},
         "tasks": {"toy": {}},
     }
-    return Plan(spec, space, costs, ("toy",), job, study, {}, "fake_trials:study_trial")
+    return Plan(study, costs, ("toy",), job, meta, {}, "fake_trials:study_trial")
 
 
 if __name__ == "__main__":
@@ -95,7 +96,7 @@ if __name__ == "__main__":
     address, text = options.pop("address", None), options.pop("spec", SPEC)
     wanted, store = plan(text, **options), Store(sys.argv[1], ["toy"])
     try:
-        with store.locked(), cluster(wanted.spec.cluster, address, log_file(store)):
+        with store.locked(), cluster(wanted.study.spec.cluster, address, log_file(store)):
             tune_study(wanted, store)
     except StillhouseError as error:
         sys.exit(str(error))

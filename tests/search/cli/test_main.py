@@ -1,6 +1,7 @@
 """The command line: quick, helpful, and without tracebacks."""
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,13 @@ def test_help_has_an_example(name, capsys):
         main([name, "--help"])
     assert caught.value.code == 0
     assert f"example: stillhouse {name} " in " ".join(capsys.readouterr().out.split())
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert re.fullmatch(r"stillhouse (\d+\.\d+\.\d+.*|from a checkout, not installed)\n", capsys.readouterr().out)
 
 
 def test_a_spec_with_problems(tmp_path, capsys):

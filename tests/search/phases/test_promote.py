@@ -5,7 +5,7 @@ import tomli_w
 import toy
 
 from search.phases.promote import finished_trial, promoted_table, score_search_time_self
-from search.spec.checks import to_table
+from search.spec.writing import to_table
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 

@@ -15,7 +15,7 @@ import toy
 from processes import exposed, listening, marked
 
 from search.phases.runner import leading, refuse_other_study
-from search.spec.checks import to_toml
+from search.spec.writing import to_toml
 from search.store.parts import Store
 from search.tune.tuning import ask_tell, job_maker, tune_study
 from spaces.errors import StillhouseError

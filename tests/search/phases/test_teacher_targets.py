@@ -17,7 +17,7 @@ from search.phases.teacher_targets import (
     needs_of_space,
     why_never_cached,
 )
-from search.spec.checks import differences
+from search.spec.writing import differences
 from spaces.errors import StillhouseError
 from trainables.text.corpus import Corpus
 from trainables.training.targets import Needs

@@ -130,9 +130,9 @@ def test_resuming_runs_nothing(tmp_path, proof, payload, study):
     for name in ("tune", "checkpoints", "students"):
         shutil.copytree(study / name, folder / name)
     shutil.copy(study / "spec.toml", folder / "spec.toml")
-    spec, _, facts = stored_study(str(folder))
-    refuse_other_study(Store(folder), spec)
-    assert facts.family == "bert"
+    stored = stored_study(str(folder))
+    refuse_other_study(Store(folder), stored.spec)
+    assert stored.teacher.family == "bert"
     store = Store(folder, ["toy"])
     with store.locked():
         again = ask_tell(plan, store, print)

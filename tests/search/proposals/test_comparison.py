@@ -22,7 +22,7 @@ SPEC = (
 def start(folder, said):
     plan = toy.plan(SPEC)
     asktell = ask_tell(plan, Store(folder, ["toy"]), said.append)
-    asktell.narrow(comparison(plan.spec, plan.space, said.append))
+    asktell.narrow(comparison(plan.study.spec, plan.study.space, said.append))
     return plan, asktell
 
 
@@ -43,7 +43,7 @@ def run(asktell, most=1000):
 def test_rates_first_then_every_configuration_with_every_seed(tmp_path):
     said = []
     plan, asktell = start(tmp_path, said)
-    assert plan.spec.search.sampler == "grid" and plan.spec.budget.trials == asktell.left == 4 + 12
+    assert plan.study.spec.search.sampler == "grid" and plan.study.spec.budget.trials == asktell.left == 4 + 12
     ran = run(asktell)
     assert [ask.seed for ask in ran] == [1005] * 4 + [5] * 6 + [6] * 6
     assert asktell.progress.ended == "every wanted trial has run" and asktell.left == 0

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import toy
 
-from search.spec.checks import differences, load_table, read_spec, to_table, to_toml
-from search.spec.reading import explain
+from search.spec.checks import load_table, read_spec
+from search.spec.explain import explain
 from search.spec.sections import SECTIONS, EvaluationSection, TrainingSection
+from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
 from trainables.tasks.scoring import PROTOCOLS
 from trainables.training.loop import TrainingSpec
@@ -68,15 +69,18 @@ def test_every_problem_at_once():
         "[[tasks]] a b: name may hold letters",
         "[search] sampler: unknown 'tpee'. Did you mean 'tpe'?",
         "[cluster] unknown key 'concurrent_trial'. Did you mean 'concurrent_trials'?",
+        "[space] method: missing",
+        "[space] shape: missing",
     ):
         assert any(problem.startswith(wanted) for problem in found), wanted
-    assert len(found) == 11
+    assert len(found) == 13
 
 
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [
         ("[cluster]", "[search]\nobjectives = ['parameters']\n[cluster]", "objectives must hold 'quality'"),
+        ("[cluster]", "[search]\nobjectives = ['quality']\n[cluster]", "objectives must hold a cost (parameters"),
         ("[cluster]", "[search]\nobjectives = ['quality', 'speed']\n[cluster]", "unknown objective 'speed'"),
         ("[cluster]", "[search]\nconstraints = { quality = 1 }\n[cluster]", "'quality' is not a cost"),
         (
@@ -107,6 +111,106 @@ def test_space_and_sections_are_reported_together():
     text = changed("hidden_size", "hiden_size").replace("trials = 8", "trials = 0")
     found = problems_of(text)
     assert any("[budget] trials" in problem for problem in found)
+    assert any("Did you mean 'hidden_size'" in problem for problem in found)
+
+
+def test_a_spec_that_is_wrong_everywhere():
+    """Each section has a value that cannot be read, and no rule on the others is silent for it."""
+    text = """
+    [teacher]
+    path = "invented"
+    [corpus]
+    source = "hub:"
+    text_column = 3
+    sequence_length = 1000
+    [budget]
+    trials = 0
+    train_tokens = 100
+    [rungs]
+    first_tokens = 200
+    factor = 1
+    [training]
+    weight_decay = "none"
+    gradient_accumulation = 3
+    start = "$NOT_SET_HERE/student"
+    [space]
+    method = ["hs", "mha"]
+    hiden_size = [96]
+    num_layers = [2]
+    hidden_size = [96]
+    [[tasks]]
+    name = "right"
+    source = "hub:"
+    kind = "classification"
+    max_length = 1000
+    [[tasks]]
+    name = "measured"
+    source = "docs:package"
+    kind = "classification"
+    metric = "acuracy"
+    [[tasks]]
+    name = "wrong"
+    source = "docs:package"
+    kind = "clasification"
+    max_length = 2000
+    [search]
+    sampler = "tpee"
+    objectives = ["quality", "speed"]
+    constraints = { parameters = -1 }
+    [comparison]
+    seeds = 2
+    tune_shape = 5
+    [cluster]
+    concurrent_trials = 0
+    gpus_per_worker = 1.5
+    [latency]
+    threads = 0
+    sequence_length = 600
+    [logging]
+    callbacks = ["tensorbord"]
+    """
+    found = problems_of(text)
+    wanted = (
+        "[corpus] text_column must be a text, got 3",
+        "'hub:' names no data set",
+        "[corpus] sequence_length: must be at most the teacher's 512 positions",
+        "[budget] trials must be at least 1, got 0",
+        "[rungs] factor must be at least 2, got 1",
+        "[training] weight_decay must be a number, got 'none'",
+        "[training] start: the environment variable NOT_SET_HERE is not set",
+        "[space] hiden_size: unknown axis. Did you mean 'hidden_size'?",
+        "[[tasks]] right max_length must not exceed the 512 positions",
+        "[[tasks]] measured metric: unknown 'acuracy'. Did you mean 'accuracy'?",
+        "[[tasks]] wrong max_length must not exceed the 512 positions",
+        "[[tasks]] wrong kind: unknown 'clasification'",
+        "[search] sampler: unknown 'tpee'",
+        "[search] unknown objective 'speed'",
+        "[search] constraints.parameters must be above 0",
+        "[comparison] tune_shape must be a text, got 5",
+        "[comparison] compares full budgets: leave [rungs] first_tokens out",
+        "[comparison] runs every student of the space: leave [search] constraints out",
+        "[cluster] concurrent_trials must be at least 1, got 0",
+        "[cluster] gpus_per_worker must be a whole number or a share below 1, got 1.5",
+        "[latency] threads must be at least 1, got 0",
+        "[latency] sequence_length must not exceed the 512 positions",
+        "[logging] unknown callback 'tensorbord'. Did you mean 'tensorboard'?",
+    )
+    missing = [each for each in wanted if not any(problem.startswith(each) for problem in found)]
+    assert not missing
+    assert len([problem for problem in found if problem.startswith("'hub:'")]) == 2  # the corpus and a task
+
+
+def test_rules_read_what_the_space_offers_when_sections_are_wrong():
+    text = changed("trials = 8", "trials = 0").replace("train_tokens = 300_000", "train_tokens = 100")
+    text = text.replace("concurrent_trials = 2", "concurrent_trials = 0\nworkers_per_trial = 3")
+    found = problems_of(text.replace("[cluster]", "[comparison]\nseeds = 2\ntune_shape = '9x96'\n[cluster]"))
+    for wanted in ("is not a multiple of 3", "less than one batch", "'9x96' is no shape", "a grid needs a list"):
+        assert any(wanted in problem for problem in found), wanted
+
+
+def test_a_teacher_that_cannot_be_read_hides_no_problem_of_the_space():
+    found = problems_of(changed('path = "invented"', 'path = "./nosuch"').replace("hidden_size", "hiden_size"))
+    assert any("there is no folder" in problem for problem in found)
     assert any("Did you mean 'hidden_size'" in problem for problem in found)
 
 

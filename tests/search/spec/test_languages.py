@@ -9,8 +9,9 @@ import toy
 
 from search.proposals.asktell import AskTell
 from search.proposals.rungs import Rungs
-from search.spec.checks import differences, read_spec, to_table, to_toml
+from search.spec.checks import read_spec
 from search.spec.languages import languages_of
+from search.spec.writing import differences, to_table, to_toml
 from search.store.parts import Store
 from search.tune.tuning import Plan
 from spaces.errors import SpecError

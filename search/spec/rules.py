@@ -1,0 +1,215 @@
+"""Rules between the values of a spec, its tasks, its teacher and its space.
+
+A rule yields what it finds wrong. It runs on whatever could be read, and gives up at the first value that could not: so
+that no problem hides another, and none is reported that is only the consequence of another.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from search.spec.languages import languages_of
+from search.spec.reading import Unsound
+from search.spec.sections import TRACKERS, StudySpec
+from spaces.errors import SpecError, nearest
+from spaces.records.objectives import OBJECTIVES
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import TeacherFacts, parse_shape
+from trainables.tasks.spec import TaskSpec, task_problems
+
+Problems = Iterator[str]
+WORST = "worst_language_quality"
+
+
+def broken(rules: tuple[Callable[..., Problems], ...], *values: Any) -> list[str]:
+    """What these rules say of these values."""
+    found: list[str] = []
+    for rule in rules:
+        try:
+            found.extend(rule(*values))  # keeps what was found before a value that could not be read
+        except Unsound:
+            continue
+    return found
+
+
+def known_objectives(spec: StudySpec) -> Problems:
+    for name in [*spec.search.objectives, *spec.search.constraints]:
+        if name not in OBJECTIVES:
+            known = ", ".join(OBJECTIVES)
+            yield f"[search] unknown objective {name!r}.{nearest(name, OBJECTIVES)} Known: {known}"
+
+
+def quality_and_a_cost(spec: StudySpec) -> Problems:
+    objectives = spec.search.objectives
+    if "quality" not in objectives:
+        yield f"[search] objectives must hold 'quality', got {list(objectives)}"
+    costs = [name for name, objective in OBJECTIVES.items() if objective.direction == "min"]
+    if all(name in OBJECTIVES and name not in costs for name in objectives):
+        yield f"[search] objectives must hold a cost ({', '.join(costs)}), got {list(objectives)}"
+    if len(set(objectives)) < len(objectives):
+        yield f"[search] objectives names one twice: {list(objectives)}"
+
+
+def worst_of_two_languages(spec: StudySpec) -> Problems:
+    """The worst of fewer than two languages is no objective of its own."""
+    if WORST in spec.search.objectives and len(named := sorted(set(languages_of(spec.tasks).values()))) < 2:
+        have = f"this spec names only {named[0]}" if named else "this spec names none"
+        yield f"[search] objective {WORST!r} needs tasks in at least two languages; {have}"
+
+
+def limits_on_costs(spec: StudySpec) -> Problems:
+    for name, limit in spec.search.constraints.items():
+        if name in OBJECTIVES and OBJECTIVES[name].direction == "max":
+            yield f"[search] constraints are upper limits on costs; {name!r} is not a cost"
+        if limit <= 0:
+            yield f"[search] constraints.{name} must be above 0, got {limit!r}"
+
+
+def installed_callbacks(spec: StudySpec) -> Problems:
+    for name in spec.logging.callbacks:
+        if name not in TRACKERS:
+            yield f"[logging] unknown callback {name!r}.{nearest(name, TRACKERS)} Known: {', '.join(TRACKERS)}"
+        elif find_spec(TRACKERS[name]) is None:
+            yield f"[logging] callback {name!r} needs the package {TRACKERS[name]}: pip install 'stillhouse[{name}]'"
+
+
+def whole_gpus(spec: StudySpec) -> Problems:
+    gpus = spec.cluster.gpus_per_worker
+    if gpus > 1 and gpus != int(gpus):
+        yield f"[cluster] gpus_per_worker must be a whole number or a share below 1, got {gpus!r}"
+    if 0 < gpus < 1 < spec.cluster.workers_per_trial:
+        yield (
+            f"[cluster] gpus_per_worker must be 1 or more with several workers per trial, since NCCL wants a device "
+            f"for each, got {gpus!r}"
+        )
+
+
+def first_rung_within_budget(spec: StudySpec) -> Problems:
+    first, tokens = spec.rungs.first_tokens, spec.budget.train_tokens
+    if first is not None and first >= tokens:
+        yield (
+            f"[rungs] first_tokens must be below the budget of {tokens:,} tokens, got {first:,}; "
+            f"nearest with factor {spec.rungs.factor}: {max(1, tokens // spec.rungs.factor):,}"
+        )
+
+
+def comparison_without_rungs(spec: StudySpec) -> Problems:
+    if spec.comparison.seeds is not None and spec.rungs.first_tokens is not None:
+        yield "[comparison] compares full budgets: leave [rungs] first_tokens out"
+
+
+def comparison_without_limits(spec: StudySpec) -> Problems:
+    if spec.comparison.seeds is not None and spec.search.constraints:
+        yield "[comparison] runs every student of the space: leave [search] constraints out"
+
+
+def named_corpus(spec: StudySpec) -> Problems:
+    yield from _named_hub_source(spec.corpus.source)
+
+
+def named_task_source(task: TaskSpec) -> Problems:
+    yield from _named_hub_source(task.source)
+
+
+def fitting_metric(task: TaskSpec) -> Problems:
+    yield from (f"[[tasks]] {task.name} {problem}" for problem in task_problems(task))
+
+
+def _named_hub_source(source: str) -> Problems:
+    if source == "hub:":
+        yield f"{source!r} names no data set: write hub:name or hub:name/subset"
+
+
+def measured_length_fits(spec: StudySpec, teacher: TeacherFacts) -> Problems:
+    yield from _fits("[latency] sequence_length", spec.latency.sequence_length, teacher)
+
+
+def task_length_fits(task: TaskSpec, teacher: TeacherFacts) -> Problems:
+    yield from _fits(f"[[tasks]] {task.name} max_length", task.max_length, teacher)
+
+
+def _fits(where: str, length: int, teacher: TeacherFacts) -> Problems:
+    if length > teacher.max_positions:
+        yield (
+            f"{where} must not exceed the {teacher.max_positions} positions of teacher {teacher.name!r}, got {length}"
+        )
+
+
+def batch_is_shared_evenly(spec: StudySpec, space: SearchSpace) -> Problems:
+    workers, accumulation = spec.cluster.workers_per_trial, spec.training.gradient_accumulation
+    shares = workers * accumulation
+    for size in space.to_table().get("batch_size", []):
+        if size % shares:
+            yield (
+                f"[space] batch_size {size} is not a multiple of {shares} (workers_per_trial {workers} x "
+                f"gradient_accumulation {accumulation}); nearest: {max(shares, round(size / shares) * shares)}"
+            )
+
+
+def budget_is_a_batch(spec: StudySpec, space: SearchSpace) -> Problems:
+    for size in space.to_table().get("batch_size", []):
+        if size * spec.corpus.sequence_length > spec.budget.train_tokens:
+            yield (
+                f"[budget] train_tokens {spec.budget.train_tokens} is less than one batch of {size} x "
+                f"{spec.corpus.sequence_length} tokens"
+            )
+
+
+def tuned_shape_is_in_space(spec: StudySpec, space: SearchSpace) -> Problems:
+    wanted = spec.comparison.tune_shape
+    if wanted is None:
+        return
+    try:
+        known = parse_shape(wanted) in space.shapes
+    except SpecError as error:
+        yield from (f"[comparison] tune_shape: {problem}" for problem in error.problems)
+        return
+    if not known:
+        names = ", ".join(shape.name for shape in space.shapes)
+        yield f"[comparison] tune_shape {wanted!r} is no shape of the space. Known: {names}"
+
+
+def comparison_is_finite(spec: StudySpec, space: SearchSpace) -> Problems:
+    if spec.comparison.seeds is not None:
+        yield from _finite("[comparison]", space)
+
+
+def grid_is_finite(spec: StudySpec, space: SearchSpace) -> Problems:
+    if spec.search.sampler == "grid" and spec.comparison.seeds is None:
+        yield from _finite("[search] sampler 'grid'", space)
+
+
+def _finite(where: str, space: SearchSpace) -> Problems:
+    try:
+        next(iter(space.enumerate()), None)
+    except SpecError as error:
+        yield from (f"{where}: {problem}" for problem in error.problems)
+
+
+SPEC_RULES = (
+    known_objectives,
+    quality_and_a_cost,
+    worst_of_two_languages,
+    limits_on_costs,
+    installed_callbacks,
+    whole_gpus,
+    first_rung_within_budget,
+    comparison_without_rungs,
+    comparison_without_limits,
+    named_corpus,
+)
+"""Rules on (spec)."""
+TASK_RULES = (named_task_source, fitting_metric)
+"""Rules on (task), for each."""
+TEACHER_RULES = (measured_length_fits,)
+"""Rules on (spec, teacher)."""
+TASK_TEACHER_RULES = (task_length_fits,)
+"""Rules on (task, teacher), for each."""
+SPACE_RULES = (
+    batch_is_shared_evenly,
+    budget_is_a_batch,
+    tuned_shape_is_in_space,
+    comparison_is_finite,
+    grid_is_finite,
+)
+"""Rules on (spec, space)."""

@@ -36,7 +36,6 @@ from trainables.machine import hardware, versions
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scoring import check_gap, load_task, prepare_task
 from trainables.text.corpus import prepare_corpus
-from trainables.text.sources import CorpusSpec
 
 MAX_SHAPES = 40
 """Shapes measured before the start, about 2 s each. In a larger space each trial measures its own."""
@@ -108,8 +107,7 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dic
     tasks: dict[str, Path] = {}
     say(f"corpus {spec.corpus.source}")
     try:
-        fields = {field.name: getattr(spec.corpus, field.name) for field in dataclasses.fields(CorpusSpec)}
-        corpus = prepare_corpus(CorpusSpec(**fields), teacher.tokenizer, say)
+        corpus = prepare_corpus(spec.corpus, teacher.tokenizer, say)
     except SpecError as error:
         problems += error.problems
     for task in spec.tasks:

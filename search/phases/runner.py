@@ -138,8 +138,7 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Calla
         "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in meta["tasks"].items()},
         "rung_floors": prepared.rung_scores,
         "test_floors": prepared.test_scores,
-        "training": {key: value for key, value in dataclasses.asdict(spec.training).items() if key != "start"},
-        "start": spec.training.start or "",
+        "training": dataclasses.asdict(spec.training),
         "latency": None if measured else dataclasses.asdict(spec.latency),
     }
     return Plan(

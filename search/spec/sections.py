@@ -1,6 +1,7 @@
-"""The sections of a spec: every key with its type, default, rules and meaning.
+"""A study spec, put together from its sections: every key with its type, default, rules and meaning.
 
-What stands beside each field here is what `stillhouse check --explain` prints; tables.py reads by it.
+Sections that trials use are declared in the rooms that use them; those of the search itself here. What stands beside
+each field is what `stillhouse check --explain` prints; reading.py reads by it.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from spaces.settings import setting
+from trainables.export.settings import LatencySpec
+from trainables.lanes.settings import ClusterSpec
 from trainables.tasks.spec import TaskSpec
+from trainables.text.sources import CorpusSpec
+from trainables.training.settings import TrainingSpec
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
@@ -16,33 +21,18 @@ TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 
 
 @dataclass(frozen=True)
-class TeacherSection:
+class TeacherSpec:
     path: str = setting("model folder, hub id, or package:module/path")
 
 
 @dataclass(frozen=True)
-class CorpusSection:
-    source: str = setting("'docs', a file or folder of text, or hub:name")
-    text_column: str = setting("the column that holds the text", "text")
-    subset: str | None = setting("the configuration of a hub data set", None)
-    sequence_length: int = setting("tokens per block", 128, at_least=8)
-    max_tokens: int | None = setting("use no more than this many tokens of the corpus", None, at_least=1)
-    language_temperature: float | None = setting(
-        "sample the languages, one folder of source each, by size^(1/T), so that small ones are not drowned; 3.3 is "
-        "XLM-R's, 1 keeps the proportions; unset: all text as it is",
-        None,
-        above=0,
-    )
-
-
-@dataclass(frozen=True)
-class BudgetSection:
+class BudgetSpec:
     trials: int = setting("trials to run; duplicates and infeasible draws do not count", 20, at_least=1)
     train_tokens: int = setting("tokens every trial trains on", 1_000_000, at_least=1)
 
 
 @dataclass(frozen=True)
-class RungsSection:
+class RungsSpec:
     first_tokens: int | None = setting(
         "tokens after which trials are first compared and weak ones stopped; unset: every trial trains its budget",
         None,
@@ -55,23 +45,7 @@ class RungsSection:
 
 
 @dataclass(frozen=True)
-class TrainingSection:
-    weight_decay: float = setting("AdamW weight decay", 0.01, at_least=0)
-    warmup_fraction: float = setting("share of the steps with rising learning rate", 0.1, at_least=0, below=1)
-    gradient_clip: float = setting("gradient norm is cut to this", 1.0, above=0)
-    mask_fraction: float = setting("share of tokens masked for od and mlm", 0.15, above=0, below=1)
-    precision: str = setting("arithmetic of the training steps", "auto", choices=("auto", "fp32", "bf16"))
-    mask_views: int = setting("masks of one block; epochs take turns at them", 4, at_least=1)
-    gradient_accumulation: int = setting("micro-batches per step", 1, at_least=1)
-    teacher_precision: str = setting(
-        "arithmetic of the teacher's forward pass", "auto", choices=("auto", "fp32", "bf16")
-    )
-    start: str | None = setting("folder of a student whose weights every trial starts from", None)
-    checkpoint_every_s: float = setting("seconds between two checkpoints of a running trial", 60.0, above=0)
-
-
-@dataclass(frozen=True)
-class TargetsSection:
+class TargetsSpec:
     mode: str = setting(
         "write the teacher's states down once or run it live in each trial", "auto", choices=("auto", "cache", "live")
     )
@@ -80,7 +54,7 @@ class TargetsSection:
 
 
 @dataclass(frozen=True)
-class StorageSection:
+class StorageSpec:
     quota_gb: float = setting(
         "disk that students and checkpoints of the study may take, in GB; the most beaten give way first, what `best` "
         "and `export` can still pick never does",
@@ -90,13 +64,13 @@ class StorageSection:
 
 
 @dataclass(frozen=True)
-class EvaluationSection:
+class EvaluationSpec:
     protocol: str = setting("how a student is scored", "probe", choices=("probe", "finetune"))
     floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
 
 
 @dataclass(frozen=True)
-class SearchSection:
+class SearchSpec:
     sampler: str = setting("how configurations are chosen", "tpe", choices=SAMPLERS)
     objectives: tuple[str, ...] = setting(
         "what is optimised; quality and at least one cost, and worst_language_quality where tasks have languages",
@@ -112,7 +86,7 @@ class SearchSection:
 
 
 @dataclass(frozen=True)
-class ComparisonSection:
+class ComparisonSpec:
     seeds: int | None = setting(
         "run every configuration of the space with so many seeds, each method at a learning rate chosen for it first, "
         "and score all on the test splits; unset: the study is a search",
@@ -123,29 +97,7 @@ class ComparisonSection:
 
 
 @dataclass(frozen=True)
-class ClusterSection:
-    concurrent_trials: int | None = setting("trials at the same time; unset: as many as fit", None, at_least=1)
-    workers_per_trial: int = setting("data-parallel workers of one trial", 1, at_least=1)
-    cpus_per_worker: int = setting("CPUs (and threads) of one worker", 1, at_least=1)
-    gpus_per_worker: float = setting("GPUs of one worker", 0.0, at_least=0)
-    hang_after_s: float = setting(
-        "a trial that has reported nothing for so many seconds is started again, once; 0: never. Trials report twenty "
-        "times, and are scored in silence: allow for more than a twentieth of the longest",
-        21_600.0,
-        at_least=0,
-    )
-
-
-@dataclass(frozen=True)
-class LatencySection:
-    device: str = setting("where latency is measured", "cpu", choices=("cpu", "cuda"))
-    threads: int = setting("threads of the measurement", 1, at_least=1)
-    batch_size: int = setting("texts at a time", 1, at_least=1)
-    sequence_length: int = setting("tokens of each text", 128, at_least=1)
-
-
-@dataclass(frozen=True)
-class LoggingSection:
+class LoggingSpec:
     callbacks: tuple[str, ...] = setting("callbacks of Ray Tune: 'tensorboard', 'mlflow', or both", ())
 
 
@@ -155,36 +107,36 @@ class StudySpec:
 
     name: str
     seed: int
-    teacher: TeacherSection
-    corpus: CorpusSection
-    budget: BudgetSection
-    rungs: RungsSection
-    training: TrainingSection
-    targets: TargetsSection
-    storage: StorageSection
+    teacher: TeacherSpec
+    corpus: CorpusSpec
+    budget: BudgetSpec
+    rungs: RungsSpec
+    training: TrainingSpec
+    targets: TargetsSpec
+    storage: StorageSpec
     space: dict[str, Any]
     tasks: tuple[TaskSpec, ...]
-    evaluation: EvaluationSection
-    search: SearchSection
-    comparison: ComparisonSection
-    cluster: ClusterSection
-    latency: LatencySection
-    logging: LoggingSection
+    evaluation: EvaluationSpec
+    search: SearchSpec
+    comparison: ComparisonSpec
+    cluster: ClusterSpec
+    latency: LatencySpec
+    logging: LoggingSpec
 
 
 SECTIONS: dict[str, type] = {
-    "teacher": TeacherSection,
-    "corpus": CorpusSection,
-    "budget": BudgetSection,
-    "rungs": RungsSection,
-    "training": TrainingSection,
-    "targets": TargetsSection,
-    "storage": StorageSection,
-    "evaluation": EvaluationSection,
-    "search": SearchSection,
-    "comparison": ComparisonSection,
-    "cluster": ClusterSection,
-    "latency": LatencySection,
-    "logging": LoggingSection,
+    "teacher": TeacherSpec,
+    "corpus": CorpusSpec,
+    "budget": BudgetSpec,
+    "rungs": RungsSpec,
+    "training": TrainingSpec,
+    "targets": TargetsSpec,
+    "storage": StorageSpec,
+    "evaluation": EvaluationSpec,
+    "search": SearchSpec,
+    "comparison": ComparisonSpec,
+    "cluster": ClusterSpec,
+    "latency": LatencySpec,
+    "logging": LoggingSpec,
 }
 TOP_LEVEL = ("name", "seed", "space", "tasks", *SECTIONS)

@@ -12,10 +12,10 @@ from ray import tune
 from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
-from search.spec.sections import ClusterSection
 from search.tune.environment import output_to
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
+from trainables.lanes.settings import ClusterSpec
 
 OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""
@@ -34,7 +34,7 @@ QUIET: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": Fal
 
 
 @contextlib.contextmanager
-def cluster(wanted: ClusterSection, address: str | None, log: Path) -> Iterator[None]:
+def cluster(wanted: ClusterSpec, address: str | None, log: Path) -> Iterator[None]:
     """Ray, joined or started, with room for what the spec asks; left or shut down afterwards.
 
     Without an address this machine gets a cluster of its own, even when another one is running here. A process that is
@@ -98,7 +98,7 @@ def alive() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def places(wanted: ClusterSection, nodes: Sequence[Mapping[str, float]]) -> int:
+def places(wanted: ClusterSpec, nodes: Sequence[Mapping[str, float]]) -> int:
     """How many trials fit on these nodes at the same time."""
     needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker}
     workers = sum(
@@ -110,7 +110,7 @@ def places(wanted: ClusterSection, nodes: Sequence[Mapping[str, float]]) -> int:
 class Room:
     """How many trials may run at this moment: nodes come and go, and a trial without a place would only wait."""
 
-    def __init__(self, wanted: ClusterSection) -> None:
+    def __init__(self, wanted: ClusterSpec) -> None:
         self.wanted, self.known, self.looked_s = wanted, lanes(wanted), time.monotonic()
 
     def __call__(self) -> int:
@@ -120,7 +120,7 @@ class Room:
         return self.known
 
 
-def lanes(wanted: ClusterSection) -> int:
+def lanes(wanted: ClusterSpec) -> int:
     """How many trials run at the same time: what the spec says, else as many as fit.
 
     Raises SpecError for what would wait for ever: Ray queues a request that no node can serve, without a word.

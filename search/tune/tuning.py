@@ -30,7 +30,7 @@ from search.tune.searcher import RungScheduler, StudySearcher
 from spaces.space.comparison import tuning_seed
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
-from trainables.lanes.worker import LaneSettings
+from trainables.lanes.settings import LaneSettings
 
 LOST_LANES = 2
 """How often Tune starts a lane again that was lost with its node."""
@@ -170,12 +170,8 @@ def terminable() -> Iterator[None]:
 
 
 def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], scratch: str) -> None:
-    wanted = plan.study.spec.cluster
-    settings = LaneSettings(
-        plan.function, wanted.workers_per_trial, wanted.cpus_per_worker, wanted.gpus_per_worker, wanted.hang_after_s
-    )
     tuner = tune.Tuner(
-        lane_trainable(settings),
+        lane_trainable(LaneSettings(plan.function, plan.study.spec.cluster)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher),

@@ -39,9 +39,10 @@ from trainables.models.encoder import build_model, set_architecture
 from trainables.models.student import build_student
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, open_corpus
-from trainables.training.distillation import TrainingSpec, use_bf16
+from trainables.training.distillation import use_bf16
 from trainables.training.loop import distil
 from trainables.training.readings import read_batch
+from trainables.training.settings import TrainingSpec
 from trainables.training.target_shards import build_shard, write_plan
 from trainables.training.targets import TargetPlan, Targets, needs_of
 

@@ -32,8 +32,9 @@ from trainables.tasks.scoring import load_task, prepare_task, recovered, score_t
 from trainables.tasks.spec import TaskSpec
 from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
-from trainables.training.distillation import TrainingSpec, use_bf16
+from trainables.training.distillation import use_bf16
 from trainables.training.loop import distil, held_out_blocks
+from trainables.training.settings import TrainingSpec
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 from trainables.training.targets import TargetPlan, Targets, needs_of
 

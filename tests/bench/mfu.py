@@ -23,8 +23,8 @@ from transformers import BertConfig
 from spaces.students.architecture import StudentArchitecture, flops_per_token, parse_shape
 from trainables.losses.objectives import full, hidden_state_loss
 from trainables.models.encoder import build_model, hidden_states, set_architecture
-from trainables.training.distillation import TrainingSpec
 from trainables.training.loop import build_optimizer
+from trainables.training.settings import TrainingSpec
 
 VOCABULARY, TEACHER_WIDTH = 30_522, 384
 SQUARE = {"cpu": 2048, "cuda": 8192}

@@ -38,8 +38,8 @@ from trainables.machine import hardware, versions
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher, read_facts
 from trainables.text.corpus import open_corpus
-from trainables.training.distillation import TrainingSpec
 from trainables.training.loop import distil
+from trainables.training.settings import TrainingSpec
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 
 SPEC = """

@@ -3,8 +3,8 @@
 import numpy as np
 
 from trainables.models.student import build_student
-from trainables.training.distillation import TrainingSpec
 from trainables.training.loop import distil
+from trainables.training.settings import TrainingSpec
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 from trainables.training.targets import Targets
 

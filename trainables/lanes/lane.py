@@ -13,7 +13,6 @@ hands its trial back, to be run later.
 """
 
 import contextlib
-import dataclasses
 import json
 import logging
 import re
@@ -32,7 +31,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainables.lanes.mailbox import Mailbox
-from trainables.lanes.worker import LaneSettings, serve
+from trainables.lanes.settings import LaneSettings
+from trainables.lanes.worker import serve
 
 LANE_MEMORY = 1_000_000
 """Bytes of logical memory that Tune books for a lane: no CPU, so that all of them are left to the worker groups."""
@@ -46,9 +46,7 @@ NO_ROOM = "the workers could not be placed (no free CPUs or GPUs)"
 
 def lane_trainable(settings: LaneSettings) -> Any:
     """The Trainable class to hand to a Tuner."""
-    return tune.with_resources(
-        tune.with_parameters(Lane, settings=dataclasses.asdict(settings)), {"memory": LANE_MEMORY}
-    )
+    return tune.with_resources(tune.with_parameters(Lane, settings=settings), {"memory": LANE_MEMORY})
 
 
 class Alone(TorchConfig):
@@ -70,11 +68,10 @@ class WorkerGroup(TorchTrainer):
 class Lane(tune.Trainable):
     """Tune's side of a worker group. A result is `{report}` or `{outcome, done}` (JSON), or `{handed_back, done}`."""
 
-    def setup(self, config: dict[str, Any], settings: dict[str, Any]) -> None:  # type: ignore[override]
+    def setup(self, config: dict[str, Any], settings: LaneSettings) -> None:  # type: ignore[override]
         logging.getLogger("ray.train").setLevel(logging.ERROR)
-        self.settings = LaneSettings(**settings)
+        self.settings, self.cluster = settings, settings.cluster
         self.folder = Path(self.logdir) / "worker_group"
-        self.boots = 0
         self._boot()
         self.reset_config(config)
 
@@ -98,7 +95,7 @@ class Lane(tune.Trainable):
         while True:
             message = self._next_message()
             if message is None and self.thread.is_alive():
-                if self.is_taken and 0 < self.settings.hang_after_s < time.monotonic() - heard_s:
+                if self.is_taken and 0 < self.cluster.hang_after_s < time.monotonic() - heard_s:
                     self._kill_group()
                 continue
             kind, content = message or self._after_loss()
@@ -126,25 +123,24 @@ class Lane(tune.Trainable):
         """See `save_checkpoint`."""
 
     def _boot(self) -> None:
-        self.boots += 1
         self.loss: BaseException | None = None
         self.hung = ""
         beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self.mailbox = RemoteMailbox.options(scheduling_strategy=beside).remote(
-            self.settings.num_workers, self.settings.ranks_apart_s
+            self.cluster.workers_per_trial, self.settings.ranks_apart_s
         )
-        resources: dict[str, float] = {"CPU": self.settings.cpus_per_worker, "memory": GROUP_MEMORY}
-        if self.settings.gpus_per_worker:
-            resources["GPU"] = self.settings.gpus_per_worker
+        resources: dict[str, float] = {"CPU": self.cluster.cpus_per_worker, "memory": GROUP_MEMORY}
+        if self.cluster.gpus_per_worker:
+            resources["GPU"] = self.cluster.gpus_per_worker
         trainer = WorkerGroup(
             serve,
-            train_loop_config={"mailbox": self.mailbox, "settings": dataclasses.asdict(self.settings)},
+            train_loop_config={"mailbox": self.mailbox, "settings": self.settings},
             scaling_config=train.ScalingConfig(
-                num_workers=self.settings.num_workers,
-                use_gpu=bool(self.settings.gpus_per_worker),
+                num_workers=self.cluster.workers_per_trial,
+                use_gpu=bool(self.cluster.gpus_per_worker),
                 resources_per_worker=resources,
             ),
-            torch_config=TorchConfig() if self.settings.num_workers > 1 else Alone(),
+            torch_config=TorchConfig() if self.cluster.workers_per_trial > 1 else Alone(),
             run_config=train.RunConfig(
                 name=f"lane-{uuid.uuid4().hex[:12]}",
                 storage_path=str(self.folder),
@@ -171,7 +167,7 @@ class Lane(tune.Trainable):
 
     def _kill_group(self) -> None:
         """End a group that hangs; its controller notices and ends as well."""
-        self.hung, self.is_taken = f"it said nothing for {self.settings.hang_after_s:g} s", False
+        self.hung, self.is_taken = f"it said nothing for {self.cluster.hang_after_s:g} s", False
         for rank in ray.get(self.mailbox.members.remote()):
             ray.kill(rank)
 

@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-RANKS_APART_S = 20.0
-"""When one rank has ended a trial, the others must follow within this time, else the group is torn down."""
+from trainables.lanes.settings import RANKS_APART_S
 
 
 class Mailbox:

@@ -18,8 +18,8 @@ from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scoring import TaskData, load_task, recovered, score_task, worst_language
 from trainables.text.corpus import Corpus, open_corpus
-from trainables.training.distillation import TrainingSpec
 from trainables.training.loop import distil
+from trainables.training.settings import TrainingSpec
 from trainables.training.targets import Targets
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -58,8 +58,6 @@ class TrialJob:
     """Token counts at which the student is scored by the probe while it trains."""
     test_floors: Mapping[str, Mapping[str, float]] | None = None
     """Per task the test scores of "teacher" and "floor", when the student is to be scored there too."""
-    start: str = ""
-    """A student folder whose weights this one starts from; empty: from its initialisation."""
     rung_floors: Mapping[str, Mapping[str, float]] | None = None
     """`floors` of the probe; None when `protocol` is the probe."""
 
@@ -98,10 +96,11 @@ def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, worl
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teacher = kept_teacher(job.teacher, device)
     student = build_student(job.config, teacher, job.seed, kept_corpus(job.corpus)).to(device)  # type: ignore[arg-type]
-    if job.start:
-        load_weights(student, job.start)
+    training = TrainingSpec(**job.training)
+    if training.start is not None:
+        load_weights(student, training.start)
     trained = distil(
-        student, teacher, kept_corpus(job.corpus), job.config, TrainingSpec(**job.training), job.train_tokens, job.seed,
+        student, teacher, kept_corpus(job.corpus), job.config, training, job.train_tokens, job.seed,
         report, Path(job.folder) / CHECKPOINT, rank, world_size, job.rungs, lambda student: score_rung(student, job),
         kept_targets(job.targets), job.checkpoint_copy,
     )  # fmt: skip

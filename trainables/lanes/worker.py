@@ -13,7 +13,6 @@ import random
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,23 +26,10 @@ from ray import train
 
 from spaces.errors import TrialFailed
 from spaces.records.filesystems import open_filesystem
-from trainables.lanes.mailbox import RANKS_APART_S
+from trainables.lanes.settings import LaneSettings
 
 Report = Callable[[dict[str, Any]], None]
 TrialFunction = Callable[[dict[str, Any], Report, int, int], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class LaneSettings:
-    """What all trials of a lane share. `function` is `module:name`, importable on every node."""
-
-    function: str = "trainables.lanes.worker:distil"
-    num_workers: int = 1
-    cpus_per_worker: float = 1
-    gpus_per_worker: float = 0
-    hang_after_s: float = 0
-    """A trial that has said nothing for so long is taken for lost; 0: never."""
-    ranks_apart_s: float = RANKS_APART_S
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -128,10 +114,10 @@ def is_disk_full(error: BaseException) -> bool:
 
 def serve(config: dict[str, Any]) -> None:
     """What every rank of a worker group does until it is sent away: wait, run, hand over."""
-    settings, mailbox = LaneSettings(**config["settings"]), config["mailbox"]
+    settings, mailbox = config["settings"], config["mailbox"]
     context = train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
-    torch.set_num_threads(max(1, int(settings.cpus_per_worker)))
+    torch.set_num_threads(max(1, int(settings.cluster.cpus_per_worker)))
     function = load_function(settings.function)
     if settings.function == LaneSettings.function:
         importlib.import_module("trainables.lanes.trial")  # now, rather than in the first trial

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spaces.errors import SpecError
+from spaces.settings import setting
 from trainables.cache import digest, digest_files
 from trainables.text.docstrings import docs_table, docs_texts
 
@@ -21,19 +22,19 @@ PART_OF_WORD = {"valid": "held_out", "validation": "held_out", "dev": "held_out"
 
 @dataclass(frozen=True)
 class CorpusSpec:
-    """Where the text comes from and how it is cut.
+    """Where the text comes from and how it is cut; what a spec writes under [corpus]."""
 
-    source: "docs" | a file or folder of .txt (one text a line), .jsonl, .parquet | "hub:owner/name".
-    max_tokens: word pieces to keep at the most (None: all).
-    language_temperature: sample languages, a folder of `source` each, as language_mix.py says (None: text as it is).
-    """
-
-    source: str = "docs"
-    sequence_length: int = 128
-    text_column: str = "text"
-    subset: str | None = None
-    max_tokens: int | None = None
-    language_temperature: float | None = None
+    source: str = setting("'docs', a file or folder of text, or hub:name")
+    sequence_length: int = setting("tokens per block", 128, at_least=8)
+    text_column: str = setting("the column that holds the text", "text")
+    subset: str | None = setting("the configuration of a hub data set", None)
+    max_tokens: int | None = setting("use no more than this many tokens of the corpus", None, at_least=1)
+    language_temperature: float | None = setting(
+        "sample the languages, one folder of source each, by size^(1/T), so that small ones are not drowned; 3.3 is "
+        "XLM-R's, 1 keeps the proportions; unset: all text as it is",
+        None,
+        above=0,
+    )
 
 
 def source_digest(spec: CorpusSpec, progress: Progress) -> str:

@@ -5,7 +5,7 @@ Shapes: B batch, T tokens, D teacher width, d student width.
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,28 +19,11 @@ from trainables.models.student import stream_directions
 from trainables.models.teacher import Signals, Teacher, read_signals, signals_of
 from trainables.text.corpus import Corpus, blocks_visited
 from trainables.training.readings import Reading, read_batch
+from trainables.training.settings import TrainingSpec
 from trainables.training.targets import Targets
 
 WIDE = 256
 """Width from which a student's steps are faster in bf16 on a CPU that multiplies it."""
-
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """How every trial of a study is trained; what differs between trials is in their configurations."""
-
-    weight_decay: float = 0.01
-    warmup_fraction: float = 0.1
-    gradient_clip: float = 1.0
-    mask_fraction: float = 0.15
-    mask_views: int = 4
-    """Masks of one block: epochs take turns at them, so that the target cache is finite."""
-    gradient_accumulation: int = 1
-    precision: str = "auto"
-    """Of the student: fp32 | bf16 (autocast) | auto: bf16 where the hardware multiplies it and the student is wide."""
-    teacher_precision: str = "auto"
-    """auto: bf16 wherever the hardware multiplies bf16 itself."""
-    checkpoint_every_s: float = 60.0
 
 
 class Distillation(nn.Module):

@@ -26,8 +26,9 @@ from trainables.models.encoder import lm_logits
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, batch_indices
 from trainables.training.checkpoint import Progress, resume, save_checkpoint, upload
-from trainables.training.distillation import Distillation, TrainingSpec, usable
+from trainables.training.distillation import Distillation, usable
 from trainables.training.readings import Reading, ahead, read_batch
+from trainables.training.settings import TrainingSpec
 from trainables.training.targets import Targets
 
 Report = Callable[[dict], None]

@@ -19,8 +19,8 @@ from trainables.models.vocabulary import trim
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.language_mix import mixed_texts, read_languages
 from trainables.text.sources import CorpusSpec, read_texts
-from trainables.training.distillation import TrainingSpec
 from trainables.training.loop import distil, masked_accuracy
+from trainables.training.settings import TrainingSpec
 
 Progress = Callable[[str], None]
 

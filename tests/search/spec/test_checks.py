@@ -8,11 +8,10 @@ import toy
 
 from search.spec.checks import load_table, read_spec
 from search.spec.explain import explain
-from search.spec.sections import SECTIONS, EvaluationSection, TrainingSection
+from search.spec.sections import SECTIONS, EvaluationSpec
 from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
 from trainables.tasks.scoring import PROTOCOLS
-from trainables.training.loop import TrainingSpec
 
 SPECS = sorted((Path(__file__).parents[3] / "search" / "specs").glob("*.toml"))
 
@@ -270,8 +269,7 @@ def test_shipped_specs(path, tmp_path, monkeypatch):
 
 
 def test_the_lists_that_torch_owns():
-    assert set(TrainingSection.__dataclass_fields__) == {*TrainingSpec.__dataclass_fields__, "start"}
-    assert set(EvaluationSection.__dataclass_fields__["protocol"].metadata["choices"]) == set(PROTOCOLS)
+    assert set(EvaluationSpec.__dataclass_fields__["protocol"].metadata["choices"]) == set(PROTOCOLS)
 
 
 def test_explain_names_every_key():

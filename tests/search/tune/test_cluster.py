@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from search.spec.sections import ClusterSection
 from search.tune.cluster import Room, Sweeper, cluster, join, lanes, places, unused_groups
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
+from trainables.lanes.settings import ClusterSpec
 
 MINE = {"CPU": 1.0, "memory": float(GROUP_MEMORY)}
 
@@ -19,11 +19,11 @@ def node(cpus, gpus=0.0):
 @pytest.mark.parametrize(
     ("wanted", "nodes", "fit"),
     [
-        (ClusterSection(None, 1, 2, 0.0), [node(5), node(1), node(4)], 4),  # a worker lives on one node
-        (ClusterSection(None, 3, 1, 0.0), [node(2), node(2), node(4)], 2),  # the workers of a trial on any
-        (ClusterSection(None, 1, 4, 0.25), [node(16, 1.0), node(8), node(12, 2.0)], 7),
-        (ClusterSection(None, 1, 1, 0.1), [node(64, 0.3)], 3),
-        (ClusterSection(None, 1, 1, 0.0), [], 0),
+        (ClusterSpec(None, 1, 2, 0.0), [node(5), node(1), node(4)], 4),  # a worker lives on one node
+        (ClusterSpec(None, 3, 1, 0.0), [node(2), node(2), node(4)], 2),  # the workers of a trial on any
+        (ClusterSpec(None, 1, 4, 0.25), [node(16, 1.0), node(8), node(12, 2.0)], 7),
+        (ClusterSpec(None, 1, 1, 0.1), [node(64, 0.3)], 3),
+        (ClusterSpec(None, 1, 1, 0.0), [], 0),
     ],
     ids=str,
 )
@@ -35,7 +35,7 @@ def test_room_follows_the_nodes_within_the_limit_of_the_spec(monkeypatch):
     now, nodes = [100.0], [node(2), node(4)]
     monkeypatch.setattr("search.tune.cluster.alive", lambda: nodes)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    free, limited = Room(ClusterSection(None, 1, 1, 0.0)), Room(ClusterSection(3, 1, 1, 0.0))
+    free, limited = Room(ClusterSpec(None, 1, 1, 0.0)), Room(ClusterSpec(3, 1, 1, 0.0))
     assert (free(), limited()) == (6, 3)
     nodes.pop()
     assert (free(), limited()) == (6, 3)  # the cluster is asked every few seconds only
@@ -51,20 +51,20 @@ def test_ray_client_is_refused_with_the_command_that_works():
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers(ray_cluster, tmp_path):
-    assert lanes(ClusterSection(2, 1, 1, 0.0)) == 2
-    assert lanes(ClusterSection(1, 2, 1, 0.0)) == 1
-    assert lanes(ClusterSection(None, 1, 1, 0.0)) == 2
-    assert lanes(ClusterSection(None, 2, 1, 0.0)) == 1
+    assert lanes(ClusterSpec(2, 1, 1, 0.0)) == 2
+    assert lanes(ClusterSpec(1, 2, 1, 0.0)) == 1
+    assert lanes(ClusterSpec(None, 1, 1, 0.0)) == 2
+    assert lanes(ClusterSpec(None, 2, 1, 0.0)) == 1
     started = time.time()
     with (
         pytest.raises(SpecError, match="1 node with 2 CPUs, 0 GPUs; concurrent_trials can be at most 2"),
-        cluster(ClusterSection(3, 1, 1, 0.0), None, tmp_path / "log.txt"),
+        cluster(ClusterSpec(3, 1, 1, 0.0), None, tmp_path / "log.txt"),
     ):
         pass
     with pytest.raises(SpecError, match="not even one trial fits"):
-        lanes(ClusterSection(None, 1, 1, 1.0))
+        lanes(ClusterSpec(None, 1, 1, 1.0))
     with pytest.raises(SpecError, match="not even one trial fits"):
-        lanes(ClusterSection(1, 1, 3, 0.0))
+        lanes(ClusterSpec(1, 1, 3, 0.0))
     assert time.time() - started < 60
 
 

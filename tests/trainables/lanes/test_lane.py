@@ -6,7 +6,7 @@ import re
 import pytest
 
 from trainables.lanes.lane import NO_ROOM, lane_trainable, loss_of
-from trainables.lanes.worker import LaneSettings
+from trainables.lanes.settings import ClusterSpec, LaneSettings
 
 
 @pytest.fixture
@@ -19,13 +19,13 @@ def run_lane(ray_cluster, tmp_path):
         def on_trial_result(self, controller, trial, result):
             return self.STOP if "quality" in json.loads(result.get("report", "{}")) else self.CONTINUE
 
-    def run(acts, **settings):
+    def run(acts, ranks_apart_s=20.0, **cluster):
         jobs = [
             json.dumps({"number": i, "config": {"act": act}, "seed": 3, "slow_s": 1.5, "folder": str(tmp_path / act)})
             for i, act in enumerate(acts)
         ]
         results = tune.Tuner(
-            lane_trainable(LaneSettings("fake_trials:act", **settings)),
+            lane_trainable(LaneSettings("fake_trials:act", ClusterSpec(**cluster), ranks_apart_s)),
             param_space={"job": tune.grid_search(jobs)},
             tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True, scheduler=StopAtRung()),
             run_config=tune.RunConfig(name="lane", storage_path=str(tmp_path / "tune"), verbose=0),
@@ -54,7 +54,7 @@ def test_a_lane_survives_what_trials_do(run_lane):
 
 
 def test_two_workers_begin_stop_and_end_together(run_lane, tmp_path):
-    found = run_lane(["ok", "stopped", "ok", "raise", "raise_rank_1"], num_workers=2, ranks_apart_s=1.0)
+    found = run_lane(["ok", "stopped", "ok", "raise", "raise_rank_1"], workers_per_trial=2, ranks_apart_s=1.0)
     assert found[0]["ranks"] == 2 and found[0]["pid"] == found[2]["pid"]
     assert not found[1] and not (tmp_path / "stopped").exists()  # it waited at its rung for what was decided
     assert found[3]["reason"].startswith("ValueError: boom")

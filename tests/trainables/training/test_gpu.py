@@ -10,8 +10,8 @@ from trainables.losses.fused import has_kernels, relations_by_chunk
 from trainables.losses.objectives import relation_loss
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
-from trainables.training.distillation import TrainingSpec
 from trainables.training.loop import distil
+from trainables.training.settings import TrainingSpec
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 HALVES = (torch.float16, torch.bfloat16)

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 from trainables.text.corpus import open_corpus
-from trainables.training.distillation import TrainingSpec
 from trainables.training.loop import distil
+from trainables.training.settings import TrainingSpec
 
 
 def main(folder: Path, rank: int, world_size: int) -> None:

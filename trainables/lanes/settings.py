@@ -1,0 +1,33 @@
+"""Where trials run, as a spec writes it under [cluster], and what all trials of a lane share."""
+
+from dataclasses import dataclass
+
+from spaces.settings import setting
+
+RANKS_APART_S = 20.0
+"""When one rank has ended a trial, the others must follow within this time, else the group is torn down."""
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """How many trials run at the same time, and what each of them gets."""
+
+    concurrent_trials: int | None = setting("trials at the same time; unset: as many as fit", None, at_least=1)
+    workers_per_trial: int = setting("data-parallel workers of one trial", 1, at_least=1)
+    cpus_per_worker: int = setting("CPUs (and threads) of one worker", 1, at_least=1)
+    gpus_per_worker: float = setting("GPUs of one worker", 0.0, at_least=0)
+    hang_after_s: float = setting(
+        "a trial that has reported nothing for so many seconds is started again, once; 0: never. Trials report twenty "
+        "times, and are scored in silence: allow for more than a twentieth of the longest",
+        21_600.0,
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """What all trials of a lane share. `function` is `module:name`, importable on every node."""
+
+    function: str = "trainables.lanes.worker:distil"
+    cluster: ClusterSpec = ClusterSpec()
+    ranks_apart_s: float = RANKS_APART_S

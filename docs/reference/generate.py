@@ -17,13 +17,14 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from search.cli.main import COMMANDS, build_parser  # noqa: E402
 from search.spec.reading import default_of, show  # noqa: E402
-from search.spec.sections import SAMPLERS, SECTIONS, TaskSection  # noqa: E402
+from search.spec.sections import SAMPLERS, SECTIONS  # noqa: E402
 from spaces.records import columns  # noqa: E402
 from spaces.space.axes import AXES, INITIALISATIONS, REAL_AXES, default_axis  # noqa: E402
 from spaces.students.architecture import FAMILIES, SHAPES, StudentArchitecture, TeacherFacts  # noqa: E402
 from spaces.students.layer_mapping import MAPPINGS  # noqa: E402
 from spaces.students.transfer import METHODS  # noqa: E402
 from trainables.tasks.metrics import KIND_METRICS  # noqa: E402
+from trainables.tasks.spec import TaskSpec  # noqa: E402
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 BASE = StudentArchitecture(12, 768, 12, 3072)
@@ -92,7 +93,7 @@ def spec() -> str:
     parts = [intro, top]
     for title, section in SECTIONS.items():
         parts += [f"## [{title}]\n", section_table(section)]
-    parts += ["## [[tasks]]\n", "One block for each task.\n", section_table(TaskSection), space()]
+    parts += ["## [[tasks]]\n", "One block for each task.\n", section_table(TaskSpec), space()]
     return page("The spec", *parts)
 
 

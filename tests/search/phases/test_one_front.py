@@ -29,11 +29,11 @@ FRONT, BEYOND = [3, 2, 1], 0
 def store(tmp_path):
     store = Store(tmp_path / "study", ["toy"])
     plan = toy.plan(SPEC)
-    constraints = dict(plan.spec.search.constraints)
+    constraints = dict(plan.study.spec.search.constraints)
     teacher = {"name": "invented", "num_layers": 6, "hidden_size": 384}
-    meta = {**plan.study, "constraints": constraints, "teacher": teacher}
+    meta = {**plan.meta, "constraints": constraints, "teacher": teacher}
     store.write_text("study.json", json.dumps(meta))
-    store.write_text("spec.toml", toy.to_toml(plan.spec))
+    store.write_text("spec.toml", toy.to_toml(plan.study.spec))
     for trial, (layers, width, quality) in enumerate(SHAPES):
         config = {
             "method": "hs", "mapping": "uniform", "num_layers": layers, "hidden_size": width, "num_heads": width // 24,

@@ -134,7 +134,7 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse, ray_cluster):
     assert torch.isfinite(plain).all() and torch.equal(plain, under)
     recipe = json.loads((data / "student" / "recipe.json").read_text())
     assert recipe["config"]["method"] == "od" and str(data) not in json.dumps(recipe)
-    # The same student again in earnest: on from its weights, tested, exported.
+    # The same student with more tokens: on from its weights, tested, exported.
     printed = stillhouse("promote", study, data / "again", "--trial", number, "--seeds", 1, "--go-on")
     assert re.search(r"in the search +-?\d\.\d{3} +-?\d\.\d{3} +3,072", printed)
     assert re.search(r"seed 3 +-?\d\.\d{3} +-?\d\.\d{3} +30,208", printed)

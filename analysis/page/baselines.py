@@ -53,4 +53,4 @@ def baselines_section(study: StudyTable) -> str:
         "without any training, its states projected where the shape is narrower."
     )
     head = ["", "distilled", "no teacher, same budget", *KEPT.values()]
-    return pieces.section("What distillation buys", lead, pieces.table(head, rows, kind="sticky"))
+    return pieces.section("What distillation gains", lead, pieces.table(head, rows, kind="sticky"))

@@ -111,7 +111,7 @@ def notes(study: StudyTable, found: pd.DataFrame) -> list[str]:
     """What a reader must know to read the table."""
     lines = [
         "Differences are paired by student and seed (t-test), corrected by Holm's method among the comparisons of one "
-        "question. Where a method has several rows, the one with most dev quality stands for it in the claims.",
+        "question. Where a method has several rows, the one with the best dev quality is used in the claims.",
     ]
     rates = tuned(study)
     if len(rates):
@@ -131,10 +131,10 @@ def notes(study: StudyTable, found: pd.DataFrame) -> list[str]:
     moved = effects(found)
     if len(moved):
         listed = "; ".join(
-            f"{row.factor} {percent(row.share)} of the variance (its {row.levels} means lie within {row.range:.3f})"
+            f"{row.factor} {percent(row.share)} (its {row.levels} means lie within {row.range:.3f})"
             for row in moved.itertuples()
         )
-        lines.append(f"What moved the score: {listed}.")
+        lines.append(f"Shares of the variance of the score: {listed}.")
     return lines
 
 

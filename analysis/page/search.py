@@ -30,7 +30,7 @@ def importance_section(study: StudyTable) -> str:
     if branches := list(importance_by_branch(study).items())[:MAX_BRANCHES]:
         inner = "".join(f"<div><h3>{escape(str(m))}</h3>{_importance_table(each)}</div>\n" for m, each in branches)
         body += f'<details><summary>Within each method</summary><div class="panels">{inner}</div></details>\n'
-    return pieces.section("What mattered", lead, body)
+    return pieces.section("Importance of the axes", lead, body)
 
 
 def _importance_table(table: pd.DataFrame) -> str:
@@ -48,7 +48,7 @@ def parallel_section(study: StudyTable) -> str:
     lead = "One line per student, from its configuration to its costs and quality; blue is better. Drag along an axis."
     if len(study.students) > figures.MAX_LINES:
         lead += f" {figures.MAX_LINES} of {len(study.students):,} students are drawn."
-    return pieces.section("All students at once", lead, pieces.plot(figures.parallel_figure(study), wide=True))
+    return pieces.section("All students", lead, pieces.plot(figures.parallel_figure(study), wide=True))
 
 
 def _bar(share: float) -> str:
@@ -64,7 +64,7 @@ def progress_section(study: StudyTable) -> str:
     last = history["hypervolume"].iloc[-1]
     lead = (
         f"Hypervolume is what the front dominates, in units of the teacher: {last:.3f} now; 1 would be its quality "
-        "at no cost. A line still rising at the right end says that more trials would pay."
+        "at no cost. If the line still rises at the right end, more trials would improve the front."
     )
     return pieces.section("Was the search still improving?", lead, pieces.plot(figures.progress_figure(study, history)))
 
@@ -104,12 +104,12 @@ def failures_section(study: StudyTable) -> str:
     rest = len(table) - MAX_REASONS
     lead = f"{plural(rest, 'rarer reason')} not shown." if rest > 0 else ""
     return pieces.section(
-        "What did not work", lead, pieces.table(["reason", "status", "trials", "first"], [rows], text=2)
+        "Trials that did not finish", lead, pieces.table(["reason", "status", "trials", "first"], [rows], text=2)
     )
 
 
 def time_section(study: StudyTable) -> str:
-    """What the time went to: teacher and data once, then the phases of every trial that ran."""
+    """How long the parts of a study took: teacher and data once, then the phases of every trial that ran."""
     phases = figures.phases(study).fillna(0)
     prepared_s = float(study.meta.get("prepare_s") or 0)
     total_s = float(phases.to_numpy().sum())
@@ -121,7 +121,7 @@ def time_section(study: StudyTable) -> str:
     if prepared_s:
         lead += f" Before the first trial, {_duration(prepared_s)} went to teacher, data, floor and costs."
     lead += " Means per trial by method:"
-    return pieces.section("Where the time went", lead, pieces.plot(figures.time_figure(study)))
+    return pieces.section("Time spent", lead, pieces.plot(figures.time_figure(study)))
 
 
 def _duration(seconds: float) -> str:

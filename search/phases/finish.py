@@ -78,7 +78,7 @@ def local_student(store: Store, row: Mapping[str, Any]) -> Iterator[Path]:
     if row["status"] == "finished" and not row.get("student_path"):
         raise StillhouseError(
             f"the weights of trial {row['trial']} were not kept: the study had reached [storage] quota_gb, and others "
-            f"beat it (its log says which went, and when). To have them again, train it alone in a new folder, from "
+            f"beat it (log.txt lists what was deleted). To have them again, train it alone in a new folder, from "
             f"{store.folder}/spec.toml with [budget] trials = 1, seed = {row['seed']} and\n\n{space_of(row)}"
         )
     if not row.get("student_path") or not store.exists(row["student_path"]):

@@ -1,4 +1,4 @@
-"""A student of a search, distilled again in earnest: more tokens, several seeds, test scores, and an export.
+"""A student of a search, distilled again: more tokens, several seeds, test scores, and an export.
 
 The promoted study is a comparison of one configuration, in a folder of its own, with everything that a study has: it is
 resumed, watched and reported like any other.
@@ -97,7 +97,7 @@ def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[s
     Raises StillhouseError while the search runs, whose folder this writes to.
     """
     if not row["student_path"]:
-        say(f"the weights of trial {row['trial']} were not kept: what it scores on the test splits stays unknown")
+        say(f"the weights of trial {row['trial']} were not kept: its test scores stay unknown")
         return
     spec = stored_study(folder).spec
     store = Store(folder, [task.name for task in spec.tasks])

@@ -31,7 +31,9 @@ def learn_from(folders: Sequence[str], spec: StudySpec, space: SearchSpace, say:
         stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{folder}/spec.toml")
         if other := [line for line in differences(stored, spec) if line.split(":")[0].split(".")[0] in COMPARABLE]:
             listed = "".join(f"\n  {line}" for line in other)
-            raise StillhouseError(f"[search] warm_start: qualities in {folder} mean something else:{listed}")
+            raise StillhouseError(
+                f"[search] warm_start: qualities in {folder} cannot be compared with this study:{listed}"
+            )
         seen, strange = read_study(store, [task.name for task in spec.tasks], space, spec.budget.train_tokens)
         say(
             f"learned {len(seen)} qualities from {folder}"

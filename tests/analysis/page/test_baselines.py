@@ -1,4 +1,4 @@
-"""What distillation buys, beside what costs no teacher or no training."""
+"""What distillation gains, beside what costs no teacher or no training."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_the_best_of_each_shape_beside_its_baselines(study):
 
 def test_the_section_has_teacher_and_floor_for_scale(study, tmp_path):
     html = baselines_section(study)
-    for text in ("What distillation buys", "0.700", "0.300", "teacher, as it is", "floor (untrained)"):
+    for text in ("What distillation gains", "0.700", "0.300", "teacher, as it is", "floor (untrained)"):
         assert text in html
     nothing = analysis.load(write_study(tmp_path / "none", [finished_row(0, 0.5)]))
     assert baselines_section(nothing) == ""

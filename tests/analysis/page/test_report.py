@@ -53,9 +53,9 @@ def test_a_full_study_has_every_section(fake: SimpleNamespace) -> None:
     out = write_report(folder)
     assert out == f"{folder}/report.html" and not list(Path(folder).glob(".*"))
     page = Page(Path(out).read_text())
-    for title in ("The front", "On the test split", "Method by architecture", "Layer mappings", "What mattered",
-                  "Was the search still improving?", "Learning curves", "What did not work", "Where the time went",
-                  "Environment"):  # fmt: skip
+    for title in ("The front", "On the test split", "Method by architecture", "Layer mappings",
+                  "Importance of the axes", "Was the search still improving?", "Learning curves",
+                  "Trials that did not finish", "Time spent", "Environment"):  # fmt: skip
         assert title in page.text, title
     assert verdict(load(folder)) in page.text
     buttons = page.figures[0]["layout"]["updatemenus"][0]["buttons"]

@@ -38,7 +38,7 @@ def test_best_says_why_who_is_next_and_what_is_given_up(study: Path, capsys) -> 
     text = printed(capsys, "best", study, "--max-parameters", "15M")
     assert "trial 1: 4x256 by mha, the best quality among the 3 of 4" in text
     assert "runner-up: trial 0, 2x128 by mha: 0.300 less quality" in text
-    assert "it gives up 0.200 of quality" in text and "no interval can be given" in text
+    assert "quality below the teacher's: 0.200" in text and "no interval can be given" in text
     assert f"stillhouse export {study} my-student --trial 1" in text
     found = json.loads(printed(capsys, "best", study, "--knee", "--json"))
     assert found["why"].startswith("the knee of the front") and found["runner_up"]["trial"] != found["trial"]

@@ -19,6 +19,7 @@ from search.cli.main import COMMANDS, build_parser  # noqa: E402
 from search.spec.reading import default_of, show  # noqa: E402
 from search.spec.sections import SAMPLERS, SECTIONS  # noqa: E402
 from spaces.records import columns  # noqa: E402
+from spaces.records.objectives import OBJECTIVES  # noqa: E402
 from spaces.space.axes import AXES, INITIALISATIONS, REAL_AXES, default_axis  # noqa: E402
 from spaces.students.architecture import FAMILIES, SHAPES, StudentArchitecture, TeacherFacts  # noqa: E402
 from spaces.students.layer_mapping import MAPPINGS  # noqa: E402
@@ -215,8 +216,7 @@ def supported() -> str:
     """Families, shapes, task kinds, costs, samplers."""
     kinds = [[code(kind), ", ".join(map(code, metrics))] for kind, metrics in KIND_METRICS.items()]
     goals = [
-        [code(o.name), "larger" if o.direction == "max" else "smaller", code(o.column)]
-        for o in columns.OBJECTIVES.values()
+        [code(o.name), "larger" if o.direction == "max" else "smaller", code(o.column)] for o in OBJECTIVES.values()
     ]
     shapes = [
         [code(name), str(s.num_layers), str(s.hidden_size), str(s.num_heads), str(s.intermediate_size)]

@@ -6,7 +6,7 @@ configuration that cannot be built (InfeasibleConfig: told to the sampler, costs
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,11 +18,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def unknown(kind: str, known: Collection[str], name: str) -> str:
+    """The problem with a name that is not known: the nearest and all known names."""
+    return f"unknown {kind} {name!r}.{nearest(name, known)} Known: {', '.join(sorted(known))}"
+
+
 def choose(kind: str, table: Mapping[str, T], name: str) -> T:
     """Look `name` up in a registry; an unknown name raises SpecError with the nearest and all known names."""
     if name in table:
         return table[name]
-    raise SpecError([f"unknown {kind} {name!r}.{nearest(name, table)} Known: {', '.join(sorted(table))}"])
+    raise SpecError([unknown(kind, table, name)])
 
 
 class StillhouseError(Exception):

@@ -20,10 +20,13 @@ from search.spec.reading import default_of, show  # noqa: E402
 from search.spec.sections import SAMPLERS, SECTIONS  # noqa: E402
 from spaces.records import columns  # noqa: E402
 from spaces.records.objectives import OBJECTIVES  # noqa: E402
-from spaces.space.axes import AXES, INITIALISATIONS, REAL_AXES, default_axis  # noqa: E402
+from spaces.space.axes import all_axes  # noqa: E402
+from spaces.space.starts import STARTS  # noqa: E402
+from spaces.space.table import default_values  # noqa: E402
 from spaces.students.architecture import FAMILIES, SHAPES, StudentArchitecture, TeacherFacts  # noqa: E402
 from spaces.students.layer_mapping import MAPPINGS  # noqa: E402
 from spaces.students.transfer import METHODS  # noqa: E402
+from trainables.models.signals import SIGNALS  # noqa: E402
 from trainables.tasks.metrics import KIND_METRICS  # noqa: E402
 from trainables.tasks.spec import TaskSpec  # noqa: E402
 
@@ -101,20 +104,22 @@ def spec() -> str:
 def space() -> str:
     """The [space] table."""
     rows = []
-    for name in AXES:
-        if name in ("method", "shape", "num_layers", "hidden_size", "num_heads"):
-            default = "required" if name == "method" else ""
-        else:
-            line = default_axis(name, TEACHER).to_table()
+    for name, axis in all_axes().items():
+        owners = [code(method) for method, known in METHODS.items() if axis in known.axes]
+        default = "required" if name == "method" else ""
+        if axis.default is not None:
+            line = default_values(axis, TEACHER).to_line()
             default = code(show(line) if isinstance(line, list) else toml_range(line))
-        rows.append([code(name), default, "yes" if name in REAL_AXES else ""])
+        rows.append([code(name), ", ".join(owners) or "all", default, "yes" if axis.may_be_range else "", axis.meaning])
     intro = (
         "The axes of the search. A line is a list of values, one value, or for some axes a range "
         "`{ low = 3e-4, high = 3e-3, log = true }`. Shapes are given as `shape`, or as `num_layers` and "
         "`hidden_size` (and `num_heads`, `ffn_ratio`). Defaults depend on the teacher; these are for 12 layers of "
         "width 768 with 12 heads. Default values that fit no shape are left out.\n"
     )
-    return "\n".join(["## [space]\n", intro, table(["axis", "default", "may be a range"], rows)])
+    return "\n".join(
+        ["## [space]\n", intro, table(["axis", "of methods", "default", "may be a range", "meaning"], rows)]
+    )
 
 
 def toml_range(line: Mapping[str, Any]) -> str:
@@ -189,26 +194,37 @@ def methods() -> str:
     known = [
         [
             code(name),
-            ", ".join(sorted(method.needs)) or "nothing",
-            ", ".join(map(code, method.axes)),
+            method.meaning,
+            ", ".join(method.signals) or "nothing",
+            ", ".join(code(axis.name) for axis in method.axes),
             "yes" if method.needs_lm_head else "",
-            paper(method.source),
+            paper(method.paper),
         ]
         for name, method in METHODS.items()
     ]
-    heads = ["method", "reads of the teacher", "own axes", "needs a teacher with an LM head", "paper"]
+    heads = [
+        "method",
+        "what is learned",
+        "reads of the teacher",
+        "own axes",
+        "needs a teacher with an LM head",
+        "paper",
+    ]
     return page(
         "Methods, mappings and starts",
         "## Methods\n",
         'Methods can be summed with weights: `"hs + 0.5 od"`.\n',
         table(heads, known),
+        "## Signals\n",
+        "What a method may read of a model.\n",
+        table(["signal", "what it is"], [[code(name), signal.meaning] for name, signal in SIGNALS.items()]),
         "## Mappings\n",
         "Which layers of the teacher a layer of the student learns from, under `hs`. L_S and L_T are the numbers of "
         'layers. Explicit pairs are written `"1-2 2-4 3-6"`.\n',
         table(["mapping", "pairs"], [[code(name), first_line(mapping)] for name, mapping in MAPPINGS.items()]),
         "## Starts\n",
         "The weights that a student starts from (`initialisation`).\n",
-        table(["start", "weights"], [[code(name), text] for name, text in INITIALISATIONS.items()]),
+        table(["start", "weights"], [[code(name), start.meaning] for name, start in STARTS.items()]),
     )
 
 

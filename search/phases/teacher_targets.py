@@ -25,13 +25,14 @@ from search.tune.progress import Say, announced
 from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts
-from spaces.students.transfer import METHODS, axes_of, parse_method, terms_of
+from spaces.students.transfer import Pairing, axes_of, terms_of
 from trainables.lanes.trial import kept_teacher
-from trainables.losses.objectives import OBJECTIVES, Pairing, joined
 from trainables.machine import pinned_threads
-from trainables.models.teacher import Teacher, Wanted, read_states
+from trainables.models.encoder import hidden_states
+from trainables.models.signals import State, states_of
+from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited, open_corpus
-from trainables.training.distillation import use_bf16
+from trainables.training.distillation import asked_of, losses_of, use_bf16
 from trainables.training.loop import held_out_blocks
 from trainables.training.readings import read_batch
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
@@ -59,15 +60,19 @@ def needs_of_space(space: SearchSpace) -> Needs:
     return needs_of(wants_of_space(space))
 
 
-def wants_of_space(space: SearchSpace) -> Iterator[tuple[Wanted, bool]]:
-    """(wanted of the teacher, whether the inputs are masked) for all that a configuration's wants depend on."""
+def wants_of_space(space: SearchSpace) -> Iterator[tuple[tuple[State, ...], bool]]:
+    """(states of the teacher, whether the inputs are masked) of all that a method may be set up for.
+
+    A method does not ask the teacher for other things within a range: of a range its ends stand for all.
+    """
     for method, students in space.feasible.items():
         masked = any(term.masked_inputs for term in terms_of(method))
-        names = [name for name in axes_of(method) if name in ("mapping", "teacher_layer")]
+        names = [axis.name for axis in axes_of(method)]
         for student in students:
-            for values in product(*(space.legal(name, student) for name in names)):
-                pairing = Pairing(dict(zip(names, values, strict=True)), student, space.teacher.architecture)
-                yield joined([OBJECTIVES[name].wants(pairing)[1] for name, _ in parse_method(method)]), masked
+            for values in product(*(space.legal(name, student) or space.axes[name].ends for name in names)):
+                config = {"method": method, **dict(zip(names, values, strict=True))}
+                pairing = Pairing(config, student, space.teacher.architecture)
+                yield states_of(asked_of(losses_of(pairing))[1]), masked
 
 
 def make_target_plan(
@@ -122,7 +127,7 @@ def decide(
             raise StillhouseError(f"[targets] mode is 'cache', but {text}; choose 'auto', or dtype 'int8'")
         return Decision(False, f"live, since {text}")
     methods = space.axes["method"].choices
-    learning = sum(any(METHODS[name].needs for name, _ in parse_method(str(m))) for m in methods) / len(methods)
+    learning = sum(any(term.signals for term in terms_of(str(method))) for method in methods) / len(methods)
     live_s = spec.budget.trials * learning * spec.budget.train_tokens * teacher_s_per_token
     passes = sum(plan.rows(part) for part in plan.parts()) * plan.sequence_length
     build_s = WORKER_START_S + passes * teacher_s_per_token / places
@@ -137,14 +142,12 @@ def teacher_speed(plan: TargetPlan, teacher: Teacher, corpus: Corpus, threads: i
     blocks = np.arange(min(PROBE_BLOCKS, len(corpus.train)))
     device = teacher.model.device
     reading = read_batch(corpus, "train", blocks, None, plan.mask_fraction).to(device)
-    layers = frozenset({*plan.needs.plain, *plan.needs.masked} or {0})
-    if plan.needs.last:
-        layers |= {teacher.facts.architecture.num_layers}
+    depth = max(state.layer for state in (*plan.needs.plain, *plan.needs.masked))
     best = float("inf")
     with torch.no_grad(), pinned_threads(threads), torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
         for _ in range(3):
             started = time.perf_counter()
-            read_states(teacher.model, layers, reading.inputs_BT)
+            hidden_states(teacher.model, reading.inputs_BT, None, depth)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - started)

@@ -5,6 +5,7 @@ given here, so a resume draws what an undisturbed run would have drawn. A config
 asking the search space for it with a trial that answers from the configuration.
 """
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -51,14 +52,16 @@ DRAWING: dict[str, Callable[[int], BaseSampler]] = {"tpe": tpe, "nsga2": nsga2, 
 
 
 def branches(space: SearchSpace) -> list[dict[str, Any]]:
-    """Every method, and every mapping of the methods that have one: each is tried once before the model takes over.
+    """Every method, with every name that its own axes list (a mapping): each is tried once before the model takes over.
 
-    A model of a conditional space learns nothing about a branch that random start-up draws happened to miss.
+    A model of a conditional space learns nothing about a branch that random start-up draws happened to miss, and names,
+    unlike numbers, say nothing about one another.
     """
     found: list[dict[str, Any]] = []
     for method in space.axes["method"].choices:
-        mappings = space.axes["mapping"].choices if "mapping" in axes_of(str(method)) else (None,)
-        found += [{"method": method} | ({} if mapping is None else {"mapping": mapping}) for mapping in mappings]
+        named = [axis.name for axis in axes_of(str(method)) if axis.kind is str]
+        choices = itertools.product(*(space.axes[name].choices for name in named))
+        found += [{"method": method, **dict(zip(named, values, strict=True))} for values in choices]
     return found
 
 
@@ -118,7 +121,7 @@ class Drawn:
 def written(space: SearchSpace, config: Mapping[str, Any]) -> Written:
     """A feasible configuration of the space, as a sampler of Optuna would have drawn it."""
     answers = Written({**config, **space.shapes[architecture_of(dict(config))]})
-    space.suggest(answers)  # type: ignore[arg-type]
+    space.suggest(answers)
     return answers
 
 

@@ -18,9 +18,10 @@ from search.spec.reading import Draft, Unsound, is_int, read_section
 from search.spec.rules import SPACE_RULES, SPEC_RULES, TASK_RULES, TASK_TEACHER_RULES, TEACHER_RULES, broken
 from search.spec.sections import SECTIONS, TOP_LEVEL, StudySpec
 from spaces.errors import SpecError, nearest
-from spaces.space.axes import read_table
 from spaces.space.comparison import count_trials
+from spaces.space.reading import read_space
 from spaces.space.search_space import SearchSpace
+from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
 from trainables.tasks.spec import TaskSpec
 
@@ -188,7 +189,7 @@ def _read_space(draft: Any, teacher: TeacherFacts | None, problems: list[str]) -
     except Unsound:
         length = 1  # fits every teacher: its own problem has been said
     try:
-        return SearchSpace.from_table(axes, teacher, length)
+        return read_space(axes, teacher, length)
     except SpecError as error:
         problems += [p if p.startswith("[") else f"[space] {p}" for p in error.problems]
         return None

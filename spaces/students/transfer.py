@@ -1,19 +1,31 @@
-"""The transfer methods as data: what each needs from teacher and student, and which axes it is searched over.
+"""The transfer methods: what each needs from teacher and student, which axes it is searched over, and its loss.
 
-A trial's method is one name or a weighted sum such as "od + 0.5 hs"; the losses themselves live in
-trainables/losses/objectives.py under the same names. Sources: output distribution (Hinton et al., arXiv:1503.02531),
-hidden states (TinyBERT, arXiv:1909.10351), attention relations (MiniLMv2, arXiv:2012.15828), direct Q, K, V regression
-(DirectMiniLM, arXiv:2310.08797).
+A trial's method is one name or a weighted sum such as "od + 0.5 hs". Methods are loaded when they are first looked up,
+since their losses need torch.
 """
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from spaces.errors import SpecError, StillhouseError, choose
+from spaces.errors import SpecError, unknown
+from spaces.registry import Registry
+from spaces.students.architecture import StudentArchitecture
+from spaces.students.axis import Axis
 
 TERM_PATTERN = re.compile(r"(?:(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*?\s*)?(?P<name>[A-Za-z_]\w*)")
 PLUS_PATTERN = re.compile(r"(?<!\d[eE])\+")
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What a method is set up for: a trial's configuration, and the shapes of its student and of the teacher."""
+
+    config: Mapping[str, Any]
+    student: StudentArchitecture
+    teacher: StudentArchitecture
 
 
 @dataclass(frozen=True)
@@ -21,31 +33,34 @@ class TransferMethod:
     """One way to learn from a teacher."""
 
     name: str
-    needs: frozenset[str]
-    """What the loss reads of the teacher: a subset of "hidden", "qkv", "logits"."""
-    axes: tuple[str, ...]
+    meaning: str
+    paper: str
+    """Where it was published, such as "arXiv:1503.02531"."""
+    loss: Callable[[Pairing], Any]
+    """Its loss for one trial: a trainables.losses.loss.Loss."""
+    signals: tuple[str, ...] = ()
+    """The signals (trainables/models/signals.py) that it reads of the teacher; none: it learns without a teacher."""
+    axes: tuple[Axis, ...] = ()
     """The axes of the search space that only matter with this method."""
-    needs_lm_head: bool
+    needs_lm_head: bool = False
     """Whether the teacher must have a trained masked-LM head."""
-    student_lm_head: bool
+    student_lm_head: bool = False
     """Whether the student trains a masked-LM head."""
-    masked_inputs: bool
+    masked_inputs: bool = False
     """Whether the inputs are masked; in a sum, one such method masks the inputs of all."""
-    source: str
 
 
-METHODS: dict[str, TransferMethod] = {
-    method.name: method
-    for method in (
-        TransferMethod("od", frozenset({"logits"}), ("temperature",), True, True, True, "arXiv:1503.02531"),
-        TransferMethod("hs", frozenset({"hidden"}), ("mapping",), False, False, False, "arXiv:1909.10351"),
-        TransferMethod(
-            "mha", frozenset({"qkv"}), ("relation_heads", "teacher_layer"), False, False, False, "arXiv:2012.15828"
-        ),
-        TransferMethod("mha_direct", frozenset({"qkv"}), ("teacher_layer",), False, False, False, "arXiv:2310.08797"),
-        TransferMethod("mlm", frozenset(), (), False, True, True, "arXiv:1810.04805, without a teacher"),
-    )
-}
+METHODS = Registry(
+    TransferMethod,
+    "stillhouse.methods",
+    {
+        "od": "trainables.losses.od:OD",
+        "hs": "trainables.losses.hs:HS",
+        "mha": "trainables.losses.mha:MHA",
+        "mha_direct": "trainables.losses.mha_direct:MHA_DIRECT",
+        "mlm": "trainables.losses.mlm:MLM",
+    },
+)
 
 
 def parse_method(text: str) -> tuple[tuple[str, float], ...]:
@@ -58,10 +73,8 @@ def parse_method(text: str) -> tuple[tuple[str, float], ...]:
             problems.append(f"method {text!r}: {term.strip()!r} is not a method or WEIGHT METHOD, such as '0.5 hs'")
             continue
         name, weight = match["name"], float(match["weight"] or 1)
-        try:
-            choose("method", METHODS, name)
-        except StillhouseError as error:
-            problems.append(str(error))
+        if name not in METHODS:
+            problems.append(unknown("method", METHODS, name))
             continue
         if name in weights:
             problems.append(f"method {text!r} names {name!r} twice; add the weights up")
@@ -84,11 +97,6 @@ def terms_of(method: str) -> tuple[TransferMethod, ...]:
     return tuple(METHODS[name] for name, _ in parse_method(method))
 
 
-def axes_of(method: str) -> tuple[str, ...]:
+def axes_of(method: str) -> tuple[Axis, ...]:
     """The axes that a trial of this method has besides the common ones, without repeats."""
     return tuple(dict.fromkeys(axis for term in terms_of(method) for axis in term.axes))
-
-
-def needs_of(method: str) -> frozenset[str]:
-    """What a method reads of the teacher: a subset of "hidden", "qkv", "logits"."""
-    return frozenset[str]().union(*(term.needs for term in terms_of(method)))

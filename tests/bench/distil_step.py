@@ -34,12 +34,13 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, parse_shape
-from trainables.losses.objectives import OBJECTIVES, Pairing
+from spaces.students.transfer import METHODS, Pairing
 from trainables.models.encoder import build_model, set_architecture
+from trainables.models.signals import states_of
 from trainables.models.student import build_student
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, open_corpus
-from trainables.training.distillation import use_bf16
+from trainables.training.distillation import asked_of, losses_of, use_bf16
 from trainables.training.loop import distil
 from trainables.training.readings import read_batch
 from trainables.training.settings import TrainingSpec
@@ -135,9 +136,10 @@ def ours_cached(method: str, setup: Setup) -> Loop:
     """The same, reading what the teacher says from a target cache that is written here and not counted."""
     pairing = Pairing(setup.config(method), setup.student, setup.teacher.facts.architecture)
     precision, device = setup.training.teacher_precision, setup.teacher.model.device
+    states = states_of(asked_of(losses_of(pairing))[1])
     plan = TargetPlan(
         teacher="random", teacher_digest=setup.teacher.facts.digest, corpus=str(setup.folder),
-        needs=needs_of([(OBJECTIVES[method].wants(pairing)[1], method == "od")]), blocks=tuple(range(2 * setup.batch)),
+        needs=needs_of([(states, METHODS[method].masked_inputs)]), blocks=tuple(range(2 * setup.batch)),
         held_out=1, views=setup.training.mask_views, mask_fraction=setup.training.mask_fraction,
         width=pairing.teacher.hidden_size, sequence_length=setup.corpus.train.shape[1],
         bf16=use_bf16(precision, device),

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from transformers import BertConfig
 
 from spaces.students.architecture import StudentArchitecture, flops_per_token, parse_shape
-from trainables.losses.objectives import full, hidden_state_loss
+from trainables.losses.hs import hidden_state_loss
+from trainables.losses.regression import full
 from trainables.models.encoder import build_model, hidden_states, set_architecture
 from trainables.training.loop import build_optimizer
 from trainables.training.settings import TrainingSpec

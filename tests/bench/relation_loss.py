@@ -18,7 +18,7 @@ from timing import interleaved, milliseconds, print_table, setting, timed
 from torch import Tensor
 
 from trainables.export.measuring import MIB, LiveBytes
-from trainables.losses.objectives import relation_loss
+from trainables.losses.mha import relation_loss
 
 SHAPES = [(384, 192, 12), (384, 192, 48), (768, 384, 12), (768, 384, 48), (768, 384, 64), (1024, 384, 64)]
 LENGTHS = (128, 512)

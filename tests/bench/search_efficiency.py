@@ -190,16 +190,14 @@ class Moasha:
 
 def feasible(table: Recording, flat: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration that a draw from the flat space stands for: axes of other methods dropped, twins merged."""
-    from spaces.space.feasibility import same_outcome
-    from spaces.space.search_space import COMMON_AXES
-    from spaces.students.transfer import axes_of
+    from spaces.space.axes import all_axes, axes_of_trial
 
     student = parse_shape(flat["shape"])
     drawn = {}
-    for name in (*axes_of(flat["method"]), *COMMON_AXES):
-        value = flat[name]
-        twin = same_outcome(name, value, table.space.axes[name].choices, student, table.space.teacher)
-        drawn[name] = value if twin is None else twin
+    for name in axes_of_trial(flat["method"]):
+        choices = table.space.axes[name].choices
+        twin = all_axes()[name].same_as(flat[name], choices, student, table.space.teacher)
+        drawn[name] = flat[name] if twin is None else twin
     return assemble(flat["method"], student, drawn)
 
 

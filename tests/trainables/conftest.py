@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from trainables.models.encoder import build_model
+from trainables.models.signals import MASKED, TOKENS, State
 from trainables.models.teacher import load_teacher
 from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
@@ -140,13 +141,18 @@ def corpus(corpus_folder):
     return open_corpus(corpus_folder)
 
 
+def kept(*layers: int) -> tuple[State, ...]:
+    """Whole hidden states of these layers."""
+    return tuple(State(layer, TOKENS) for layer in layers)
+
+
 @pytest.fixture
 def plan(teacher, write_teacher, corpus_folder, corpus):
     """Everything that the methods of small_trials.py ask of the teacher, for ten steps."""
     visited = blocks_visited(len(corpus.train), 10 * 8, 0)
     return TargetPlan(
         teacher=str(write_teacher("bert")), teacher_digest=teacher.facts.digest, corpus=str(corpus_folder),
-        needs=Needs(plain=(0, 1, 2, 3, 4), masked=(1, 2, 4), last=True), blocks=tuple(visited.tolist()),
+        needs=Needs(kept(0, 1, 2, 3, 4), (*kept(1, 2, 4), State(4, MASKED))), blocks=tuple(visited.tolist()),
         held_out=min(64, len(corpus.held_out)), views=1, mask_fraction=0.15, width=32, sequence_length=16, bf16=False,
     )  # fmt: skip
 

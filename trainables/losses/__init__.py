@@ -1,1 +1,1 @@
-"""The distillation losses, and their fused forms."""
+"""The transfer methods, a file each, and the formulas that they share, among them fused forms."""

@@ -1,23 +1,17 @@
-"""The teacher: found, checked, loaded, and asked for signals.
-
-A loss sees `Signals`, never a model, so that the teacher may be live or read from a cache.
-Shapes: B batch, T tokens, D width, N masked positions.
-"""
+"""The teacher: found, checked and loaded."""
 
 import importlib.util
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from spaces.errors import SpecError, nearest
 from spaces.students.architecture import FAMILIES, TeacherFacts
 from trainables.cache import digest_files
-from trainables.models.encoder import Head, architecture, has_lm_head, hidden_states, lm_head, load_model, qkv
+from trainables.models.encoder import architecture, has_lm_head, load_model
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
@@ -30,76 +24,6 @@ class Teacher:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     facts: TeacherFacts
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which signals a method asks a model for: layers of hidden states, one layer of Q, K, V, logits or not."""
-
-    hidden: frozenset[int] = frozenset()
-    qkv_layer: int | None = None
-    logits: bool = False
-
-    @property
-    def layers(self) -> frozenset[int]:
-        """The layers whose whole hidden states are needed: Q, K and V of a layer are read from the one below."""
-        return self.hidden if self.qkv_layer is None else self.hidden | {self.qkv_layer - 1}
-
-
-@dataclass(frozen=True)
-class States:
-    """What a model is run for: hidden states BTD by layer, and ND of the last layer at the masked positions.
-
-    Every signal is one linear map away from them, so they are what the target cache keeps.
-    """
-
-    hidden: Mapping[int, Tensor]
-    last_ND: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What a loss may look at: hidden states BTD by layer, Q, K, V as BTD, the head at the masked positions."""
-
-    hidden: Mapping[int, Tensor]
-    qkv: tuple[Tensor, Tensor, Tensor] | None = None
-    head: Head | None = None
-
-
-def read_states(
-    model: PreTrainedModel,
-    layers: frozenset[int],
-    input_ids_BT: Tensor,
-    mask_BT: Tensor | None = None,
-    positions_BT: Tensor | None = None,
-) -> States:
-    """Run a model as deep as `layers` need, to the end when `positions_BT` asks for the last layer's states there."""
-    num_layers = architecture(model.config).num_layers
-    last = num_layers if positions_BT is not None else 0
-    states = hidden_states(model, input_ids_BT, mask_BT, max([*layers, last]))
-    chosen = {layer: states[layer] for layer in layers}
-    return States(chosen, None if positions_BT is None else states[num_layers][positions_BT])
-
-
-def signals_of(model: PreTrainedModel, wanted: Wanted, states: States) -> Signals:
-    """The wanted signals, from states that hold `wanted.layers` and, for logits, the last layer."""
-    return Signals(
-        hidden={layer: states.hidden[layer] for layer in wanted.hidden},
-        qkv=qkv(model, wanted.qkv_layer, states.hidden[wanted.qkv_layer - 1]) if wanted.qkv_layer else None,
-        head=lm_head(model, states.last_ND) if wanted.logits and states.last_ND is not None else None,
-    )
-
-
-def read_signals(
-    model: PreTrainedModel,
-    wanted: Wanted,
-    input_ids_BT: Tensor,
-    mask_BT: Tensor | None = None,
-    positions_BT: Tensor | None = None,
-) -> Signals:
-    """Run a model as deep as the wanted signals need and no deeper. Used for teacher and student alike."""
-    positions = positions_BT if wanted.logits else None
-    return signals_of(model, wanted, read_states(model, wanted.layers, input_ids_BT, mask_BT, positions))
 
 
 def resolve_model_folder(path: str) -> Path:

@@ -5,6 +5,7 @@ Shapes: B batch, T tokens, D teacher width, d student width.
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from spaces.errors import StillhouseError
 from spaces.students.architecture import architecture_of
-from spaces.students.transfer import parse_method, terms_of
-from trainables.losses.objectives import OBJECTIVES, Batch, Pairing, joined
+from spaces.students.transfer import METHODS, Pairing, parse_method
+from trainables.losses.loss import Batch, Loss, Projection
+from trainables.models.signals import Asked, Signals, read_signals, restore_signals, states_of
 from trainables.models.student import stream_directions
-from trainables.models.teacher import Signals, Teacher, read_signals, signals_of
+from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
 from trainables.training.readings import Reading, read_batch
 from trainables.training.settings import TrainingSpec
@@ -34,21 +37,26 @@ class Distillation(nn.Module):
     ):
         super().__init__()
         self.student = student
-        self.pairing = Pairing(config, architecture_of(config), teacher.facts.architecture)
-        self.terms = parse_method(config["method"])
-        wants = [OBJECTIVES[name].wants(self.pairing) for name, _ in self.terms]
-        self.student_wanted, self.teacher_wanted = joined([w[0] for w in wants]), joined([w[1] for w in wants])
-        self.needs_teacher = self.teacher_wanted != joined([])
-        self.masked_inputs = any(term.masked_inputs for term in terms_of(config["method"]))
+        pairing = Pairing(config, architecture_of(config), teacher.facts.architecture)
+        self.terms = losses_of(pairing)
+        self.student_asked, self.teacher_asked = asked_of(self.terms)
+        self.masked_inputs = any(METHODS[name].masked_inputs for name, _ in parse_method(config["method"]))
         device = next(student.parameters()).device
         self.student_bf16 = use_bf16(training.precision, device, student.config.hidden_size)
         self.teacher_bf16 = use_bf16(training.teacher_precision, device)
         self.teacher_s = 0.0
         """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
         self.projections = nn.ParameterDict()
-        for name, _ in self.terms:
-            for key, (narrow, wide) in OBJECTIVES[name].projections(self.pairing).items():
-                self.projections[key] = first_projection(key, narrow, wide, teacher, corpus)
+        for loss, _ in self.terms:
+            for key, projection in loss.projections.items():
+                if key in self.projections:
+                    raise StillhouseError(f"two methods of {config['method']!r} name a projection {key!r}; rename one")
+                self.projections[key] = first_projection(projection, teacher, corpus)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any of its losses reads the teacher."""
+        return bool(self.teacher_asked)
 
     def read(
         self, corpus: Corpus, split: str, blocks: np.ndarray, views: np.ndarray, training: TrainingSpec,
@@ -59,31 +67,52 @@ class Distillation(nn.Module):
         reading = read_batch(corpus, split, blocks, seen, training.mask_fraction)
         if targets is None:
             return reading
-        return replace(reading, states=targets.read(split, self.teacher_wanted, blocks, seen, reading))
+        return replace(reading, states=targets.read(split, states_of(self.teacher_asked), blocks, seen, reading))
 
     def forward(self, teacher: PreTrainedModel, reading: Reading) -> Tensor:
         """The weighted sum of the method's losses over one batch without padding."""
         kind, inputs_BT, positions_BT = reading.inputs_BT.device.type, reading.inputs_BT, reading.positions_BT
-        read = Signals(hidden={})
+        theirs: Signals = {}
         if self.needs_teacher:
             started = time.perf_counter()
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.teacher_bf16):
                 if reading.states is None:
-                    read = read_signals(teacher, self.teacher_wanted, inputs_BT, None, positions_BT)
+                    theirs = read_signals(teacher, self.teacher_asked, inputs_BT, None, positions_BT)
                 else:
-                    read = signals_of(teacher, self.teacher_wanted, reading.states)
+                    theirs = restore_signals(teacher, self.teacher_asked, reading.states)
             self.teacher_s += time.perf_counter() - started
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
-            ours = read_signals(self.student, self.student_wanted, inputs_BT, None, positions_BT)
+            ours = read_signals(self.student, self.student_asked, inputs_BT, None, positions_BT)
         batch = Batch(labels_N=None if positions_BT is None else reading.words_BT[positions_BT])
-        maps = dict(self.projections.items())
-        losses = [w * OBJECTIVES[name].loss(ours, read, maps, batch, self.pairing) for name, w in self.terms]
-        return torch.stack(losses).sum()
+        return torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in self.terms]).sum()
+
+    def value(self, loss: Loss, ours: Signals, theirs: Signals, batch: Batch) -> Tensor:
+        """One of the losses, shown the signals and the projections that it declares."""
+        return loss.value(
+            {asked: ours[asked] for asked in loss.student},
+            {asked: theirs[asked] for asked in loss.teacher},
+            {key: self.projections[key] for key in loss.projections},
+            batch,
+        )
 
 
-def first_projection(key: str, narrow: int, wide: int, teacher: Teacher, corpus: Corpus) -> nn.Parameter:
-    """Hidden states start in the basis in which students are projected; everything else starts orthonormal."""
-    if key.startswith("hidden") and narrow < wide:
+def losses_of(pairing: Pairing) -> list[tuple[Loss, float]]:
+    """The losses of a trial's method and their weights."""
+    return [(METHODS[name].loss(pairing), weight) for name, weight in parse_method(pairing.config["method"])]
+
+
+def asked_of(terms: Sequence[tuple[Loss, float]]) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
+    """Everything that any of the losses reads, each once: (of the student, of the teacher)."""
+    ours = dict.fromkeys(asked for loss, _ in terms for asked in loss.student)
+    theirs = dict.fromkeys(asked for loss, _ in terms for asked in loss.teacher)
+    return tuple(ours), tuple(theirs)
+
+
+def first_projection(projection: Projection, teacher: Teacher, corpus: Corpus) -> nn.Parameter:
+    """Maps of states start in the basis in which students are projected; all others, and all of equal width, start
+    orthonormal."""
+    narrow, wide = projection.student_width, projection.teacher_width
+    if projection.of_states and narrow < wide:
         basis_Dd = stream_directions(teacher, corpus)[:, :narrow]
         return nn.Parameter(basis_Dd.T.clone(memory_format=torch.contiguous_format))  # each pair its own memory
     return nn.Parameter(torch.eye(wide) if narrow == wide else nn.init.orthogonal_(torch.empty(narrow, wide)))
@@ -97,8 +126,8 @@ def usable(
         return None
     blocks = blocks_visited(len(corpus.train), train_blocks, seed)
     views = min(training.mask_views, math.ceil(train_blocks / len(corpus.train)))
-    fits = targets.serves(module.teacher_wanted, module.masked_inputs, blocks, views, training.mask_fraction)
-    return targets if fits and targets.plan.bf16 == module.teacher_bf16 else None
+    fits = targets.serves(states_of(module.teacher_asked), module.masked_inputs, blocks, views, training.mask_fraction)
+    return targets if fits and targets.bf16 == module.teacher_bf16 else None
 
 
 def use_bf16(precision: str, device: torch.device, student_width: int | None = None) -> bool:

@@ -8,14 +8,14 @@ Shapes: B batch, T tokens, D width, N masked positions.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.models.teacher import States
+from trainables.models.signals import States
 from trainables.text.corpus import Corpus
 from trainables.text.masking import mask_tokens
 
@@ -48,9 +48,7 @@ class Reading:
 
 def moved(states: States, device: torch.device) -> States:
     """States on a device."""
-    last_ND = states.last_ND
-    hidden = {layer: state_BTD.to(device, non_blocking=True) for layer, state_BTD in states.hidden.items()}
-    return replace(states, hidden=hidden, last_ND=None if last_ND is None else last_ND.to(device, non_blocking=True))
+    return {state: tensor.to(device, non_blocking=True) for state, tensor in states.items()}
 
 
 def read_batch(corpus: Corpus, split: str, blocks: np.ndarray, views: np.ndarray | None, fraction: float) -> Reading:

@@ -1,11 +1,10 @@
 """Filling the target cache: run the teacher over the blocks of a shard, write it whole, tell a whole one from another.
 
-Shapes: n blocks of a shard, L kept layers, T tokens, P masked positions of a block, D width.
+Shapes: n blocks of a shard, R kept rows of a block, D width.
 """
 
 import json
 import zlib
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.cache import new_file
-from trainables.models.teacher import Teacher, read_states
+from trainables.models.signals import read_states
+from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, open_corpus
 from trainables.training.readings import read_batch
-from trainables.training.targets import DTYPES, Part, TargetPlan, decoded, filled, shard_path
+from trainables.training.targets import DTYPES, Part, TargetPlan, decoded, shard_path
 
 CHUNK_BLOCKS = 16
 
@@ -28,17 +28,15 @@ def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> 
     corpus, size = open_corpus(Path(plan.corpus)), plan.shard_rows(part)
     rows = np.arange(number * size, min((number + 1) * size, plan.rows(part)))
     chunks = np.split(rows, range(CHUNK_BLOCKS, len(rows), CHUNK_BLOCKS))
-    hidden, last = zip(*(teacher_states(plan, part, chunk, corpus, teacher) for chunk in chunks), strict=True)
+    read = [teacher_states(plan, part, chunk, corpus, teacher) for chunk in chunks]
     tensors: dict[str, Tensor] = {}
     squares = torch.zeros(2, dtype=torch.float64)
-    for name, kept in (("hidden", hidden), ("last", last)):
-        if kept[0] is None:
-            continue
-        whole = torch.cat(kept)
-        stored = encoded(whole, plan.dtype)
-        tensors |= {name if key == "values" else f"{name}_scale": tensor for key, tensor in stored.items()}
-        error = decoded(stored["values"], stored.get("scale")) - whole
-        squares += torch.stack([error.double().square().sum(), whole.double().square().sum()])
+    for state in plan.states(part):
+        whole_nRD = torch.cat([chunk[state.key] for chunk in read])
+        values, scale = encoded(whole_nRD, plan.dtype)
+        tensors |= {state.key: values} if scale is None else {state.key: values, f"{state.key}:scale": scale}
+        error = decoded(values, scale) - whole_nRD
+        squares += torch.stack([error.double().square().sum(), whole_nRD.double().square().sum()])
     relative_error = float((squares[0] / squares[1]).sqrt())
     facts = {
         "key": plan.key, "shard": f"{part.name}/{number}", "crc32": str(checksum(tensors)),
@@ -52,30 +50,26 @@ def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> 
 @torch.no_grad()
 def teacher_states(
     plan: TargetPlan, part: Part, rows: np.ndarray, corpus: Corpus, teacher: Teacher
-) -> tuple[Tensor | None, Tensor | None]:
-    """(hidden nLTD, last nPD) of the live teacher for some rows of a part; short blocks are filled up with zeros."""
+) -> dict[str, Tensor]:
+    """The states nRD of the live teacher for some rows of a part, by their keys."""
     blocks = np.asarray(plan.blocks)[rows] if part.split == "train" else rows
     views = None if part.view is None else np.full(len(rows), part.view)
-    device, layers = teacher.model.device, plan.layers(part)
+    device = teacher.model.device
     reading = read_batch(corpus, part.split, blocks, views, plan.mask_fraction).to(device)
-    positions_BT = reading.positions_BT if plan.needs.last else None
     with torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
-        states = read_states(teacher.model, frozenset(layers), reading.inputs_BT, None, positions_BT)
-    hidden = torch.stack([states.hidden[layer].float().cpu() for layer in layers], dim=1) if layers else None
-    if states.last_ND is None or positions_BT is None:
-        return hidden, None
-    last_nPD = torch.zeros(len(rows), plan.masked_per_block, plan.width)
-    last_nPD[filled(positions_BT, plan.masked_per_block)] = states.last_ND.float().cpu()
-    return hidden, last_nPD
+        states = read_states(teacher.model, plan.states(part), reading.inputs_BT, None, reading.positions_BT)
+    return {
+        state.key: state.positions.pack(tensor.float().cpu(), reading.positions_BT, plan.kept_rows(state))
+        for state, tensor in states.items()
+    }
 
 
-def encoded(whole: Tensor, dtype: str) -> dict[str, Tensor]:
-    """Values in the stored dtype; for int8 one scale for each unit (and layer), the largest value over 127."""
+def encoded(whole_nRD: Tensor, dtype: str) -> tuple[Tensor, Tensor | None]:
+    """Values in the stored dtype; for int8 with one scale 1D for each unit, the largest value over 127."""
     if dtype != "int8":
-        return {"values": whole.to(DTYPES[dtype])}
-    over = (0, 2) if whole.ndim == 4 else (0, 1)
-    scale = whole.abs().amax(over, keepdim=True).clamp_min(1e-12) / 127
-    return {"values": (whole / scale).round_().to(torch.int8), "scale": scale[0]}
+        return whole_nRD.to(DTYPES[dtype]), None
+    scale_1D = whole_nRD.abs().amax((0, 1), keepdim=True).clamp_min(1e-12)[0] / 127
+    return (whole_nRD / scale_1D).round_().to(torch.int8), scale_1D
 
 
 def checksum(tensors: dict[str, Tensor]) -> int:
@@ -107,7 +101,7 @@ def unfinished_shards(plan: TargetPlan) -> list[tuple[Part, int]]:
 
 def write_plan(plan: TargetPlan) -> None:
     """Say in the folder what it holds; written when all shards are there, so that its presence means a whole cache."""
-    facts = {**asdict(plan), "blocks": len(plan.blocks)}
+    facts = plan.facts() | {"shard_rows": {part.name: plan.shard_rows(part) for part in plan.parts()}}
     np.save(plan.folder / "blocks.npy", np.asarray(plan.blocks))
     with new_file(plan.folder / "plan.json") as unfinished:
         unfinished.write_text(json.dumps(facts, indent=1) + "\n")

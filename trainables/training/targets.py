@@ -1,17 +1,18 @@
 """The target cache: what the teacher says about each block, written once for all trials of a study.
 
-Kept are hidden states of the layers that the study can ask for, and of the last layer at masked positions; queries,
-keys, values and logits are one linear map away and are computed again, relations are never kept. A shard is one
-safetensors file, written whole or not at all, that carries the key of its cache and a checksum; readers map it into
-memory, so that all trials of a node share one copy.
-Shapes: n blocks of a shard, L kept layers, T tokens, P masked positions of a block, D width.
+Kept are the states that the signals of the study's methods are restored from (trainables/models/signals.py): hidden
+states of some layers, at all tokens or at masked positions; never logits or relations. A shard is one safetensors file,
+written whole or not at all, that carries the key of its cache and a checksum; readers map it into memory, so that all
+trials of a node share one copy.
+Shapes: n blocks of a shard, T tokens, R kept rows of a block, P masked positions of a block at most, D width.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,42 +20,35 @@ from safetensors import safe_open
 from torch import Tensor
 
 from trainables.cache import cache_folder, digest
-from trainables.models.teacher import States, Wanted
+from trainables.models.signals import State, States
 from trainables.text.masking import masked_per_block
 from trainables.training.readings import Reading
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 SHARD_BYTES = 2**26
-CHUNK_BLOCKS = 16
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What the methods of a study can ask of the teacher.
+    """What the methods of a study can ask of the teacher: states over plain and over masked inputs."""
 
-    plain, masked: layers of whole hidden states over plain and over masked inputs; last: the last layer's states at
-    the masked positions.
-    """
-
-    plain: tuple[int, ...] = ()
-    masked: tuple[int, ...] = ()
-    last: bool = False
+    plain: tuple[State, ...] = ()
+    masked: tuple[State, ...] = ()
 
     @property
     def anything(self) -> bool:
         """Whether the teacher is asked for anything at all."""
-        return bool(self.plain or self.masked or self.last)
+        return bool(self.plain or self.masked)
 
 
-def needs_of(wants: Iterable[tuple[Wanted, bool]]) -> Needs:
-    """The union over (wanted of the teacher, whether the inputs are masked)."""
-    layers: dict[bool, set[int]] = {False: set(), True: set()}
-    last = False
-    for wanted, masked in wants:
-        layers[masked] |= wanted.layers
-        last |= wanted.logits
-    return Needs(tuple(sorted(layers[False])), tuple(sorted(layers[True])), last)
+def needs_of(wants: Iterable[tuple[Iterable[State], bool]]) -> Needs:
+    """The union over (states of the teacher, whether the inputs are masked)."""
+    found: dict[bool, set[State]] = {False: set(), True: set()}
+    for states, masked in wants:
+        found[masked] |= set(states)
+    plain, masked_ = (tuple(sorted(found[masked], key=lambda state: state.key)) for masked in (False, True))
+    return Needs(plain, masked_)
 
 
 @dataclass(frozen=True)
@@ -94,8 +88,15 @@ class TargetPlan:
     @cached_property
     def key(self) -> str:
         """Names the content."""
-        facts = {k: v for k, v in asdict(self).items() if k not in ("teacher", "corpus", "blocks")}
+        facts = {k: v for k, v in self.facts().items() if k not in ("teacher", "corpus", "blocks")}
         return digest(FORMAT, json.dumps(facts, sort_keys=True), Path(self.corpus).name, np.asarray(self.blocks))
+
+    def facts(self) -> dict[str, Any]:
+        """All of it as JSON values, but for the blocks, of which there are many: their count."""
+        kept = {"plain": self.needs.plain, "masked": self.needs.masked}
+        needs = {name: {state.key: self.kept_rows(state) for state in states} for name, states in kept.items()}
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return own | {"needs": needs, "blocks": len(self.blocks)}
 
     @property
     def folder(self) -> Path:
@@ -107,20 +108,20 @@ class TargetPlan:
         """P."""
         return masked_per_block(self.sequence_length, self.mask_fraction)
 
-    def layers(self, part: Part) -> tuple[int, ...]:
-        """The layers of a part whose whole hidden states are kept."""
+    def states(self, part: Part) -> tuple[State, ...]:
+        """What is kept of a part."""
         return self.needs.plain if part.view is None else self.needs.masked
+
+    def kept_rows(self, state: State) -> int:
+        """R."""
+        return state.positions.rows(self.sequence_length, self.masked_per_block)
 
     def parts(self) -> dict[Part, int]:
         """Bytes per block of each part."""
-        views = [None] * bool(self.needs.plain) + [*range(self.views)] * bool(self.needs.masked or self.needs.last)
+        views = [None] * bool(self.needs.plain) + [*range(self.views)] * bool(self.needs.masked)
         parts = [Part("train", view) for view in views] + [Part("held_out", view) for view in views if not view]
-        last = self.masked_per_block if self.needs.last else 0
         unit = DTYPES[self.dtype].itemsize * self.width
-        return {
-            part: unit * (len(self.layers(part)) * self.sequence_length + (last if part.view is not None else 0))
-            for part in parts
-        }
+        return {part: unit * sum(self.kept_rows(state) for state in self.states(part)) for part in parts}
 
     def rows(self, part: Part) -> int:
         """How many blocks a part has."""
@@ -149,45 +150,31 @@ class Targets:
 
     def __init__(self, folder: Path):
         facts = json.loads((folder / "plan.json").read_text())
-        needs = facts["needs"]
-        facts["needs"] = Needs(tuple(needs["plain"]), tuple(needs["masked"]), needs["last"])
-        facts["blocks"] = tuple(np.load(folder / "blocks.npy").tolist())
-        self.plan = TargetPlan(**facts)
-        self.folder, self.blocks = folder, np.asarray(self.plan.blocks)
+        self.folder, self.blocks = folder, np.load(folder / "blocks.npy")
+        self.kept: dict[str, Mapping[str, int]] = facts["needs"]
+        self.views, self.mask_fraction, self.bf16 = facts["views"], facts["mask_fraction"], facts["bf16"]
+        self.shard_rows: Mapping[str, int] = facts["shard_rows"]
         self.open: dict[Path, dict[str, Tensor]] = {}
 
-    def serves(self, wanted: Wanted, masked: bool, blocks: np.ndarray, views: int, fraction: float) -> bool:
+    def serves(self, states: Iterable[State], masked: bool, blocks: np.ndarray, views: int, fraction: float) -> bool:
         """Whether a trial can read all of its targets here."""
-        plan, needs = self.plan, self.plan.needs
-        layers = needs.masked if masked else needs.plain
-        same_masks = not masked or (plan.views >= views and plan.mask_fraction == fraction)
-        return (
-            wanted.layers <= set(layers)
-            and (needs.last or not wanted.logits)
-            and same_masks
-            and bool(np.isin(blocks, self.blocks).all())
-        )
+        same_masks = not masked or (self.views >= views and self.mask_fraction == fraction)
+        kept = self.kept["masked" if masked else "plain"]
+        return all(state.key in kept for state in states) and same_masks and bool(np.isin(blocks, self.blocks).all())
 
     def read(
-        self, split: str, wanted: Wanted, blocks: np.ndarray, views: np.ndarray | None, reading: Reading
+        self, split: str, states: Iterable[State], blocks: np.ndarray, views: np.ndarray | None, reading: Reading
     ) -> States:
         """The states of a batch in float32, in the order of its rows."""
         rows = np.searchsorted(self.blocks, blocks) if split == "train" else blocks
         parts = [Part(split, view) for view in ([None] * len(rows) if views is None else views.tolist())]
         shards = [self.shard(part, int(row)) for part, row in zip(parts, rows, strict=True)]
-        kept = self.plan.layers(parts[0])
-        hidden = {
-            layer: torch.stack([value(shard, "hidden", row, kept.index(layer)) for shard, row in shards])
-            for layer in sorted(wanted.layers)
-        }
-        if not wanted.logits or reading.positions_BT is None:
-            return States(hidden)
-        last_BPD = torch.stack([value(shard, "last", row) for shard, row in shards])
-        return States(hidden, last_BPD[filled(reading.positions_BT, self.plan.masked_per_block)])
+        found = {state: torch.stack([value(shard, state.key, row) for shard, row in shards]) for state in states}
+        return {state: state.positions.unpack(tensor, reading.positions_BT) for state, tensor in found.items()}
 
     def shard(self, part: Part, row: int) -> tuple[dict[str, Tensor], int]:
         """The tensors of the shard that holds a row, and the row's place in it."""
-        number, place = divmod(row, self.plan.shard_rows(part))
+        number, place = divmod(row, self.shard_rows[part.name])
         path = shard_path(self.folder, part, number)
         if path not in self.open:
             with safe_open(path, framework="pt") as file:
@@ -195,15 +182,9 @@ class Targets:
         return self.open[path], place
 
 
-def value(shard: dict[str, Tensor], name: str, *place: int) -> Tensor:
-    """One block's states in float32, TD or PD."""
-    scale = shard.get(f"{name}_scale")
-    return decoded(shard[name][place], None if scale is None else scale[place[1:]])
-
-
-def filled(positions_BT: Tensor, per_block: int) -> Tensor:
-    """Which of the places BP of each block are taken: all, but for blocks with fewer words than that."""
-    return torch.arange(per_block) < positions_BT.sum(1, keepdim=True).cpu()
+def value(shard: dict[str, Tensor], name: str, place: int) -> Tensor:
+    """One block's state in float32, RD."""
+    return decoded(shard[name][place], shard.get(f"{name}:scale"))
 
 
 def decoded(values: Tensor, scale: Tensor | None) -> Tensor:

@@ -19,6 +19,7 @@ from search.phases.teacher_targets import (
 )
 from search.spec.writing import differences
 from spaces.errors import StillhouseError
+from trainables.models.signals import TOKENS, State
 from trainables.text.corpus import Corpus
 from trainables.training.targets import Needs
 
@@ -38,11 +39,15 @@ def plan_of(spec, space, num_blocks=100_000, seeds=(0,)):
     return make_target_plan(spec, needs_of_space(space), toy.facts(), "/corpora/c", corpus, seeds)
 
 
+def kept(*layers):
+    return tuple(State(layer, TOKENS) for layer in layers)
+
+
 def test_the_layers_that_a_space_can_ask_for():
     space = spec_of()[1]
     # hs: uniform over 2, 3 or 4 layers, last; mha: below layers 5 and 6
-    assert needs_of_space(space) == Needs(plain=(2, 3, 4, 5, 6))
-    assert needs_of_space(spec_of(space='\nmapping = ["last"]\nteacher_layer = [5]\n')[1]) == Needs(plain=(4, 6))
+    assert needs_of_space(space) == Needs(kept(2, 3, 4, 5, 6))
+    assert needs_of_space(spec_of(space='\nmapping = ["last"]\nteacher_layer = [5]\n')[1]) == Needs(kept(4, 6))
 
 
 def test_the_blocks_that_a_study_meets():

@@ -11,7 +11,7 @@ from search.store.keeping import Keeper, beaten, needed
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 from spaces.records.objectives import aim_of
-from spaces.space.search_space import SearchSpace
+from spaces.space.reading import read_space
 
 MB = 1_000_000
 AIM = aim_of(("quality", "parameters"), {})
@@ -87,7 +87,7 @@ def test_the_most_beaten_go_first_and_only_until_the_rest_fits(store, caplog):
     ):
         pass
     text = str(caught.value)
-    space = SearchSpace.from_table(tomllib.loads(text[text.index("[space]") :])["space"], toy.facts(), 128)
+    space = read_space(tomllib.loads(text[text.index("[space]") :])["space"], toy.facts(), 128)
     assert list(space.enumerate()) == [CONFIG | {"learning_rate": rows[5]["learning_rate"]}]
     with local_student(store, rows[4]) as folder:
         assert (folder / "model.safetensors").stat().st_size == MB

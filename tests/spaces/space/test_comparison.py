@@ -3,7 +3,7 @@
 import pytest
 
 from spaces.space.comparison import chosen_rates, compared_configs, count_trials, kind_of, tuning_configs, tuning_seed
-from spaces.space.search_space import SearchSpace
+from spaces.space.reading import read_space
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 
 TEACHER = TeacherFacts("t", "bert", StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, True, "0" * 16)
@@ -21,7 +21,7 @@ TABLE = {
 
 @pytest.fixture(scope="module")
 def space():
-    return SearchSpace.from_table(TABLE, TEACHER, 64)
+    return read_space(TABLE, TEACHER, 64)
 
 
 def row(config, quality, seed, status="finished"):
@@ -40,7 +40,7 @@ def test_each_kind_is_tuned_on_the_wanted_shape_at_every_rate(space):
 
 
 def test_one_rate_leaves_nothing_to_tune():
-    space = SearchSpace.from_table({**TABLE, "learning_rate": [1e-3]}, TEACHER, 64)
+    space = read_space({**TABLE, "learning_rate": [1e-3]}, TEACHER, 64)
     assert tuning_configs(space, None) == []
     assert set(chosen_rates([], space, 0).values()) == {1e-3}
 

@@ -11,10 +11,11 @@ import optuna
 import pytest
 
 from spaces.errors import InfeasibleConfig, SpecError
-from spaces.space.search_space import SearchSpace, config_hash
+from spaces.space.axes import axes_of_trial
+from spaces.space.reading import read_space
+from spaces.space.search_space import config_hash
 from spaces.students.architecture import SHAPES, StudentArchitecture, TeacherFacts, architecture_of
 from spaces.students.layer_mapping import resolve_mapping
-from spaces.students.transfer import axes_of
 
 TEACHER = TeacherFacts(
     "own", "bert", StudentArchitecture(6, 384, 12, 1536), 30522, 512, 2, has_lm_head=True, digest="0"
@@ -28,7 +29,7 @@ CONFIG = {
     "hidden_size": 192,
     "num_heads": 12,
     "intermediate_size": 768,
-    "initialisation": "random",
+    "initialisation": "projected",
     "learning_rate": 1e-3,
     "batch_size": 16,
 }
@@ -44,6 +45,7 @@ TABLES = {
         "hidden_size": [192, 256, 384, 512],
         "num_heads": [4, 12],
         "ffn_ratio": [2, 4],
+        "initialisation": ["random", "projected", "projected_layers"],
         "learning_rate": [1e-3, 2e-3],
     },
     "one": {"method": "mha", "shape": "3x192"},
@@ -51,7 +53,7 @@ TABLES = {
 
 
 def space_of(table, teacher=TEACHER, sequence_length=128):
-    return SearchSpace.from_table(table, teacher, sequence_length)
+    return read_space(table, teacher, sequence_length)
 
 
 def problems_of(table, teacher=TEACHER, sequence_length=128):
@@ -151,7 +153,7 @@ def test_enumerate_misses_nothing():
     space = grid_of(TABLES["shapes"])
     expected = set()
     for method, student in itertools.product(space.axes["method"].choices, space.shapes):
-        names = [*axes_of(method), "initialisation", "learning_rate", "batch_size"]
+        names = axes_of_trial(method)
         for values in itertools.product(*(space.axes[name].choices for name in names)):
             config = {"method": method, **vars(student), **dict(zip(names, values, strict=True))}
             if is_feasible(config, TEACHER):
@@ -185,10 +187,16 @@ def test_defaults():
         "relation_heads": [12, 24, 48, 64],
         "teacher_layer": [6, 5, 4],
         "temperature": [1.0, 2.0, 4.0],
-        "initialisation": ["random", "projected", "projected_layers", "first_layers"],
+        "initialisation": ["projected", "projected_layers", "first_layers"],
         "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
         "batch_size": [16],
     }
+
+
+def test_a_student_wider_than_its_teacher_starts_at_random():
+    table = {"method": ["mlm"], "shape": ["4x512"]}
+    assert "'random' fits every shape" in problems_of(table)[-1]
+    assert space_of(table | {"initialisation": "random"}).feasible["mlm"]
 
 
 def test_defaults_keep_only_what_fits():

@@ -3,8 +3,7 @@
 import pytest
 
 from spaces.errors import SpecError
-from spaces.space.axes import AXES
-from spaces.students.transfer import METHODS, axes_of, canonical_method, needs_of, parse_method, terms_of
+from spaces.students.transfer import axes_of, canonical_method, parse_method, terms_of
 
 
 @pytest.mark.parametrize(
@@ -53,18 +52,8 @@ def test_every_problem_of_a_sum_is_reported():
     assert len(error.value.problems) == 3
 
 
-def test_axes_and_needs_of_a_sum_are_those_of_its_terms():
-    assert axes_of("mha + mha_direct") == ("relation_heads", "teacher_layer")
-    assert axes_of("od + 0.5 hs") == ("temperature", "mapping")
+def test_axes_of_a_sum_are_those_of_its_terms():
+    assert [axis.name for axis in axes_of("mha + mha_direct")] == ["relation_heads", "teacher_layer"]
+    assert [axis.name for axis in axes_of("od + 0.5 hs")] == ["temperature", "mapping"]
     assert axes_of("mlm") == ()
-    assert needs_of("od + 0.5 hs") == {"logits", "hidden"}
-    assert needs_of("mlm") == frozenset()
     assert [term.name for term in terms_of("hs + od")] == ["od", "hs"]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_is_consistent(name):
-    method = METHODS[name]
-    assert method.name == name and set(method.axes) <= set(AXES) and method.needs <= {"hidden", "qkv", "logits"}
-    assert method.needs_lm_head == ("logits" in method.needs)
-    assert method.masked_inputs == method.student_lm_head  # masked tokens are what the head predicts

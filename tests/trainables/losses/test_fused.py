@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from trainables.export.measuring import LiveBytes
 from trainables.losses import fused
 from trainables.losses.fused import Decoded, hard_targets, soft_targets
-from trainables.losses.objectives import relation_loss
+from trainables.losses.mha import relation_loss
 from trainables.machine import pinned_threads
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -1,4 +1,4 @@
-"""What is found out about a teacher, what is refused and in which words, and the signals asked of it."""
+"""What is found out about a teacher, what is refused and in which words."""
 
 import json
 import shutil
@@ -10,8 +10,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from spaces.errors import SpecError
 from spaces.students.architecture import StudentArchitecture, count_parameters
-from trainables.models.encoder import hidden_states, qkv
-from trainables.models.teacher import Wanted, load_teacher, read_facts, read_signals, read_states, resolve_model_folder
+from trainables.models.encoder import hidden_states
+from trainables.models.teacher import load_teacher, read_facts, resolve_model_folder
 
 
 @pytest.fixture
@@ -127,41 +127,3 @@ def test_a_package_path(monkeypatch, folder):
     shutil.copytree(folder, folder.parent / "mypackage" / "model")
     monkeypatch.syspath_prepend(folder.parent)
     assert read_facts("package:mypackage/model").family == "bert"
-
-
-def test_qkv_are_read_from_the_layer_below():
-    assert Wanted(qkv_layer=4).layers == {3}
-    assert Wanted(frozenset({1, 3}), qkv_layer=1).layers == {0, 1, 3}
-    assert Wanted(logits=True).layers == set()
-
-
-@pytest.mark.parametrize(
-    ("layers", "last", "runs"), [({1, 3}, False, 3), ({0}, False, 0), ({1}, True, 4), ((), True, 4)]
-)
-def test_no_layer_runs_that_nothing_is_read_from(teacher, layers, last, runs):
-    ids_BT = torch.tensor([[2, 7, 9, 3]])
-    ran = []
-    every = teacher.model.base_model.encoder.layer
-    hooks = [layer.register_forward_hook(lambda *_, number=i: ran.append(number)) for i, layer in enumerate(every, 1)]
-    positions_BT = torch.tensor([[False, True, False, False]]) if last else None
-    states = read_states(teacher.model, frozenset(layers), ids_BT, None, positions_BT)
-    for hook in hooks:
-        hook.remove()
-    assert ran == list(range(1, runs + 1))
-    assert states.hidden.keys() == set(layers)
-    assert (states.last_ND is not None) == last
-
-
-def test_signals_are_what_was_wanted_and_no_more(teacher):
-    ids_BT = torch.tensor([[2, 7, 9, 3], [2, 30, 31, 3]])
-    positions_BT = torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0]]).bool()
-    states = hidden_states(teacher.model, ids_BT)
-    read = read_signals(teacher.model, Wanted(frozenset({1, 2}), 3), ids_BT)
-    assert read.hidden.keys() == {1, 2}
-    assert read.head is None
-    torch.testing.assert_close(read.hidden[2], states[2])
-    for ours, theirs in zip(read.qkv, qkv(teacher.model, 3, states[2]), strict=True):
-        torch.testing.assert_close(ours, theirs)
-    head = read_signals(teacher.model, Wanted(logits=True), ids_BT, None, positions_BT).head
-    logits_NV = head.words_ND @ head.weight_VD.T + head.bias_V
-    torch.testing.assert_close(logits_NV, teacher.model(input_ids=ids_BT).logits[positions_BT])

@@ -7,7 +7,7 @@ from small_trials import EXACT, METHODS, STEP, fill, run
 
 from trainables.export.measuring import measure_latency, measure_peak_memory
 from trainables.losses.fused import has_kernels, relations_by_chunk
-from trainables.losses.objectives import relation_loss
+from trainables.losses.mha import relation_loss
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 from trainables.training.loop import distil

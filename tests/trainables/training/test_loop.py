@@ -300,7 +300,7 @@ class Absent:
             raise ModuleNotFoundError(f"{name} is not installed here", name=name)
 
 sys.meta_path.insert(0, Absent())
-import trainables.text.corpus, trainables.training.loop, trainables.models.encoder, trainables.losses.objectives
+import trainables.text.corpus, trainables.training.loop, trainables.models.encoder, trainables.losses.mha
 import trainables.models.student, trainables.models.teacher
 """
 

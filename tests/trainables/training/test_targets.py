@@ -8,8 +8,8 @@ import pytest
 import torch
 from small_trials import EXACT, METHODS, STEP, fill, run
 
+from trainables.models.signals import HIDDEN, LOGITS, MASKED, QKV, TOKENS, State, states_of
 from trainables.models.student import build_student
-from trainables.models.teacher import Wanted
 from trainables.training.loop import distil
 from trainables.training.readings import read_batch
 from trainables.training.target_shards import build_shard, is_whole, unfinished_shards
@@ -17,6 +17,7 @@ from trainables.training.targets import Needs, Part, needs_of, shard_path
 
 TOLERANCE = {"float16": 1e-3, "bfloat16": 1e-2, "int8": 3e-2}
 """Relative, of a loss after ten steps."""
+STATE = State(2, TOKENS)
 
 
 @pytest.fixture
@@ -45,10 +46,10 @@ def test_the_rounding_error_is_told(plan, teacher, corpus):
     errors = {}
     for dtype in TOLERANCE:
         told = build_shard(replace(plan, dtype=dtype), Part("train"), 0, teacher)
-        targets = fill(replace(plan, dtype=dtype, needs=Needs((2,))), teacher)
-        rows, wanted = np.asarray(plan.blocks[:8]), Wanted(frozenset({2}))
+        targets = fill(replace(plan, dtype=dtype, needs=Needs((STATE,))), teacher)
+        rows = np.asarray(plan.blocks[:8])
         reading = read_batch(corpus, "train", rows, None, 0.15)
-        kept = targets.read("train", wanted, rows, None, reading).hidden[2]
+        kept = targets.read("train", (STATE,), rows, None, reading)[STATE]
         live = teacher.model(input_ids=reading.inputs_BT, output_hidden_states=True).hidden_states[2]
         errors[dtype] = ((kept - live).norm() / live.norm()).item()
         assert errors[dtype] == pytest.approx(told, rel=1.0)
@@ -86,7 +87,7 @@ def test_a_shard_that_cannot_be_written_leaves_nothing(plan, teacher, monkeypatc
 
 def test_the_key_changes_with_the_content_and_not_with_the_place(plan):
     others = [
-        replace(plan, teacher_digest="x"), replace(plan, needs=Needs((1,))), replace(plan, blocks=plan.blocks[1:]),
+        replace(plan, teacher_digest="x"), replace(plan, needs=Needs((STATE,))), replace(plan, blocks=plan.blocks[1:]),
         replace(plan, mask_fraction=0.2), replace(plan, dtype="int8"), replace(plan, bf16=True),
         replace(plan, views=2), replace(plan, corpus="/elsewhere/other"),
     ]  # fmt: skip
@@ -105,25 +106,25 @@ def test_shards_are_mapped_and_not_read(plan, teacher):
     shard, _ = targets.shard(Part("train"), 0)
     with open("/proc/self/maps") as maps:
         assert str(shard_path(plan.folder, Part("train"), 0)) in maps.read()
-    assert shard["hidden"].dtype == torch.float16
+    assert shard["tokens.2"].dtype == torch.float16
 
 
 @pytest.mark.parametrize(
     ("asked", "served"),
     [
-        (((1, 2), None, False, False, 1, 0.15), True),
-        (((), 3, False, False, 1, 0.15), True),
-        (((), None, True, True, 1, 0.15), True),
-        (((5,), None, False, False, 1, 0.15), False),
-        (((3,), None, False, True, 1, 0.15), False),
-        (((1,), None, False, True, 2, 0.15), False),
-        (((1,), None, False, True, 1, 0.2), False),
-        (((1,), None, False, False, 2, 0.2), True),
+        (([(HIDDEN, 1), (HIDDEN, 2)], False, 1, 0.15), True),
+        (([(QKV, 3)], False, 1, 0.15), True),
+        (([(LOGITS, 4)], True, 1, 0.15), True),
+        (([(HIDDEN, 5)], False, 1, 0.15), False),
+        (([(HIDDEN, 3)], True, 1, 0.15), False),
+        (([(HIDDEN, 1)], True, 2, 0.15), False),
+        (([(HIDDEN, 1)], True, 1, 0.2), False),
+        (([(HIDDEN, 1)], False, 2, 0.2), True),
     ],
 )
 def test_what_a_cache_serves(plan, teacher, asked, served):
-    (hidden, qkv_layer, logits, masked, views, fraction), blocks = asked, np.asarray(plan.blocks)
-    wanted = Wanted(frozenset(hidden), qkv_layer, logits)
+    (signals, masked, views, fraction), blocks = asked, np.asarray(plan.blocks)
+    wanted = states_of(signals)
     targets = fill(plan, teacher)
     assert targets.serves(wanted, masked, blocks, views, fraction) == served
     missing = np.setdiff1d(np.arange(blocks.max() + 2), blocks)[:1]
@@ -140,8 +141,9 @@ def test_a_trial_that_the_cache_does_not_serve_runs_the_teacher(plan, teacher, c
 
 def test_needs_are_the_union():
     wants = [
-        (Wanted(frozenset({1, 4})), False), (Wanted(qkv_layer=3), False), (Wanted(logits=True), True),
-        (Wanted(frozenset({4}), logits=True), True), (Wanted(), True),
+        ([(HIDDEN, 1), (HIDDEN, 4)], False), ([(QKV, 3)], False), ([(LOGITS, 4)], True), ([(HIDDEN, 4)], True),
+        ([], True),
     ]  # fmt: skip
-    assert needs_of(wants) == Needs((1, 2, 4), (4,), True)
-    assert not needs_of([(Wanted(), True)]).anything
+    needs = needs_of((states_of(asked), masked) for asked, masked in wants)
+    assert needs == Needs((State(1, TOKENS), State(2, TOKENS), State(4, TOKENS)), (State(4, MASKED), State(4, TOKENS)))
+    assert needs.anything and not needs_of([((), True)]).anything

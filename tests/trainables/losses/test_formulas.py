@@ -1,4 +1,4 @@
-"""Every loss against a reference written in loops, at equality, under padding, and its gradient."""
+"""Every loss against a reference written in loops, its gradient, and which layers a method takes it of."""
 
 import math
 
@@ -6,22 +6,16 @@ import pytest
 import torch
 
 from spaces.students.architecture import StudentArchitecture
-from spaces.students.transfer import METHODS
-from trainables.losses.objectives import (
-    OBJECTIVES,
-    QKV,
-    Batch,
-    Pairing,
-    direct_loss,
-    hidden_state_loss,
-    joined,
-    masked_lm_loss,
-    masked_mse,
-    output_distribution_loss,
-    relation_loss,
-)
+from spaces.students.transfer import METHODS, Pairing
+from trainables.losses.hs import hidden_state_loss
+from trainables.losses.loss import Batch
+from trainables.losses.mha import relation_loss
+from trainables.losses.mha_direct import NAMES, direct_loss
+from trainables.losses.mlm import masked_lm_loss
+from trainables.losses.od import output_distribution_loss
+from trainables.losses.regression import masked_mse
 from trainables.models.encoder import Head
-from trainables.models.teacher import Signals, Wanted
+from trainables.models.signals import HIDDEN, LOGITS, QKV
 
 BATCH, TOKENS = 3, 5
 RIGHT = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
@@ -117,14 +111,6 @@ def test_masked_lm_loss_is_the_loops():
     assert masked_lm_loss(student, torch.tensor(labels)).item() == pytest.approx(sum(slow) / 7, rel=1e-5)
 
 
-@pytest.mark.parametrize("mask", [RIGHT, RIGHT.flip(1)], ids=["right", "left"])
-def test_padding_never_counts(mask):
-    student, teacher = three(12, 0), three(12, 10)
-    spoilt = tuple(x.masked_fill(mask[:, :, None] == 0, 50.0) for x in student)
-    assert torch.equal(relation_loss(spoilt, teacher, mask, 3), relation_loss(student, teacher, mask, 3))
-    assert torch.equal(masked_mse(spoilt[0], teacher[0], mask), masked_mse(student[0], teacher[0], mask))
-
-
 def test_losses_do_not_grow_with_batch_length_or_heads():
     student, teacher = three(12, 0), three(18, 10)
     three_heads = relation_loss(student, teacher, None, 3).item()
@@ -173,62 +159,31 @@ def test_half_precision_is_upcast_and_double_stays():
     assert relation_loss(three(12, 0, torch.float64), three(12, 1, torch.float64), None, 2).dtype == torch.float64
 
 
-def signals(width, layers, seed, dtype=torch.float32):
-    hidden = {layer: draw(BATCH, TOKENS, width, seed=seed + layer, dtype=dtype) for layer in range(1, layers + 1)}
-    return Signals(hidden, three(width, seed + 50, dtype), head(4, width, 11, seed, dtype)[0])
+def signals(width, layers, seed):
+    """All that a model of this many layers has."""
+    hidden = {(HIDDEN, layer): draw(BATCH, TOKENS, width, seed=seed + layer) for layer in range(1, layers + 1)}
+    qkv = {(QKV, layer): three(width, seed + 50 + layer) for layer in range(1, layers + 1)}
+    return {**hidden, **qkv, (LOGITS, layers): head(4, width, 11, seed)[0]}
 
 
-def maps_of(name):
-    shapes = OBJECTIVES[name].projections(PAIRING)
-    return {key: draw(*shape, seed=number) for number, (key, shape) in enumerate(shapes.items())}
-
-
-def test_each_objective_reads_the_layers_it_is_configured_for():
+def test_each_method_takes_the_layers_it_is_configured_for():
     ours, theirs, batch = signals(12, 2, 0), signals(18, 4, 100), Batch(RIGHT, torch.tensor([1, 2, 3, 4]))
+    losses = {name: METHODS[name].loss(PAIRING) for name in ("od", "hs", "mha", "mha_direct", "mlm")}
+    maps = {name: {key: draw(12, 18, seed=i) for i, key in enumerate(losses[name].projections)} for name in losses}
+    hs, direct = maps["hs"], maps["mha_direct"]
     expected = {
-        "od": output_distribution_loss(ours.head, theirs.head, 2.0),
+        "od": output_distribution_loss(ours[LOGITS, 2], theirs[LOGITS, 4], 2.0),
         "hs": (
-            masked_mse(ours.hidden[1] @ maps_of("hs")["hidden_1_2"], theirs.hidden[2], RIGHT)
-            + masked_mse(ours.hidden[2] @ maps_of("hs")["hidden_2_4"], theirs.hidden[4], RIGHT)
+            masked_mse(ours[HIDDEN, 1] @ hs["hidden_1_2"], theirs[HIDDEN, 2], RIGHT)
+            + masked_mse(ours[HIDDEN, 2] @ hs["hidden_2_4"], theirs[HIDDEN, 4], RIGHT)
         )
         / 2,
-        "mha": relation_loss(ours.qkv, theirs.qkv, RIGHT, 6),
+        "mha": relation_loss(ours[QKV, 2], theirs[QKV, 3], RIGHT, 6),
         "mha_direct": sum(
-            masked_mse(ours.qkv[i] @ maps_of("mha_direct")[name], theirs.qkv[i], RIGHT) for i, name in enumerate(QKV)
+            masked_mse(ours[QKV, 2][i] @ direct[name], theirs[QKV, 3][i], RIGHT) for i, name in enumerate(NAMES)
         ),
-        "mlm": masked_lm_loss(ours.head, batch.labels_N),
+        "mlm": masked_lm_loss(ours[LOGITS, 2], batch.labels_N),
     }
-    assert expected.keys() == OBJECTIVES.keys()
     for name, value in expected.items():
-        loss = OBJECTIVES[name].loss(ours, theirs, maps_of(name), batch, PAIRING)
+        loss = losses[name].value(ours, theirs, maps[name], batch)
         assert loss.item() == pytest.approx(value.item(), rel=1e-6), name
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_objectives_take_half_precision_signals(name):
-    batch = Batch(None, torch.tensor([1, 2, 3, 4]))
-    ours, theirs = signals(12, 2, 0, torch.bfloat16), signals(18, 4, 100, torch.bfloat16)
-    loss = OBJECTIVES[name].loss(ours, theirs, maps_of(name), batch, PAIRING)
-    exact = OBJECTIVES[name].loss(signals(12, 2, 0), signals(18, 4, 100), maps_of(name), batch, PAIRING)
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(exact.item(), rel=0.02)
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_objectives_want_what_the_space_says_they_need(name):
-    student, teacher = OBJECTIVES[name].wants(PAIRING)
-    wanted = {"hidden": bool(teacher.hidden), "qkv": teacher.qkv_layer is not None, "logits": teacher.logits}
-    assert {kind for kind, asked in wanted.items() if asked} == METHODS[name].needs
-    assert student.logits == METHODS[name].student_lm_head
-    if teacher.qkv_layer:
-        assert (student.qkv_layer, teacher.qkv_layer) == (2, 3)
-
-
-def test_the_registries_have_the_same_names():
-    assert OBJECTIVES.keys() == METHODS.keys()
-
-
-def test_joined_is_the_union():
-    wants = [Wanted(hidden=frozenset({1, 2})), Wanted(qkv_layer=3), Wanted(hidden=frozenset({4}), logits=True)]
-    assert joined(wants) == Wanted(frozenset({1, 2, 4}), 3, True)
-    assert joined([]) == Wanted()

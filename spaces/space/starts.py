@@ -1,0 +1,70 @@
+"""Where a student's weights may start: by name, what each takes from the teacher, and what that asks of a shape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spaces.students.architecture import StudentArchitecture, TeacherFacts
+from spaces.students.axis import Scalar
+
+
+@dataclass(frozen=True)
+class Start:
+    """What must equal the teacher's for this start, and what must not exceed it: fields of StudentArchitecture."""
+
+    meaning: str
+    equal: tuple[str, ...] = ()
+    at_most: tuple[str, ...] = ()
+
+
+STARTS: Mapping[str, Start] = {
+    "random": Start("everything random"),
+    "projected": Start(
+        "teacher embeddings in the main directions of its hidden states, layers random", at_most=("hidden_size",)
+    ),
+    "teacher_layers": Start(
+        "teacher embeddings and evenly spaced teacher layers copied, at the teacher's widths",
+        equal=("hidden_size", "intermediate_size"),
+        at_most=("num_layers",),
+    ),
+    "projected_layers": Start(
+        "evenly spaced teacher layers as well, written in those directions", at_most=("hidden_size", "num_layers")
+    ),
+    "first_layers": Start("the teacher's first layers instead", at_most=("hidden_size", "num_layers")),
+}
+
+PAYING_STARTS = tuple(name for name in STARTS if name != "random")
+"""What is tried unless the spec says otherwise: from random weights a small budget gives next to nothing
+(docs/study.md, "Where a student starts")."""
+
+SAME_STARTS = ("teacher_layers", "projected_layers", "first_layers")
+"""Starts that may come to the same student; an earlier one stands for the later."""
+
+
+def unfit_start(start: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
+    """What is taken from the teacher must be as large there, and equal where it is copied whole."""
+    known = teacher.architecture
+    limits = {
+        "hidden_size": known.hidden_size,
+        "intermediate_size": known.intermediate_size,
+        "num_layers": known.num_layers,
+    }
+    equal, at_most = STARTS[start].equal, STARTS[start].at_most
+    broken = [field for field in equal if getattr(student, field) != limits[field]]
+    broken += [field for field in at_most if getattr(student, field) > limits[field]]
+    if not broken:
+        return None
+    needs = [f"{field} equal to the teacher's {limits[field]}" for field in equal if field in broken]
+    needs += [f"{field} of at most the teacher's {limits[field]}" for field in at_most if field in broken]
+    got = ", ".join(str(getattr(student, field)) for field in broken)
+    return f"initialisation {start!r} needs {' and '.join(needs)}, got {got}; 'random' fits every shape"
+
+
+def same_start(
+    start: str, choices: tuple[Scalar, ...], student: StudentArchitecture, teacher: TeacherFacts
+) -> str | None:
+    """At the teacher's widths cutting its layers is copying them; at its depth its first layers are all of them."""
+    as_deep = student.num_layers == teacher.architecture.num_layers
+    if start not in SAME_STARTS or (start == "first_layers" and not as_deep):
+        return None
+    earlier = (known for known in SAME_STARTS[: SAME_STARTS.index(start)] if known in choices)
+    return next((known for known in earlier if unfit_start(known, student, teacher) is None), None)

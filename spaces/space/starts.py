@@ -34,7 +34,7 @@ STARTS: Mapping[str, Start] = {
 
 PAYING_STARTS = tuple(name for name in STARTS if name != "random")
 """What is tried unless the spec says otherwise: from random weights a small budget gives next to nothing
-(docs/study.md, "Where a student starts")."""
+(docs/results/comparison.md)."""
 
 SAME_STARTS = ("teacher_layers", "projected_layers", "first_layers")
 """Starts that may come to the same student; an earlier one stands for the later."""

@@ -13,7 +13,8 @@ ROOMS = (
     "trainables.tasks", "trainables.training", "trainables.export", "trainables.lanes",
     "analysis.words", "analysis.study", "analysis.selection", "analysis.statistics", "analysis.figures",
     "analysis.page", "analysis",
-    "search.spec", "search.store", "search.proposals", "search.tune", "search.phases", "search.cli", "search",
+    "search.samplers", "search.spec", "search.store", "search.proposals", "search.tune", "search.phases",
+    "search.cli", "search",
 )  # fmt: skip
 """From the lowest to the highest: a room imports from itself and from rooms above it in this list, never from below."""
 STRANGERS = {("analysis", "trainables"), ("trainables", "search"), ("trainables", "analysis")}

@@ -4,9 +4,9 @@ Every ask is a function of the history and of (seed, trial number): Optuna's stu
 from the rows each time, so nothing has to be pickled and a resume is the same code as a start. The order is always:
 write `asked`, run, write `reports`, write `trials`. A configuration that was asked before is answered from the store.
 
-A trial that was stopped at a rung is never told to Optuna, whose samplers know one fidelity only; the model of
-model.py, which chooses among several draws, learns from every rung. Seeds of one configuration are one point, their
-mean. Trials of another seed than the study's are confirmations: they count against no budget and are never stopped.
+A trial that was stopped at a rung is never told to Optuna, whose samplers know one fidelity only; our own sampler
+(search/samplers/hypervolume.py) learns from every rung. Seeds of one configuration are one point, their mean. Trials of
+another seed than the study's are confirmations: they count against no budget and are never stopped.
 """
 
 import json
@@ -19,14 +19,16 @@ from typing import Any
 import numpy as np
 import optuna
 
-from search.proposals.candidates import Candidates
-from search.proposals.drawing import branches
 from search.proposals.observations import Costs, Memory
 from search.proposals.rungs import Rungs
-from search.proposals.surrogate import Seen
+from search.proposals.told import Within, branches, study_of
+from search.samplers.context import Config, Context, Seen
+from search.samplers.drawing import sampler_of
+from search.samplers.registry import GRID
 from search.store.history import RAN, Ask, History, Running, qualities
 from search.store.parts import Store
 from spaces.errors import InfeasibleConfig
+from spaces.records.fronts import costs_of_rows
 from spaces.records.objectives import Objective, aim_of
 from spaces.space.search_space import SearchSpace, config_hash
 
@@ -72,7 +74,7 @@ class AskTell:
         self.history = History(store)
         self.progress = self.history.progress
         self.memory = Memory(self.history, space, costs, self.aim, earlier, train_tokens)
-        self.candidates = Candidates(costs, self.memory, sampler, self.aim.objectives, candidates, reference or {})
+        self.number_of_candidates, self.reference = candidates, dict(reference or {})
         self._live: dict[int, Running] = {}
         self._duplicates = self.history.last_duplicates()
         self._wait_for_a_result = False
@@ -82,7 +84,7 @@ class AskTell:
         self._handed_back: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._branches = branches(space)
-        self._grid = self._grid_order() if sampler == "grid" else None
+        self._grid = self._grid_order() if sampler == GRID else None
         self._fill_rungs()
 
     @property
@@ -150,7 +152,7 @@ class AskTell:
         row = {**self._identity(live.ask), **self.history.of_trials(report)}
         reason = ""
         if not self.rungs.has_reached(trial, level):
-            costs = self.candidates.rung_costs(live.ask.config, quality)
+            costs = self._rung_costs(live.ask.config, quality)
             self.rungs.reach(trial, level, live.ask.config["method"], costs)
             reason = self.rungs.judge(trial, level)
         if not reason:
@@ -212,39 +214,63 @@ class AskTell:
                 return None
             if number != self.history.next_number:  # counted from each row, where a resume begins to count as well
                 number, tries = self.history.next_number, 0
-            seed, branch = (self.seed, number + 1, tries), self._branch()
+            context = self._context()
+            sampler = sampler_of(self.sampler, (self.seed, number + 1, tries), context)
             tries += 1
-            fresh: dict[str, dict[str, Any]] = {}
-            repeated = False
-            for drawn in self.candidates.of(seed, branch, told, running):
-                try:
-                    config = self.space.suggest(drawn)
-                    self._check(config)
-                except InfeasibleConfig as error:
-                    reasons[str(error)] += 1
-                    if self.candidates.number == 1:
-                        config = getattr(error, "config", None) or drawn.params
-                        self.history.record_infeasible(config, self.seed, str(error))
-                    continue
-                digest = config_hash(config, self.seed)
-                if digest in self.history.by_hash:
-                    repeated = True
-                    earlier = digest
-                elif all(live.ask.config_hash != digest for live in self._live.values()):
-                    fresh[digest] = config
-            if fresh:
-                self._duplicates = 0
-                live = list(self._live.values())
-                digest = self.candidates.choose(fresh, live, [e.ask.config for e in live if e.ask.seed == self.seed])
-                return self._start(Ask(self.history.next_number, fresh[digest], self.seed, digest))
-            if repeated:
+            config = dict(context.space(study_of(told, running, self.aim.objectives, sampler).ask()))
+            digest = config_hash(config, self.seed)
+            try:
+                self._check(config)
+            except InfeasibleConfig as error:
+                reasons[str(error)] += 1
+                if self.number_of_candidates == 1:
+                    self.history.record_infeasible(config, self.seed, str(error))
+                continue
+            if digest in self.history.by_hash:
                 self._duplicates += 1
-                self.history.record_duplicate(earlier)
+                self.history.record_duplicate(digest)
+            elif not self._runs(digest):
+                self._duplicates = 0
+                return self._start(Ask(self.history.next_number, config, self.seed, digest))
         self._wait_for_a_result = True
         if not self._live:
             common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
             self.progress.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
         return None
+
+    def _context(self) -> Context:
+        """What the sampler of the next draw may know."""
+        branch = self._branch() or {}
+
+        def space(trial: Any) -> Config:
+            return self.space.suggest(Within(trial, branch) if branch else trial)
+
+        return Context(
+            space=space,
+            known=self._known,
+            allowed=self._may_be_tried,
+            evidence=lambda: self.memory.evidence(list(self._live.values()), self.seed),
+            reference=[self.reference.get(o.column) if o.direction == "min" else None for o in self.aim.objectives],
+            candidates=self.number_of_candidates,
+            fixed=branch,
+        )
+
+    def _known(self, config: Config) -> Sequence[float | None]:
+        costs = self.costs(config)
+        return [costs.get(objective.column) for objective in self.aim.objectives]
+
+    def _may_be_tried(self, config: Config) -> bool:
+        digest = config_hash(config, self.seed)
+        if digest in self.history.by_hash or self._runs(digest):
+            return False
+        try:
+            self._check(config)
+        except InfeasibleConfig:
+            return False
+        return True
+
+    def _runs(self, digest: str) -> bool:
+        return any(live.ask.config_hash == digest for live in self._live.values())
 
     def _branch(self) -> Mapping[str, Any] | None:
         """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""
@@ -316,12 +342,16 @@ class AskTell:
     def _params(self, config: Mapping[str, Any]) -> dict[str, Any]:
         return self.memory.write(json.dumps(config, sort_keys=True)).params
 
+    def _rung_costs(self, config: Config, quality: float) -> list[float]:
+        """What trials are compared by at a rung: quality there, and the costs known before they ran."""
+        return costs_of_rows([{**self.costs(config), "quality": quality}], self.aim.objectives)[0].tolist()
+
     def _fill_rungs(self) -> None:
         for trial, reports in self.history.reports.items():
             if self.history.asked[trial]["seed"] == self.seed:
                 config = self.history.config_of(trial)
                 for tokens, quality in qualities(reports):
-                    costs = self.candidates.rung_costs(config, quality)
+                    costs = self._rung_costs(config, quality)
                     self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
         for trial in self.history.stopped:
             self.rungs.stop(trial, self.progress.by_trial[trial]["rung"])

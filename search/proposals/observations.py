@@ -1,4 +1,4 @@
-"""What the sampler and the model of model.py learn from: a bounded part of the history, kept as the study goes on.
+"""What the sampler and the model of surrogate.py learn from: a bounded part of the history, kept as the study goes on.
 
 What both cost grows faster than the history, and what they may learn from trials long beaten does not. Everything here
 is a function of the rows, whatever the order they came in, so that a resume remembers what an undisturbed run would.
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from search.proposals.drawing import Told, Written, written
-from search.proposals.surrogate import Seen
+from search.proposals.told import Told, written
+from search.samplers.answers import Answers
+from search.samplers.context import Evidence, Seen
 from search.store.history import History, Running, qualities
 from spaces.records.fronts import costs_of_rows, front_costs, non_dominated, values_of
 from spaces.records.objectives import Aim
@@ -38,7 +39,7 @@ class Memory:
     ) -> None:
         self.history, self.space, self.costs = history, space, costs
         self.aim, self.earlier, self.train_tokens = aim, tuple(earlier), train_tokens
-        self._written: dict[str, Written] = {}
+        self._written: dict[str, Answers] = {}
         costs_NK = front_costs(values_of(history.finished), aim)
         self._front = [(row["trial"], costs_NK[i]) for i, row in enumerate(history.finished)]
         self._front = [self._front[i] for i in np.flatnonzero(non_dominated(costs_NK))]
@@ -87,6 +88,12 @@ class Memory:
             told.append(Told(self.write(text), [means[o.column] for o in self.aim.objectives], broken))
         return told
 
+    def evidence(self, live: Sequence[Running], seed: int) -> Evidence:
+        """What the model of surrogate.py learns from; of the trials that run, those of a seed will be on the front."""
+        signs_K = [-1.0 if o.direction == "max" else 1.0 for o in self.aim.objectives]
+        running = [each.ask.config for each in live if each.ask.seed == seed]
+        return Evidence(self.seen(live), running, (self.front_MK * signs_K).tolist())
+
     def seen(self, live: Sequence[Running]) -> list[Seen]:
         """The qualities that the model is fitted to, at whatever share of the budget; the latest of many."""
         history, remembered = self.history, self.rows()
@@ -101,7 +108,7 @@ class Memory:
         seen += [Seen(history.config_of(row["trial"]), 1.0, row["quality"]) for row in remembered]
         return seen[-MOST_REMEMBERED:]
 
-    def write(self, text: str) -> Written:
+    def write(self, text: str) -> Answers:
         """A configuration, as the history spells it, under Optuna's names."""
         if text not in self._written:
             self._written[text] = written(self.space, json.loads(text))

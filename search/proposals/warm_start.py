@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from search.proposals.surrogate import Seen
+from search.samplers.context import Seen
 from search.spec.checks import read_spec
 from search.spec.sections import StudySpec
 from search.spec.writing import differences

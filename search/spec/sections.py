@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search.samplers.registry import GRID, SAMPLERS
 from spaces.settings import setting
 from trainables.export.settings import LatencySpec
 from trainables.lanes.settings import ClusterSpec
@@ -15,7 +16,6 @@ from trainables.tasks.spec import TaskSpec
 from trainables.text.sources import CorpusSpec
 from trainables.training.settings import TrainingSpec
 
-SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 TRACKERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
 """Callbacks of Ray Tune that may be switched on, and the package that each needs; also the names of the extras."""
 
@@ -71,7 +71,7 @@ class EvaluationSpec:
 
 @dataclass(frozen=True)
 class SearchSpec:
-    sampler: str = setting("how configurations are chosen", "tpe", choices=SAMPLERS)
+    sampler: str = setting("how configurations are chosen", "tpe", choices=(*SAMPLERS, GRID))
     objectives: tuple[str, ...] = setting(
         "what is optimised; quality and at least one cost, and worst_language_quality where tasks have languages",
         ("quality", "parameters"),

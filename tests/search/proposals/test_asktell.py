@@ -9,8 +9,8 @@ import pytest
 import toy
 
 from search.proposals.asktell import AskTell
-from search.proposals.drawing import DRAWING, branches
-from search.spec.sections import SAMPLERS
+from search.proposals.told import branches
+from search.samplers.registry import GRID, SAMPLERS
 from search.store.parts import Store
 from spaces.space.search_space import config_hash
 
@@ -49,11 +49,7 @@ def run(asktell, most=10_000):
     return asked
 
 
-def test_samplers_are_all_known():
-    assert set(SAMPLERS) == {*DRAWING, "grid"}
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [*SAMPLERS, GRID])
 def test_every_sampler(sampler, tmp_path):
     text = toy.SPEC if sampler != "grid" else LISTS
     first = make(tmp_path / "a", sampler, text)
@@ -65,15 +61,6 @@ def test_every_sampler(sampler, tmp_path):
     assert first.progress.ended == "the budget of 12 trials is spent"
     assert run(make(tmp_path / "b", sampler, text)) == configs  # the same seed, the same asks
     assert run(make(tmp_path / "c", sampler, text, seed=6)) != configs
-
-
-@pytest.mark.parametrize("sampler", DRAWING)
-def test_no_sampler_changes_what_the_trials_of_its_studies_share(sampler, tmp_path):
-    asktell = make(tmp_path, sampler, toy.SPEC)
-    run(asktell)
-    shared = [(each.drawn, trial) for each in asktell.memory.told() for trial in each.drawn.trials.values()]
-    assert len(shared) > 5
-    assert all(trial.params == drawn.params and trial.distributions == drawn.distributions for drawn, trial in shared)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
@@ -91,7 +78,7 @@ def test_nsga2_goes_on_after_a_resume(tmp_path):
     assert len(run(make(tmp_path, "nsga2", toy.SPEC, budget=50))) == 20
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [*SAMPLERS, GRID])
 def test_what_was_asked_and_not_finished_comes_first(sampler, tmp_path):
     first = make(tmp_path, sampler)
     asks = [first.ask() for _ in range(4)]
@@ -136,7 +123,7 @@ def test_a_result_that_cannot_be_compared_is_a_failed_trial(measured, reason, tm
     assert len(run(make(tmp_path))) == 11  # a failed trial is spent
 
 
-@pytest.mark.parametrize("sampler", DRAWING)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_used_up_space_ends_the_search_with_duplicates(sampler, tmp_path):
     asktell = make(tmp_path, sampler, TINY, budget=100)
     configs = run(asktell)

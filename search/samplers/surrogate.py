@@ -10,7 +10,6 @@ Shapes: N candidates, M members of the front, S observations, F features, K cost
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,23 +17,13 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from threadpoolctl import ThreadpoolController
 
+from search.samplers.context import Seen
 from spaces.records.fronts import hypervolume, non_dominated
 
-LEAST = 4
-"""Observations below which the sampler's own first draw is taken."""
 REACHES, NOISES, SLOPE = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1), 0.05
 """Values that the likelihood chooses from (distance; quality), and the prior variance of the slope per log token."""
 SIZE = 0.25
 """Prior variance of a trend of quality with size, so that a few bad trials of one width do not close it for good."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The quality of a configuration after a share of the budget."""
-
-    config: Mapping[str, Any]
-    share: float
-    quality: float
 
 
 def choose_candidate(
@@ -53,8 +42,6 @@ def choose_candidate(
     "kriging believer"), so that several lanes do not all try the same. The quality column of all costs but the front's
     is not looked at; `reference_K` has the other columns only, NaN where nothing is known to measure a cost by.
     """
-    if len(seen) < LEAST:
-        return 0
     with threads().limit(limits=1):  # the matrices are small, and the other cores are training
         believed: list[Seen] = []
         if running:
@@ -111,12 +98,25 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
     return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))
 
 
+def expected(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> np.ndarray:
+    """Means at the full budget of a quantity in any unit, (N,)."""
+    values = [each.quality for each in seen]
+    low, width = min(values), (max(values) - min(values)) or 1.0
+    with threads().limit(limits=1):
+        mean_N, _ = predict(configs, [Seen(each.config, each.share, (each.quality - low) / width) for each in seen])
+    return low + width * mean_N
+
+
 def sizes(configs: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Logarithm of layers x width^2, about what parameters grow with: -1/2 (smallest) to 1/2; 0 if all are equal."""
-    powers = {"num_layers": 1, "hidden_size": 2}
-    log_N = np.array([sum(p * math.log(config.get(name, 1)) for name, p in powers.items()) for config in configs])
+    log_N = np.array([_log(config.get("num_layers")) + 2 * _log(config.get("hidden_size")) for config in configs])
     span = np.ptp(log_N)
     return (log_N - (log_N.max() + log_N.min()) / 2) / span if span > 0 else np.zeros(len(configs))
+
+
+def _log(value: Any) -> float:
+    """0 for what is missing or has none."""
+    return math.log(value) if isinstance(value, int | float) and value > 0 else 0.0
 
 
 def distances(configs: Sequence[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -134,8 +134,9 @@ def distances(configs: Sequence[Mapping[str, Any]]) -> list[tuple[np.ndarray, np
         apart_VV = 1.0 - np.eye(len(numbers))
         known = [value for value in numbers if value is not None]
         if not any(isinstance(value, str) for value in known):
-            log_V, at = np.log(known), [numbers[value] for value in known]
-            apart_VV[np.ix_(at, at)] = ((log_V[:, None] - log_V) / (np.ptp(log_V) or 1.0)) ** 2
+            at_V, at = np.array(known, dtype=float), [numbers[value] for value in known]
+            at_V = np.log(at_V) if (at_V > 0).all() else at_V
+            apart_VV[np.ix_(at, at)] = ((at_V[:, None] - at_V) / (np.ptp(at_V) or 1.0)) ** 2
         axes.append((apart_VV, np.array([numbers[value] for value in values])))
     return axes
 

@@ -1,0 +1,97 @@
+"""What Optuna is told: a study that is built anew from the history for every draw.
+
+It holds finished trials at their full budget, and running ones. A configuration is written in Optuna's names by asking
+the search space for it with a trial that answers from the configuration.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState, create_trial
+
+from search.samplers.answers import Answers
+from spaces.records.objectives import Objective
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import architecture_of
+from spaces.students.transfer import axes_of
+
+
+@dataclass(frozen=True)
+class Told:
+    """A configuration and what the sampler may know about it."""
+
+    drawn: Answers
+    values: Sequence[float]
+    constraints: Mapping[str, float]
+    """Above 0 where a limit is broken."""
+
+
+def study_of(
+    told: Sequence[Told], running: Sequence[Answers], objectives: Sequence[Objective], sampler: BaseSampler
+) -> optuna.Study:
+    """A study that remembers these trials, in this order."""
+    study = optuna.create_study(
+        directions=["maximize" if o.direction == "max" else "minimize" for o in objectives], sampler=sampler
+    )
+    for each in told:
+        study.add_trial(
+            create_trial(
+                values=list(each.values), params=each.drawn.params, distributions=each.drawn.distributions,
+                constraints=dict(each.constraints),
+            )
+        )  # fmt: skip
+    for live in running:
+        study.add_trial(create_trial(state=TrialState.RUNNING, params=live.params, distributions=live.distributions))
+    return study
+
+
+def written(space: SearchSpace, config: Mapping[str, Any]) -> Answers:
+    """A feasible configuration of the space, as a sampler of Optuna would have drawn it."""
+    values = {**config, **space.shapes[architecture_of(dict(config))]}
+
+    def answer(name: str, distribution: BaseDistribution) -> Any:
+        return values[axis_of(name)]
+
+    answers = Answers(answer)
+    space.suggest(answers)
+    return answers
+
+
+def axis_of(name: str) -> str:
+    """The axis that a name of Optuna belongs to: names of restricted axes carry their choices behind an @."""
+    return name.partition("@")[0]
+
+
+def branches(space: SearchSpace) -> list[dict[str, Any]]:
+    """Every method, with every name that its own axes list (a mapping): each is tried once before the model takes over.
+
+    A model of a conditional space learns nothing about a branch that random start-up draws happened to miss, and names,
+    unlike numbers, say nothing about one another.
+    """
+    found: list[dict[str, Any]] = []
+    for method in space.axes["method"].choices:
+        named = [axis.name for axis in axes_of(str(method)) if axis.kind is str]
+        choices = itertools.product(*(space.axes[name].choices for name in named))
+        found += [{"method": method, **dict(zip(named, values, strict=True))} for values in choices]
+    return found
+
+
+class Within:
+    """A trial in which some axes are settled; it passes on what is asked about the others."""
+
+    def __init__(self, trial: Any, settled: Mapping[str, Any]) -> None:
+        self.trial, self.settled = trial, settled
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """The settled value, where it is one of the choices."""
+        value = self.settled.get(axis_of(name))
+        return value if value in choices else self.trial.suggest_categorical(name, choices)
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Settled axes are lists: ranges are asked about."""
+        return self.trial.suggest_float(name, low, high, log=log)

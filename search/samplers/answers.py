@@ -1,0 +1,77 @@
+"""A trial that is answered by a function: what a define-by-run space is asked with when Optuna is not to remember it.
+
+It draws candidates at random, and writes a known configuration under the names that Optuna knows it by.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+Answer = Callable[[str, BaseDistribution], Any]
+"""(name, distribution) -> the value of a parameter."""
+
+
+class Answers:
+    """Has the three `suggest_` methods of `optuna.Trial`; keeps what was asked and answered."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of the choices."""
+        return self._suggest(name, CategoricalDistribution(choices))
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> Any:
+        """A number of a range, both ends included."""
+        return self._suggest(name, FloatDistribution(low, high, log=log, step=step))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
+        """A whole number of a range, both ends included."""
+        return self._suggest(name, IntDistribution(low, high, log=log, step=step))
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self.params:
+            only = distribution.single()
+            self.params[name] = only_value(distribution) if only else self.answer(name, distribution)
+            self.distributions[name] = distribution
+        return self.params[name]
+
+
+def only_value(distribution: BaseDistribution) -> Any:
+    """The value of a distribution that has a single one."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return distribution.low
+
+
+def holds(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value is one of a distribution's."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return isinstance(value, int | float) and distribution.low <= value <= distribution.high
+
+
+def at_random(rng: np.random.Generator) -> Answer:
+    """Equal chances for all choices, and for all numbers of a range, or of its logarithm."""
+
+    def answer(name: str, distribution: BaseDistribution) -> Any:
+        if isinstance(distribution, CategoricalDistribution):
+            return distribution.choices[int(rng.integers(len(distribution.choices)))]
+        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        low, high, whole = distribution.low, distribution.high, isinstance(distribution, IntDistribution)
+        if distribution.log:
+            half = 0.5 if whole else 0.0
+            value = math.exp(float(rng.uniform(math.log(low - half), math.log(high + half))))
+            return min(max(round(value) if whole else value, low), high)
+        if distribution.step is None:
+            return float(rng.uniform(low, high))
+        return low + distribution.step * int(rng.integers(math.floor((high - low) / distribution.step + 1e-9) + 1))
+
+    return answer

@@ -1,0 +1,51 @@
+"""What samplers may know of a search beside the Optuna study that they draw for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Config = Mapping[str, Any]
+"""A configuration: what a space returns when it is asked with a trial."""
+Known = Sequence[float | None]
+"""One number for each objective of the study, in its own direction; None where it is not known."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The value of the uncertain objective for a configuration after a share of the budget, 1 being all of it."""
+
+    config: Config
+    share: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What has been observed, at the end of trials and before it."""
+
+    seen: Sequence[Seen]
+    """Of the uncertain objective."""
+    running: Sequence[Config] = ()
+    front: Sequence[Known] = ()
+    """Values of the best trials so far; others may be among them."""
+    others: Mapping[int, Sequence[Seen]] = field(default_factory=dict)
+    """Observations of the other objectives that nobody knows beforehand, by their index."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The search that a sampler draws for."""
+
+    space: Callable[[Any], Config]
+    """Draws a configuration with `trial.suggest_categorical` and so on, and returns it."""
+    known: Callable[[Config], Known]
+    """The objectives that are known before a trial runs."""
+    allowed: Callable[[Config], bool]
+    """Whether a configuration may be tried: within the limits that can be checked beforehand, and new."""
+    evidence: Callable[[], Evidence]
+    reference: Known
+    """The worst values that count, such as the teacher's size."""
+    candidates: int
+    """Draws that the model chooses from; 1: none, the sampler's draw is taken as it is."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that are settled for this draw."""

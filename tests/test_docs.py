@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-GUIDES = [page for page in PAGES if "results" not in page.parts]
+GUIDES = [page for page in PAGES if "results" not in page.parts and page.name != "extending.md"]
 BASE = {
     "teacher": {"path": "package:trainables/embedded_teacher"},
     "corpus": {"source": "docs"},

@@ -47,7 +47,9 @@ class RungsSpec:
 @dataclass(frozen=True)
 class TargetsSpec:
     mode: str = setting(
-        "write the teacher's states down once or run it live in each trial", "auto", choices=("auto", "cache", "live")
+        "cache: write the teacher's states once; live: run it in each trial; auto: the faster",
+        "auto",
+        choices=("auto", "cache", "live"),
     )
     dtype: str = setting("how the states are kept", "float16", choices=("float16", "bfloat16", "int8"))
     quota_gb: float = setting("disk that the target caches of all studies may take, in GB", 20.0, above=0)
@@ -56,8 +58,8 @@ class TargetsSpec:
 @dataclass(frozen=True)
 class StorageSpec:
     quota_gb: float = setting(
-        "disk that students and checkpoints of the study may take, in GB; the most beaten give way first, what `best` "
-        "and `export` can still pick never does",
+        "disk that students and checkpoints of the study may take, in GB; those beaten by most others are deleted "
+        "first, and never what `best` and `export` can still pick",
         20.0,
         above=0,
     )
@@ -78,7 +80,7 @@ class SearchSpec:
     )
     constraints: Mapping[str, float] = setting("upper limits on costs, such as { latency_ms = 4.0 }", dict)
     candidates: int = setting(
-        "draws for each trial, the first by the sampler, of which a model takes the most promising; 1: no model",
+        "draws for each trial, the first by the sampler; a model of quality takes the best of them; 1: no model",
         32,
         at_least=1,
     )
@@ -88,7 +90,7 @@ class SearchSpec:
 @dataclass(frozen=True)
 class ComparisonSpec:
     seeds: int | None = setting(
-        "run every configuration of the space with so many seeds, each method at a learning rate chosen for it first, "
+        "run every configuration of the space with this many seeds, each method at a learning rate chosen before, "
         "and score all on the test splits; unset: the study is a search",
         None,
         at_least=1,

@@ -17,8 +17,8 @@ class ClusterSpec:
     cpus_per_worker: int = setting("CPUs (and threads) of one worker", 1, at_least=1)
     gpus_per_worker: float = setting("GPUs of one worker", 0.0, at_least=0)
     hang_after_s: float = setting(
-        "a trial that has reported nothing for so many seconds is started again, once; 0: never. Trials report twenty "
-        "times, and are scored in silence: allow for more than a twentieth of the longest",
+        "a trial that has reported nothing for so many seconds is started again, once; 0: never. A trial reports "
+        "twenty times while it trains and not while it is scored: give more than a twentieth of the longest trial",
         21_600.0,
         at_least=0,
     )

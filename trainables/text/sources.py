@@ -30,8 +30,8 @@ class CorpusSpec:
     subset: str | None = setting("the configuration of a hub data set", None)
     max_tokens: int | None = setting("use no more than this many tokens of the corpus", None, at_least=1)
     language_temperature: float | None = setting(
-        "sample the languages, one folder of source each, by size^(1/T), so that small ones are not drowned; 3.3 is "
-        "XLM-R's, 1 keeps the proportions; unset: all text as it is",
+        "sample the languages, one folder of source each, by size^(1/T), so that small ones get more text; 3.3 is "
+        "XLM-R's, 1 keeps the proportions; unset: all text once",
         None,
         above=0,
     )

@@ -13,6 +13,7 @@ from test_architecture import ROOMS
 from search.cli.main import build_parser
 from search.spec.checks import check_all
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
+from trainables.models.families.bert import BertFacts
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -26,7 +27,7 @@ BASE = {
     "space": {"method": ["hs"], "shape": ["2x96"]},
 }
 """What an example leaves out that shows one section only."""
-TEACHER = TeacherFacts("teacher", "bert", StudentArchitecture(12, 384, 12, 1536), 30522, 512, 2, True, "")
+TEACHER = TeacherFacts("teacher", BertFacts("bert"), StudentArchitecture(12, 384, 12, 1536), 30522, 512, 2, True, "")
 
 
 def name_of(page: Path) -> str:

@@ -18,7 +18,7 @@ from analysis.study.table import StudyTable
 from analysis.words import config_of, number, student_name
 from spaces.records.fronts import front_indices, non_dominated
 from spaces.records.objectives import OBJECTIVES
-from spaces.students.architecture import SHAPES, StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
+from spaces.students.architecture import SHAPES
 
 COSTS = {"parameters": "parameters", "latency_ms": "latency", "flops": "FLOPs"}
 AXIS_TITLES = {"parameters": "parameters", "latency_ms": "median latency, ms", "flops": "forward FLOPs per token"}
@@ -221,28 +221,11 @@ def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: 
 
 
 def named_shapes(study: StudyTable, rows: pd.DataFrame, cost: str) -> dict[str, float]:
-    """The cost of each named shape with the teacher's vocabulary; latencies only where a student has the shape."""
-    if cost == "latency_ms":
-        known = rows[rows["architecture"].isin(list(SHAPES))].groupby("architecture")["latency_p50_ms"].median()
-        return {str(name): float(value) for name, value in known.items()}
-    facts = _facts(study)
-    length = (study.meta.get("latency") or {}).get("sequence_length")
-    if cost == "parameters" and facts is not None:
-        return {name: float(count_parameters(shape, facts)) for name, shape in SHAPES.items()}
-    if cost == "flops" and length:
-        return {name: float(flops_per_token(shape, int(length))) for name, shape in SHAPES.items()}
-    return {}
-
-
-def _facts(study: StudyTable) -> TeacherFacts | None:
-    teacher = study.meta["teacher"]
-    shape = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
-    rest = ("name", "family", "vocab_size", "max_positions", "type_vocab_size", "has_lm_head", "digest")
-    if not {*shape, *rest} <= set(teacher):
-        return None
-    architecture = StudentArchitecture(*(teacher[key] for key in shape))
-    values = {key: teacher[key] for key in rest}
-    return TeacherFacts(architecture=architecture, **values)
+    """The cost of each named shape with the teacher's vocabulary, as far as study.json or a student tells it."""
+    column = OBJECTIVES[cost].column
+    known = rows[rows["architecture"].isin(list(SHAPES))].groupby("architecture")[column].median().dropna()
+    counted = {name: costs[column] for name, costs in study.meta.get("named_shapes", {}).items() if column in costs}
+    return {str(name): float(value) for name, value in {**known, **counted}.items()}
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -23,16 +23,18 @@ from spaces.records.objectives import OBJECTIVES  # noqa: E402
 from spaces.space.axes import all_axes  # noqa: E402
 from spaces.space.starts import STARTS  # noqa: E402
 from spaces.space.table import default_values  # noqa: E402
-from spaces.students.architecture import FAMILIES, SHAPES, StudentArchitecture, TeacherFacts  # noqa: E402
+from spaces.students.architecture import SHAPES, StudentArchitecture, TeacherFacts  # noqa: E402
 from spaces.students.layer_mapping import MAPPINGS  # noqa: E402
 from spaces.students.transfer import METHODS  # noqa: E402
+from trainables.models.families import FAMILIES  # noqa: E402
+from trainables.models.families.bert import BertFacts  # noqa: E402
 from trainables.models.signals import SIGNALS  # noqa: E402
 from trainables.tasks.metrics import KIND_METRICS  # noqa: E402
 from trainables.tasks.spec import TaskSpec  # noqa: E402
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 BASE = StudentArchitecture(12, 768, 12, 3072)
-TEACHER = TeacherFacts("bert-base", "bert", BASE, 30522, 512, 2, True, "")
+TEACHER = TeacherFacts("bert-base", BertFacts("bert"), BASE, 30522, 512, 2, True, "")
 """Defaults of axes depend on the teacher; the page shows those of this one."""
 
 

@@ -21,7 +21,7 @@ def describe(study: Study) -> list[str]:
     limits = ", ".join(f"{name} {limit:,.10g}" for name, limit in spec.search.constraints.items())
     return [
         f"study    {spec.name}, seed {spec.seed}",
-        f"teacher  {facts.name}: {facts.family} {facts.architecture.name}, {head} LM head",
+        f"teacher  {facts.name}: {facts.family.name} {facts.architecture.name}, {head} LM head",
         f"space    {len(shapes)} shapes; {axes}",
         f"search   {_search(spec, space)} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",

@@ -25,6 +25,7 @@ from search.tune.progress import Say
 from spaces.errors import SpecError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import (
+    SHAPES,
     StudentArchitecture,
     architecture_of,
     count_parameters,
@@ -68,7 +69,7 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
     """
     spec, space, facts = study.spec, study.space, study.teacher
     say(
-        f"teacher {facts.name}: {facts.family} {facts.architecture.name}, "
+        f"teacher {facts.name}: {facts.family.name} {facts.architecture.name}, "
         f"{count_parameters(facts.architecture, facts):,} parameters"
     )
     teacher = load_teacher(spec.teacher.path)
@@ -139,7 +140,7 @@ def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: S
             1,
             hardware(),
             torch.__version__,
-            facts.family,
+            facts.family.name,
             facts.vocab_size,
             facts.max_positions,
             shape_key(architecture),
@@ -169,7 +170,7 @@ def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any
         return {
             "parameters": count_parameters(architecture, study.teacher),
             "parameters_without_embeddings": count_parameters(architecture, study.teacher, embeddings=False),
-            "flops_per_token": flops_per_token(architecture, study.spec.latency.sequence_length),
+            "flops_per_token": flops_per_token(architecture, study.teacher, study.spec.latency.sequence_length),
         }
 
     return costs
@@ -197,6 +198,7 @@ def describe(
         "protocol": spec.evaluation.protocol,
         "teacher": {
             **{f.name: getattr(facts, f.name) for f in dataclasses.fields(facts) if f.name != "architecture"},
+            "family": facts.family.name,
             **dataclasses.asdict(facts.architecture),
             **{name: costs[name] for name in shown},
         },
@@ -211,6 +213,13 @@ def describe(
                 **scores,
             }
             for name, scores in scored.items()
+        },
+        "named_shapes": {
+            name: {
+                "parameters": count_parameters(shape, facts),
+                "flops_per_token": flops_per_token(shape, facts, spec.latency.sequence_length),
+            }
+            for name, shape in SHAPES.items()
         },
         "latency": dataclasses.asdict(spec.latency),
         "hardware": hardware(),

@@ -1,7 +1,7 @@
 """The student's shape: its rules, its exact size and its exact cost, without building a model.
 
-Parameters are counted as transformers lays the four encoder families out (modeling_bert.py, modeling_roberta.py,
-modeling_xlm_roberta.py, modeling_distilbert.py), so that size is known before a trial starts.
+How a family lays its parameters out is known to its file (trainables/models/families); what is counted here asks the
+facts that a teacher brings with it, so that size and cost are known before a trial starts.
 
 Named shapes: MiniLM (arXiv:2002.10957), DistilBERT (arXiv:1910.01108), TinyBERT (arXiv:1909.10351), the small BERTs of
 Turc et al. (arXiv:1908.08962), and 4x576/768 of Udagawa et al. (arXiv:2310.08797).
@@ -10,7 +10,7 @@ Turc et al. (arXiv:1908.08962), and 4x576/768 of Udagawa et al. (arXiv:2310.0879
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from spaces.errors import SpecError, nearest
 
@@ -66,31 +66,19 @@ def count_parameters(
 ) -> int:
     """Parameters of a student of this shape with the teacher's family, vocabulary and positions.
 
-    With d = hidden size, f = intermediate size, a layer has 4 (d^2 + d) for Q, K, V and the output projection,
-    2 d f + f + d for the feed-forward block and 4 d for two LayerNorms. The embeddings are (vocabulary + positions +
-    types) d and one LayerNorm, 2 d. The masked-LM head adds a d x d transform with LayerNorm and a bias per word; its
-    matrix is tied to the word embeddings, hence free. The pooler is never built.
+    The masked-LM head's matrix is tied to the word embeddings, hence free. The pooler is never built.
     """
-    family = FAMILIES[teacher.family]
-    width, wide = architecture.hidden_size, architecture.intermediate_size
-    layer = 4 * (width * width + width) + 2 * width * wide + wide + width + 4 * width
-    total = architecture.num_layers * layer
-    if embeddings:
-        types = teacher.type_vocab_size if family.has_type_embeddings else 0
-        total += (teacher.vocab_size + teacher.max_positions + family.position_offset + types) * width + 2 * width
-    if lm_head:
-        total += width * width + width + 2 * width + teacher.vocab_size
-    return total
+    parts = teacher.family.parameters(architecture, teacher)
+    return parts.layers + embeddings * parts.embeddings + lm_head * parts.lm_head
 
 
-def flops_per_token(architecture: "StudentArchitecture", sequence_length: int) -> int:
+def flops_per_token(architecture: "StudentArchitecture", teacher: "TeacherFacts", sequence_length: int) -> int:
     """FLOPs of the encoder's forward pass per token of a full sequence; a multiply-add counts as 2.
 
-    Per layer 8 d^2 (Q, K, V, output projection) + 4 d f (feed-forward) + 4 T d (scores and weighted sum over T tokens).
-    Lookups, LayerNorm, softmax, activations and the masked-LM head are not counted.
+    Matrix products are counted: maps, attention scores and weighted sums. Lookups, norms, softmax, activations and the
+    masked-LM head are not.
     """
-    width, wide = architecture.hidden_size, architecture.intermediate_size
-    return architecture.num_layers * (8 * width * width + 4 * width * wide + 4 * sequence_length * width)
+    return teacher.family.flops_per_token(architecture, sequence_length)
 
 
 @dataclass(frozen=True)
@@ -125,12 +113,32 @@ class StudentArchitecture:
 
 
 @dataclass(frozen=True)
-class Family:
-    """What differs between the encoder families in size and in position numbering."""
+class Parameters:
+    """How many parameters the parts of a model have."""
 
-    position_offset: int
-    """Rows of the position table before the first usable one (RoBERTa starts at padding_idx + 1)."""
-    has_type_embeddings: bool
+    embeddings: int
+    layers: int
+    """All layers, and a norm after the last where there is one."""
+    lm_head: int
+    """The masked-LM head without its matrix, which is that of the word embeddings."""
+
+
+class FamilyFacts(Protocol):
+    """What is known of a teacher's family without a model at hand. A value: it compares and can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """The family, as `model_type` in a transformers config."""
+
+    @property
+    def position_offset(self) -> int:
+        """Rows of the position table before the first usable one."""
+
+    def parameters(self, architecture: StudentArchitecture, teacher: "TeacherFacts") -> Parameters:
+        """Exact counts for a student of this shape with the teacher's vocabulary and positions."""
+
+    def flops_per_token(self, architecture: StudentArchitecture, sequence_length: int) -> int:
+        """See `flops_per_token` above."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ class TeacherFacts:
     """What the rest of the tool may know about a teacher without loading its weights."""
 
     name: str
-    family: str
+    family: FamilyFacts
     architecture: StudentArchitecture
     vocab_size: int
     max_positions: int
@@ -148,13 +156,6 @@ class TeacherFacts:
     """Whether the weights hold a trained masked-LM head."""
     digest: str
 
-
-FAMILIES: dict[str, Family] = {
-    "bert": Family(position_offset=0, has_type_embeddings=True),
-    "roberta": Family(position_offset=2, has_type_embeddings=True),
-    "xlm-roberta": Family(position_offset=2, has_type_embeddings=True),
-    "distilbert": Family(position_offset=0, has_type_embeddings=False),
-}
 
 SHAPES: dict[str, StudentArchitecture] = {
     "12x384": StudentArchitecture(12, 384, 12, 1536),

@@ -35,7 +35,8 @@ from transformers import BertConfig
 
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, parse_shape
 from spaces.students.transfer import METHODS, Pairing
-from trainables.models.encoder import build_model, set_architecture
+from trainables.models.encoder import build_model, layers, parts, set_architecture
+from trainables.models.families.bert import BertFacts
 from trainables.models.signals import states_of
 from trainables.models.student import build_student
 from trainables.models.teacher import Teacher
@@ -48,7 +49,7 @@ from trainables.training.target_shards import build_shard, write_plan
 from trainables.training.targets import TargetPlan, Targets, needs_of
 
 VOCABULARY, SPECIAL, MASK, RATE, CLIP, TEMPERATURE = 30_522, (0, 100, 101, 102, 103), 103, 1e-4, 1.0, 2.0
-RELATION_HEADS = 12
+RELATION_HEADS, KINDS = 12, ("query", "key", "value")
 Loop = Callable[[], float]
 """Trains a few steps and returns the seconds it took."""
 
@@ -108,7 +109,7 @@ def make_setup(options: argparse.Namespace) -> Setup:
     """Teacher and text."""
     shape = parse_shape(options.teacher)
     model = random_bert(shape, options.length).requires_grad_(False).to(options.device)
-    facts = TeacherFacts("random", "bert", shape, VOCABULARY, options.length, 2, True, "random")
+    facts = TeacherFacts("random", BertFacts("bert"), shape, VOCABULARY, options.length, 2, True, "random")
     words = np.random.default_rng(0).integers(1000, VOCABULARY, (2 * options.batch, options.length)).astype(np.uint16)
     folder = Path(options.scratch) / "corpus"
     folder.mkdir()
@@ -228,10 +229,8 @@ def plain_mha(setup: Setup) -> Loop:
     student, teacher = setup.model("mha"), setup.teacher.model.base_model
     optimizer, seen = torch.optim.AdamW(student.parameters(), lr=RATE), {}
     for side, model in (("student", student), ("teacher", teacher)):
-        attention = model.encoder.layer[-1].attention.self
-        for name in ("query", "key", "value"):
-            keep = partial(lambda key, module, args, out: seen.update({key: out}), (side, name))
-            getattr(attention, name).register_forward_hook(keep)
+        for name, read in zip(KINDS, parts(model, len(layers(model))).to_heads, strict=True):
+            read.register_forward_hook(partial(lambda key, module, args, out: seen.update({key: out}), (side, name)))
 
     def loop() -> None:
         for step in range(setup.steps):
@@ -239,7 +238,7 @@ def plain_mha(setup: Setup) -> Loop:
             with torch.no_grad():
                 teacher(ids_BT)
             student(ids_BT)
-            both = ([seen[side, name] for name in ("query", "key", "value")] for side in ("student", "teacher"))
+            both = ([seen[side, name] for name in KINDS] for side in ("student", "teacher"))
             plain_relation_loss(*both, RELATION_HEADS).backward()
             nn.utils.clip_grad_norm_(student.parameters(), CLIP)
             optimizer.step()

@@ -20,10 +20,11 @@ from timing import interleaved, milliseconds, print_table, setting, timed
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from spaces.students.architecture import StudentArchitecture, flops_per_token, parse_shape
+from spaces.students.architecture import StudentArchitecture, parse_shape
 from trainables.losses.hs import hidden_state_loss
 from trainables.losses.regression import full
 from trainables.models.encoder import build_model, hidden_states, set_architecture
+from trainables.models.families.bert import BertFacts
 from trainables.training.loop import build_optimizer
 from trainables.training.settings import TrainingSpec
 
@@ -88,7 +89,7 @@ def main() -> None:
         contenders = {"step": step, "product": lambda: left @ right}
         clocks = {key: timed(run, options.device) for key, run in contenders.items()}
         seconds = interleaved(clocks, options.rounds)
-        achieved = 3 * flops_per_token(shape, options.length) * tokens / seconds["step"]
+        achieved = 3 * BertFacts("bert").flops_per_token(shape, options.length) * tokens / seconds["step"]
         reached = 2 * square**3 / seconds["product"]
         rows.append([
             name, milliseconds(seconds["step"]), f"{tokens / seconds['step']:,.0f}", f"{achieved / 1e9:.0f}",

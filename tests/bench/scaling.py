@@ -48,7 +48,7 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
 
     def costs(config: dict) -> dict:
         shape = architecture_of(config)
-        return {"parameters": count_parameters(shape, facts), "flops_per_token": flops_per_token(shape, 64),
+        return {"parameters": count_parameters(shape, facts), "flops_per_token": flops_per_token(shape, facts, 64),
                 "latency_p50_ms": shape.num_layers * shape.hidden_size / 100}  # fmt: skip
 
     teacher = {"parameters": count_parameters(facts.architecture, facts)}

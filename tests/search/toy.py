@@ -23,6 +23,7 @@ from spaces.students.architecture import (
     count_parameters,
     flops_per_token,
 )
+from trainables.models.families.bert import BertFacts
 
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)]),
@@ -59,7 +60,7 @@ concurrent_trials = 2
 
 def facts(path="invented"):
     """A 6x384 BERT that does not exist."""
-    return TeacherFacts(path, "bert", StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, False, "0" * 16)
+    return TeacherFacts(path, BertFacts("bert"), StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, False, "0" * 16)
 
 
 def read(text=SPEC, folder=Path("/nowhere")):
@@ -73,7 +74,7 @@ def costs(config):
     architecture = architecture_of(config)
     return {
         "parameters": count_parameters(architecture, facts()),
-        "flops_per_token": flops_per_token(architecture, 128),
+        "flops_per_token": flops_per_token(architecture, facts(), 128),
         "latency_p50_ms": architecture.num_layers * architecture.hidden_size / 100,
     }
 

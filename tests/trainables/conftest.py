@@ -1,19 +1,10 @@
-"""Tiny teachers of all four families, their tokenizers and a corpus; every weight is drawn, no bias is left at 0."""
+"""Tiny teachers of all families, their tokenizers and a corpus; every weight is drawn, no bias is left at 0."""
 
-import string
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import (
-    BertConfig,
-    DistilBertConfig,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
+from tiny_families import TINY, sentences
 
 from trainables.models.encoder import build_model
 from trainables.models.signals import MASKED, TOKENS, State
@@ -22,66 +13,11 @@ from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 from trainables.training.targets import Needs, TargetPlan
 
-NAMES = {
-    "bert": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
-    "roberta": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
-}
-NAMES |= {"distilbert": NAMES["bert"], "xlm-roberta": NAMES["roberta"]}
-WORDS = [a + b + c for a in "bdfgk" for b in "aeiou" for c in ("", "n", "rt")]
-POSITIONS = 40
-
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """No test sees another's prepared data, or the user's."""
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
-
-
-def sentences(count: int, seed: int = 0) -> list[str]:
-    """Texts in which a word often foretells the next."""
-    rng = np.random.default_rng(seed)
-    texts = []
-    for _ in range(count):
-        word, words = int(rng.integers(len(WORDS))), []
-        for _ in range(int(rng.integers(6, 20))):
-            words.append(WORDS[word])
-            word = (word * 7 + 3) % len(WORDS) if rng.random() < 0.7 else int(rng.integers(len(WORDS)))
-        texts.append(" ".join(words))
-    return texts
-
-
-def build_tokenizer(family: str) -> PreTrainedTokenizerFast:
-    """WordPiece with every ASCII character, so that nothing in ASCII is unknown."""
-    names = NAMES[family]
-    printable = [c for c in map(chr, range(33, 127)) if c not in string.ascii_uppercase]
-    pieces = [*names.values(), *printable, *(f"##{c}" for c in string.ascii_lowercase + string.digits), *WORDS]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    backend = Tokenizer(models.WordPiece(vocabulary, unk_token=names["unk"]))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    first, last = names["cls"], names["sep"]
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}", pair=f"{first} $A {last} $B {last}",
-        special_tokens=[(first, vocabulary[first]), (last, vocabulary[last])],
-    )  # fmt: skip
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **{f"{key}_token": name for key, name in names.items()})
-
-
-def model_config(family: str, vocab_size: int, shape: tuple[int, int, int, int]):
-    layers, width, heads, wide = shape
-    if family == "distilbert":
-        return DistilBertConfig(
-            vocab_size=vocab_size, n_layers=layers, dim=width, n_heads=heads, hidden_dim=wide,
-            max_position_embeddings=POSITIONS, pad_token_id=0, initializer_range=0.1,
-        )  # fmt: skip
-    kind = {"bert": BertConfig, "roberta": RobertaConfig, "xlm-roberta": XLMRobertaConfig}[family]
-    offset = 0 if family == "bert" else 2
-    return kind(
-        vocab_size=vocab_size, num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads,
-        intermediate_size=wide, max_position_embeddings=POSITIONS + offset, pad_token_id=0 if family == "bert" else 1,
-        type_vocab_size=2 if family == "bert" else 1, initializer_range=0.1,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -92,9 +28,9 @@ def write_teacher(tmp_path_factory):
     def write(family: str = "bert", *, lm_head: bool = True, shape=(4, 32, 4, 64)) -> Path:
         key = (family, lm_head, shape)
         if key not in written:
-            tokenizer = build_tokenizer(family)
+            tokenizer = TINY[family].tokenizer()
             torch.manual_seed(1)
-            model = build_model(model_config(family, len(tokenizer), shape), lm_head=lm_head)
+            model = build_model(TINY[family].config(len(tokenizer), shape), lm_head=lm_head)
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter += 0.1 * torch.randn_like(parameter)

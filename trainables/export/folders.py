@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from spaces.errors import StillhouseError
 from trainables.cache import new_file, new_folder
 from trainables.export.card import card_text, recipe_text
+from trainables.models.encoder import usable_positions
 
 TOLERANCE = 1e-5
 ONNX_TOLERANCE = 1e-4
@@ -104,7 +105,7 @@ def verify_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
     """Two sequences of random tokens, one of them padded."""
-    length = min(16, model.config.max_position_embeddings // 2)
+    length = min(16, usable_positions(model.config) // 2)
     shape, generator = (2, length), torch.Generator().manual_seed(0)
     ids_BT = torch.randint(0, model.config.vocab_size, shape, generator=generator)
     mask_BT = torch.ones_like(ids_BT)

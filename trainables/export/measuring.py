@@ -74,7 +74,7 @@ def measure(
     return Profile(
         parameters=count_parameters(architecture, facts),
         parameters_without_embeddings=count_parameters(architecture, facts, embeddings=False),
-        flops_per_token=flops_per_token(architecture, sequence_length),
+        flops_per_token=flops_per_token(architecture, facts, sequence_length),
         latency_p50_ms=latency.p50_ms,
         latency_p95_ms=latency.p95_ms,
         peak_memory_mib=measure_peak_memory(model, **options),
@@ -188,8 +188,8 @@ def prepared(
     model: PreTrainedModel, batch_size: int, sequence_length: int, device: str
 ) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
     """The encoder in evaluation mode on `device`, with full random sequences; put back as it was afterwards."""
-    if sequence_length > usable_positions(model):
-        rule = f"the model reads at most {usable_positions(model)} tokens"
+    if sequence_length > usable_positions(model.config):
+        rule = f"the model reads at most {usable_positions(model.config)} tokens"
         raise SpecError([f"latency sequence_length is {sequence_length}; {rule}"])
     module: nn.Module = model
     home, was_training = model.device, model.training

@@ -3,13 +3,14 @@
 A narrower student starts in the basis of the teacher's residual stream: the first principal directions of its hidden
 states over a sample of the corpus (which keep about 90 % of their energy at half the width, where those of the
 embeddings alone keep 45 %). Embeddings and, if wanted, teacher layers are written in that basis, and the gains and
-biases of the LayerNorms are then set, layer by layer, to what brings the student's states closest to the projected
-ones. At equal width the projection is the identity and the student a copy of teacher layers, evenly spaced or first.
+biases of the norms whose output is a layer's are then set, bottom up, to what brings the student's states closest to
+the projected ones. At equal width the projection is the identity and the student a copy of teacher layers, evenly
+spaced or first.
 Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sample.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,7 +25,16 @@ from spaces.errors import TrialFailed
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.students.layer_mapping import MAPPINGS
 from spaces.students.transfer import METHODS, parse_method
-from trainables.models.encoder import build_model, hidden_states, layers, part, set_architecture, wiring
+from trainables.models.encoder import (
+    architecture,
+    build_model,
+    family_of,
+    hidden_states,
+    layers,
+    parts,
+    set_architecture,
+)
+from trainables.models.family import LayerParts, Norm
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus
 
@@ -82,11 +92,14 @@ def projected_layers_start(
     """Projected embeddings, and teacher layers, their matrices written in the projected basis: those of TRUNCATIONS."""
     basis = projection_for(student, teacher, corpus)
     project_embeddings(student, teacher.model, basis)
-    sources, targets = layers(teacher.model), layers(student)
-    pairs = TRUNCATIONS[kept](len(targets), len(sources))
+    family = family_of(student.config)
+    pairs = copied_layers(kept, family.layer_kinds(student.config), family.layer_kinds(teacher.model.config))
+    heads = kept_head_rows(student, teacher.model)
     for student_layer, teacher_layer in pairs:
-        source = copy.deepcopy(sources[teacher_layer - 1]).cpu()
-        copy_layer(targets[student_layer - 1], source, student, teacher.model, basis)
+        source = copy.deepcopy(layers(teacher.model)[teacher_layer - 1]).cpu()
+        copy_layer(parts(student, student_layer), family.parts(source), heads, basis)
+    if family.final_norm:
+        project_norm(family.final_norm(student.base_model), family.final_norm(teacher.model.base_model), basis)
     copy_head(student, teacher.model, basis)
     if not is_identity(basis):
         calibrate(student, teacher, corpus, basis, pairs=((0, 0), *pairs))
@@ -103,6 +116,22 @@ INITIALISATIONS: dict[str, Callable[[PreTrainedModel, Teacher, Corpus | None], N
 
 TRUNCATIONS = {"uniform": MAPPINGS["uniform"], "first": lambda kept, _: tuple((i, i) for i in range(1, kept + 1))}
 """Which layers of a teacher a shallower one keeps."""
+
+
+def copied_layers(kept: str, ours: Sequence[str], theirs: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs (student layer, teacher layer), bottom up: those of TRUNCATIONS, or the nearest of the same kind.
+
+    ours, theirs: the kind of each layer of student and teacher. No teacher layer is copied twice, and their order is
+    kept, unless the student is deeper.
+    """
+    pairs: list[tuple[int, int]] = []
+    above = len(theirs) + 1
+    for layer, wanted in reversed(TRUNCATIONS[kept](len(ours), len(theirs))):
+        alike = [number for number, kind in enumerate(theirs, 1) if kind == ours[layer - 1]]
+        free = [number for number in alike if layer <= number < above] if len(ours) <= len(theirs) else alike
+        above = min(free, key=lambda number: abs(number - wanted))
+        pairs.insert(0, (layer, above))
+    return tuple(pairs)
 
 
 def truncated(teacher: Teacher, architecture: StudentArchitecture, kept: str, corpus: Corpus) -> PreTrainedModel:
@@ -161,82 +190,94 @@ def sampled_states(model: PreTrainedModel, corpus: Corpus, num_layers: int | Non
 
 
 def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
-    """Every embedding table and the LayerNorm over their sum."""
-    targets: dict[str, Any] = dict(part(student.base_model, "embeddings").named_modules())
-    for name, module in part(teacher.base_model, "embeddings").named_modules():
-        if isinstance(module, nn.Embedding):
-            targets[name].weight.copy_(module.weight.cpu() @ basis)
-        elif isinstance(module, nn.LayerNorm):
-            project_norm(targets[name], module, basis)
+    """Every embedding table and the norm over their sum."""
+    embeddings = family_of(student.config).embeddings
+    ours, theirs = embeddings(student.base_model), embeddings(teacher.base_model)
+    for target, source in zip(ours.tables, theirs.tables, strict=True):
+        target.weight.copy_(source.weight.cpu() @ basis)
+    if ours.norm is not None:
+        project_norm(ours.norm, theirs.norm, basis)
 
 
-def project_norm(target: Any, source: Any, basis: Tensor) -> None:
-    """LayerNorm in the projected basis: the diagonal of the rotated gain, and the rotated bias.
+def project_norm(target: Norm, source: Norm, basis: Tensor) -> None:
+    """A norm in the projected basis: the diagonal of the rotated gain, and the rotated bias.
 
-    A LayerNorm scales to unit variance per unit, so with fewer units the same state comes out sqrt(D / d) too small.
+    It scales to unit variance per unit, so with fewer units the same state comes out sqrt(D / d) too small.
     """
-    gain, bias = source.weight.cpu(), source.bias.cpu()
+    gain = source.weight.cpu()
     wide, narrow = basis.shape
     target.weight.copy_((wide / narrow) ** 0.5 * (basis * gain[:, None] * basis).sum(0))
-    target.bias.copy_(basis.T @ bias)
+    if target.bias is not None:
+        target.bias.copy_(basis.T @ source.bias.cpu())
 
 
 def calibrate(
     student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None, basis: Tensor, pairs: tuple[tuple[int, int], ...]
 ) -> None:
-    """From the bottom up, fit gain and bias of each layer's last LayerNorm to its teacher layer's projected states.
+    """From the bottom up, fit gain and bias of each layer's closing norm to its teacher layer's projected states.
 
-    Least squares for each unit by itself: the part of the projection error that a LayerNorm can undo.
+    Least squares for each unit by itself: the part of the projection error that a norm can undo. A layer that no norm
+    closes stays as it is.
     """
     assert corpus is not None
     wanted = teacher_sample(teacher, corpus)
-    norm = wiring(student.config).ffn_norm
     for student_layer, teacher_layer in pairs:
+        norm = closing_norm(student, student_layer)
+        if norm is None:
+            continue
         ours_Nd = sampled_states(student, corpus, student_layer)[student_layer]
         target_Nd = wanted[teacher_layer] @ basis
-        block = layers(student)[student_layer - 1] if student_layer else part(student.base_model, "embeddings")
-        module: Any = part(block, norm if student_layer else "LayerNorm")
         mean_d, target_mean_d = ours_Nd.mean(0), target_Nd.mean(0)
         centred_Nd = ours_Nd - mean_d
         gain_d = (centred_Nd * (target_Nd - target_mean_d)).mean(0) / centred_Nd.square().mean(0).clamp_min(1e-12)
         gain_d = gain_d.clamp(*GAIN_LIMITS)
-        module.bias.copy_(gain_d * (module.bias - mean_d) + target_mean_d)
-        module.weight.mul_(gain_d)
+        norm.bias.copy_(gain_d * (norm.bias - mean_d) + target_mean_d)
+        norm.weight.mul_(gain_d)
 
 
-def copy_layer(
-    target: nn.Module, source: nn.Module, student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor
-) -> None:
+def closing_norm(model: PreTrainedModel, layer: int) -> Norm | None:
+    """The norm whose output is H_layer, if there is one."""
+    if layer == 0:
+        return family_of(model.config).embeddings(model.base_model).norm
+    return parts(model, layer).closing_norm
+
+
+def copy_layer(target: LayerParts, source: LayerParts, heads: Tensor, basis: Tensor) -> None:
     """Residual stream in the projected basis; of the heads and of the feed-forward units a part is kept."""
-    names = wiring(student.config)
-    heads = kept_head_rows(teacher, student)
-    units = strongest_units(part(source, names.ffn_in), part(source, names.ffn_out), part(target, names.ffn_in))
-    for name in (names.query, names.key, names.value):
-        read_stream(part(target, name), part(source, name), heads, basis)
-    write_stream(part(target, names.attention_output), part(source, names.attention_output), heads, basis)
-    read_stream(part(target, names.ffn_in), part(source, names.ffn_in), units, basis)
-    write_stream(part(target, names.ffn_out), part(source, names.ffn_out), units, basis)
-    for name in (names.attention_norm, names.ffn_norm):
-        project_norm(part(target, name), part(source, name), basis)
+    units = strongest_units(source.to_units, source.from_units, target.from_units.in_features)
+    for ours, theirs in zip(target.to_heads, source.to_heads, strict=True):
+        read_stream(ours, theirs, in_every_block(heads, theirs, source.from_heads), basis)
+    write_stream(target.from_heads, source.from_heads, heads, basis)
+    for ours, theirs in zip(target.to_units, source.to_units, strict=True):
+        read_stream(ours, theirs, in_every_block(units, theirs, source.from_units), basis)
+    write_stream(target.from_units, source.from_units, units, basis)
+    for norm, theirs_norm in zip(target.norms, source.norms, strict=True):
+        project_norm(norm, theirs_norm, basis)
+
+
+def in_every_block(kept: Tensor, reading: nn.Linear, writing: nn.Linear) -> Tensor:
+    """Rows of a map to heads or units, of which `kept` are kept; fused maps hold several blocks of them."""
+    return torch.cat([kept + start for start in range(0, reading.out_features, writing.in_features)])
 
 
 def read_stream(target: nn.Linear, source: nn.Linear, rows: Tensor, basis: Tensor) -> None:
     """A linear map from the residual stream to inner units, of which `rows` are kept."""
     target.weight.copy_(source.weight[rows] @ basis)
-    target.bias.copy_(source.bias[rows])
+    if target.bias is not None:
+        target.bias.copy_(source.bias[rows])
 
 
 def write_stream(target: nn.Linear, source: nn.Linear, columns: Tensor, basis: Tensor) -> None:
     """A linear map from inner units, of which `columns` are kept, to the residual stream."""
     target.weight.copy_(basis.T @ source.weight[:, columns])
-    target.bias.copy_(basis.T @ source.bias)
+    if target.bias is not None:
+        target.bias.copy_(basis.T @ source.bias)
 
 
-def kept_head_rows(teacher: PreTrainedModel, student: PreTrainedModel) -> Tensor:
+def kept_head_rows(student: PreTrainedModel, teacher: PreTrainedModel) -> Tensor:
     """Which rows of Q, K, V the student keeps: heads spaced evenly, and dimensions spaced evenly in each head."""
-    _, width_key, heads_key, _ = wiring(student.config).config_keys
-    wide, many = getattr(teacher.config, width_key), getattr(teacher.config, heads_key)
-    narrow, few = getattr(student.config, width_key), getattr(student.config, heads_key)
+    theirs, ours = architecture(teacher.config), architecture(student.config)
+    wide, many, narrow, few = theirs.hidden_size, theirs.num_heads, ours.hidden_size, ours.num_heads
     if narrow == wide:
         return torch.arange(wide)
     table = torch.arange(wide).reshape(many, wide // many)
@@ -245,13 +286,17 @@ def kept_head_rows(teacher: PreTrainedModel, student: PreTrainedModel) -> Tensor
     return table[evenly(many, few)][:, evenly(wide // many, narrow // few)].flatten()
 
 
-def strongest_units(first: nn.Linear, second: nn.Linear, target: nn.Linear) -> Tensor:
+def strongest_units(reading: Sequence[nn.Linear], writing: nn.Linear, wanted: int) -> Tensor:
     """The feed-forward units whose incoming and outgoing weights are largest, in their old order."""
-    kept = min(target.out_features, first.out_features)
-    strength = first.weight.norm(dim=1) * second.weight.norm(dim=0)
+    available = writing.in_features
+    strength = writing.weight.norm(dim=0)
+    for each in reading:
+        for block in each.weight.split(available):
+            strength = block.norm(dim=1) * strength
+    kept = min(wanted, available)
     chosen = strength.topk(kept).indices.sort().values
     # A student with more units than the teacher repeats some: harmless, they part ways while training.
-    return chosen[torch.arange(target.out_features) % kept]
+    return chosen[torch.arange(wanted) % kept]
 
 
 def evenly(available: int, wanted: int) -> Tensor:
@@ -264,7 +309,8 @@ def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor)
     ours, theirs = student.get_output_embeddings(), teacher.get_output_embeddings()
     if ours is None or theirs is None:
         return
-    ours.bias.copy_(theirs.bias)
+    if ours.bias is not None:
+        ours.bias.copy_(theirs.bias)
     head = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
     for name, module in student.named_modules():
         if name.startswith(student.base_model_prefix) or module is ours:
@@ -272,6 +318,7 @@ def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor)
         if isinstance(module, nn.Linear):
             source: Any = head[name]
             module.weight.copy_(basis.T @ source.weight.cpu() @ basis)
-            module.bias.copy_(basis.T @ source.bias.cpu())
+            if module.bias is not None:
+                module.bias.copy_(basis.T @ source.bias.cpu())
         elif isinstance(module, nn.LayerNorm):
             project_norm(module, head[name], basis)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from spaces.errors import SpecError, nearest
-from spaces.students.architecture import FAMILIES, TeacherFacts
+from spaces.students.architecture import TeacherFacts
 from trainables.cache import digest_files
-from trainables.models.encoder import architecture, has_lm_head, load_model
+from trainables.models.encoder import architecture, family_of, has_lm_head, load_model, read_config, usable_positions
+from trainables.models.families import FAMILIES
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
@@ -59,7 +60,11 @@ def resolve_model_folder(path: str) -> Path:
 
 def read_facts(path: str) -> TeacherFacts:
     """What is known of a teacher without loading it. Raises SpecError: unknown family, pickle-only or no weights."""
-    folder = resolve_model_folder(path)
+    return facts_of(resolve_model_folder(path), path)
+
+
+def facts_of(folder: Path, path: str) -> TeacherFacts:
+    """The same, of the folder that a spec's path stands for."""
     try:
         raw = json.loads((folder / "config.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
@@ -80,14 +85,15 @@ def read_facts(path: str) -> TeacherFacts:
             + (f"; {', '.join(pickles)} is a pickle, which can run code when it is read and is never loaded: convert it"
                if pickles else "")
         ])  # fmt: skip
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = read_config(folder)
+    family = family_of(config)
     return TeacherFacts(
         name=folder.name if Path(path).expanduser().is_dir() else path,  # a card must not tell where it was made
-        family=kind,
+        family=family.facts(config),
         architecture=architecture(config),
         vocab_size=config.vocab_size,
-        max_positions=config.max_position_embeddings - FAMILIES[kind].position_offset,
-        type_vocab_size=getattr(config, "type_vocab_size", 0),
+        max_positions=usable_positions(config),
+        type_vocab_size=config.type_vocab_size if family.has_types else 0,
         has_lm_head=has_lm_head(folder, config),
         digest=digest_files([*weights, folder / "config.json"]),
     )
@@ -95,8 +101,8 @@ def read_facts(path: str) -> TeacherFacts:
 
 def load_teacher(path: str) -> Teacher:
     """Weights in float32, evaluation mode, no gradients. Raises SpecError as `read_facts` does."""
-    facts = read_facts(path)
     folder = resolve_model_folder(path)
+    facts = facts_of(folder, path)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         # transformers would make one of five special tokens, to which every word is unknown.
         names = ", ".join(TOKENIZER_FILES)

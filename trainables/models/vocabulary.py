@@ -29,8 +29,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from spaces.errors import SpecError
-from spaces.students.architecture import FAMILIES
-from trainables.models.encoder import build_model
+from trainables.models.encoder import build_model, family_of, word_embeddings
 
 SPECIAL = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token", "bos_token", "eos_token")
 
@@ -201,7 +200,7 @@ def with_words(model: PreTrainedModel, rows: Sequence[Sequence[int]], *, lm_head
     for name, value in vars(config).copy().items():
         if name.endswith("_token_id") and isinstance(value, int):
             setattr(config, name, new_ids.get(value))
-    if FAMILIES[config.model_type].position_offset and config.pad_token_id != model.config.pad_token_id:
+    if family_of(config).facts(model.config).position_offset and config.pad_token_id != model.config.pad_token_id:
         raise SpecError(
             [
                 f"{config.model_type} counts positions from its padding token: id {model.config.pad_token_id} must "
@@ -209,9 +208,9 @@ def with_words(model: PreTrainedModel, rows: Sequence[Sequence[int]], *, lm_head
             ]
         )
     small = build_model(config, lm_head=lm_head)
-    theirs = model.base_model.state_dict()
+    theirs, words = model.base_model.state_dict(), word_embeddings(small)
     for name, value in small.base_model.state_dict().items():
-        value.copy_(mixed(theirs[name], rows) if name.endswith("word_embeddings.weight") else theirs[name])
+        value.copy_(mixed(theirs[name], rows) if value.data_ptr() == words.data_ptr() else theirs[name])
     if lm_head and model.get_output_embeddings() is not None:
         head = {n: p for n, p in model.state_dict().items() if not n.startswith(model.base_model_prefix)}
         for name, value in small.state_dict().items():

@@ -10,7 +10,6 @@ Shapes: B batch, T tokens, C classes.
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from trainables.models.encoder import hidden_states
+from trainables.models.encoder import architecture, hidden_states
 from trainables.tasks.data import Encoded, TaskData, generator
 from trainables.tasks.metrics import Scorer, TaskScore
 from trainables.tasks.probe import length_batches, mean_pool, padded, word_places
@@ -62,13 +61,13 @@ def finetune(
     learning_rate: float | None = None,
 ) -> Scorer:
     """Train a copy on the task's train split; it is scored as it is after the last epoch."""
-    config: Any = model.config
+    width = architecture(model.config).hidden_size
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        classifier = Classifier(copy.deepcopy(model), config.hidden_size, max(1, len(task.label_names))).to(device)
-        train(classifier, task, seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / config.hidden_size)
+        classifier = Classifier(copy.deepcopy(model), width, max(1, len(task.label_names))).to(device)
+        train(classifier, task, seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / width)
 
     def score(split: str) -> TaskScore:
         metric = task.splits[split].metric(task.metric, task.label_names)

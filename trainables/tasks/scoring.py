@@ -41,7 +41,7 @@ def score_task(
         if split not in ("dev", "test") or split not in task.splits:
             has = ", ".join(name for name in task.splits if name != "train")
             raise SpecError([f"task {task.name!r} cannot be scored on {split!r}; it has {has}"])
-    usable = usable_positions(model)
+    usable = usable_positions(model.config)
     if (longest := task.longest()) > usable:
         problem = f"task {task.name!r} has texts of {longest} tokens, the model reads {usable}"
         raise SpecError([f"{problem}; set max_length = {usable}"])

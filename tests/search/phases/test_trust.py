@@ -132,7 +132,7 @@ def test_resuming_runs_nothing(tmp_path, proof, payload, study):
     shutil.copy(study / "spec.toml", folder / "spec.toml")
     stored = stored_study(str(folder))
     refuse_other_study(Store(folder), stored.spec)
-    assert stored.teacher.family == "bert"
+    assert stored.teacher.family.name == "bert"
     store = Store(folder, ["toy"])
     with store.locked():
         again = ask_tell(plan, store, print)

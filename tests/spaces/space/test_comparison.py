@@ -5,8 +5,9 @@ import pytest
 from spaces.space.comparison import chosen_rates, compared_configs, count_trials, kind_of, tuning_configs, tuning_seed
 from spaces.space.reading import read_space
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
+from trainables.models.families.bert import BertFacts
 
-TEACHER = TeacherFacts("t", "bert", StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, True, "0" * 16)
+TEACHER = TeacherFacts("t", BertFacts("bert"), StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, True, "0" * 16)
 TABLE = {
     "method": ["od", "hs", "mha"],
     "mapping": ["uniform", "last"],

@@ -16,9 +16,10 @@ from spaces.space.reading import read_space
 from spaces.space.search_space import config_hash
 from spaces.students.architecture import SHAPES, StudentArchitecture, TeacherFacts, architecture_of
 from spaces.students.layer_mapping import resolve_mapping
+from trainables.models.families.bert import BertFacts
 
 TEACHER = TeacherFacts(
-    "own", "bert", StudentArchitecture(6, 384, 12, 1536), 30522, 512, 2, has_lm_head=True, digest="0"
+    "own", BertFacts("bert"), StudentArchitecture(6, 384, 12, 1536), 30522, 512, 2, has_lm_head=True, digest="0"
 )
 NO_HEAD = dataclasses.replace(TEACHER, name="minilm", has_lm_head=False)
 CONFIG = {

@@ -16,20 +16,21 @@ from spaces.errors import SpecError, StillhouseError
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
 from trainables.export.measuring import measure, measure_latency, measure_onnx_latency, measure_peak_memory
 from trainables.machine import fingerprint, hardware, pinned_threads, versions
+from trainables.models.families.bert import BertFacts
 
 SHAPE = StudentArchitecture(num_layers=2, hidden_size=32, num_heads=4, intermediate_size=64)
 LAYERS = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
 COMMON = {"vocab_size": 200, "max_position_embeddings": 66}
 BUILDERS = {
-    "bert": (lambda: BertModel(BertConfig(**COMMON, **LAYERS), add_pooling_layer=False), 66, 2),
+    "bert": (lambda: BertModel(BertConfig(**COMMON, **LAYERS), add_pooling_layer=False), 0, 2),
     "roberta": (
         lambda: RobertaModel(RobertaConfig(**COMMON, **LAYERS, type_vocab_size=1), add_pooling_layer=False),
-        64,
+        2,
         1,
     ),
     "distilbert": (
         lambda: DistilBertModel(DistilBertConfig(**COMMON, n_layers=2, dim=32, n_heads=4, hidden_dim=64)),
-        66,
+        0,
         0,
     ),
 }
@@ -37,9 +38,9 @@ BUILDERS = {
 
 @pytest.mark.parametrize("family", BUILDERS)
 def test_the_profile_of_each_family(family):
-    build, positions, types = BUILDERS[family]
+    build, offset, types = BUILDERS[family]
     model = build()
-    facts = TeacherFacts("t", family, SHAPE, 200, positions, types, False, "0")
+    facts = TeacherFacts("t", BertFacts(family, offset), SHAPE, 200, 66 - offset, types, False, "0")
     threads = torch.get_num_threads()
     model.train()
     profile = measure(model, SHAPE, facts, batch_size=2, sequence_length=16, threads=1)
@@ -47,7 +48,7 @@ def test_the_profile_of_each_family(family):
     assert profile.parameters == parameters
     embeddings = sum(p.numel() for p in model.embeddings.parameters())
     assert profile.parameters_without_embeddings == parameters - embeddings
-    assert profile.flops_per_token == flops_per_token(SHAPE, 16)
+    assert profile.flops_per_token == flops_per_token(SHAPE, facts, 16)
     assert 0 < profile.latency_p50_ms <= profile.latency_p95_ms
     assert profile.peak_memory_mib > 4 * parameters / 2**20
     assert profile.hardware == hardware()

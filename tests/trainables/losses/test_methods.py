@@ -12,6 +12,7 @@ from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.transfer import METHODS, Pairing
 from trainables.losses.loss import Batch
 from trainables.models.encoder import Head
+from trainables.models.families.bert import BertFacts
 from trainables.models.signals import HIDDEN, LOGITS, QKV, SIGNALS
 
 BATCH, TOKENS = 3, 5
@@ -19,7 +20,7 @@ RIGHT = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
 MASKS = {"right": RIGHT, "left": RIGHT.flip(1), "both": torch.tensor([[0, 1, 1, 1, 0]] * BATCH)}
 CONFIG = {"mapping": "1-2 2-4", "relation_heads": 6, "teacher_layer": 3, "temperature": 2.0}
 SMALL, LARGE = StudentArchitecture(2, 12, 2, 24), StudentArchitecture(4, 18, 3, 36)
-TEACHER = TeacherFacts("t", "bert", LARGE, 11, 64, 2, has_lm_head=True, digest="0")
+TEACHER = TeacherFacts("t", BertFacts("bert"), LARGE, 11, 64, 2, has_lm_head=True, digest="0")
 LABELS = torch.tensor([1, 2, 3, 4])
 METHODS_WITH_A_TEACHER = [name for name in METHODS if METHODS[name].signals]
 NONSENSE = (0, -1, True, None, "", "no such", 1.5j, [3])

@@ -9,6 +9,7 @@ from pooled import POOLED
 from small_trials import fill
 
 from trainables.models.encoder import hidden_states, qkv
+from trainables.models.encoder import layers as layers_of
 from trainables.models.signals import (
     HIDDEN,
     LOGITS,
@@ -50,7 +51,7 @@ def test_states_are_those_that_signals_are_restored_from():
 )
 def test_no_layer_runs_that_nothing_is_read_from(teacher, asked, runs):
     ran = []
-    every = teacher.model.base_model.encoder.layer
+    every = layers_of(teacher.model)
     hooks = [layer.register_forward_hook(lambda *_, number=i: ran.append(number)) for i, layer in enumerate(every, 1)]
     states = read_states(teacher.model, states_of(asked), IDS, None, POSITIONS)
     for hook in hooks:

@@ -6,101 +6,46 @@ import pytest
 import torch
 
 from spaces.errors import TrialFailed
-from spaces.students.architecture import StudentArchitecture, count_parameters
-from trainables.models.encoder import hidden_states, layers, part, wiring, word_embeddings
+from spaces.students.architecture import StudentArchitecture
 from trainables.models.student import (
+    TRUNCATIONS,
     build_student,
     calibrate,
+    copied_layers,
     evenly,
     load_weights,
     principal_directions,
     sampled_states,
     stream_directions,
     strongest_units,
-    truncated,
 )
 
-FAMILIES = ["bert", "roberta", "xlm-roberta", "distilbert"]
 SAME = StudentArchitecture(4, 32, 4, 64)
-IDS_BT = torch.tensor([[2, 7, 9, 30, 31, 3]])
 
 
 def config_of(shape=SAME, initialisation="projected_layers", method="od"):
     return {"method": method, "initialisation": initialisation, **vars(shape)}
 
 
-@pytest.mark.parametrize("initialisation", ["projected_layers", "teacher_layers", "first_layers"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_at_equal_shape_the_student_is_the_teacher(teachers, family, initialisation, corpus):
-    teacher = teachers(family)
-    student = build_student(config_of(initialisation=initialisation), teacher, 3, corpus)
-    with torch.no_grad():
-        ours, theirs = (m(input_ids=IDS_BT, output_hidden_states=True) for m in (student, teacher.model))
-    assert torch.equal(ours.logits, theirs.logits)
-    for student_BTD, teacher_BTD in zip(ours.hidden_states, theirs.hidden_states, strict=True):
-        assert torch.equal(student_BTD, teacher_BTD)
+@pytest.mark.parametrize("kept", TRUNCATIONS)
+def test_the_layers_of_a_start_are_evenly_spaced_or_the_first(kept):
+    for theirs in (1, 4, 6, 12):
+        for ours in range(1, theirs + 1):
+            assert copied_layers(kept, "a" * ours, "a" * theirs) == TRUNCATIONS[kept](ours, theirs)
+    assert copied_layers("uniform", "aaaa", "aa") == ((1, 1), (2, 1), (3, 2), (4, 2))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("initialisation", "kept"), [("teacher_layers", (1, 3)), ("first_layers", (0, 1))])
-def test_the_layers_of_a_start_are_evenly_spaced_or_the_first(teachers, family, initialisation, kept, corpus):
-    teacher = teachers(family)
-    student = build_student(config_of(replace(SAME, num_layers=2), initialisation, "hs"), teacher, 3, corpus)
-    for ours, theirs in zip(layers(student), (layers(teacher.model)[i] for i in kept), strict=True):
-        for name, value in ours.state_dict().items():
-            assert torch.equal(value, theirs.state_dict()[name]), name
-
-
-@pytest.mark.parametrize("initialisation", ["random", "projected", "projected_layers", "first_layers"])
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", ["mha", "od + hs", "mlm"])
-def test_narrower_students_are_built_as_counted(teachers, family, method, initialisation, corpus):
-    teacher, shape = teachers(family), StudentArchitecture(3, 24, 2, 40)
-    student = build_student(config_of(shape, initialisation, method), teacher, 3, corpus)
-    lm_head = method != "mha"
-    counted = count_parameters(shape, teacher.facts, lm_head=lm_head)
-    assert sum(p.numel() for p in student.parameters()) == counted
-    assert (student.get_output_embeddings() is not None) == lm_head
-    assert not student.training
-    assert all(p.requires_grad for p in student.parameters())
-    states = hidden_states(student, IDS_BT)
-    assert len(states) == 4
-    assert all(state.shape[-1] == 24 and state.isfinite().all() for state in states)
-    if lm_head:
-        assert student.get_output_embeddings().weight is word_embeddings(student)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_projected_embeddings_are_the_teachers_in_the_basis(teachers, family, corpus):
-    teacher = teachers(family)
-    student = build_student(config_of(replace(SAME, hidden_size=24), "projected", "hs"), teacher, 3, corpus)
-    basis = stream_directions(teacher, corpus)[:, :24]
-    for name, value in teacher.model.base_model.embeddings.named_parameters():
-        if "LayerNorm" not in name:
-            mine = dict(student.base_model.embeddings.named_parameters())[name]
-            torch.testing.assert_close(mine, value @ basis)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_projected_layers_are_the_teachers_in_the_basis(teachers, family, corpus):
-    teacher, names = teachers(family), wiring(teachers(family).model.config)
-    shape = StudentArchitecture(2, 16, 2, 24)
-    student = build_student(config_of(shape), teacher, 3, corpus)
-    basis = stream_directions(teacher, corpus)[:, :16]
-    source, target = layers(teacher.model)[3], layers(student)[1]
-    rows = [*range(0, 8), *range(16, 24)]  # heads 0 and 2 of four, all eight dimensions of each
-    for name in (names.query, names.key, names.value):
-        torch.testing.assert_close(part(target, name).weight, part(source, name).weight[rows] @ basis)
-        torch.testing.assert_close(part(target, name).bias, part(source, name).bias[rows])
-    out = names.attention_output
-    torch.testing.assert_close(part(target, out).weight, basis.T @ part(source, out).weight[:, rows])
-    torch.testing.assert_close(part(target, out).bias, basis.T @ part(source, out).bias)
-    units = strongest_units(part(source, names.ffn_in), part(source, names.ffn_out), part(target, names.ffn_in))
-    assert len(units) == 24
-    torch.testing.assert_close(part(target, names.ffn_in).weight, part(source, names.ffn_in).weight[units] @ basis)
-    back = part(source, names.ffn_out).weight[:, units]
-    torch.testing.assert_close(part(target, names.ffn_out).weight, basis.T @ back)
-    torch.testing.assert_close(student.get_output_embeddings().bias, teacher.model.get_output_embeddings().bias)
+def test_layers_of_several_kinds_are_copied_from_their_kind():
+    pattern = "abb" * 7 + "a"
+    assert copied_layers("first", pattern[:4], pattern) == ((1, 1), (2, 2), (3, 3), (4, 4))
+    assert copied_layers("uniform", pattern[:4], pattern) == ((1, 7), (2, 11), (3, 17), (4, 22))
+    assert copied_layers("uniform", "abb", "abbbb") == ((1, 1), (2, 3), (3, 5))
+    for theirs in range(1, 15):
+        for ours in range(1, theirs + 1):
+            pairs = copied_layers("uniform", pattern[:ours], pattern[:theirs])
+            chosen = [j for _, j in pairs]
+            assert [i for i, _ in pairs] == list(range(1, ours + 1)) and chosen == sorted(set(chosen))
+            assert "".join(pattern[j - 1] for j in chosen) == pattern[:ours]
 
 
 def test_principal_directions_are_orthonormal_and_reconstruct_best():
@@ -157,33 +102,17 @@ def test_building_leaves_the_teacher_alone(teacher, corpus):
 
 
 def test_strongest_units_are_those_with_the_largest_weights():
-    first, second, small, large = (torch.nn.Linear(*size) for size in ((3, 4), (4, 3), (3, 2), (3, 6)))
+    first, second = torch.nn.Linear(3, 4), torch.nn.Linear(4, 3)
     with torch.no_grad():
         first.weight.copy_(torch.tensor([1.0, 4.0, 2.0, 3.0])[:, None].expand(4, 3))
         second.weight.fill_(1.0)
-    assert strongest_units(first, second, small).tolist() == [1, 3]
-    assert strongest_units(first, second, large).tolist() == [0, 1, 2, 3, 0, 1]
+    assert strongest_units([first], second, 2).tolist() == [1, 3]
+    assert strongest_units([first], second, 6).tolist() == [0, 1, 2, 3, 0, 1]
 
 
 def test_evenly():
     assert evenly(8, 4).tolist() == [0, 2, 4, 6]
     assert evenly(3, 3).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_truncated_teacher_is_its_first_layers(teachers, family, corpus):
-    teacher = teachers(family)
-    shape = replace(SAME, num_layers=2)
-    cut = truncated(teacher, shape, "first", corpus)
-    mask_BT = torch.ones_like(IDS_BT)
-    with torch.no_grad():
-        ours, theirs = (hidden_states(model, IDS_BT, mask_BT) for model in (cut, teacher.model))
-    assert len(ours) == 3
-    for student_BTD, teacher_BTD in zip(ours, theirs[:3], strict=True):
-        assert torch.equal(student_BTD, teacher_BTD)
-    spaced = layers(truncated(teacher, shape, "uniform", corpus))
-    for name, value in spaced[0].state_dict().items():
-        assert torch.equal(value, layers(teacher.model)[1].state_dict()[name]), name
 
 
 def test_weights_of_a_student_are_taken_over(teachers, corpus, tmp_path):

@@ -1,0 +1,345 @@
+"""The contract of a family, over every entry of the registry and one of a package outside the tree.
+
+What is counted, read and copied is held against what transformers' own models are and do.
+"""
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+import torch
+from tiny_families import TINY
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import GPT2Config
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+import trainables.models.encoder
+import trainables.models.teacher
+from spaces.errors import SpecError
+from spaces.registry import Registry
+from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
+from trainables.models.encoder import (
+    architecture,
+    build_model,
+    family_of,
+    has_lm_head,
+    hidden_states,
+    layers,
+    lm_head,
+    lm_logits,
+    load_model,
+    parts,
+    qkv,
+    set_architecture,
+    word_embeddings,
+)
+from trainables.models.families import FAMILIES
+from trainables.models.family import Family
+from trainables.models.student import (
+    INITIALISATIONS,
+    build_student,
+    kept_head_rows,
+    stream_directions,
+    strongest_units,
+    truncated,
+)
+from trainables.models.teacher import read_facts
+from trainables.models.vocabulary import with_words
+from trainables.text.corpus import open_corpus, prepare_corpus
+from trainables.text.sources import CorpusSpec
+
+OUTSIDE = '''
+"""ELECTRA's generators, whose embeddings are as wide as their layers."""
+from dataclasses import replace
+from trainables.models.families.bert import BERT
+
+def head_words(model, hidden_ND):
+    return model.generator_predictions(hidden_ND)
+
+def fit_config(config):
+    config.embedding_size = config.hidden_size
+
+ELECTRA = replace(
+    BERT, head_marker="generator_predictions.dense.weight", head_words=head_words, fit_config=fit_config,
+    has_pooler=False,
+)
+'''
+SHAPES = [StudentArchitecture(2, 24, 3, 56), StudentArchitecture(3, 16, 4, 64), StudentArchitecture(1, 30, 5, 7)]
+SAME = StudentArchitecture(4, 32, 4, 64)
+TEXTS = ("ba den fi gort ku ban", "dert ba", "ka ke ki ko")
+
+
+@pytest.fixture(scope="module")
+def with_outside(tmp_path_factory):
+    """A package outside the tree is installed that registers a family."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "outside_families.py").write_text(OUTSIDE)
+    (folder / "outside_families-1.0.dist-info").mkdir()
+    (folder / "outside_families-1.0.dist-info" / "METADATA").write_text("Name: outside-families\nVersion: 1.0\n")
+    points = "[stillhouse.families]\nelectra = outside_families:ELECTRA\n"
+    (folder / "outside_families-1.0.dist-info" / "entry_points.txt").write_text(points)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        both = Registry(Family, FAMILIES.group, dict(FAMILIES))
+        patch.setattr(trainables.models.encoder, "FAMILIES", both)
+        patch.setattr(trainables.models.teacher, "FAMILIES", both)
+        yield both
+
+
+@pytest.fixture(params=[*FAMILIES, "electra"])
+def teacher(request, with_outside, teachers):
+    """A teacher of each family, with a masked-LM head."""
+    return teachers(request.param)
+
+
+@pytest.fixture
+def corpus(teacher, texts, tmp_path):
+    """Of the family's own tokens."""
+    (tmp_path / "train.txt").write_text("\n".join(texts(200)))
+    return open_corpus(prepare_corpus(CorpusSpec(str(tmp_path / "train.txt"), 16), teacher.tokenizer))
+
+
+def own_config(teacher, shape):
+    """The teacher's config with another shape."""
+    config = copy.deepcopy(teacher.model.config)
+    set_architecture(config, shape)
+    return config
+
+
+def config_of(shape, initialisation="projected_layers", method="od"):
+    return {"method": method, "initialisation": initialisation, **dataclasses.asdict(shape)}
+
+
+def size(*modules):
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def same_weights(first, second):
+    ours, theirs = first.state_dict(), second.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def padded_batch(tokenizer, side):
+    """Texts of different lengths, padded on one side with the tokenizer's own padding token."""
+    rows = [tokenizer(text)["input_ids"] for text in TEXTS]
+    length, pad = max(map(len, rows)), tokenizer.pad_token_id
+    ids = [row + [pad] * (length - len(row)) if side == "right" else [pad] * (length - len(row)) + row for row in rows]
+    ids_BT = torch.tensor(ids)
+    return ids_BT, (ids_BT != pad).long()
+
+
+def test_every_family_is_tested():
+    assert {*FAMILIES, "electra"} == set(TINY)
+
+
+def test_facts_are_a_value(teacher, write_teacher):
+    assert pickle.loads(pickle.dumps(teacher.facts)) == teacher.facts
+    facts = read_facts(str(write_teacher(teacher.facts.family.name)))
+    assert facts == teacher.facts and facts.family.name == teacher.model.config.model_type
+    assert facts.architecture == SAME and facts.max_positions == 40 and facts.has_lm_head
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_counts_are_those_of_the_built_model(teacher, shape):
+    config = own_config(teacher, shape)
+    bare, masked_lm = build_model(config, lm_head=False), build_model(config, lm_head=True)
+    own = family_of(config).embeddings(bare)
+    embeddings = size(*own.tables, *([own.norm] if own.norm is not None else []))
+    assert count_parameters(shape, teacher.facts) == size(bare)
+    assert count_parameters(shape, teacher.facts, embeddings=False) == size(bare) - embeddings
+    assert count_parameters(shape, teacher.facts, lm_head=True) == size(masked_lm)
+    ids_BT = torch.randint(5, 100, (2, 11), generator=torch.Generator().manual_seed(0))
+    bare.set_attn_implementation("eager")  # the counter does not know the fused kernel of a CPU
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        bare.eval()(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT))
+    assert flops_per_token(shape, teacher.facts, 11) * ids_BT.numel() == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("lm_head", [True, False])
+def test_shapes_are_written_and_read_back(teacher, lm_head):
+    shape = SHAPES[0]
+    model = build_model(own_config(teacher, shape), lm_head=lm_head)
+    assert architecture(model.config) == shape
+    assert len(layers(model)) == len(family_of(model.config).layer_kinds(model.config)) == 2
+    assert not any("pooler" in name for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_signals_are_those_inside_the_model(teacher, side, monkeypatch):
+    """Queries and keys may be turned by their position before the attention gets them, which keeps their length."""
+    model, seen = teacher.model, []
+    attention = ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+    def watched(module, query, key, value, *args, **options):
+        seen.append((query, key, value))
+        return attention(module, query, key, value, *args, **options)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", watched)
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer, side)
+    with torch.no_grad():
+        out = model(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True)
+        assert len(seen) == 4
+        states = hidden_states(model, ids_BT, mask_BT)
+        assert len(states) == len(out.hidden_states) == 5
+        for ours, theirs in zip(states, out.hidden_states, strict=True):
+            assert torch.equal(ours, theirs)
+        for number, inside in enumerate(seen[:4], 1):
+            read = [each.unflatten(-1, (4, -1)).transpose(1, 2) for each in qkv(model, number, states[number - 1])]
+            assert torch.equal(read[2], inside[2])
+            for ours, theirs in zip(read[:2], inside[:2], strict=True):
+                torch.testing.assert_close(ours.norm(dim=-1), theirs.norm(dim=-1))
+                assert torch.equal(ours[:, :, 0], theirs[:, :, 0])
+        torch.testing.assert_close(lm_logits(model, states[-1][mask_BT.bool()]), out.logits[mask_BT.bool()])
+
+
+def test_padding_does_not_count(teacher):
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "right")
+    with torch.no_grad():
+        padded = hidden_states(teacher.model, ids_BT, mask_BT)[-1][1][mask_BT[1].bool()]
+        alone = hidden_states(teacher.model, ids_BT[1][mask_BT[1].bool()][None])[-1][0]
+    torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_head_is_its_logits_short_of_the_last_product(teacher):
+    model, hidden_ND = teacher.model, torch.randn(3, 32)
+    head = lm_head(model, hidden_ND)
+    assert head.weight_VD is word_embeddings(model)  # so that training moves both with the gradients of both
+    torch.testing.assert_close(head.words_ND @ head.weight_VD.T + head.bias_V, lm_logits(model, hidden_ND))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert lm_head(model, hidden_ND).words_ND.dtype == torch.bfloat16
+        assert lm_logits(model, hidden_ND).dtype == torch.bfloat16
+
+
+def test_a_shallow_run_stops_early(teacher):
+    model, ran = teacher.model, []
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "right")
+    hooks = [
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+        for number, layer in enumerate(layers(model), start=1)
+    ]
+    with torch.no_grad():
+        full = hidden_states(model, ids_BT, mask_BT)
+        for depth in (0, 1, 3):
+            ran.clear()
+            states = hidden_states(model, ids_BT, mask_BT, depth)
+            assert ran == list(range(1, depth + 1))
+            assert len(states) == depth + 1
+            for ours, theirs in zip(states, full, strict=False):
+                torch.testing.assert_close(ours, theirs)
+    for hook in hooks:
+        hook.remove()
+    assert len(layers(model)) == 4
+
+
+def test_a_trained_head_is_told_from_a_missing_one(teacher, write_teacher):
+    name = teacher.facts.family.name
+    with_head, without = write_teacher(name), write_teacher(name, lm_head=False)
+    assert has_lm_head(with_head, teacher.model.config)
+    assert not has_lm_head(without, teacher.model.config)
+    assert load_model(with_head).get_output_embeddings() is not None
+    bare = load_model(without)
+    assert bare.get_output_embeddings() is None
+    assert not any("pooler" in name for name, _ in bare.named_parameters())
+
+
+@pytest.mark.parametrize("initialisation", ["projected_layers", "teacher_layers", "first_layers"])
+def test_at_equal_shape_the_student_is_the_teacher(teacher, initialisation, corpus):
+    student = build_student(config_of(SAME, initialisation), teacher, 3, corpus)
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "right")
+    inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, "output_hidden_states": True}
+    with torch.no_grad():
+        ours, theirs = (model(**inputs) for model in (student, teacher.model))
+    assert torch.equal(ours.logits, theirs.logits)
+    for student_BTD, teacher_BTD in zip(ours.hidden_states, theirs.hidden_states, strict=True):
+        assert torch.equal(student_BTD, teacher_BTD)
+
+
+@pytest.mark.parametrize("kept", ["first", "uniform"])
+def test_a_cut_teacher_is_some_of_its_layers(teacher, kept, corpus):
+    """In their order, each in the role it had; the first ones give what they gave."""
+    shape = dataclasses.replace(SAME, num_layers=2)
+    cut, family = truncated(teacher, shape, kept, corpus), family_of(teacher.model.config)
+    kinds, found = family.layer_kinds(teacher.model.config), []
+    for layer, kind in zip(layers(cut), family.layer_kinds(cut.config), strict=True):
+        alike = [number for number, each in enumerate(layers(teacher.model)) if same_weights(layer, each)]
+        assert [kinds[number] for number in alike] == [kind]
+        found += alike
+    assert found == sorted(set(found))
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "left")
+    with torch.no_grad():
+        ours, theirs = (hidden_states(model, ids_BT, mask_BT) for model in (cut, teacher.model))
+        if kept == "first":
+            assert found == [0, 1]
+            assert all(torch.equal(a, b) for a, b in zip(ours[:2], theirs[:2], strict=True))
+            last = family.final_norm(teacher.model.base_model)(theirs[2]) if family.final_norm else theirs[2]
+            assert torch.equal(ours[2], last)
+
+
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+@pytest.mark.parametrize("method", ["mha", "od + hs"])
+def test_narrower_students_are_built_as_counted_and_load_as_they_were(
+    teacher, method, initialisation, corpus, tmp_path
+):
+    shape, with_head = StudentArchitecture(3, 24, 2, 40), method != "mha"
+    student = build_student(config_of(shape, initialisation, method), teacher, 3, corpus)
+    assert size(student) == count_parameters(shape, teacher.facts, lm_head=with_head)
+    assert (student.get_output_embeddings() is not None) == with_head
+    assert not student.training
+    assert all(p.requires_grad for p in student.parameters())
+    if with_head:
+        assert student.get_output_embeddings().weight is word_embeddings(student)
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "left")
+    student.save_pretrained(tmp_path / "student")
+    loaded = load_model(tmp_path / "student").eval()
+    assert architecture(loaded.config) == shape
+    assert (loaded.get_output_embeddings() is not None) == with_head
+    with torch.no_grad():
+        ours, theirs = (hidden_states(model, ids_BT, mask_BT) for model in (student, loaded))
+    assert [state.shape[-1] for state in ours] == [24] * 4
+    for own, read in zip(ours, theirs, strict=True):
+        assert own.isfinite().all() and torch.equal(own, read)
+
+
+def test_projected_parts_are_the_teachers_in_the_basis(teacher, corpus):
+    shape = StudentArchitecture(2, 16, 2, 24)
+    student = build_student(config_of(shape, "first_layers"), teacher, 3, corpus)
+    basis, family = stream_directions(teacher, corpus)[:, :16], family_of(student.config)
+    tables = [family.embeddings(model.base_model).tables for model in (student, teacher.model)]
+    for target, source in zip(*tables, strict=True):
+        torch.testing.assert_close(target.weight, source.weight @ basis)
+    ours, theirs = parts(student, 2), parts(teacher.model, 2)
+    heads = kept_head_rows(student, teacher.model)
+    assert heads.tolist() == [*range(0, 8), *range(16, 24)]  # heads 0 and 2 of four, all eight dimensions of each
+    units = strongest_units(theirs.to_units, theirs.from_units, 24)
+    assert len(units) == 24
+    for reads, rows, height in (("to_heads", heads, 32), ("to_units", units, 64)):
+        target = torch.cat([each.weight for each in getattr(ours, reads)])
+        source = torch.cat([each.weight for each in getattr(theirs, reads)])
+        expected = torch.cat([block[rows] @ basis for block in source.split(height)])
+        torch.testing.assert_close(target, expected)
+    torch.testing.assert_close(ours.from_heads.weight, basis.T @ theirs.from_heads.weight[:, heads])
+    torch.testing.assert_close(ours.from_units.weight, basis.T @ theirs.from_units.weight[:, units])
+    torch.testing.assert_close(student.get_output_embeddings().bias, teacher.model.get_output_embeddings().bias)
+
+
+def test_fewer_words_have_the_same_outputs(teacher):
+    ids = torch.tensor([teacher.tokenizer(TEXTS[0])["input_ids"]])
+    kept = sorted({*range(6), *ids[0].tolist(), *teacher.tokenizer.all_special_ids})
+    small = with_words(teacher.model, [[i] for i in kept], lm_head=True)
+    new = torch.tensor([[kept.index(i) for i in ids[0].tolist()]])
+    with torch.no_grad():
+        ours, theirs = small(input_ids=new), teacher.model(input_ids=ids)
+    torch.testing.assert_close(ours.logits, theirs.logits[:, :, kept])
+    assert small.get_output_embeddings().weight is word_embeddings(small)
+    assert small.config.pad_token_id == kept.index(teacher.model.config.pad_token_id)
+
+
+def test_the_longest_usable_sequence_is_usable(teacher):
+    ids_BT = torch.full((1, teacher.facts.max_positions), 9)
+    assert hidden_states(teacher.model, ids_BT, None, 1)[1].isfinite().all()
+
+
+def test_an_unknown_family_is_refused_by_name():
+    with pytest.raises(SpecError, match="gpt2"):
+        family_of(GPT2Config())

@@ -1,0 +1,79 @@
+"""BERT (transformers/models/bert/modeling_bert.py): norms after the sublayers, positions and types from tables."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
+from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model
+
+
+@dataclass(frozen=True)
+class BertFacts:
+    """Counts of BERT and of what is laid out as BERT."""
+
+    name: str
+    position_offset: int = 0
+
+    def parameters(self, architecture: StudentArchitecture, teacher: TeacherFacts) -> Parameters:
+        """With d = hidden size and f = intermediate size, all maps with a bias and LayerNorms of 2 d.
+
+        Embeddings: (vocabulary + positions + types) d and a norm. A layer: four d x d maps, two d x f maps, two norms.
+        The head: a d x d map, a norm and a bias for each word.
+        """
+        width, wide = architecture.hidden_size, architecture.intermediate_size
+        rows = teacher.vocab_size + teacher.max_positions + self.position_offset + teacher.type_vocab_size
+        layer = 4 * (width * width + width) + 2 * width * wide + wide + width + 4 * width
+        return Parameters(
+            embeddings=rows * width + 2 * width,
+            layers=architecture.num_layers * layer,
+            lm_head=width * width + width + 2 * width + teacher.vocab_size,
+        )
+
+    def flops_per_token(self, architecture: StudentArchitecture, sequence_length: int) -> int:
+        """A layer: 8 d^2 for Q, K, V and output, 4 d f for the feed-forward maps, 4 T d for scores and sums."""
+        width, wide = architecture.hidden_size, architecture.intermediate_size
+        return architecture.num_layers * (8 * width * width + 4 * width * wide + 4 * sequence_length * width)
+
+
+def facts(config: Config) -> BertFacts:
+    """Positions are counted from row 0."""
+    return BertFacts(config.model_type)
+
+
+def embeddings(encoder: Model) -> EmbeddingParts:
+    """Words, positions and types."""
+    own = encoder.embeddings
+    return EmbeddingParts((own.word_embeddings, own.position_embeddings, own.token_type_embeddings), own.LayerNorm)
+
+
+def embed(encoder: Model, ids_BT: Tensor) -> Tensor:
+    """The embeddings are a module of their own."""
+    return encoder.embeddings(input_ids=ids_BT)
+
+
+def parts(layer: Model) -> LayerParts:
+    """Queries, keys and values are three maps."""
+    own, norm = layer.attention.self, layer.output.LayerNorm
+    return LayerParts(
+        to_heads=(own.query, own.key, own.value), from_heads=layer.attention.output.dense,
+        to_units=(layer.intermediate.dense,), from_units=layer.output.dense,
+        norms=(layer.attention.output.LayerNorm, norm), closing_norm=norm,
+    )  # fmt: skip
+
+
+def qkv(layer: Model, previous_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The attention reads the layer below as it is."""
+    own = layer.attention.self
+    return own.query(previous_BTD), own.key(previous_BTD), own.value(previous_BTD)
+
+
+def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
+    """BERT has the steps before the decoder as a module."""
+    return model.cls.predictions.transform(hidden_ND)
+
+
+BERT = Family(
+    facts=facts, layers="encoder.layer", embeddings=embeddings, embed=embed, parts=parts, qkv=qkv,
+    head_marker="cls.predictions.transform.dense.weight", head_words=head_words,
+)  # fmt: skip

@@ -1,0 +1,95 @@
+"""What stillhouse has to know of a family of encoders: sizes for the search, and where a model keeps its parts.
+
+A family is one file in trainables/models/families, or a package of somebody else's. Nothing outside it knows an
+attribute of its models: the rest reads and writes them through the functions named here.
+
+Layers are counted from 1; H_0 is what the first layer reads and H_l the output of layer l, each BTD (batch, tokens,
+width). After the last layer the norm that a pre-norm family puts there is part of H_l, as in transformers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from spaces.students.architecture import FamilyFacts
+
+Config = Any
+"""A transformers config; its attributes are the family's own."""
+Model = Any
+"""A transformers model of the family, bare or under its masked-LM head, or a part of one."""
+Norm = Any
+"""A module with a `weight`, the gain, and a `bias` that may be None."""
+
+
+@dataclass(frozen=True)
+class EmbeddingParts:
+    """What makes H_0: the sum of rows of tables as wide as the stream, normalised."""
+
+    tables: tuple[nn.Embedding, ...]
+    norm: Norm | None
+
+
+@dataclass(frozen=True)
+class LayerParts:
+    """The parts of a layer that read or write the residual stream.
+
+    A map may hold several blocks of rows of equal height below one another, as fused queries, keys and values do.
+    """
+
+    to_heads: tuple[nn.Linear, ...]
+    """The stream to queries, keys and values."""
+    from_heads: nn.Linear
+    to_units: tuple[nn.Linear, ...]
+    """The stream to the feed-forward units, and to their gates where there are any."""
+    from_units: nn.Linear
+    norms: tuple[Norm, ...]
+    """All norms over the stream."""
+    closing_norm: Norm | None
+    """The one of them whose output is the layer's output; None where norms stand before the sublayers."""
+
+
+def of_one_kind(config: Config) -> tuple[str, ...]:
+    """The kinds of layers of a family whose layers are all alike."""
+    return ("layer",) * config.num_hidden_layers
+
+
+def nothing_else(config: Config) -> None:
+    """For a family whose config says nothing about a shape but the four numbers."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of encoders; `model_type` of its configs is its name in the registry."""
+
+    facts: Callable[[Config], FamilyFacts]
+    """Counts and costs of students of a teacher with this config."""
+    layers: str
+    """Attribute path from the bare encoder to the list of its layers."""
+    embeddings: Callable[[Model], EmbeddingParts]
+    """Of the bare encoder."""
+    embed: Callable[[Model, Tensor], Tensor]
+    """The bare encoder and token ids BT to H_0, without running a layer."""
+    parts: Callable[[Model], LayerParts]
+    """Of a layer."""
+    qkv: Callable[[Model, Tensor], tuple[Tensor, Tensor, Tensor]]
+    """A layer and the H below it to queries, keys and values BTD, all heads side by side, before any rotation."""
+    head_marker: str
+    """A weight that only a checkpoint with a trained masked-LM head has."""
+    head_words: Callable[[Model, Tensor], Tensor]
+    """A masked-LM model and last hidden states to what its decoder, the head's last map, reads."""
+    final_norm: Callable[[Model], Norm] | None = None
+    """The norm of the bare encoder after its last layer."""
+    config_keys: tuple[str, str, str, str] = (
+        "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size",
+    )  # fmt: skip
+    """Layers, width, heads and feed-forward width in a config."""
+    fit_config: Callable[[Config], None] = nothing_else
+    """Called after another shape was written into a config: sets what else depends on it."""
+    layer_kinds: Callable[[Config], tuple[str, ...]] = of_one_kind
+    """The kind of each layer, bottom up. A student's layer is a copy of a teacher layer of its kind."""
+    has_types: bool = True
+    """Whether there are embeddings of `type_vocab_size` token types."""
+    has_pooler: bool = True
+    """Whether AutoModel adds a pooler unless it is told not to."""

@@ -26,7 +26,7 @@ print(front[["trial", "architecture", "method", "quality", "parameters", "latenc
 print(len(study.front(["quality", "flops"])), "students are on the front of quality and FLOPs")
 
 # %% One student under a budget: the row, the reason, and the next best.
-half = study.meta["teacher"]["parameters"] / 2
+half = study.meta.teacher.costs["parameters"] / 2
 picked = study.pick(max_parameters=half)
 print(f"trial {picked.trial['trial']}: {picked.reason}")
 if picked.runner_up is not None:

@@ -51,13 +51,13 @@ def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
     figure = go.Figure()
     _legend(figure, study, rows, colours, symbols)
     views, always = [], len(figure.data)
-    wanted = [name for name in ([cost] if cost else []) + study.meta["objectives"] if name in COSTS]
+    wanted = [name for name in ([cost] if cost else []) + list(study.meta.objectives) if name in COSTS]
     for name in dict.fromkeys([*wanted, *COSTS]):
         column = OBJECTIVES[name].column
         measured = rows[rows[column].notna()]
         if len(measured):
             start = len(figure.data)
-            costs_N = np.append(measured[column].to_numpy(dtype=float), study.meta["teacher"].get(column) or np.nan)
+            costs_N = np.append(measured[column].to_numpy(dtype=float), study.meta.teacher.costs.get(column) or np.nan)
             _add_view(figure, study, measured, name, colours, symbols)
             views.append((name, start, len(figure.data), cost_axis(costs_N, AXIS_TITLES[name])))
     ring = {"size": 20, "symbol": "circle-open", "color": GREY, "line": {"width": 2}}
@@ -120,8 +120,8 @@ def _add_view(
     members = rows.iloc[front_indices(values_of(rows), aim(study, ["quality", cost]))]
     beaten = evenly(rows.drop(members.index), MAX_DOMINATED)
     _add_shapes(figure, study, rows, cost)
-    if teacher := study.meta["teacher"].get(column):
-        name = _short(str(study.meta["teacher"].get("name", "")))
+    if teacher := study.meta.teacher.costs.get(column):
+        name = _short(study.meta.teacher.name)
         words = f"teacher<br>{name}<br>{AXIS_TITLES[cost]}: {number(teacher)}"
         figure.add_scatter(
             x=[teacher], y=[1], mode="markers", marker={"symbol": "star", "size": 15, "color": GREY},
@@ -195,7 +195,7 @@ def _add_baseline(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost
         return
     column = OBJECTIVES[cost].column
     costs, quality = kept[column].tolist(), kept["quality"].tolist()
-    costs.append(max(study.students[column].max(), study.meta["teacher"].get(column) or 0))
+    costs.append(max(study.students[column].max(), study.meta.teacher.costs.get(column) or 0))
     line = {"shape": "hv", "dash": "dash", "color": GREY, "width": 1.5}
     words = "without the teacher (mlm)<br>quality %{y:.3f}<extra></extra>"
     figure.add_scatter(
@@ -206,7 +206,7 @@ def _add_baseline(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost
 def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: str) -> None:
     """Where named shapes of the literature would lie: a mark on the floor line with the name under it."""
     column = OBJECTIVES[cost].column
-    ends = rows[column].min(), max(rows[column].max(), study.meta["teacher"].get(column) or 0)
+    ends = rows[column].min(), max(rows[column].max(), study.meta.teacher.costs.get(column) or 0)
     kept: dict[str, float] = {}
     for name, value in sorted(named_shapes(study, rows, cost).items(), key=lambda item: item[1]):
         before = max(kept.values(), default=-np.inf)
@@ -223,9 +223,9 @@ def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: 
 def named_shapes(study: StudyTable, rows: pd.DataFrame, cost: str) -> dict[str, float]:
     """The cost of each named shape with the teacher's vocabulary, as far as study.json or a student tells it."""
     column = OBJECTIVES[cost].column
-    known = rows[rows["architecture"].isin(list(SHAPES))].groupby("architecture")[column].median().dropna()
-    counted = {name: costs[column] for name, costs in study.meta.get("named_shapes", {}).items() if column in costs}
-    return {str(name): float(value) for name, value in {**known, **counted}.items()}
+    own = rows[rows["architecture"].isin(list(SHAPES))].groupby("architecture")[column].median().dropna()
+    counted = {name: costs[column] for name, costs in study.meta.named_shapes.items() if column in costs}
+    return {str(name): float(value) for name, value in {**own, **counted}.items()}
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -57,11 +57,12 @@ def _claims_html(found: Sequence[Claim]) -> str:
 
 def lead(study: StudyTable, found: pd.DataFrame) -> str:
     """What is compared, in a sentence."""
-    facts = study.meta["comparison"]
+    assert study.meta.comparison is not None, "outcomes are those of a comparison"
+    facts = study.meta.comparison
     where = "test" if len(study.test_scores) else "dev"
     return (
         f"{plural(found['row'].nunique(), 'way')} to learn on {plural(found['student'].nunique(), 'student')}, "
-        f"{plural(len(facts['seeds']), 'seed')} each, {study.meta['train_tokens']:,} tokens each. Numbers are the mean "
+        f"{plural(len(facts.seeds), 'seed')} each, {study.meta.train_tokens:,} tokens each. Numbers are the mean "
         f"share of the teacher's gain recovered on the {where} splits, with 95 % intervals from the noise between "
         "seeds, pooled over all cells; the best of each column is bold."
     )
@@ -113,15 +114,15 @@ def notes(study: StudyTable, found: pd.DataFrame) -> list[str]:
         "Differences are paired by student and seed (t-test), corrected by Holm's method among the comparisons of one "
         "question. Where a method has several rows, the one with the best dev quality is used in the claims.",
     ]
-    rates = tuned(study)
-    if len(rates):
+    facts, rates = study.meta.comparison, tuned(study)
+    if facts is not None and len(rates):
         several = rates["initialisation"].nunique() > 1
         chosen = ", ".join(
             f"{row.method}{f' ({row.initialisation} start)' if several else ''} {row.learning_rate:g}"
             for row in rates[rates.chosen].itertuples()
         )
-        tried = ", ".join(f"{rate:g}" for rate in study.meta["comparison"]["learning_rates"])
-        on = ", ".join(study.meta["comparison"]["tuned_on"])
+        tried = ", ".join(f"{rate:g}" for rate in facts.learning_rates)
+        on = ", ".join(facts.tuned_on)
         lines.append(
             f"Learning rates were chosen per method and start from {tried} on {on}, by dev quality under a seed that "
             f"is not compared: {chosen}. The rate of a method's first configuration serves all of them."

@@ -15,7 +15,7 @@ MAX_ROWS = 60
 
 def language_section(study: StudyTable, members: pd.DataFrame) -> str:
     """Mean share recovered by language, the mean over tasks, the worst language in bold; empty without languages."""
-    tasks_of = study.languages
+    tasks_of = study.meta.languages
     if not tasks_of or members.empty:
         return ""
     lines = []

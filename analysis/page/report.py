@@ -19,9 +19,9 @@ from analysis.page.baselines import baselines_section
 from analysis.page.comparison import comparison_section
 from analysis.page.languages import language_section
 from analysis.page.text import verdict
-from analysis.selection.front import aim, front
+from analysis.selection.front import front
 from analysis.study.table import StudyTable, load_table
-from analysis.words import MISSING, number, plural
+from analysis.words import number, plural
 from spaces.records.filesystems import open_filesystem
 
 
@@ -50,7 +50,7 @@ def write_page(page: str, target: str) -> str:
 
 def page_of(study: StudyTable) -> str:
     """The page of one study as text."""
-    return page(str(study.meta["name"]), content(study))
+    return page(study.meta.name, content(study))
 
 
 def page(title: str, body: str, *more: str) -> str:
@@ -103,24 +103,21 @@ def content(study: StudyTable) -> str:
 
 
 def _header(study: StudyTable) -> str:
-    meta, teacher = study.meta, study.meta["teacher"]
+    meta, teacher = study.meta, study.meta.teacher
     counts = study.trials["status"].value_counts()
     ended = ", ".join(f"{counts[status]:,} {escape(str(status))}" for status in counts.index) or "none"
-    planned = meta.get("num_trials")
     facts = {
-        "Teacher": pieces.under(
-            escape(str(teacher.get("name", MISSING))), f"{number(teacher.get('parameters'))} parameters"
-        ),
-        "Trials": pieces.under(ended, f"{planned:,} planned" if planned else ""),
-        "Training": pieces.under(f"{number(meta.get('train_tokens'))} tokens", "per trial"),
-        "Scored by": pieces.under(escape(str(meta.get("protocol", MISSING))), escape(", ".join(study.tasks))),
-        "Objectives": pieces.under(escape(", ".join(meta["objectives"])), escape(aim(study).limits_text)),
+        "Teacher": pieces.under(escape(teacher.name), f"{number(teacher.costs.get('parameters'))} parameters"),
+        "Trials": pieces.under(ended, f"{meta.num_trials:,} planned"),
+        "Training": pieces.under(f"{number(meta.train_tokens)} tokens", "per trial"),
+        "Scored by": pieces.under(escape(meta.protocol), escape(", ".join(study.tasks))),
+        "Objectives": pieces.under(escape(", ".join(meta.objectives)), escape(meta.aim.limits_text)),
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in study.notes)
-    created = escape(str(meta.get("created", ""))[:10])
+    created = escape(meta.created[:10])
     return (
-        f'<header>\n<p class="eyebrow"><b>stillhouse</b> &nbsp; {escape(str(meta["name"]))} &nbsp; {created}</p>\n'
+        f'<header>\n<p class="eyebrow"><b>stillhouse</b> &nbsp; {escape(meta.name)} &nbsp; {created}</p>\n'
         f"<h1>{escape(verdict(study))}</h1>\n<dl>{listed}</dl>\n{notes}</header>"
     )
 

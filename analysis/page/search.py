@@ -3,6 +3,7 @@
 Each takes a study and returns escaped HTML, empty when it has nothing to say.
 """
 
+from dataclasses import asdict
 from html import escape
 
 import pandas as pd
@@ -111,7 +112,7 @@ def failures_section(study: StudyTable) -> str:
 def time_section(study: StudyTable) -> str:
     """How long the parts of a study took: teacher and data once, then the phases of every trial that ran."""
     phases = figures.phases(study).fillna(0)
-    prepared_s = float(study.meta.get("prepare_s") or 0)
+    prepared_s = study.meta.prepare_s or 0.0
     total_s = float(phases.to_numpy().sum())
     if not total_s:
         return ""
@@ -130,17 +131,17 @@ def _duration(seconds: float) -> str:
 
 def environment_section(study: StudyTable) -> str:
     """What it takes to run the study again."""
-    meta, latency = study.meta, study.meta.get("latency") or {}
-    measured = sorted(set(study.finished["hardware"].dropna()) - {"", meta.get("hardware")})
+    meta, latency = study.meta, asdict(study.meta.latency)
+    measured = sorted(set(study.finished["hardware"].dropna()) - {"", meta.hardware})
     facts = {
-        "seed": meta.get("seed"),
-        "sampler": meta.get("sampler"),
-        "created": meta.get("created"),
-        "space digest": meta.get("space_digest"),
-        "hardware": meta.get("hardware"),
+        "seed": meta.seed,
+        "sampler": meta.sampler,
+        "created": meta.created,
+        "space digest": meta.space_digest,
+        "hardware": meta.hardware,
         "also measured on": "; ".join(measured),
         "latency": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in latency.items()),
-        "versions": ", ".join(f"{name} {version}" for name, version in (meta.get("versions") or {}).items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in meta.versions.items()),
         "to run again": "stillhouse run spec.toml, with the resolved spec below" if study.spec else "",
     }
     listed = "".join(f"<dt>{n}</dt><dd>{escape(str(v))}</dd>" for n, v in facts.items() if v not in (None, ""))

@@ -3,6 +3,7 @@
 Each takes a study and returns escaped HTML, empty when it has nothing to say.
 """
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -14,7 +15,7 @@ from analysis.page import pieces
 from analysis.page.text import noise_text
 from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
-from analysis.study.table import FLOOR_ROW, SHAPE_AXES, TEACHER_ROW, StudyTable
+from analysis.study.table import FLOOR_ROW, SHAPE_COLUMNS, TEACHER_ROW, StudyTable
 from analysis.words import MISSING, config_of, decimal, number, percent, plural, ratio, student_name
 from spaces.records.columns import CONFIG_COLUMNS
 
@@ -52,10 +53,10 @@ def _trials_of(trace: Any) -> list[int]:
 
 
 def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
-    teacher, tasks = study.meta["teacher"], study.meta["tasks"]
+    teacher, tasks = study.meta.teacher, study.meta.tasks
     best = members.index[knee(members, aim(study).objectives)]
     shown = evenly(members, MAX_FRONT_ROWS)
-    named = {"method", *SHAPE_AXES}  # said by the student's name
+    named = {"method", *SHAPE_COLUMNS}  # said by the student's name
     configs = {
         index: {axis: value for axis, value in config_of(member).items() if axis not in named}
         for index, member in shown.iterrows()
@@ -73,16 +74,16 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
         seeds = f", {member['seeds']} seeds" if member["seeds"] > 1 else ""
         noise = f", within noise of {plural(member['rivals'], 'cheaper student')}" if member["rivals"] else ""
         small = f"trial {member['trial']}{seeds}{noise}" + (f'<span class="config">: {small}</span>' if small else "")
-        rows.append(pieces.row(pieces.under(name, small), [*_costs(member, teacher), *scores]))
-    top = {**teacher, "quality": 1.0}
-    label = pieces.under(f"teacher {teacher.get('num_layers', '?')}x{teacher.get('hidden_size', '?')}", "")
+        rows.append(pieces.row(pieces.under(name, small), [*_costs(member, teacher.costs), *scores]))
+    top = {**teacher.costs, "quality": 1.0}
+    label = pieces.under(f"teacher {teacher.architecture.name}", "")
     rows.append(
-        pieces.row(label, [*_costs(top, teacher), *(decimal(tasks[t].get("teacher")) for t in tasks)], "reference rule")
+        pieces.row(label, [*_costs(top, teacher.costs), *(decimal(tasks[t].teacher) for t in tasks)], "reference rule")
     )
-    floors = [decimal(tasks[task].get("floor")) for task in tasks]
+    floors = [decimal(tasks[task].floor) for task in tasks]
     rows.append(pieces.row("floor (untrained)", [decimal(0.0), MISSING, MISSING, MISSING, *floors], "reference"))
     head = ["student", "quality", "parameters", "latency, ms", "FLOPs/token"]
-    head += [f"{escape(task)}<small>{escape(str(tasks[task].get('metric', '')))}, dev</small>" for task in tasks]
+    head += [f"{escape(task)}<small>{escape(tasks[task].metric)}, dev</small>" for task in tasks]
     note = f" The same in every front member: {_words(common)}." if common else ""
     note += f" {len(shown)} of {len(members)} front members are shown." if len(shown) < len(members) else ""
     caption = (
@@ -96,7 +97,7 @@ def _words(config: dict[str, str]) -> str:
     return ", ".join(f"{escape(axis.replace('_', ' '))} {escape(value)}" for axis, value in config.items())
 
 
-def _costs(row: Any, teacher: dict[str, Any]) -> list[str]:
+def _costs(row: Any, teacher: Mapping[str, Any]) -> list[str]:
     parameters, flops, latency = (row.get(name) for name in ("parameters", "flops_per_token", "latency_p50_ms"))
     speed = ratio(teacher.get("latency_p50_ms"), latency)
     interval = f"{row['low']:.2f} to {row['high']:.2f}" if row.get("low") == row.get("low") and "low" in row else ""
@@ -136,7 +137,7 @@ def test_section(study: StudyTable, members: pd.DataFrame) -> str:
     metrics = dict(zip(scores["task"], scores["metric"], strict=True))
     head = ["student", *(f"{escape(t)}<small>{escape(str(metrics[t]))}, test</small>" for t in tasks), "mean recovered"]
     protocols = escape(", ".join(sorted(set(scores["protocol"].dropna()))))
-    when = "as a part of its trial" if study.meta.get("comparison") else "after the search"
+    when = "as a part of its trial" if study.meta.comparison else "after the search"
     lead = f"Each student scored once, {when}, by {protocols}. Nothing was selected on these splits."
     body = pieces.table(head, lines, kind="sticky")
     if others := [line(trial) for trial in tested if trial not in on_front]:

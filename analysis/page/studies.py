@@ -25,7 +25,7 @@ KNEE_COLUMNS = ("trial", "quality", "low", "high", "parameters", "latency_p50_ms
 
 def names_of(studies: Sequence[StudyTable]) -> list[str]:
     """A name per study, told apart by the folder where names repeat."""
-    names = [str(study.meta["name"]) for study in studies]
+    names = [study.meta.name for study in studies]
     return [n if names.count(n) == 1 else f"{n} ({s.folder})" for n, s in zip(names, studies, strict=True)]
 
 
@@ -34,17 +34,17 @@ def differences(studies: Sequence[StudyTable]) -> list[str]:
     first, found = studies[0], []
     for name, study in zip(names_of(studies)[1:], studies[1:], strict=True):
         start = f"{name} and {names_of(studies)[0]} differ in"
-        if study.meta["teacher"].get("digest") != first.meta["teacher"].get("digest"):
+        if study.meta.teacher.digest != first.meta.teacher.digest:
             found.append(f"{start} their teachers: quality 1 is not the same model.")
         if set(study.tasks) != set(first.tasks):
             found.append(f"{start} their tasks: quality is a mean over other tasks.")
-        if study.meta.get("protocol") != first.meta.get("protocol"):
-            found.append(f"{start} how students are scored ({study.meta.get('protocol')}).")
-        if study.meta.get("train_tokens") != first.meta.get("train_tokens"):
-            found.append(f"{start} the tokens per trial ({number(study.meta.get('train_tokens'))}).")
-        if (study.meta.get("hardware"), study.meta.get("latency")) != (
-            first.meta.get("hardware"),
-            first.meta.get("latency"),
+        if study.meta.protocol != first.meta.protocol:
+            found.append(f"{start} how students are scored ({study.meta.protocol}).")
+        if study.meta.train_tokens != first.meta.train_tokens:
+            found.append(f"{start} the tokens per trial ({number(study.meta.train_tokens)}).")
+        if (study.meta.hardware, study.meta.latency) != (
+            first.meta.hardware,
+            first.meta.latency,
         ):
             found.append(f"{start} the machine or setting of the latency.")
     return found
@@ -85,14 +85,14 @@ def overview(studies: Sequence[StudyTable]) -> pd.DataFrame:
         if len(members):
             best = members.iloc[knee(members, aim(study).objectives)]
             row |= {"knee": student_name(best), **{f"knee_{name}": best[name] for name in KNEE_COLUMNS}}
-            row["knee_size"] = ratio(best["parameters"], study.meta["teacher"].get("parameters"))
+            row["knee_size"] = ratio(best["parameters"], study.meta.teacher.costs.get("parameters"))
         rows.append(row)
     return pd.DataFrame(rows, columns=[*OVERVIEW, "knee", "knee_size", *(f"knee_{name}" for name in KNEE_COLUMNS)])
 
 
 def summary(studies: Sequence[StudyTable]) -> str:
     """Which study's front dominates most, in a sentence."""
-    if len({tuple(study.meta["objectives"]) for study in studies}) > 1:
+    if len({tuple(study.meta.objectives) for study in studies}) > 1:
         return f"{len(studies)} studies with different objectives, side by side."
     table = overview(studies)
     listed = ", ".join(f"{row.study} {row.hypervolume:.3f}" for row in table.itertuples())

@@ -20,15 +20,14 @@ def verdict(study: StudyTable) -> str:
     """What came out, in one or two sentences."""
     trials, finished = study.trials, study.finished
     if trials.empty:
-        planned = study.meta.get("num_trials")
-        return "No trial has ended yet" + (f"; {plural(planned, 'trial')} planned." if planned else ".")
+        return f"No trial has ended yet; {plural(study.meta.num_trials, 'trial')} planned."
     if finished.empty:
         reasons = failures(study)
         common = f" Most often: {reasons.iloc[0]['reason']}." if len(reasons) else ""
         return f"None of {plural(len(trials), 'trial')} finished.{common}"
     members = front(study)
     if members.empty:
-        needed = f"with all of {', '.join(study.meta['objectives'])} measured"
+        needed = f"with all of {', '.join(study.meta.objectives)} measured"
         bound = f" within the limits ({aim(study).limits_text})" if aim(study).limits else ""
         return f"{plural(len(finished), 'trial')} finished, none {needed}{bound}."
     if finished["quality"].max() <= 0:
@@ -48,7 +47,7 @@ def verdict(study: StudyTable) -> str:
 
 
 def _in_units_of_the_teacher(study: StudyTable, row: pd.Series) -> str:
-    teacher = study.meta["teacher"]
+    teacher = study.meta.teacher.costs
     text = f"which recovers {percent(row['quality'])}{_interval(row)} of the teacher's gain over an untrained encoder"
     size = ratio(row["parameters"], teacher.get("parameters"))
     speed = ratio(teacher.get("latency_p50_ms"), row["latency_p50_ms"])
@@ -100,7 +99,7 @@ def _range(costs: Mapping[str, Any]) -> str:
 
 
 def _front_table(study: StudyTable, members: pd.DataFrame) -> Table:
-    teacher, tasks = study.meta["teacher"], study.meta["tasks"]
+    teacher, tasks = study.meta.teacher, study.meta.tasks
     shown = list(tasks)[:MAX_TASK_COLUMNS]
     table = Table(box=None, pad_edge=False, header_style="dim")
     intervals = members["low"].notna().any()
@@ -118,6 +117,7 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> Table:
         table.add_column(Text(name), justify="left" if name == "student" else "right", no_wrap=True)
 
     def row(first: str, name: str, quality: float, costs: dict[str, Any], scores: list[Any], style: str = "") -> None:
+        speed = ratio(teacher.costs.get("latency_p50_ms"), costs.get("latency_p50_ms"))
         cells = [
             first,
             name,
@@ -125,7 +125,7 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> Table:
             *([_range(costs), f"{costs['seeds']}" if "seeds" in costs else ""] if intervals else []),
             number(costs.get("parameters")),
             decimal(costs.get("latency_p50_ms"), 1),
-            decimal(ratio(teacher.get("latency_p50_ms"), costs.get("latency_p50_ms")), 1) + "x" if costs else MISSING,
+            decimal(speed, 1) + "x" if costs else MISSING,
             number(costs.get("flops_per_token")),
             *(decimal(score) for score in scores),
         ]
@@ -134,7 +134,7 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> Table:
     for _, member in members.iterrows():
         scores = [member[f"score_{task}"] for task in shown]
         row(str(member["trial"]), student_name(member), member["quality"], member.to_dict(), scores)
-    shape = f"teacher {teacher.get('num_layers', '?')}x{teacher.get('hidden_size', '?')}"
-    row("", shape, 1.0, teacher, [tasks[task].get("teacher") for task in shown], "dim")
-    row("", "floor", 0.0, {}, [tasks[task].get("floor") for task in shown], "dim")
+    shape = f"teacher {teacher.architecture.name}"
+    row("", shape, 1.0, dict(teacher.costs), [tasks[task].teacher for task in shown], "dim")
+    row("", "floor", 0.0, {}, [tasks[task].floor for task in shown], "dim")
     return table

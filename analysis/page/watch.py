@@ -24,7 +24,7 @@ from analysis.page.report import content, page
 from analysis.page.text import front_text
 from analysis.selection.front import hypervolume_history
 from analysis.study.parts import Kept, part_files
-from analysis.study.table import DATASETS, StudyTable, load_table
+from analysis.study.table import SHOWN, StudyTable, load_table
 from analysis.words import decimal, plural, student_name
 from spaces.errors import StillhouseError
 from spaces.records.filesystems import open_filesystem
@@ -70,8 +70,8 @@ class Watcher:
         """One line on where the study stands."""
         if self.study is None:
             return f"waiting for a study: {self.problem}"
-        ended, planned = len(self.study.trials), self.study.meta.get("num_trials")
-        words = f"{plural(ended, 'trial')} ended" + (f", {planned:,} planned" if planned else "")
+        ended, planned = len(self.study.trials), self.study.meta.num_trials
+        words = f"{plural(ended, 'trial')} ended, {planned:,} planned"
         words += f", {self.open_trials:,} under way" if self.open_trials else ""
         return f"{words}; {self.problem}" if self.problem else words
 
@@ -82,7 +82,7 @@ def fingerprint(folder: str) -> str:
     files = filesystem.get_file_info([f"{path}/study.json", f"{path}/spec.toml"])
     if files[0].type != pyarrow.fs.FileType.File:
         raise StillhouseError(f"{path}/study.json does not exist yet")
-    parts = [part for dataset in DATASETS for part in part_files(filesystem, f"{path}/{dataset}")]
+    parts = [part for dataset in SHOWN for part in part_files(filesystem, f"{path}/{dataset}")]
     seen = [(info.path, info.size, info.mtime_ns) for info in (*files, *parts)]
     return sha256(repr(seen).encode()).hexdigest()[:16]
 
@@ -136,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         if path == "/":
             self.server.watcher.look()
-            name = self.server.watcher.study.meta["name"] if self.server.watcher.study else "stillhouse"
+            name = self.server.watcher.study.meta.name if self.server.watcher.study else "stillhouse"
             self.answer(page(str(name), self.server.body(), "watch.js"), "text/html")
         elif path == "/body":
             self.answer(self.server.body(), "text/html")

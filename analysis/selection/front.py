@@ -18,7 +18,7 @@ from spaces.records.objectives import Aim, Objective, aim_of
 
 def aim(study: StudyTable, objectives: Sequence[str] | None = None) -> Aim:
     """What the study looks for, with other objectives if told; its limits stay."""
-    return aim_of(objectives or study.meta["objectives"], study.meta.get("constraints") or {})
+    return aim_of(objectives, study.meta.constraints) if objectives else study.meta.aim
 
 
 def values_of(rows: pd.DataFrame) -> Values:
@@ -68,7 +68,7 @@ def teacher_shares(study: StudyTable, rows: pd.DataFrame, own: Aim) -> np.ndarra
     costs_NK = front_costs(values_of(rows), own)
     for k, objective in enumerate(own.objectives):
         if objective.direction == "min":
-            teacher = study.meta["teacher"].get(objective.column)
+            teacher = study.meta.teacher.costs.get(objective.column)
             costs_NK[:, k] /= teacher if teacher else np.nanmax(costs_NK[:, k], initial=1e-12)
     return costs_NK
 

@@ -124,7 +124,7 @@ def _pick_knee(study: StudyTable, own: Aim, rows: pd.DataFrame, rules: Sequence[
     if members.empty:
         bound = f" with {' and '.join(rules)}" if rules else ""
         needed = f"no student on the front{bound}" if rules else "no finished trial"
-        raise StillhouseError(f"{needed} has all of {', '.join(study.meta['objectives'])} measured.")
+        raise StillhouseError(f"{needed} has all of {', '.join(study.meta.objectives)} measured.")
     first = knee(members, own.objectives)
     rest = members.drop(members.index[first])
     reason = f"the knee of the front ({len(members)} students): from here, more of one objective costs most of another"

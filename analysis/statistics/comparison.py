@@ -67,7 +67,7 @@ def outcomes(study: StudyTable) -> pd.DataFrame:
     `test` is the mean over the tasks that have a test split, and dev quality where none has. Beside them the columns
     of the configuration. Empty when the study is a search.
     """
-    seeds = study.meta.get("comparison", {}).get("seeds", [])
+    seeds = study.meta.comparison.seeds if study.meta.comparison else ()
     rows = study.finished[study.finished["seed"].isin(seeds)]
     scores = study.test_scores
     tested = scores.groupby("trial")["recovered"].mean() if len(scores) else pd.Series(dtype=float)
@@ -166,7 +166,7 @@ def against_best(found: pd.DataFrame) -> dict[str, Difference]:
 def claims(study: StudyTable, found: pd.DataFrame) -> tuple[Claim, ...]:
     """What the study says of the claims, where it ran what they are about."""
     best = best_rows(found)
-    deepest = int(study.meta["teacher"]["num_layers"])
+    deepest = study.meta.teacher.architecture.num_layers
     others = [method for method in best if method not in ("mha", WITHOUT_TEACHER) and "+" not in method]
     mha = found["method"] == "mha"
     upper = _one_row(found[mha & found["teacher_layer"].isin([deepest - 1, deepest - 2])])
@@ -233,7 +233,7 @@ def effects(found: pd.DataFrame) -> pd.DataFrame:
 
 def tuned(study: StudyTable) -> pd.DataFrame:
     """Dev quality of the trials that chose learning rates: method, initialisation, learning_rate, quality, chosen."""
-    seed = study.meta.get("comparison", {}).get("tuning_seed")
+    seed = study.meta.comparison.tuning_seed if study.meta.comparison else None
     rows = study.finished[study.finished["seed"] == seed] if seed is not None else study.finished[:0]
     kinds = ["method", "initialisation"]
     rows = rows.sort_values([*kinds, "learning_rate"])[[*kinds, "architecture", "learning_rate", "quality"]]

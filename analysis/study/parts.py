@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from spaces.errors import StillhouseError
-from spaces.records.columns import Column, schema
+from spaces.records.columns import Column, conformed, schema
 from spaces.records.filesystems import read_object, read_parquet
 
 READERS = 8
@@ -37,17 +37,17 @@ def read_parts(
     columns: Sequence[Column],
     kept: Kept | None = None,
 ) -> pa.Table:
-    """The parts as one table with exactly `columns`; the first part that does not fit is an error.
+    """The parts as one table with exactly `columns` (`conformed`); the first part that does not fit is an error.
 
     Parts in `kept` are not read again, and what is read goes there.
     """
-    wanted, parts, kept = schema(columns), list(parts), {} if kept is None else kept
+    parts, kept = list(parts), {} if kept is None else kept
     missing = [info for info in parts if _key(info) not in kept]
     with ThreadPoolExecutor(READERS) as readers:  # waiting for a store overlaps; parsing holds the interpreter anyway
         files = readers.map(lambda info: _read_bytes(filesystem, info.path), missing)
         for info, data in zip(missing, files, strict=True):
-            kept[_key(info)] = _parse(filesystem, info.path, data, wanted)
-    return pa.concat_tables(kept[_key(info)] for info in parts) if parts else wanted.empty_table()
+            kept[_key(info)] = _parse(filesystem, info.path, data, columns)
+    return pa.concat_tables(kept[_key(info)] for info in parts) if parts else schema(columns).empty_table()
 
 
 def _key(info: pyarrow.fs.FileInfo) -> tuple[str, int, int | None]:
@@ -68,28 +68,12 @@ def _damaged(path: str, error: Exception) -> StillhouseError:
     )
 
 
-def _parse(filesystem: pyarrow.fs.FileSystem, path: str, data: pa.Buffer, wanted: pa.Schema) -> pa.Table:
+def _parse(filesystem: pyarrow.fs.FileSystem, path: str, data: pa.Buffer, columns: Sequence[Column]) -> pa.Table:
     try:
         table = read_parquet(filesystem, path, data)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
-    if table.schema.equals(wanted):
-        return table
-    names = set(table.column_names)
-    if missing := [name for name in wanted.names if name not in names]:
-        raise StillhouseError(
-            f"{path} has no column {', '.join(repr(name) for name in missing)}. It was written by another version of "
-            f"stillhouse or for other tasks: read it with that version, or move it out of the study."
-        )
-    table = table.select(wanted.names)
-    for field in wanted:
-        found = table.schema.field(field.name).type
-        if found != field.type and not pa.types.is_null(found):
-            raise StillhouseError(
-                f"{path}: column {field.name!r} must be of type {field.type}, got {found}. It was written by another "
-                f"version of stillhouse: read it with that version, or move it out of the study."
-            )
-    return table.cast(wanted)
+    return conformed(table, columns, path)
 
 
 def read_text(filesystem: pyarrow.fs.FileSystem, path: str) -> str | None:

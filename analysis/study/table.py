@@ -1,11 +1,10 @@
 """A study folder as one checked value: its trials, the students among them, and the noise of their quality."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +15,7 @@ from analysis.study.parts import Kept, part_files, read_parts, read_text
 from spaces.errors import StillhouseError, choose
 from spaces.records.columns import (
     CONFIG_COLUMNS,
+    DATASETS,
     Column,
     baselines_columns,
     profiles_columns,
@@ -25,12 +25,14 @@ from spaces.records.columns import (
 )
 from spaces.records.filesystems import open_filesystem
 from spaces.records.fronts import QUALITIES
+from spaces.records.latency import ProfileSpec
+from spaces.records.meta import StudyMeta
 from spaces.students.architecture import StudentArchitecture
 
-FORMAT = 1
-SHAPE_AXES = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
+SHAPE_COLUMNS = tuple(StudentArchitecture.__dataclass_fields__)
 TEACHER_ROW, FLOOR_ROW = -1, -2
-DATASETS = ("trials", "reports", "test_scores", "profiles")
+SHOWN = tuple(name for name in DATASETS if name != "asked")
+"""What a page is made of."""
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
@@ -39,28 +41,19 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
 
 def _architecture_names(trials: pd.DataFrame) -> pd.Series:
     """'4x256' per trial, '' where the row has no shape (a trial that could not be built may lack one)."""
-    shapes = trials[list(SHAPE_AXES)]
+    shapes = trials[list(SHAPE_COLUMNS)]
     known = set(shapes.dropna().itertuples(index=False, name=None))
     names = {shape: StudentArchitecture(*map(int, shape)).name for shape in known}
     named = [names.get(shape, "") for shape in shapes.itertuples(index=False, name=None)]
     return pd.Series(named, trials.index, dtype=object)
 
 
-def _read_meta(filesystem: pyarrow.fs.FileSystem, folder: str) -> dict[str, Any]:
+def _read_meta(filesystem: pyarrow.fs.FileSystem, folder: str) -> StudyMeta:
     path = f"{folder}/study.json"
     text = read_text(filesystem, path)
     if text is None:
         raise StillhouseError(f"there is no study at {folder}: {path} does not exist.")
-    try:
-        meta = json.loads(text)
-    except ValueError as error:
-        raise StillhouseError(f"{path} is not valid JSON ({error}). Restore it, or start the study again.") from error
-    found = meta.get("format") if isinstance(meta, dict) else None
-    if found != FORMAT:
-        raise StillhouseError(f"{path}: format must be {FORMAT}, got {found!r}. Use the version that wrote it.")
-    if missing := [key for key in ("name", "objectives", "teacher", "tasks") if key not in meta]:
-        raise StillhouseError(f"{path} lacks {', '.join(missing)}. Restore it, or start the study again.")
-    return meta
+    return StudyMeta.from_json(text, path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +62,7 @@ class StudyTable:
 
     folder: str
     """as the user wrote it"""
-    meta: dict[str, Any]
+    meta: StudyMeta
     """study.json"""
     trials: pd.DataFrame
     """one row per trial number, by trial number; beside the recorded columns, `architecture`: the shape's name"""
@@ -121,16 +114,7 @@ class StudyTable:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Task names, in the order of the spec."""
-        return tuple(self.meta["tasks"])
-
-    @property
-    def languages(self) -> dict[str, list[str]]:
-        """Language -> its tasks, in the order of the spec; tasks that name none are left out."""
-        found: dict[str, list[str]] = {}
-        for task, facts in self.meta["tasks"].items():
-            if code := facts.get("language"):
-                found.setdefault(code, []).append(task)
-        return found
+        return tuple(self.meta.tasks)
 
     @cached_property
     def reports(self) -> pd.DataFrame:
@@ -190,12 +174,17 @@ class StudyTable:
         rows = self.profiles[self.profiles["profile"] == full].drop_duplicates("trial", keep="last").set_index("trial")
         columns = ["latency_p50_ms", "latency_p95_ms", "peak_memory_mib", "hardware"]
         measured = rows[columns].reindex(self.trials["trial"]).set_axis(self.trials.index)
-        teacher = dict(self.meta["teacher"])
+        costs = dict(self.meta.teacher.costs)
         for column in ("latency_p50_ms", "latency_p95_ms"):
-            teacher[column] = float(rows.loc[TEACHER_ROW, column]) if TEACHER_ROW in rows.index else None
-        setting = rows.iloc[0][["device", "threads", "batch_size", "sequence_length", "runtime"]].to_dict()
-        meta = {**self.meta, "teacher": teacher, "latency": setting, "hardware": rows.iloc[0]["hardware"]}
-        note = f"Latency as measured by profile {full} ({rows.iloc[0]['hardware']}, {rows.iloc[0]['runtime']})."
+            costs[column] = float(rows.loc[TEACHER_ROW, column]) if TEACHER_ROW in rows.index else None
+        first = rows.iloc[0]
+        meta = replace(
+            self.meta,
+            teacher=replace(self.meta.teacher, costs=costs),
+            latency=ProfileSpec(**{key: first[key] for key in ProfileSpec.__dataclass_fields__}),
+            hardware=first["hardware"],
+        )
+        note = f"Latency as measured by profile {full} ({first['hardware']}, {first['runtime']})."
         return replace(self, meta=meta, trials=self.trials.assign(**measured), notes=(*self.notes, note))
 
 
@@ -205,9 +194,10 @@ def load_table(folder: str, kept: Kept | None = None) -> StudyTable:
     meta = _read_meta(filesystem, path)
     kept = {} if kept is None else kept
     parts = part_files(filesystem, f"{path}/trials")
-    by_language = any(facts.get("language") for facts in meta["tasks"].values())
-    trials = _to_pandas(read_parts(filesystem, parts, trials_columns(list(meta["tasks"]), by_language), kept))
+    trials = _to_pandas(read_parts(filesystem, parts, trials_columns(list(meta.tasks), bool(meta.languages)), kept))
     notes = []
+    if meta.unknown:
+        notes.append(f"study.json says more than this version of stillhouse knows: {', '.join(meta.unknown)}.")
     if repeated := sorted(set(trials.loc[trials["trial"].duplicated(), "trial"])):
         trials = trials.drop_duplicates("trial", keep="last")
         shown = ", ".join(str(number) for number in repeated[:10]) + (", ..." if len(repeated) > 10 else "")

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.store.parts import Store
 from spaces.errors import StillhouseError
-from spaces.records.objectives import OBJECTIVES, Objective
+from spaces.records.objectives import Objective
 
 HOST = "127.0.0.1"
 STATES = {"finished": TrialState.COMPLETE, "duplicate": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
@@ -33,25 +33,24 @@ ATTRIBUTES = (
 
 def write_journal(folder: str, file: str) -> str:
     """Write the journal file of a study, anew, and return its path."""
-    store = Store(folder)
-    meta = store.read_json("study.json")
-    store = Store(folder, list(meta["tasks"]))
+    store = Store.of(folder)
+    meta = store.read_meta()
     asked = {row["trial"]: json.loads(row["config"]) for row in store.read_rows("asked")}
-    objectives = [OBJECTIVES[name] for name in meta["objectives"]]
+    objectives = meta.aim.objectives
     rows = sorted(store.read_rows("trials"), key=lambda row: row["trial"])
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        study_name=meta["name"],
+        study_name=meta.name,
         storage=JournalStorage(JournalFileBackend(str(path))),
         directions=["maximize" if o.direction == "max" else "minimize" for o in objectives],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([objective.name for objective in objectives])
-    study.set_user_attr("teacher", meta["teacher"].get("name", ""))
+    study.set_user_attr("teacher", meta.teacher.name)
     configs = {row["trial"]: _config(row, asked) for row in rows}
     distributions = _distributions(list(configs.values()))
     study.add_trials([_frozen(row, configs[row["trial"]], distributions, objectives) for row in rows])

@@ -76,7 +76,7 @@ def best(args: argparse.Namespace) -> None:
     from analysis.page.text import noise_text
     from analysis.words import config_of, number, percent, ratio, student_name
 
-    teacher = study.meta["teacher"]
+    teacher = study.meta.teacher.costs
     speed = ratio(teacher.get("latency_p50_ms"), row["latency_p50_ms"])
     print(f"trial {row['trial']}: {student_name(row)}, {chosen.reason}")
     interval = f" (95 % interval {row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
@@ -114,11 +114,11 @@ def pick_by(args: argparse.Namespace) -> "tuple[Study, Pick]":
         if limit is None:
             continue
         value, is_share = limit
-        if is_share and not study.meta["teacher"].get(column):
+        if is_share and not study.meta.teacher.costs.get(column):
             raise SpecError(
                 [f"the teacher's {column} is not recorded in {args.folder}: give a number instead of a share"]
             )
-        limits[name] = value * study.meta["teacher"][column] if is_share else value
+        limits[name] = value * study.meta.teacher.costs[column] if is_share else value
     return study, study.pick(**limits, min_quality=args.min_quality, knee_of_front=args.knee)
 
 
@@ -178,9 +178,10 @@ def compare(args: argparse.Namespace) -> None:
 
 def profile(args: argparse.Namespace) -> None:
     """Measure costs again, elsewhere."""
-    from search.phases.profiling import Setting, profile_study
+    from search.phases.profiling import profile_study
+    from spaces.records.latency import ProfileSpec
 
-    setting = Setting(args.device, args.runtime, args.threads, args.batch, args.length)
+    setting = ProfileSpec(args.device, args.threads, args.batch, args.length, args.runtime)
     trials = args.trial or (None if args.all else [int(trial) for trial in _front_trials(args.folder)])
     name = profile_study(args.folder, setting, trials, name=args.name, say=say)
     say(f"to see the front with these latencies: stillhouse front {args.folder} --profile {name}")

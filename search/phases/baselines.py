@@ -1,6 +1,7 @@
 """What a student's shape is worth without distillation: the teacher's own layers, cut to it and scored."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from trainables.models.student import TRUNCATIONS, truncated
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scoring import load_task, recovered
 from trainables.text.corpus import Corpus, open_corpus
-
-SHAPE_KEYS = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 
 
 def score_baselines(spec: StudySpec, store: Store, job: Mapping[str, Any], say: Say) -> None:
@@ -58,7 +57,7 @@ def _rows(
             for split, reference in by_split.items():
                 score = found[split]["score"]
                 yield {
-                    "kept": which, **{key: getattr(shape, key) for key in SHAPE_KEYS}, "task": task.name,
+                    "kept": which, **asdict(shape), "task": task.name,
                     "split": split, "protocol": spec.evaluation.protocol, "score": score,
                     "recovered": recovered(score, reference["teacher"], reference["floor"]),
                     "metric": found[split]["metric"],

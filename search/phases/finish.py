@@ -5,6 +5,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from search.tune.progress import Say, announced
 from spaces.errors import StillhouseError
 from spaces.records.columns import CONFIG_COLUMNS
 from spaces.records.fronts import configuration, front_of, values_of, within
+from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim, aim_of
 from trainables.export.folders import export_student, quiet_transformers
 from trainables.models.encoder import load_model
@@ -105,9 +107,8 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
     """Write the student of a trial, with a card that says where it comes from and what it scores."""
     from trainables.export.folders import export_onnx
 
-    store = Store(folder)
-    study = store.read_json("study.json")
-    store = Store(folder, list(study["tasks"]))
+    store = Store.of(folder)
+    study = store.read_meta()
     rows = {row["trial"]: row for row in store.read_rows("trials")}
     if trial not in rows:
         raise StillhouseError(f"{folder} has no trial {trial}; it has {min(rows, default=0)} to {max(rows, default=0)}")
@@ -119,7 +120,7 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
         student = load_teacher(str(source))
     spec = tomllib.loads(store.read_text("spec.toml"))
     card = make_card(study, spec, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
-    card["front"] = place_on_front(row, list(rows.values()), aim_of(study["objectives"], study["constraints"]))
+    card["front"] = place_on_front(row, list(rows.values()), study.aim)
     written = export_student(student.model, student.tokenizer, target, card, weights=weights)
     if onnx:
         export_onnx(student.model, written)
@@ -140,7 +141,7 @@ def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ai
 
 
 def make_card(
-    study: Mapping[str, Any],
+    study: StudyMeta,
     spec: Mapping[str, Any],
     row: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -148,11 +149,11 @@ def make_card(
 ) -> dict[str, Any]:
     """What a card shows and what repeats the trial, from the records of the study; no local paths."""
     scores = {}
-    for task, facts in study["tasks"].items():
+    for task, facts in study.tasks.items():
         scores[task] = {
-            "kind": facts["kind"], "split": "dev", "protocol": study["protocol"], "metric": facts["metric"],
+            "kind": facts.kind, "split": "dev", "protocol": study.protocol, "metric": facts.metric,
             "score": row[f"score_{task}"],
-            "teacher": facts["teacher"], "floor": facts["floor"], "recovered": row[f"recovered_{task}"],
+            "teacher": facts.teacher, "floor": facts.floor, "recovered": row[f"recovered_{task}"],
             "layer": row[f"probe_layer_{task}"],
         }  # fmt: skip
     for found in (each for each in tested if each["trial"] == row["trial"]):
@@ -166,18 +167,18 @@ def make_card(
         "latency_p50_ms", "latency_p95_ms", "peak_memory_mib", "hardware",
     )  # fmt: skip
     return {
-        "name": f"{study['name']}-{row['trial']:05d}",
-        "study": study["name"],
-        "teacher": study["teacher"]["name"],
-        "teacher_digest": study["teacher"]["digest"],
+        "name": f"{study.name}-{row['trial']:05d}",
+        "study": study.name,
+        "teacher": study.teacher.name,
+        "teacher_digest": study.teacher.digest,
         "corpus": Path(spec["corpus"]["source"]).name,
         "sequence_length": spec["corpus"]["sequence_length"],
         "max_tokens": spec["corpus"].get("max_tokens"),
         "language_temperature": spec["corpus"].get("language_temperature"),
         "training": spec["training"],
         "config": dict(config),
-        "num_trials": study["num_trials"],
-        "latency": study["latency"],
+        "num_trials": study.num_trials,
+        "latency": asdict(study.latency),
         "versions": json.loads(row["versions"]) if row["versions"] else {},
         "scores": scores,
         **{name: row[name] for name in columns},

@@ -16,13 +16,14 @@ import torch
 
 from search.phases.scoring import put_on_device, references, score_all, score_rungs, untrained
 from search.phases.teacher_targets import prepare_targets
-from search.proposals.comparison import all_seeds, comparison_facts
+from search.proposals.comparison import all_seeds, comparison_meta
 from search.spec.checks import Study
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.store.parts import now
 from search.tune.progress import Say
 from spaces.errors import SpecError
+from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import (
     SHAPES,
@@ -58,7 +59,7 @@ class Prepared:
     """The same on the test splits, in a comparison; empty in a search, which leaves them to its end."""
     profiles: dict[str, dict[str, Any]]
     """Cost columns by shape; empty when there are too many shapes."""
-    meta: dict[str, Any]
+    meta: StudyMeta
     """The content of study.json."""
 
 
@@ -97,7 +98,7 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
         rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
         test_scores=references(by_split.get("test", {})),
         profiles=profiles,
-        meta=describe(study, scored, tasks, own) | comparison_facts(spec, space),
+        meta=study_meta(study, scored, tasks, own),
     )
 
 
@@ -176,52 +177,46 @@ def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any
     return costs
 
 
-def describe(
+def study_meta(
     study: Study, scored: Mapping[str, Any], tasks: Mapping[str, Path], costs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """study.json."""
+) -> StudyMeta:
+    """study.json: `scored` are the dev scores by task, `costs` those of the teacher."""
     spec, facts = study.spec, study.teacher
-    data = {name: load_task(folder) for name, folder in tasks.items()}
     kinds, languages = {task.name: task.kind for task in spec.tasks}, languages_of(spec.tasks)
     shown = ("parameters", "parameters_without_embeddings", "flops_per_token", "latency_p50_ms", "latency_p95_ms")
-    return {
-        "format": 1,
-        "name": spec.name,
-        "created": now().isoformat(),
-        "seed": spec.seed,
-        "space_digest": study.space.digest(),
-        "objectives": list(spec.search.objectives),
-        "constraints": spec.search.constraints,
-        "train_tokens": spec.budget.train_tokens,
-        "num_trials": spec.budget.trials,
-        "sampler": spec.search.sampler,
-        "protocol": spec.evaluation.protocol,
-        "teacher": {
-            **{f.name: getattr(facts, f.name) for f in dataclasses.fields(facts) if f.name != "architecture"},
-            "family": facts.family.name,
-            **dataclasses.asdict(facts.architecture),
-            **{name: costs[name] for name in shown},
-        },
-        "tasks": {
-            name: {
-                "kind": kinds[name],
-                **({"language": languages[name]} if name in languages else {}),
-                **{
-                    f"num_{split}": len(data[name].splits[split]) if split in data[name].splits else 0
-                    for split in ("train", "dev", "test")
-                },
-                **scores,
-            }
-            for name, scores in scored.items()
-        },
-        "named_shapes": {
+    task_metas = {}
+    for name, scores in scored.items():
+        splits = load_task(tasks[name]).splits
+        sizes: dict[str, Any] = {
+            f"num_{split}": len(splits[split]) if split in splits else 0 for split in ("train", "dev", "test")
+        }
+        task_metas[name] = TaskMeta(kind=kinds[name], language=languages.get(name), **sizes, **scores)
+    return StudyMeta(
+        name=spec.name,
+        created=now().isoformat(),
+        seed=spec.seed,
+        space_digest=study.space.digest(),
+        objectives=tuple(spec.search.objectives),
+        constraints=spec.search.constraints,
+        train_tokens=spec.budget.train_tokens,
+        num_trials=spec.budget.trials,
+        sampler=spec.search.sampler,
+        protocol=spec.evaluation.protocol,
+        teacher=TeacherMeta(
+            **{key: getattr(facts, key) for key in TeacherMeta.__dataclass_fields__ if key not in ("family", "costs")},
+            family=facts.family.name,
+            costs={name: costs[name] for name in shown},
+        ),
+        tasks=task_metas,
+        latency=spec.latency,
+        hardware=hardware(),
+        versions=versions(),
+        comparison=comparison_meta(spec, study.space),
+        named_shapes={
             name: {
                 "parameters": count_parameters(shape, facts),
                 "flops_per_token": flops_per_token(shape, facts, spec.latency.sequence_length),
             }
             for name, shape in SHAPES.items()
         },
-        "latency": dataclasses.asdict(spec.latency),
-        "hardware": hardware(),
-        "versions": versions(),
-    }
+    )

@@ -8,7 +8,7 @@ shape is measured and all trials of that shape get the number; a measurement tha
 import json
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from search.phases.finish import TEACHER, local_student
 from search.store.parts import Store, now
 from spaces.errors import StillhouseError, choose
+from spaces.records.latency import ProfileSpec
 from spaces.students.architecture import architecture_of
 from trainables.export.folders import quiet_transformers
 from trainables.export.measuring import LATENCIES, measure_peak_memory
@@ -25,31 +26,14 @@ from trainables.models.encoder import load_model
 from trainables.models.teacher import load_teacher
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a forward pass is timed with."""
-
-    device: str = "cpu"
-    runtime: str = "torch"
-    threads: int = 1
-    batch_size: int = 1
-    sequence_length: int = 128
-
-    @property
-    def name(self) -> str:
-        """'cpu-onnx-t2-b1-l128'."""
-        return f"{self.device}-{self.runtime}-t{self.threads}-b{self.batch_size}-l{self.sequence_length}"
-
-
 def profile_study(
-    folder: str, setting: Setting, trials: Sequence[int] | None, *, name: str | None, say: Callable[[str], None]
+    folder: str, setting: ProfileSpec, trials: Sequence[int] | None, *, name: str | None, say: Callable[[str], None]
 ) -> str:
     """Measure the teacher and the shapes of these trials (all finished ones unless told); returns the name."""
     choose("runtime", LATENCIES, setting.runtime)
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
-    store = Store(folder)
-    store = Store(folder, list(store.read_json("study.json")["tasks"]))
+    store = Store.of(folder)
     finished = {row["trial"]: row for row in store.read_rows("trials") if row["status"] == "finished"}
     wanted = finished if trials is None else {trial: finished.get(trial) for trial in trials}
     if missing := [trial for trial, row in wanted.items() if row is None]:
@@ -79,7 +63,7 @@ def profile_study(
 def _record(
     store: Store,
     name: str,
-    setting: Setting,
+    setting: ProfileSpec,
     trials: Sequence[int],
     model: PreTrainedModel,
     say: Callable[[str], None],

@@ -42,7 +42,7 @@ def promote(
 
     `go_on`: from the trial's weights instead of from scratch; the optimiser starts afresh, with a warm-up of its own.
     """
-    store = Store(folder)
+    store = Store.of(folder)
     row = finished_trial(store, trial)
     score_search_time_self(folder, row, say)
     table = promoted_table(store, row, train_tokens, seeds, workers, go_on)
@@ -100,7 +100,7 @@ def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[s
         say(f"the weights of trial {row['trial']} were not kept: its test scores stay unknown")
         return
     spec = stored_study(folder).spec
-    store = Store(folder, [task.name for task in spec.tasks])
+    store = Store.of(folder)
     with store.locked(say), quiet_transformers():
         tasks = prepare_data(spec, load_teacher(spec.teacher.path), lambda line: None)[1]
         score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
@@ -108,7 +108,7 @@ def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[s
 
 def tell_gain(folder: str, target: str, row: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """The promoted student beside its search-time self, on dev and on test."""
-    old, new = Store(folder), Store(target)
+    old, new = Store.of(folder), Store.of(target)
     seeds = [each for each in new.read_rows("trials") if each["status"] == "finished"]
     before = shares(old, [row["trial"]])
     after = shares(new, [each["trial"] for each in seeds])

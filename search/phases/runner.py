@@ -27,6 +27,7 @@ from search.tune.cluster import cluster
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.fronts import costs_of_rows, front_of, leaders
+from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim, aim_of
 from trainables.export.folders import quiet_transformers
 from trainables.models.teacher import read_facts
@@ -122,10 +123,9 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Calla
     """Prepare data, scores and costs; keep what a study on disk has already settled."""
     started, spec = time.perf_counter(), study.spec
     prepared = prepare(study, held, say)
-    meta = {**prepared.meta, "prepare_s": time.perf_counter() - started}
+    meta = dataclasses.replace(prepared.meta, prepare_s=time.perf_counter() - started)
     if store.exists("study.json"):
-        settled = store.read_json("study.json")
-        meta |= {key: settled[key] for key in ("created", "teacher", "tasks", "prepare_s") if key in settled}
+        meta = settled(meta, store.read_meta())
     measured = bool(prepared.profiles)
     job = {
         "teacher": spec.teacher.path,
@@ -135,7 +135,7 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Calla
         "languages": languages_of(spec.tasks),
         "train_tokens": spec.budget.train_tokens,
         "protocol": spec.evaluation.protocol,
-        "floors": {name: {"teacher": task["teacher"], "floor": task["floor"]} for name, task in meta["tasks"].items()},
+        "floors": {name: {"teacher": task.teacher, "floor": task.floor} for name, task in meta.tasks.items()},
         "rung_floors": prepared.rung_scores,
         "test_floors": prepared.test_scores,
         "training": dataclasses.asdict(spec.training),
@@ -147,7 +147,19 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Calla
         tasks=tuple(prepared.tasks),
         job=job,
         meta=meta,
-        constants={"hardware": meta["hardware"], "versions": json.dumps(meta["versions"], sort_keys=True)},
+        constants={"hardware": meta.hardware, "versions": json.dumps(meta.versions, sort_keys=True)},
+    )
+
+
+def settled(meta: StudyMeta, earlier: StudyMeta) -> StudyMeta:
+    """The study as it is now, with what its first run has settled; costs that run did not know are new."""
+    costs = {**meta.teacher.costs, **earlier.teacher.costs}
+    return dataclasses.replace(
+        meta,
+        created=earlier.created,
+        teacher=dataclasses.replace(earlier.teacher, costs=costs),
+        tasks=earlier.tasks,
+        prepare_s=earlier.prepare_s,
     )
 
 

@@ -9,7 +9,6 @@ A trial that was stopped at a rung is never told to Optuna, whose samplers know 
 another seed than the study's are confirmations: they count against no budget and are never stopped.
 """
 
-import json
 import logging
 import math
 from collections import Counter
@@ -318,7 +317,7 @@ class AskTell:
         return [configs[i] for i in order]
 
     def _start(self, ask: Ask) -> Ask:
-        self._live[ask.trial] = self.history.start(ask, self._params(ask.config))
+        self._live[ask.trial] = self.history.start(ask)
         return ask
 
     def _go_on(self, row: Mapping[str, Any]) -> Ask:
@@ -338,9 +337,6 @@ class AskTell:
     def _identity(self, ask: Ask) -> dict[str, Any]:
         return {**self.costs(ask.config), **self.history.of_trials(ask.config), **self.constants, "trial": ask.trial,
                 "config_hash": ask.config_hash, "seed": ask.seed, "student_path": ""}  # fmt: skip
-
-    def _params(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        return self.memory.write(json.dumps(config, sort_keys=True)).params
 
     def _rung_costs(self, config: Config, quality: float) -> list[float]:
         """What trials are compared by at a rung: quality there, and the costs known before they ran."""

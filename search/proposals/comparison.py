@@ -2,10 +2,10 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 from search.proposals.asktell import Asks, AskTell, Wanted
 from search.spec.sections import StudySpec
+from spaces.records.meta import ComparisonMeta
 from spaces.space.comparison import chosen_rates, compared_configs, count_trials, seeds_of, tuning_configs, tuning_seed
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import architecture_of
@@ -40,16 +40,14 @@ def all_seeds(spec: StudySpec) -> list[int]:
     return [*seeds_of(spec.seed, spec.comparison.seeds), tuning_seed(spec.seed)]
 
 
-def comparison_facts(spec: StudySpec, space: SearchSpace) -> dict[str, Any]:
-    """What study.json says of a comparison."""
+def comparison_meta(spec: StudySpec, space: SearchSpace) -> ComparisonMeta | None:
+    """What study.json says of a comparison; None for a search."""
     if spec.comparison.seeds is None:
-        return {}
+        return None
     tuning = tuning_configs(space, spec.comparison.tune_shape)
-    return {
-        "comparison": {
-            "seeds": list(seeds_of(spec.seed, spec.comparison.seeds)),
-            "tuning_seed": tuning_seed(spec.seed) if tuning else None,
-            "tuned_on": sorted({architecture_of(config).name for config in tuning}),
-            "learning_rates": sorted({float(config["learning_rate"]) for config in tuning}),
-        }
-    }
+    return ComparisonMeta(
+        seeds=tuple(seeds_of(spec.seed, spec.comparison.seeds)),
+        tuning_seed=tuning_seed(spec.seed) if tuning else None,
+        tuned_on=tuple(sorted({architecture_of(config).name for config in tuning})),
+        learning_rates=tuple(sorted({float(config["learning_rate"]) for config in tuning})),
+    )

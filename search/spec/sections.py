@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.samplers.registry import GRID, SAMPLERS
+from spaces.records.latency import LatencySpec
 from spaces.settings import setting
-from trainables.export.settings import LatencySpec
 from trainables.lanes.settings import ClusterSpec
 from trainables.tasks.spec import TaskSpec
 from trainables.text.sources import CorpusSpec

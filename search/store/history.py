@@ -106,13 +106,12 @@ class History:
         """The values that the trials dataset has columns for."""
         return {key: value for key, value in values.items() if key in self.columns}
 
-    def start(self, ask: Ask, params: Mapping[str, Any]) -> Running:
+    def start(self, ask: Ask) -> Running:
         """Write down that a trial was asked for."""
         row = {
             "trial": ask.trial,
             "config_hash": ask.config_hash,
             "config": json.dumps(ask.config, sort_keys=True),
-            "params": json.dumps(params),
             "seed": ask.seed,
             "asked_at": now(),
         }

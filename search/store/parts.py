@@ -8,7 +8,6 @@ an object store makes an object visible only when it is whole, so there it is on
 import contextlib
 import errno
 import fcntl
-import json
 import logging
 import os
 import re
@@ -25,12 +24,12 @@ import pyarrow.parquet as pq
 
 from search.store.lease import Lease, leased
 from spaces.errors import StillhouseError
-from spaces.records import columns as records
+from spaces.records.columns import conformed, dataset_columns, schema
 from spaces.records.filesystems import open_filesystem, read_parquet
+from spaces.records.meta import StudyMeta
 
 LOG = logging.getLogger("stillhouse.store")
 LEASE = "lease.json"
-DATASETS = ("asked", "trials", "reports", "test_scores", "baselines", "profiles")
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, *[15.0] * 19)
 """Between the attempts to write a row while the storage does not answer; about five minutes in all."""
 LASTING = {
@@ -61,14 +60,14 @@ class Store:
             self.filesystem, self.root = filesystem, str(folder)
         self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
         self._lease: Lease | None = None
-        self.schemas = {
-            "asked": records.schema(records.asked_columns()),
-            "trials": records.schema(records.trials_columns(list(tasks), by_language)),
-            "reports": records.schema(records.reports_columns()),
-            "test_scores": records.schema(records.test_scores_columns()),
-            "baselines": records.schema(records.baselines_columns()),
-            "profiles": records.schema(records.profiles_columns()),
-        }
+        self.columns = dataset_columns(list(tasks), by_language)
+        self.schemas = {name: schema(columns) for name, columns in self.columns.items()}
+
+    @classmethod
+    def of(cls, folder: str | Path) -> "Store":
+        """The store of a study that exists, with the columns that its study.json names. Raises StillhouseError."""
+        meta = cls(folder).read_meta()
+        return cls(folder, list(meta.tasks), by_language=bool(meta.languages))
 
     def path(self, *parts: str) -> str:
         return "/".join((self.root, *parts))
@@ -93,30 +92,31 @@ class Store:
         except FileNotFoundError:
             raise StillhouseError(f"{self.folder} is not a study folder: it has no {name}") from None
 
-    def read_json(self, name: str) -> Any:
-        try:
-            return json.loads(self.read_text(name))
-        except ValueError as error:
-            raise StillhouseError(f"{self.path(name)} is damaged: {error}") from None
+    def read_meta(self) -> StudyMeta:
+        """study.json. Raises StillhouseError when it is missing or damaged."""
+        return StudyMeta.from_json(self.read_text("study.json"), self.path("study.json"))
 
     def write_part(self, dataset: str, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write (or replace) the part of one trial. Raises StillhouseError when another driver has taken over."""
         if self._lease is not None:
             self._lease.check()
-        schema = self.schemas[dataset]
-        unknown = sorted({key for row in rows for key in row} - set(schema.names))
+        wanted = self.schemas[dataset]
+        unknown = sorted({key for row in rows for key in row} - set(wanted.names))
         if unknown:
             raise StillhouseError(
                 f"{dataset} has no column {', '.join(map(repr, unknown))}; spaces/records/columns.py declares columns"
             )
-        table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=wanted)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         path, data = self.path(dataset, part_name(number)), sink.getvalue().to_pybytes()
         self._write_bytes(path, data, PAUSES_S)
 
     def read_rows(self, dataset: str) -> list[dict[str, Any]]:
-        """All rows of a dataset in the order of trial numbers; a damaged part is an error that names it."""
+        """All rows of a dataset in the order of trial numbers, by its columns of today.
+
+        Raises StillhouseError, which names it, for a part that is damaged or does not fit.
+        """
         rows: list[dict[str, Any]] = []
         for _, path in self.parts(dataset):
             rows += self._read_part(dataset, path)
@@ -127,11 +127,6 @@ class Store:
         selector = pafs.FileSelector(self.path(dataset), allow_not_found=True)
         found = [(PART.fullmatch(i.base_name), i.path) for i in self.filesystem.get_file_info(selector)]
         return sorted((int(match[1]), path) for match, path in found if match)
-
-    def unfinished(self) -> list[dict[str, Any]]:
-        """Rows of `asked` that have no row in `trials`: what a stopped run left behind."""
-        done = {number for number, _ in self.parts("trials")}
-        return [row for row in self.read_rows("asked") if row["trial"] not in done]
 
     @contextmanager
     def locked(self, say: Callable[[str], None] = LOG.info) -> Any:
@@ -167,13 +162,14 @@ class Store:
 
     def _read_part(self, dataset: str, path: str) -> list[dict[str, Any]]:
         try:
-            return read_parquet(self.filesystem, path).to_pylist()
+            table = read_parquet(self.filesystem, path)
         except (pa.ArrowException, OSError, EOFError) as error:
             again = "The trial is then run again." if dataset in ("asked", "trials") else "Only its curve is lost."
             raise StillhouseError(
                 f"{path} is damaged and cannot be read ({str(error).splitlines()[0]}). Set it aside and resume:\n"
                 f"  mv {path} {path}.damaged && stillhouse resume {self.folder}\n{again}"
             ) from error
+        return conformed(table, self.columns[dataset], path).to_pylist()
 
     def _write_bytes(self, path: str, data: bytes, pauses_s: Sequence[float] = ()) -> None:
         def write() -> None:

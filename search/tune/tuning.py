@@ -1,7 +1,6 @@
 """The search itself: Ray Tune over lanes, from a plan to rows, until the budget is spent or somebody stops it."""
 
 import contextlib
-import json
 import shutil
 import signal
 import tempfile
@@ -27,6 +26,7 @@ from search.tune.environment import output_to
 from search.tune.loggers import loggers
 from search.tune.progress import StudyProgress, duration
 from search.tune.searcher import RungScheduler, StudySearcher
+from spaces.records.meta import StudyMeta
 from spaces.space.comparison import tuning_seed
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
@@ -45,7 +45,7 @@ class Plan:
     tasks: tuple[str, ...]
     job: Mapping[str, Any]
     """What all jobs share; trial, config, seed and folders are added to it."""
-    meta: Mapping[str, Any]
+    meta: StudyMeta
     """study.json."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Columns that all rows share."""
@@ -69,7 +69,7 @@ def tune_study(
 ) -> Outcome:
     """Run trials until the budget is spent, the space is used up, or somebody stops it; or only what is `wanted`."""
     spec = plan.study.spec
-    store.write_text("study.json", json.dumps(plan.meta, indent=2) + "\n")
+    store.write_text("study.json", plan.meta.to_json())
     store.write_text("spec.toml", to_toml(spec))  # last: its presence makes the folder a study
     asktell = ask_tell(plan, store, say)
     if wanted is not None:
@@ -121,7 +121,7 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         ),
         earlier=learn_from(spec.search.warm_start, spec, plan.study.space, say),
         constants=plan.constants,
-        reference=plan.meta["teacher"],
+        reference=plan.meta.teacher.costs,
     )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from spaces.errors import StillhouseError
+
 STATUSES: dict[str, str] = {
     "finished": "trained and scored",
     "stopped": "ended at a rung, where other trials were better; its scores are those of that rung",
@@ -17,6 +19,8 @@ STATUSES: dict[str, str] = {
     "duplicate": "the same configuration and seed as an earlier trial, whose result it repeats",
 }
 
+DATASETS = ("asked", "trials", "reports", "test_scores", "baselines", "profiles")
+"""The folders of a study that hold Parquet parts."""
 INT, FLOAT, TEXT = pa.int64(), pa.float64(), pa.string()
 
 
@@ -28,6 +32,8 @@ class Column:
     type: pa.DataType
     unit: str
     meaning: str
+    since: int = 1
+    """The format of studies (spaces/records/meta.py) that brought the column; where a part lacks it, it is null."""
 
 
 def schema(columns: Sequence[Column]) -> pa.Schema:
@@ -38,6 +44,33 @@ def schema(columns: Sequence[Column]) -> pa.Schema:
             for column in columns
         ]
     )
+
+
+def conformed(table: pa.Table, columns: Sequence[Column], place: str) -> pa.Table:
+    """A part as a table of exactly `columns`: what was added since it was written is null, other columns are left out.
+
+    Raises StillhouseError, which names the place, for a column that is missing or of another type.
+    """
+    wanted = schema(columns)
+    if table.schema.equals(wanted):
+        return table
+    mend = "read it with that version, or move it out of the study."
+    known = set(table.column_names)
+    if missing := [column.name for column in columns if column.name not in known and column.since == 1]:
+        raise StillhouseError(
+            f"{place} has no column {', '.join(map(repr, missing))}. It was written by another version of stillhouse "
+            f"or for other tasks: {mend}"
+        )
+    arrays = []
+    for field in wanted:
+        array = table.column(field.name) if field.name in known else pa.nulls(len(table), field.type)
+        if array.type != field.type and not pa.types.is_null(array.type):
+            raise StillhouseError(
+                f"{place}: column {field.name!r} must be of type {field.type}, got {array.type}. It was written by "
+                f"another version of stillhouse: {mend}"
+            )
+        arrays.append(array.cast(field.type))
+    return pa.table(arrays, schema=wanted)
 
 
 def trials_columns(task_names: Sequence[str], by_language: bool = False) -> tuple[Column, ...]:
@@ -133,12 +166,6 @@ def asked_columns() -> tuple[Column, ...]:
         Column("trial", INT, "number", "number of the trial"),
         Column("config_hash", TEXT, "", "hash of configuration and seed"),
         Column("config", TEXT, "JSON", "the canonical configuration"),
-        Column(
-            "params",
-            TEXT,
-            "JSON",
-            "what the sampler drew for it, under the names of the search space; empty for a grid",
-        ),
         Column("seed", INT, "", "seed of the trial"),
         Column("asked_at", pa.timestamp("us", tz="UTC"), "UTC", "when the sampler asked for it"),
     )
@@ -193,3 +220,15 @@ def profiles_columns() -> tuple[Column, ...]:
         Column("versions", TEXT, "JSON", "versions of the packages that matter"),
         Column("measured_at", pa.timestamp("us", tz="UTC"), "UTC", "when it was measured"),
     )
+
+
+def dataset_columns(tasks: Sequence[str], by_language: bool = False) -> dict[str, tuple[Column, ...]]:
+    """The columns of every dataset of a study, by its name in DATASETS."""
+    return {
+        "asked": asked_columns(),
+        "trials": trials_columns(tasks, by_language),
+        "reports": reports_columns(),
+        "test_scores": test_scores_columns(),
+        "baselines": baselines_columns(),
+        "profiles": profiles_columns(),
+    }

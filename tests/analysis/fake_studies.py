@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spaces.records.columns import Column, reports_columns, schema, test_scores_columns, trials_columns
+from spaces.records.meta import FORMAT
+from spaces.students.architecture import SHAPES as STUDENT_SHAPES
 from spaces.students.architecture import parse_shape
 
 TASKS = {
@@ -20,17 +22,24 @@ TASKS = {
               "teacher": 0.71, "floor": 0.31, "floor_seeds": [0, 1, 2], "teacher_layer": 6},
 }  # fmt: skip
 TEACHER = {
-    "name": "all-MiniLM-L6-v2", "family": "bert", "num_layers": 6, "hidden_size": 384, "num_heads": 12,
-    "intermediate_size": 1536, "vocab_size": 30522, "max_positions": 512, "type_vocab_size": 2, "has_lm_head": True,
-    "digest": "abc", "parameters": 22_565_376, "parameters_without_embeddings": 10_646_784,
-    "flops_per_token": 22_500_000, "latency_p50_ms": 31.0, "latency_p95_ms": 34.0,
+    "name": "all-MiniLM-L6-v2", "family": "bert", "digest": "abc",
+    "architecture": {"num_layers": 6, "hidden_size": 384, "num_heads": 12, "intermediate_size": 1536},
+    "vocab_size": 30522, "max_positions": 512, "type_vocab_size": 2, "has_lm_head": True,
+    "costs": {"parameters": 22_565_376, "parameters_without_embeddings": 10_646_784, "flops_per_token": 22_500_000,
+              "latency_p50_ms": 31.0, "latency_p95_ms": 34.0},
+}  # fmt: skip
+NAMED_SHAPES = {
+    name: {"parameters": shape.num_layers * 12 * shape.hidden_size**2 + 31_036 * shape.hidden_size,
+           "flops_per_token": shape.num_layers * 24 * shape.hidden_size**2}
+    for name, shape in STUDENT_SHAPES.items()
 }  # fmt: skip
 META = {
-    "format": 1, "name": "quick", "created": "2026-01-02T03:04:05Z", "seed": 0, "space_digest": "0123456789abcdef",
+    "format": FORMAT, "name": "quick", "created": "2026-01-02T03:04:05Z", "seed": 0, "space_digest": "0123456789abcdef",
     "objectives": ["quality", "parameters"], "train_tokens": 100_000, "num_trials": 40, "sampler": "tpe",
     "protocol": "probe", "teacher": TEACHER, "tasks": TASKS,
     "latency": {"device": "cpu", "threads": 1, "batch_size": 1, "sequence_length": 128},
-    "hardware": "Some CPU, 2 cores", "versions": {"torch": "2.13.0", "transformers": "5.0"},
+    "named_shapes": NAMED_SHAPES, "hardware": "Some CPU, 2 cores",
+    "versions": {"torch": "2.13.0", "transformers": "5.0"},
 }  # fmt: skip
 SHAPES = ((2, 128), (3, 192), (4, 256), (3, 384), (6, 384))
 METHODS = ("mha", "hs", "od", "mha_direct")

@@ -16,6 +16,8 @@ from search.store.parts import Store
 from search.tune.cluster import cluster
 from search.tune.tuning import Plan, log_file, tune_study
 from spaces.errors import StillhouseError
+from spaces.records.latency import LatencySpec
+from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.students.architecture import (
     StudentArchitecture,
     TeacherFacts,
@@ -82,14 +84,20 @@ def costs(config):
 def plan(text=SPEC, **job):
     """The study, ready to run; `job` goes to the fake trials."""
     study = check_all(tomllib.loads(text), Path("/nowhere"), "toy.toml", facts)
-    meta = {
-        "format": 1,
-        "name": study.spec.name,
-        "objectives": list(study.spec.search.objectives),
-        "teacher": {},
-        "tasks": {"toy": {}},
-    }
-    return Plan(study, costs, ("toy",), job, meta, {}, "fake_trials:study_trial")
+    return Plan(study, costs, ("toy",), job, meta(study.spec, study.space), {}, "fake_trials:study_trial")
+
+
+def meta(spec, space):
+    """What study.json would say of it."""
+    teacher = facts()
+    return StudyMeta(
+        name=spec.name, created="2026-01-02T03:04:05+00:00", seed=spec.seed, space_digest=space.digest(),
+        objectives=spec.search.objectives, constraints=spec.search.constraints, train_tokens=spec.budget.train_tokens,
+        num_trials=spec.budget.trials, sampler=spec.search.sampler, protocol="probe",
+        teacher=TeacherMeta(teacher.name, "bert", teacher.digest, teacher.architecture, 1000, 512, 2, False),
+        tasks={"toy": TaskMeta(kind="classification", metric="accuracy", teacher=0.9, floor=0.5)},
+        latency=LatencySpec(), hardware="Some CPU", versions={},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

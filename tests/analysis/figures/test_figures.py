@@ -109,7 +109,7 @@ def test_the_front_has_its_references_intervals_and_stopped_trials(fake: SimpleN
     traces = drawn(front_figure.front_figure(study), 0)
     baseline = next(trace for trace in traces if trace.line.dash == "dash" and len(trace.x) > 1)
     sizes = [study.trials["parameters"][i] for i in (0, 1)]
-    assert list(baseline.x) == [*sizes, fake.teacher["parameters"]] and list(baseline.y) == [0.3, 0.4, 0.4]
+    assert list(baseline.x) == [*sizes, fake.teacher["costs"]["parameters"]] and list(baseline.y) == [0.3, 0.4, 0.4]
     named = next(trace for trace in traces if trace.text is not None and "named shape" in (trace.hovertemplate or ""))
     assert "4x256" in named.text and set(named.y) == {0}
     by_trial = {trial: trace for trace in traces if trace.customdata is not None for trial in trace.customdata}

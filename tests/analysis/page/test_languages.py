@@ -42,7 +42,7 @@ def study(tmp_path):
 
 
 def test_mean_shares_by_language_with_the_worst_in_bold(study):
-    assert study.languages == {"en": ["pos_en", "nli_en"], "de": ["pos_de"]}
+    assert study.meta.languages == {"en": ["pos_en", "nli_en"], "de": ["pos_de"]}
     text = language_section(study, study.front())
     lines = [re.findall(r"<td>(.*?)</td>", line) for line in text.splitlines() if 'scope="row"' in line]
     assert lines == [

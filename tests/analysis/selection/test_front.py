@@ -115,7 +115,7 @@ def test_hypervolume_history_is_the_volume_of_each_prefix(fake: SimpleNamespace)
     study = load(fake.study(fake.rows(40), objectives=["quality", "parameters", "latency_ms"]))
     history = hypervolume_history(study)
     done = study.finished
-    teacher = fake.teacher
+    teacher = fake.teacher["costs"]
     shares = np.stack(
         [
             -done["quality"],

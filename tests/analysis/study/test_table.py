@@ -18,7 +18,7 @@ def test_rows_come_back_by_trial_number(fake: SimpleNamespace) -> None:
     study = load(fake.study([fake.row(2, 0.5), fake.row(0, 0.7, (4, 256)), fake.row(1, 0.1)]))
     assert study.trials["trial"].tolist() == [0, 1, 2]
     assert study.trials["architecture"].tolist() == ["4x256", "3x192", "3x192"]
-    assert study.meta["name"] == "quick" and study.tasks == ("package", "pairs")
+    assert study.meta.name == "quick" and study.tasks == ("package", "pairs")
     assert study.notes == ()
     assert 'name = "quick"' in study.spec
 
@@ -86,14 +86,23 @@ def test_another_format_and_broken_json_are_refused(fake: SimpleNamespace) -> No
     folder = fake.study([fake.row(0, 0.5)])
     meta = Path(folder) / "study.json"
     meta.write_text(json.dumps(fake.meta | {"format": 7}))
-    with pytest.raises(StillhouseError, match="format must be 1, got 7"):
+    with pytest.raises(StillhouseError, match="format must be 1 to 2, got 7"):
         load(folder)
     meta.write_text("{")
     with pytest.raises(StillhouseError, match="not valid JSON"):
         load(folder)
-    meta.write_text('{"format": 1, "name": "x"}')
-    with pytest.raises(StillhouseError, match="lacks objectives, teacher, tasks"):
+    teacher = {**fake.teacher, "digest": 3}
+    table = {key: value for key, value in fake.meta.items() if key not in ("sampler", "objectives")}
+    meta.write_text(json.dumps(table | {"teacher": teacher}))
+    with pytest.raises(StillhouseError) as caught:
         load(folder)
+    for problem in ("objectives is missing", "sampler is missing", "teacher.digest must be a text, got 3"):
+        assert f"{problem}" in str(caught.value)
+
+
+def test_what_a_file_says_beyond_this_version_is_told(fake: SimpleNamespace) -> None:
+    study = load(fake.study([fake.row(0, 0.5)], colour="blue", teacher={**fake.teacher, "mood": "good"}))
+    assert study.notes == ("study.json says more than this version of stillhouse knows: colour, teacher.mood.",)
 
 
 def test_reports_of_some_trials_are_the_same_whichever_parts_hold_them(fake: SimpleNamespace) -> None:

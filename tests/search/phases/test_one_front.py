@@ -29,10 +29,7 @@ FRONT, BEYOND = [3, 2, 1], 0
 def store(tmp_path):
     store = Store(tmp_path / "study", ["toy"])
     plan = toy.plan(SPEC)
-    constraints = dict(plan.study.spec.search.constraints)
-    teacher = {"name": "invented", "num_layers": 6, "hidden_size": 384}
-    meta = {**plan.meta, "constraints": constraints, "teacher": teacher}
-    store.write_text("study.json", json.dumps(meta))
+    store.write_text("study.json", plan.meta.to_json())
     store.write_text("spec.toml", toy.to_toml(plan.study.spec))
     for trial, (layers, width, quality) in enumerate(SHAPES):
         config = {

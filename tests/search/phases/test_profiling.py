@@ -1,7 +1,6 @@
 """Costs measured again: rows in `profiles`, one measurement per shape, resumable, named by setting and machine."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,13 @@ from transformers import BertConfig, BertModel
 
 from analysis import load
 from search.phases import profiling
-from search.phases.profiling import Setting, profile_study
+from search.phases.profiling import profile_study
 from spaces.errors import StillhouseError
+from spaces.records.latency import ProfileSpec
 from trainables.export.measuring import Latency
 from trainables.machine import fingerprint
 
-SETTING = Setting(threads=1, batch_size=2, sequence_length=16)
+SETTING = ProfileSpec(threads=1, batch_size=2, sequence_length=16)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_one_measurement_per_shape_serves_all_its_trials(study: str) -> None:
     profile_study(study, SETTING, None, name=None, say=again.append)
     assert len(again) == 1  # the shape that was missing, and nothing twice
     profile = load(study).with_profile("cpu-torch")
-    assert profile.finished["latency_p50_ms"].notna().all() and profile.meta["latency"] == asdict(SETTING)
+    assert profile.finished["latency_p50_ms"].notna().all() and profile.meta.latency == SETTING
 
 
 def test_the_runtime_measures(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_the_runtime_measures(study: str, monkeypatch: pytest.MonkeyPatch) -> No
         return Latency(1.5, 2.0, 7)
 
     monkeypatch.setitem(profiling.LATENCIES, "onnx", measure)
-    profile_study(study, Setting(runtime="onnx", threads=3), [2], name="mine", say=print)
+    profile_study(study, ProfileSpec(runtime="onnx", threads=3), [2], name="mine", say=print)
     rows = load(study).profiles
     assert (
         set(rows["profile"]) == {"mine"} and set(rows["runtime"]) == {"onnx"} and rows["peak_memory_mib"].isna().all()
@@ -84,4 +84,4 @@ def test_what_cannot_be_measured_is_said(study: str) -> None:
         profile_study(study, SETTING, [9], name=None, say=print)
     if not torch.cuda.is_available():
         with pytest.raises(StillhouseError, match="no CUDA device"):
-            profile_study(study, Setting(device="cuda"), None, name=None, say=print)
+            profile_study(study, ProfileSpec(device="cuda"), None, name=None, say=print)

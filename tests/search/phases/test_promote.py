@@ -13,10 +13,10 @@ from spaces.errors import StillhouseError
 @pytest.fixture
 def study(tmp_path):
     """A search of three trials: one finished, one repeated, one failed."""
-    spec, _ = toy.read(toy.SPEC + "[rungs]\nfirst_tokens = 50_000\n[search]\nsampler = 'gp'\n")
+    spec, space = toy.read(toy.SPEC + "[rungs]\nfirst_tokens = 50_000\n[search]\nsampler = 'gp'\n")
     store = Store(tmp_path, ["toy"])
     store.write_text("spec.toml", tomli_w.dumps(to_table(spec)))
-    store.write_text("study.json", '{"tasks": {"toy": {}}}')
+    store.write_text("study.json", toy.meta(spec, space).to_json())
     config = {
         "method": "hs", "mapping": "uniform", "num_layers": 2, "hidden_size": 96, "num_heads": 8,
         "intermediate_size": 384, "initialisation": "random", "learning_rate": 7e-4, "batch_size": 16,
@@ -56,7 +56,9 @@ def test_tokens_and_a_start_from_the_weights(study):
 
 def test_a_search_that_still_runs_is_not_written_to(study):
     spec = study.read_text("spec.toml")
-    study.write_text("spec.toml", spec.replace("invented", "package:trainables/embedded_teacher"))
+    study.write_text(
+        "spec.toml", spec.replace("invented", "package:trainables/embedded_teacher").replace("    384,\n", "")
+    )
     with study.locked(), pytest.raises(StillhouseError, match="another"):
         score_search_time_self(study.folder, finished_trial(study, 0), print)
 

@@ -68,7 +68,10 @@ def test_stopped_and_then_killed_a_study_comes_to_the_end_of_an_undisturbed_one(
     assert code == -signal.SIGKILL
     before = {row["trial"]: row for row in store.read_rows("trials")}
     assert 2 <= len(before) < 8
-    unfinished, lines = {row["trial"] for row in store.unfinished()}, []
+    unfinished, lines = (
+        {number for number, _ in store.parts("asked")} - {number for number, _ in store.parts("trials")},
+        [],
+    )
     text = f'{RUNGS}[logging]\ncallbacks = ["tensorboard"]\n'
     plan = toy.plan(text, journal=str(tmp_path / "journal"), kills_lane=7, **ODD)
     outcome = tune_study(plan, store, lines.append)

@@ -81,7 +81,6 @@ def study(tmp_path, proof, payload):
             "trial": row["trial"],
             "config_hash": row["config_hash"],
             "config": '{"method": "mha"}',
-            "params": "{}",
         }
         store.write_part("asked", row["trial"], [{**asked, "seed": 0, "asked_at": now()}])
     for name in ("tune/searcher-state.pkl", "tune/tuner.pkl", "tune/trainable.pkl", "searcher-state.pkl", "tuner.pkl",

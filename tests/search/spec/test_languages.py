@@ -111,7 +111,7 @@ def test_a_search_for_the_worst_language_keeps_it_and_resumes_alike(tmp_path):
         return asked
 
     assert run(tmp_path / "whole", [12]) == run(tmp_path / "halves", [6, 12])
-    rows = Store(tmp_path / "whole").read_rows("trials")
+    rows = Store(tmp_path / "whole", by_language=True).read_rows("trials")
     assert {row["worst_language"] for row in rows} == {"de"}
     assert all(row["worst_language_quality"] < row["quality"] for row in rows)
 

@@ -26,8 +26,8 @@ from search.store.parts import Store, now
 store, parity = Store(sys.argv[1], ["toy"]), int(sys.argv[2])
 for version in range(12):
     for trial in (parity, 2 + 2 * version + parity):
-        store.write_part("asked", trial, [{"trial": trial, "config_hash": str(version), "config": "{}",
-                                           "params": str(row), "seed": 0, "asked_at": now()} for row in range(300)])
+        store.write_part("asked", trial, [{"trial": trial, "config_hash": str(version),
+                                           "config": str(row), "seed": 0, "asked_at": now()} for row in range(300)])
 """
 
 
@@ -54,7 +54,7 @@ def check_whole(rows):
     for row in rows:
         parts.setdefault(row["trial"], []).append(row)
     for part in parts.values():
-        assert [row["params"] for row in part] == [str(number) for number in range(300)]
+        assert [row["config"] for row in part] == [str(number) for number in range(300)]
         assert len({row["config_hash"] for row in part}) == 1
 
 
@@ -101,7 +101,6 @@ def remote(bucket, tmp_path):
             "trial": row["trial"],
             "config_hash": row["config_hash"],
             "config": '{"method": "mha"}',
-            "params": "{}",
         }
         Store(f"s3://{path}").write_part("asked", row["trial"], [{**asked, "seed": 0, "asked_at": now()}])
     return f"s3://{path}"

@@ -1,6 +1,7 @@
 """Parts are whole or absent, on every filesystem."""
 
 import errno
+import json
 import os
 import time
 
@@ -12,7 +13,7 @@ from spaces.errors import StillhouseError
 
 
 def asked(trial):
-    return {"trial": trial, "config_hash": f"{trial:016x}", "config": "{}", "params": "", "seed": 0, "asked_at": now()}
+    return {"trial": trial, "config_hash": f"{trial:016x}", "config": "{}", "seed": 0, "asked_at": now()}
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -29,7 +30,6 @@ def test_rows_come_back_in_the_order_of_trials(store):
     store.write_part("trials", 3, [{"trial": 3, "status": "finished", "score_toy": 0.5}])
     assert [row["trial"] for row in store.read_rows("asked")] == [0, 3, 12]
     assert store.read_rows("trials")[0]["score_toy"] == 0.5
-    assert [row["trial"] for row in store.unfinished()] == [0, 12]
     assert store.read_rows("reports") == []
 
 
@@ -38,8 +38,8 @@ def test_texts(store):
     store.write_text("spec.toml", "a = 1\n")
     assert store.is_study() and store.read_text("spec.toml") == "a = 1\n"
     store.write_text("study.json", "{")
-    with pytest.raises(StillhouseError, match=r"study\.json is damaged"):
-        store.read_json("study.json")
+    with pytest.raises(StillhouseError, match=r"study\.json is not valid JSON"):
+        store.read_meta()
     with pytest.raises(StillhouseError, match=r"has no nothing\.txt"):
         store.read_text("nothing.txt")
 
@@ -121,7 +121,7 @@ def hurried(monkeypatch):
 def test_a_second_driver_is_refused_where_there_are_no_locks(tmp_path, hurried):
     folder, lines = f"memory://{tmp_path.name}/leased", []
     with Store(folder).locked():
-        held = Store(folder).read_json("lease.json")
+        held = json.loads(Store(folder).read_text("lease.json"))
         with (
             pytest.raises(
                 StillhouseError, match=rf"another stillhouse process .*leased: \S+, process {os.getpid()}, si"
@@ -130,7 +130,7 @@ def test_a_second_driver_is_refused_where_there_are_no_locks(tmp_path, hurried):
         ):
             pass
         time.sleep(0.3)
-        assert Store(folder).read_json("lease.json")["renewed"] > held["renewed"]
+        assert json.loads(Store(folder).read_text("lease.json"))["renewed"] > held["renewed"]
     assert "waiting up to 0.6 s" in lines[0]
     assert not Store(folder).exists("lease.json")
     with Store(folder).locked(lines.append):

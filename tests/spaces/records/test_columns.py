@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from spaces.errors import StillhouseError
 from spaces.records import columns as records
 
 TABLES = {
@@ -44,3 +45,35 @@ def test_a_row_without_an_axis_is_null_there():
     schema = records.schema(records.trials_columns([]))
     row = pa.Table.from_pylist([{"trial": 0, "method": "mha", "relation_heads": 12}], schema=schema).to_pylist()[0]
     assert row["relation_heads"] == 12 and row["mapping"] is None and row["temperature"] is None
+
+
+COLUMNS = (
+    records.Column("trial", records.INT, "number", ""),
+    records.Column("mood", records.TEXT, "", "came later", since=2),
+)
+
+
+def test_columns_added_later_read_as_null_and_others_are_left_out():
+    older = pa.table({"trial": [1, 2], "params": ["{}", "{}"]})
+    assert records.conformed(older, COLUMNS, "here").to_pylist() == [
+        {"trial": 1, "mood": None},
+        {"trial": 2, "mood": None},
+    ]
+    assert records.conformed(older.slice(0, 0), COLUMNS, "here").schema.equals(records.schema(COLUMNS))
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"mood": ["good"]}, r"a/part\.parquet has no column 'trial'"),
+        ({"trial": [1], "mood": [3.5]}, r"a/part\.parquet: column 'mood' must be of type string, got double"),
+        ({"trial": ["one"]}, r"column 'trial' must be of type int64, got string"),
+    ],
+)
+def test_wrong_columns_are_errors_with_their_place(table, problem):
+    with pytest.raises(StillhouseError, match=problem):
+        records.conformed(pa.table(table), COLUMNS, "a/part.parquet")
+
+
+def test_every_dataset_has_its_columns():
+    assert tuple(records.dataset_columns(["sst2"])) == records.DATASETS

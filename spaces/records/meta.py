@@ -1,0 +1,202 @@
+"""study.json as a value: what a study is, beside its rows. Search writes it and analysis reads it.
+
+JSON is made and parsed here only. A number of the file's format stands in it: files of earlier formats are read, those
+of a later one are refused. Keys that this version does not know are named in `StudyMeta.unknown`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+
+from spaces.errors import StillhouseError
+from spaces.records.columns import Column
+from spaces.records.latency import LatencySpec
+from spaces.records.objectives import Aim, aim_of
+from spaces.students.architecture import StudentArchitecture
+
+FORMAT = 2
+"""Of study.json and of the tables beside it. 1: shape and costs of the teacher stood among its other facts."""
+WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class TeacherMeta:
+    """The teacher of a study."""
+
+    name: str
+    family: str
+    digest: str
+    """of its weights and configuration"""
+    architecture: StudentArchitecture
+    vocab_size: int
+    max_positions: int
+    """tokens"""
+    type_vocab_size: int
+    has_lm_head: bool
+    costs: Mapping[str, float | None] = field(default_factory=dict)
+    """by column of the trials table, as measured with the study's `latency`"""
+
+
+@dataclass(frozen=True)
+class TaskMeta:
+    """A task of a study, with what teacher and floor score on its dev split."""
+
+    kind: str
+    metric: str
+    teacher: float
+    """the task's metric"""
+    floor: float
+    """the mean over `floor_seeds`"""
+    floor_seeds: tuple[float, ...] = ()
+    """the score of each untrained encoder"""
+    teacher_layer: int | None = None
+    """that the probe chose"""
+    num_train: int = 0
+    """examples"""
+    num_dev: int = 0
+    num_test: int = 0
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class ComparisonMeta:
+    """How a comparison runs; a search has none."""
+
+    seeds: tuple[int, ...]
+    tuning_seed: int | None = None
+    """of the trials that choose learning rates; None when there is nothing to choose"""
+    tuned_on: tuple[str, ...] = ()
+    """names of shapes"""
+    learning_rates: tuple[float, ...] = ()
+    """that were tried"""
+
+
+@dataclass(frozen=True)
+class StudyMeta:
+    """A study: its aim, budget, teacher, tasks, and where its costs were measured."""
+
+    name: str
+    created: str
+    """UTC, ISO 8601"""
+    seed: int
+    space_digest: str
+    objectives: tuple[str, ...]
+    train_tokens: int
+    """tokens of a trial"""
+    num_trials: int
+    sampler: str
+    protocol: str
+    """how students are scored: probe or finetune"""
+    teacher: TeacherMeta
+    tasks: Mapping[str, TaskMeta]
+    """by name, in the order of the spec"""
+    latency: LatencySpec
+    hardware: str
+    """in words"""
+    versions: Mapping[str, str]
+    """of the packages that matter"""
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    """upper limits by the name of a cost"""
+    comparison: ComparisonMeta | None = None
+    prepare_s: float | None = None
+    """seconds before the first trial"""
+    axes: tuple[Column, ...] = ()
+    """columns that the trials table has for axes of this study beyond those of every study"""
+    named_shapes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """costs of shapes of the literature with this teacher, by name and column, as far as they follow from a shape"""
+    unknown: tuple[str, ...] = field(default=(), compare=False)
+    """keys of the file that this version does not know; they are not written again"""
+
+    @cached_property
+    def aim(self) -> Aim:
+        """Objectives and limits, which say which students are on the front."""
+        return aim_of(self.objectives, self.constraints)
+
+    @property
+    def languages(self) -> dict[str, list[str]]:
+        """Language -> its tasks, in the order of the spec; tasks that name none are left out."""
+        found: dict[str, list[str]] = {}
+        for name, task in self.tasks.items():
+            if task.language:
+                found.setdefault(task.language, []).append(name)
+        return found
+
+    def to_json(self) -> str:
+        """The text of study.json."""
+        table = {key: value for key, value in dataclasses.asdict(self).items() if key != "unknown"}
+        return json.dumps({"format": FORMAT, **table}, indent=2, default=str) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, place: str) -> "StudyMeta":
+        """Read the text of study.json; `place` is where it came from. Raises StillhouseError with all problems."""
+        mend = "Restore it, or start the study again."
+        try:
+            table = json.loads(text)
+        except ValueError as error:
+            raise StillhouseError(f"{place} is not valid JSON ({error}). {mend}") from error
+        found = table.get("format") if isinstance(table, dict) else None
+        if found not in range(1, FORMAT + 1):
+            rule = f"format must be 1 to {FORMAT}, got {found!r}"
+            raise StillhouseError(f"{place}: {rule}. Use the version that wrote it.")
+        table = {key: value for key, value in table.items() if key != "format"}
+        problems: list[str] = []
+        unknown: list[str] = []
+        meta = _read(cls, _of_format_1(table) if found == 1 else table, "", problems, unknown)
+        if problems:
+            raise StillhouseError(f"{place}: {'; '.join(problems)}. {mend}")
+        return dataclasses.replace(meta, unknown=tuple(unknown))
+
+
+def _of_format_1(table: dict[str, Any]) -> dict[str, Any]:
+    """The same in the present format."""
+    if not isinstance(table.get("teacher"), dict):
+        return table
+    teacher = dict(table["teacher"])
+    shape = {key: teacher.pop(key) for key in list(teacher) if key in StudentArchitecture.__dataclass_fields__}
+    costs = {key: teacher.pop(key) for key in list(teacher) if key not in TeacherMeta.__dataclass_fields__}
+    return {**table, "teacher": {**teacher, "architecture": shape, "costs": costs}}
+
+
+def _read(kind: Any, value: Any, where: str, problems: list[str], unknown: list[str]) -> Any:
+    """A value of a type from what JSON gave; what does not fit is told with its place."""
+    if dataclasses.is_dataclass(kind):
+        return _read_fields(kind, value, where, problems, unknown)
+    if get_origin(kind) is UnionType:
+        if value is None and NoneType in get_args(kind):
+            return None
+        return _read(get_args(kind)[0], value, where, problems, unknown)
+    inner = get_args(kind)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_read(inner[0], each, f"{where}[{i}]", problems, unknown) for i, each in enumerate(value))
+    if get_origin(kind) is Mapping and isinstance(value, dict):
+        return {key: _read(inner[1], each, f"{where}.{key}", problems, unknown) for key, each in value.items()}
+    if kind is pa.DataType and isinstance(value, str):
+        return pa.type_for_alias(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind not in WORDS or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        what = WORDS.get(kind, "a list" if get_origin(kind) is tuple else "a table")
+        problems.append(f"{where} must be {what}, got {value!r}")
+    return value
+
+
+def _read_fields(kind: Any, value: Any, where: str, problems: list[str], unknown: list[str]) -> Any:
+    if not isinstance(value, dict):
+        problems.append(f"{where or 'study.json'} must be a table, got {value!r}")
+        return None
+    hints, start = get_type_hints(kind), f"{where}." if where else ""
+    known = {each.name: each for each in dataclasses.fields(kind) if each.name != "unknown"}
+    unknown += [f"{start}{key}" for key in value if key not in known]
+    found = {}
+    for name, each in known.items():
+        if name in value:
+            found[name] = _read(hints[name], value[name], f"{start}{name}", problems, unknown)
+        elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+            problems.append(f"{start}{name} is missing")
+    return None if problems else kind(**found)

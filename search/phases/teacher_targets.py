@@ -29,10 +29,10 @@ from spaces.students.transfer import Pairing, axes_of, terms_of
 from trainables.lanes.trial import kept_teacher
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states
-from trainables.models.signals import State, states_of
+from trainables.models.signals import State
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited, open_corpus
-from trainables.training.distillation import asked_of, losses_of, use_bf16
+from trainables.training.distillation import teacher_states, use_bf16
 from trainables.training.loop import held_out_blocks
 from trainables.training.readings import read_batch
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
@@ -72,7 +72,7 @@ def wants_of_space(space: SearchSpace) -> Iterator[tuple[tuple[State, ...], bool
             for values in product(*(space.legal(name, student) or space.axes[name].ends for name in names)):
                 config = {"method": method, **dict(zip(names, values, strict=True))}
                 pairing = Pairing(config, student, space.teacher.architecture)
-                yield states_of(asked_of(losses_of(pairing))[1]), masked
+                yield teacher_states(pairing), masked
 
 
 def make_target_plan(

@@ -37,11 +37,10 @@ from spaces.students.architecture import StudentArchitecture, TeacherFacts, pars
 from spaces.students.transfer import METHODS, Pairing
 from trainables.models.encoder import build_model, layers, parts, set_architecture
 from trainables.models.families.bert import BertFacts
-from trainables.models.signals import states_of
 from trainables.models.student import build_student
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, open_corpus
-from trainables.training.distillation import asked_of, losses_of, use_bf16
+from trainables.training.distillation import teacher_states, use_bf16
 from trainables.training.loop import distil
 from trainables.training.readings import read_batch
 from trainables.training.settings import TrainingSpec
@@ -137,7 +136,7 @@ def ours_cached(method: str, setup: Setup) -> Loop:
     """The same, reading what the teacher says from a target cache that is written here and not counted."""
     pairing = Pairing(setup.config(method), setup.student, setup.teacher.facts.architecture)
     precision, device = setup.training.teacher_precision, setup.teacher.model.device
-    states = states_of(asked_of(losses_of(pairing))[1])
+    states = teacher_states(pairing)
     plan = TargetPlan(
         teacher="random", teacher_digest=setup.teacher.facts.digest, corpus=str(setup.folder),
         needs=needs_of([(states, METHODS[method].masked_inputs)]), blocks=tuple(range(2 * setup.batch)),

@@ -25,14 +25,13 @@ from spaces.students import transfer
 from spaces.students.architecture import parse_shape
 from trainables.cache import cache_folder
 from trainables.machine import hardware, versions
-from trainables.models.signals import states_of
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 from trainables.tasks.scoring import load_task, prepare_task, recovered, score_task
 from trainables.tasks.spec import TaskSpec
 from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
-from trainables.training.distillation import asked_of, losses_of, use_bf16
+from trainables.training.distillation import teacher_states, use_bf16
 from trainables.training.loop import distil, held_out_blocks
 from trainables.training.settings import TrainingSpec
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
@@ -82,7 +81,7 @@ def prepare(tokens: int) -> Prepared:
     wants = []
     for name in METHODS:
         pairing = transfer.Pairing({"method": name, **METHODS[name]}, parse_shape(SHAPE), shape)
-        wants.append((states_of(asked_of(losses_of(pairing))[1]), transfer.METHODS[name].masked_inputs))
+        wants.append((teacher_states(pairing), transfer.METHODS[name].masked_inputs))
     plan = TargetPlan(
         teacher=TEACHER, teacher_digest=teacher.facts.digest, corpus=str(folder), needs=needs_of(wants),
         blocks=tuple(np.unique(np.concatenate(visited)).tolist()), held_out=held_out_blocks(corpus), views=1,

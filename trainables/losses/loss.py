@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from trainables.models.signals import Asked, Signals
+from trainables.models.signals import LayerSignal, Signals
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Loss:
     value: (student's signals, teacher's signals, projections, batch) -> scalar.
     """
 
-    student: tuple[Asked, ...]
-    teacher: tuple[Asked, ...]
+    student: tuple[LayerSignal, ...]
+    teacher: tuple[LayerSignal, ...]
     value: Callable[[Signals, Signals, Maps, Batch], Tensor]
     projections: Mapping[str, Projection] = field(default_factory=dict)

@@ -66,9 +66,9 @@ class Signal:
     restore: Callable[..., Any]
 
 
-Asked = tuple[Signal, int]
+LayerSignal = tuple[Signal, int]
 """A signal of a layer; layers are counted from 1, as everywhere."""
-Signals = Mapping[Asked, Any]
+Signals = Mapping[LayerSignal, Any]
 States = Mapping[State, Tensor]
 
 
@@ -158,9 +158,9 @@ LOGITS = Signal("logits", "the masked-LM head over the last layer at the masked 
 SIGNALS = {signal.name: signal for signal in (HIDDEN, QKV, LOGITS)}
 
 
-def states_of(asked: Iterable[Asked]) -> tuple[State, ...]:
+def states_of(wanted: Iterable[LayerSignal]) -> tuple[State, ...]:
     """The states that these signals are restored from, each once."""
-    return tuple(dict.fromkeys(state for signal, layer in asked for state in signal.states(layer)))
+    return tuple(dict.fromkeys(state for signal, layer in wanted for state in signal.states(layer)))
 
 
 def read_states(
@@ -176,21 +176,21 @@ def read_states(
     return {state: state.positions.take(hidden[state.layer], mask_BT, positions_BT) for state in wanted}
 
 
-def restore_signals(model: PreTrainedModel, asked: Iterable[Asked], states: States) -> Signals:
-    """The signals that were asked for and no others, from states that hold what they need."""
+def restore_signals(model: PreTrainedModel, wanted: Iterable[LayerSignal], states: States) -> Signals:
+    """The signals that are wanted and no others, from states that hold what they need."""
     return {
         (signal, layer): signal.restore(model, layer, *(states[state] for state in signal.states(layer)))
-        for signal, layer in asked
+        for signal, layer in wanted
     }
 
 
 def read_signals(
     model: PreTrainedModel,
-    asked: Iterable[Asked],
+    wanted: Iterable[LayerSignal],
     input_ids_BT: Tensor,
     mask_BT: Tensor | None = None,
     positions_BT: Tensor | None = None,
 ) -> Signals:
     """Run a model for these signals. Used for teacher and student alike."""
-    asked = tuple(asked)
-    return restore_signals(model, asked, read_states(model, states_of(asked), input_ids_BT, mask_BT, positions_BT))
+    wanted = tuple(wanted)
+    return restore_signals(model, wanted, read_states(model, states_of(wanted), input_ids_BT, mask_BT, positions_BT))

@@ -17,7 +17,7 @@ from spaces.errors import StillhouseError
 from spaces.students.architecture import architecture_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
-from trainables.models.signals import Asked, Signals, read_signals, restore_signals, states_of
+from trainables.models.signals import LayerSignal, Signals, State, read_signals, restore_signals, states_of
 from trainables.models.student import stream_directions
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
@@ -39,7 +39,7 @@ class Distillation(nn.Module):
         self.student = student
         pairing = Pairing(config, architecture_of(config), teacher.facts.architecture)
         self.terms = losses_of(pairing)
-        self.student_asked, self.teacher_asked = asked_of(self.terms)
+        self.student_signals, self.teacher_signals = signals_of(self.terms)
         self.masked_inputs = any(METHODS[name].masked_inputs for name, _ in parse_method(config["method"]))
         device = next(student.parameters()).device
         self.student_bf16 = use_bf16(training.precision, device, student.config.hidden_size)
@@ -56,7 +56,7 @@ class Distillation(nn.Module):
     @property
     def needs_teacher(self) -> bool:
         """Whether any of its losses reads the teacher."""
-        return bool(self.teacher_asked)
+        return bool(self.teacher_signals)
 
     def read(
         self, corpus: Corpus, split: str, blocks: np.ndarray, views: np.ndarray, training: TrainingSpec,
@@ -67,7 +67,7 @@ class Distillation(nn.Module):
         reading = read_batch(corpus, split, blocks, seen, training.mask_fraction)
         if targets is None:
             return reading
-        return replace(reading, states=targets.read(split, states_of(self.teacher_asked), blocks, seen, reading))
+        return replace(reading, states=targets.read(split, states_of(self.teacher_signals), blocks, seen, reading))
 
     def forward(self, teacher: PreTrainedModel, reading: Reading) -> Tensor:
         """The weighted sum of the method's losses over one batch without padding."""
@@ -77,20 +77,20 @@ class Distillation(nn.Module):
             started = time.perf_counter()
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.teacher_bf16):
                 if reading.states is None:
-                    theirs = read_signals(teacher, self.teacher_asked, inputs_BT, None, positions_BT)
+                    theirs = read_signals(teacher, self.teacher_signals, inputs_BT, None, positions_BT)
                 else:
-                    theirs = restore_signals(teacher, self.teacher_asked, reading.states)
+                    theirs = restore_signals(teacher, self.teacher_signals, reading.states)
             self.teacher_s += time.perf_counter() - started
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
-            ours = read_signals(self.student, self.student_asked, inputs_BT, None, positions_BT)
+            ours = read_signals(self.student, self.student_signals, inputs_BT, None, positions_BT)
         batch = Batch(labels_N=None if positions_BT is None else reading.words_BT[positions_BT])
         return torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in self.terms]).sum()
 
     def value(self, loss: Loss, ours: Signals, theirs: Signals, batch: Batch) -> Tensor:
         """One of the losses, shown the signals and the projections that it declares."""
         return loss.value(
-            {asked: ours[asked] for asked in loss.student},
-            {asked: theirs[asked] for asked in loss.teacher},
+            {signal: ours[signal] for signal in loss.student},
+            {signal: theirs[signal] for signal in loss.teacher},
             {key: self.projections[key] for key in loss.projections},
             batch,
         )
@@ -101,11 +101,16 @@ def losses_of(pairing: Pairing) -> list[tuple[Loss, float]]:
     return [(METHODS[name].loss(pairing), weight) for name, weight in parse_method(pairing.config["method"])]
 
 
-def asked_of(terms: Sequence[tuple[Loss, float]]) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
+def signals_of(terms: Sequence[tuple[Loss, float]]) -> tuple[tuple[LayerSignal, ...], tuple[LayerSignal, ...]]:
     """Everything that any of the losses reads, each once: (of the student, of the teacher)."""
-    ours = dict.fromkeys(asked for loss, _ in terms for asked in loss.student)
-    theirs = dict.fromkeys(asked for loss, _ in terms for asked in loss.teacher)
+    ours = dict.fromkeys(signal for loss, _ in terms for signal in loss.student)
+    theirs = dict.fromkeys(signal for loss, _ in terms for signal in loss.teacher)
     return tuple(ours), tuple(theirs)
+
+
+def teacher_states(pairing: Pairing) -> tuple[State, ...]:
+    """The states of the teacher that a trial's signals are restored from."""
+    return states_of(signals_of(losses_of(pairing))[1])
 
 
 def first_projection(projection: Projection, teacher: Teacher, corpus: Corpus) -> nn.Parameter:
@@ -126,7 +131,9 @@ def usable(
         return None
     blocks = blocks_visited(len(corpus.train), train_blocks, seed)
     views = min(training.mask_views, math.ceil(train_blocks / len(corpus.train)))
-    fits = targets.serves(states_of(module.teacher_asked), module.masked_inputs, blocks, views, training.mask_fraction)
+    fits = targets.serves(
+        states_of(module.teacher_signals), module.masked_inputs, blocks, views, training.mask_fraction
+    )
     return targets if fits and targets.bf16 == module.teacher_bf16 else None
 
 

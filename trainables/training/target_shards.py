@@ -28,7 +28,7 @@ def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> 
     corpus, size = open_corpus(Path(plan.corpus)), plan.shard_rows(part)
     rows = np.arange(number * size, min((number + 1) * size, plan.rows(part)))
     chunks = np.split(rows, range(CHUNK_BLOCKS, len(rows), CHUNK_BLOCKS))
-    read = [teacher_states(plan, part, chunk, corpus, teacher) for chunk in chunks]
+    read = [states_of_blocks(plan, part, chunk, corpus, teacher) for chunk in chunks]
     tensors: dict[str, Tensor] = {}
     squares = torch.zeros(2, dtype=torch.float64)
     for state in plan.states(part):
@@ -48,7 +48,7 @@ def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> 
 
 
 @torch.no_grad()
-def teacher_states(
+def states_of_blocks(
     plan: TargetPlan, part: Part, rows: np.ndarray, corpus: Corpus, teacher: Teacher
 ) -> dict[str, Tensor]:
     """The states nRD of the live teacher for some rows of a part, by their keys."""

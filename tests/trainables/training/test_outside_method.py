@@ -65,7 +65,7 @@ table = {"method": ["0.5 pooled + hs"], "shape": ["2x24/48h2"], "mapping": "last
 space = read_space(table, teacher.facts, 16)
 (config,) = space.enumerate()
 student = build_student(config, teacher, 0, corpus)
-asked = Distillation(student, teacher, corpus, config, EXACT).teacher_asked
+asked = Distillation(student, teacher, corpus, config, EXACT).teacher_signals
 plan = TargetPlan(
     teacher=path, teacher_digest="", corpus=folder, needs=Needs(states_of(asked)),
     blocks=tuple(blocks_visited(len(corpus.train), 160, 0).tolist()), held_out=min(64, len(corpus.held_out)), views=1,

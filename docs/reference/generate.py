@@ -29,7 +29,7 @@ from spaces.students.transfer import METHODS  # noqa: E402
 from trainables.models.families import FAMILIES  # noqa: E402
 from trainables.models.families.bert import BertFacts  # noqa: E402
 from trainables.models.signals import SIGNALS  # noqa: E402
-from trainables.tasks.metrics import KIND_METRICS  # noqa: E402
+from trainables.tasks.kinds import KINDS  # noqa: E402
 from trainables.tasks.spec import TaskSpec  # noqa: E402
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -232,7 +232,7 @@ def methods() -> str:
 
 def supported() -> str:
     """Families, shapes, task kinds, costs, samplers."""
-    kinds = [[code(kind), ", ".join(map(code, metrics))] for kind, metrics in KIND_METRICS.items()]
+    kinds = [[code(kind), ", ".join(code(metric.name) for metric in entry.metrics)] for kind, entry in KINDS.items()]
     goals = [
         [code(o.name), "larger" if o.direction == "max" else "smaller", code(o.column)] for o in OBJECTIVES.values()
     ]

@@ -58,7 +58,7 @@ def _rows(
                 score = found[split]["score"]
                 yield {
                     "kept": which, **asdict(shape), "task": task.name,
-                    "split": split, "protocol": spec.evaluation.protocol, "score": score,
+                    "split": split, "protocol": found[split]["protocol"], "score": score,
                     "recovered": recovered(score, reference["teacher"], reference["floor"]),
                     "metric": found[split]["metric"],
                 }  # fmt: skip

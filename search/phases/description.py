@@ -7,6 +7,7 @@ from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from spaces.space.comparison import count_trials
 from spaces.space.search_space import SearchSpace
+from trainables.tasks.spec import protocol_for
 
 
 def describe(study: Study) -> list[str]:
@@ -17,6 +18,7 @@ def describe(study: Study) -> list[str]:
     axes = ", ".join(f"{name} {line}" for name, line in space.to_table().items())
     cluster = dataclasses.asdict(spec.cluster)
     cluster["concurrent_trials"] = spec.cluster.concurrent_trials or "as many as fit"
+    tasks = [f"{task.name} ({task.kind}, {protocol_for(task.kind, spec.evaluation.protocol)})" for task in spec.tasks]
     head = "with" if facts.has_lm_head else "without"
     limits = ", ".join(f"{name} {limit:,.10g}" for name, limit in spec.search.constraints.items())
     return [
@@ -26,7 +28,7 @@ def describe(study: Study) -> list[str]:
         f"search   {_search(spec, space)} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
         f"rungs    {_rungs(spec)}",
-        f"tasks    {', '.join(f'{task.name} ({task.kind}, {spec.evaluation.protocol})' for task in spec.tasks)}",
+        f"tasks    {', '.join(tasks)}",
         f"cluster  {', '.join(f'{name} {value}' for name, value in cluster.items())}",
     ]
 

@@ -53,7 +53,7 @@ def score_tests(
     references = score_all(spec, teacher, tasks, ["test"], lambda line: None)["test"]
     for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):
         rows = [
-            {"trial": number, "task": name, "protocol": spec.evaluation.protocol, "score": found[key],
+            {"trial": number, "task": name, "protocol": found["protocol"], "score": found[key],
              "recovered": float(key == "teacher"), "layer": found["teacher_layer"] if key == "teacher" else None,
              "metric": found["metric"]}
             for name, found in references.items()
@@ -68,7 +68,7 @@ def score_tests(
             reference = references[name]
             share = recovered(found.score, reference["teacher"], reference["floor"])
             rows.append({
-                "trial": member["trial"], "task": name, "protocol": spec.evaluation.protocol, "score": found.score,
+                "trial": member["trial"], "task": name, "protocol": found.protocol, "score": found.score,
                 "recovered": share, "layer": found.layer, "metric": found.metric,
             })  # fmt: skip
         store.write_part("test_scores", member["trial"], rows)
@@ -151,7 +151,7 @@ def make_card(
     scores = {}
     for task, facts in study.tasks.items():
         scores[task] = {
-            "kind": facts.kind, "split": "dev", "protocol": study.protocol, "metric": facts.metric,
+            "kind": facts.kind, "split": "dev", "protocol": facts.protocol or study.protocol, "metric": facts.metric,
             "score": row[f"score_{task}"],
             "teacher": facts.teacher, "floor": facts.floor, "recovered": row[f"recovered_{task}"],
             "layer": row[f"probe_layer_{task}"],

@@ -82,7 +82,7 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
     problems: list[str] = []
     for name, scores in scored.items():
         try:
-            check_gap(name, scores["teacher"], scores["floor"])
+            check_gap(name, scores["teacher"], scores["floor"], load_task(tasks[name]).metric.sign)
         except SpecError as error:
             problems += error.problems
     if problems:
@@ -115,7 +115,7 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dic
     for task in spec.tasks:
         try:
             tasks[task.name] = prepare_task(task, teacher.tokenizer, cache_folder())
-            if dropped := sum(load_task(tasks[task.name]).meta.get("words_dropped", {}).values()):
+            if dropped := sum(load_task(tasks[task.name]).meta["labels_dropped"].values()):
                 say(f"task {task.name}: {dropped:,} words are not scored, beyond max_length or unreadable")
         except SpecError as error:
             problems += error.problems

@@ -47,6 +47,7 @@ def score_all(
                 "floor_seeds": floors,
                 "teacher_layer": own[split]["layer"],
                 "metric": metric,
+                "protocol": own[split]["protocol"],
             }
     return found
 
@@ -89,9 +90,9 @@ def cached_scores(
     """Score a model once per task, protocol, split and seed; what is missing, after one fit."""
     protocol = spec.evaluation.protocol
     scores = cache_folder() / "scores"
-    folders = {split: scores / digest(1, identity, task.name, protocol, split, seed) for split in splits}
+    folders = {split: scores / digest(2, identity, task.name, protocol, split, seed) for split in splits}
     if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
         for split, result in score_task(model, load_task(task), protocol, missing, seed).items():
-            value = {"score": result.score, "layer": result.layer, "metric": result.metric}
+            value = {name: getattr(result, name) for name in ("score", "layer", "metric", "protocol")}
             store_value(folders[split], value)
     return {split: json.loads((folder / "value.json").read_text()) for split, folder in folders.items()}

@@ -15,7 +15,7 @@ from spaces.errors import SpecError, nearest
 from spaces.records.objectives import OBJECTIVES
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts, parse_shape
-from trainables.tasks.spec import TaskSpec, task_problems
+from trainables.tasks.spec import TaskSpec, protocol_problem, task_problems
 
 Problems = Iterator[str]
 WORST = "worst_language_quality"
@@ -30,6 +30,11 @@ def broken(rules: tuple[Callable[..., Problems], ...], *values: Any) -> list[str
         except Unsound:
             continue
     return found
+
+
+def known_protocol(spec: StudySpec) -> Problems:
+    if problem := protocol_problem(spec.evaluation.protocol):
+        yield f"[evaluation] {problem}"
 
 
 def known_objectives(spec: StudySpec) -> Problems:
@@ -187,6 +192,7 @@ def _finite(where: str, space: SearchSpace) -> Problems:
 
 
 SPEC_RULES = (
+    known_protocol,
     known_objectives,
     quality_and_a_cost,
     worst_of_two_languages,

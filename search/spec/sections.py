@@ -67,7 +67,10 @@ class StorageSpec:
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    protocol: str = setting("how a student is scored", "probe", choices=("probe", "finetune"))
+    protocol: str = setting(
+        "how a student is scored: probe or finetune; kinds of tasks without it are scored by their own first protocol",
+        "probe",
+    )
     floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
 
 

@@ -57,6 +57,8 @@ class TaskMeta:
     """the score of each untrained encoder"""
     teacher_layer: int | None = None
     """that the probe chose"""
+    protocol: str = ""
+    """how it is scored; empty: as the study says"""
     num_train: int = 0
     """examples"""
     num_dev: int = 0

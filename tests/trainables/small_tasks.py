@@ -17,7 +17,9 @@ from transformers import (
     RobertaModel,
 )
 
-from trainables.tasks.scoring import TaskData, load_task, prepare_task
+from trainables.tasks.data import TaskData
+from trainables.tasks.kinds import KINDS
+from trainables.tasks.prepare import load_task, prepare_task
 from trainables.tasks.spec import TaskSpec
 
 WORDS = [f"w{i}" for i in range(40)]
@@ -86,3 +88,9 @@ def prepared(tmp_path, tokenizer, kind="classification", options=None, **splits)
     source = write(tmp_path / "source", **splits)
     spec = TaskSpec("toy", str(source), kind, **(options or {}))
     return load_task(prepare_task(spec, tokenizer, tmp_path / "cache"))
+
+
+def tuned(model, task, split, **options) -> float:
+    """The score of fine-tuning with settings of a test's own."""
+    predictions = KINDS[task.kind].protocols["finetune"](model, task, 0, **options)(split)
+    return task.metric.function(task.splits[split].labels, predictions.values, task.label_names)

@@ -147,7 +147,7 @@ def score(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
         if on_test is not None:
             share = recovered(scores["test"].score, on_test["teacher"], on_test["floor"])
             tested.append({
-                "trial": job.trial, "task": task.name, "protocol": job.protocol, "score": scores["test"].score,
+                "trial": job.trial, "task": task.name, "protocol": found.protocol, "score": scores["test"].score,
                 "recovered": share, "layer": found.layer, "metric": found.metric,
             })  # fmt: skip
     if job.languages:

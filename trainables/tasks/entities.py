@@ -9,13 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trainables.tasks.ragged import Ragged
+
 OUTSIDE = "O"
 
 
-def is_bio(names: Sequence[str]) -> bool:
-    """Whether these tag names are O, B-X and I-X only, with at least one B-X or I-X."""
+def bio_problem(names: Sequence[str]) -> str | None:
+    """Why these tag names are no BIO tags: O, B-X and I-X only, with at least one B-X or I-X. None if they are."""
     inside = [name for name in names if name != OUTSIDE]
-    return bool(inside) and all(name[:2] in ("B-", "I-") and len(name) > 2 for name in inside)
+    strange = [name for name in inside if name[:2] not in ("B-", "I-") or len(name) < 3]
+    if inside and not strange:
+        return None
+    return f"needs tags O, B-X and I-X; there is {strange[0] if strange else 'no B- or I- at all'}"
 
 
 def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
@@ -32,18 +37,14 @@ def spans(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     return found
 
 
-def entity_f1(
-    targets_N: np.ndarray, answers_N: np.ndarray, lengths: Sequence[int] | np.ndarray, names: Sequence[str]
-) -> float:
+def entity_f1(labels: Ragged, predictions: np.ndarray, names: Sequence[str]) -> float:
     """Micro F1 over exact spans of all sentences; 0 when there is none to find or none found.
 
-    targets_N, answers_N: tag ids of the words of all sentences, one after the other; lengths: words of each sentence.
+    labels: the tag ids of each sentence; predictions: those of the words of all sentences, one after the other.
     """
     right = wanted = given = 0
-    start = 0
-    for length in lengths:
-        part = slice(start, start + int(length))
-        target, answer = (spans([names[tag] for tag in tags_N[part]]) for tags_N in (targets_N, answers_N))
+    for sentence in range(len(labels)):
+        part = slice(labels.offsets[sentence], labels.offsets[sentence + 1])
+        target, answer = (spans([names[tag] for tag in tags_N[part]]) for tags_N in (labels.values, predictions))
         right, wanted, given = right + len(target & answer), wanted + len(target), given + len(answer)
-        start += int(length)
     return 2 * right / (wanted + given) if right else 0.0

@@ -1,46 +1,47 @@
 """Task metrics, and the share of the teacher's gain that a student recovers.
 
-A metric is a function of (targets, predictions); predictions are class ids, or real numbers for regression. Entity F1
-also has to know where sentences end and what the tags are called; `metric_of` hides that. All are better when larger
-and at most 1.
+A metric is a function of (labels, predictions, label names). Labels keep rows apart, so that a metric may know where a
+sentence ends or which candidates belong to one query; predictions are what a protocol gives: class ids, real numbers,
+or what else its kind of task needs.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from spaces.errors import SpecError
-from trainables.tasks.entities import entity_f1
+from trainables.tasks.entities import bio_problem, entity_f1
+from trainables.tasks.ragged import Ragged
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
-KIND_METRICS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "f1", "matthews"),
-    "pair_classification": ("accuracy", "f1", "matthews"),
-    "regression": ("spearman",),
-    "token_classification": ("accuracy", "entity_f1"),
-}
-"""The metrics of each kind of task; the first is its default."""
 MINIMUM_GAP = 0.02
 
 
 @dataclass(frozen=True)
-class TaskScore:
-    """A score between 0 and 1 (correlations from -1), and how it came about.
+class Metric:
+    """How predictions become a score.
 
-    `layer` is the layer whose features the probe chose: 0 the embeddings, 1 the first layer; None under fine-tuning.
-    `converged` is False when the final probe hit its iteration limit.
+    worst and best are the ends of its range, or where none is known an infinity; larger is better where best is larger.
+    misfit: why the metric means nothing for these label names, or None.
     """
 
-    score: float
-    layer: int | None
-    metric: str
-    converged: bool = True
+    name: str
+    function: Callable[[Ragged, Any, Sequence[str]], float]
+    worst: float = 0.0
+    best: float = 1.0
+    misfit: Callable[[Sequence[str]], str | None] = lambda names: None
+
+    @property
+    def sign(self) -> int:
+        """1 where larger is better, else -1."""
+        return 1 if self.best > self.worst else -1
 
 
-Scorer = Callable[[str], TaskScore]
-"""What has been fitted on a task's train split: the score on another split, by its name."""
+def by_label(function: Callable[[np.ndarray, Any], float]) -> Callable[[Ragged, Any, Sequence[str]], float]:
+    """A metric of (targets, predictions), one for each label, that asks nothing else."""
+    return lambda labels, predictions, names: function(np.asarray(labels.values), predictions)
 
 
 def accuracy(targets: np.ndarray, predictions: np.ndarray) -> float:
@@ -72,19 +73,17 @@ def f1(targets: np.ndarray, predictions: np.ndarray) -> float:
     return float(f1_score(targets, predictions, average="binary" if binary else "macro", zero_division=0.0))
 
 
-METRICS: dict[str, Metric] = {
-    "accuracy": accuracy,
-    "spearman": spearman,
-    "matthews": matthews,
-    "f1": f1,
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", by_label(accuracy)),
+        Metric("f1", by_label(f1)),
+        Metric("matthews", by_label(matthews), worst=-1.0),
+        Metric("spearman", by_label(spearman), worst=-1.0),
+        Metric("entity_f1", entity_f1, misfit=bio_problem),
+    )
 }
-
-
-def metric_of(name: str, lengths: np.ndarray, label_names: Sequence[str]) -> Metric:
-    """A metric by name, for examples that have so many labels each (words of a sentence; else 1)."""
-    if name == "entity_f1":
-        return lambda targets, predictions: entity_f1(targets, predictions, lengths, label_names)
-    return METRICS[name]
+"""The metrics that come with stillhouse. A kind of task names those that fit it, and may bring others."""
 
 
 def recovered(score: float, teacher: float, floor: float) -> float:
@@ -105,9 +104,12 @@ def worst_language(shares: Mapping[str, float], languages: Mapping[str, str]) ->
     return worst, means[worst]
 
 
-def check_gap(task: str, teacher: float, floor: float, minimum: float = MINIMUM_GAP) -> None:
-    """Refuse a task on which the teacher is hardly better than an untrained encoder: shares of nothing are noise."""
-    if not (math.isfinite(teacher) and math.isfinite(floor) and teacher - floor >= minimum):
+def check_gap(task: str, teacher: float, floor: float, sign: int = 1, minimum: float = MINIMUM_GAP) -> None:
+    """Refuse a task on which the teacher is hardly better than an untrained encoder: shares of nothing are noise.
+
+    sign: that of the metric.
+    """
+    if not (math.isfinite(teacher) and math.isfinite(floor) and sign * (teacher - floor) >= minimum):
         rule = f"the gap must be at least {minimum:g}"
         advice = "Leave the task out, give it more train rows, or take another teacher"
         raise SpecError(

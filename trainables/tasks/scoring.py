@@ -4,20 +4,20 @@ A trial's quality is the mean over tasks of `recovered(score, teacher, floor)`, 
 with a linear probe already gets most of the way on some tasks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from spaces.errors import SpecError, choose
+from spaces.errors import SpecError
 from trainables.models.encoder import usable_positions
-from trainables.tasks.data import TaskData, load_task, prepare_task
-from trainables.tasks.finetune import finetune
-from trainables.tasks.metrics import METRICS, Scorer, TaskScore, check_gap, recovered, worst_language
-from trainables.tasks.probe import probe
+from trainables.tasks.data import TaskData
+from trainables.tasks.kinds import KINDS
+from trainables.tasks.metrics import check_gap, recovered, worst_language
+from trainables.tasks.prepare import load_task, prepare_task
+from trainables.tasks.spec import protocol_for
 
 __all__ = [
-    "METRICS",
-    "PROTOCOLS",
     "TaskData",
     "TaskScore",
     "check_gap",
@@ -28,22 +28,42 @@ __all__ = [
     "worst_language",
 ]
 
-Protocol = Callable[[PreTrainedModel, TaskData, int], Scorer]
-PROTOCOLS: dict[str, Protocol] = {"probe": probe, "finetune": finetune}
+
+@dataclass(frozen=True)
+class TaskScore:
+    """A score in the range of its metric, and how it came about.
+
+    `layer` is the layer whose features the probe chose: 0 the embeddings, 1 the first layer; None under fine-tuning.
+    `converged` is False when the final probe hit its iteration limit.
+    """
+
+    score: float
+    layer: int | None
+    metric: str
+    protocol: str
+    converged: bool = True
 
 
 def score_task(
     model: PreTrainedModel, task: TaskData, protocol: str, splits: Sequence[str], seed: int
 ) -> dict[str, TaskScore]:
-    """Score a model on the dev or test split of a task, or on both after one fit; the model is left as it was."""
-    fit = choose("protocol", PROTOCOLS, protocol)
+    """Score a model on the dev or test split of a task, or on both after one fit; the model is left as it was.
+
+    A kind that does not have the protocol is scored by its own first one.
+    """
+    own = protocol_for(task.kind, protocol)
     for split in splits:
         if split not in ("dev", "test") or split not in task.splits:
-            has = ", ".join(name for name in task.splits if name != "train")
+            has = ", ".join(name for name in ("dev", "test") if name in task.splits)
             raise SpecError([f"task {task.name!r} cannot be scored on {split!r}; it has {has}"])
     usable = usable_positions(model.config)
     if (longest := task.longest()) > usable:
         problem = f"task {task.name!r} has texts of {longest} tokens, the model reads {usable}"
         raise SpecError([f"{problem}; set max_length = {usable}"])
-    score = fit(model, task, seed)
-    return {split: score(split) for split in splits}
+    predict = KINDS[task.kind].protocols[own](model, task, seed)
+    scores = {}
+    for split in splits:
+        found = predict(split)
+        value = task.metric.function(task.splits[split].labels, found.values, task.label_names)
+        scores[split] = TaskScore(value, found.layer, task.metric.name, own, found.converged)
+    return scores

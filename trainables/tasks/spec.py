@@ -1,21 +1,25 @@
 """The settings of one labelled task, as a spec writes them under [[tasks]]."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from spaces.errors import nearest
+from spaces.errors import SpecError, nearest
 from spaces.settings import setting
-from trainables.tasks.metrics import KIND_METRICS
+from trainables.tasks.kinds import KINDS
+from trainables.tasks.reading.tables import TaskSource
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One labelled task of a study: where its rows are and how they are read, cut and scored."""
+    """One labelled task of a study: where its rows are and how they are read, cut and scored.
+
+    Columns that are not set are called as the kind of task has them.
+    """
 
     name: str = setting("short name; becomes score_<name>")
     source: str = setting(
         "folder or file stem with train/dev/test, hub:glue/sst2, or docs:package; {language}: each of languages"
     )
-    kind: str = setting("what is predicted; token_classification: a tag for each word", choices=tuple(KIND_METRICS))
+    kind: str = setting("what is predicted; token_classification: a tag for each word", choices=KINDS)
     language: str | None = setting("code of the language of the task, for scores by language", None)
     languages: tuple[str, ...] | None = setting(
         "makes this one task for each code, named name_code, with {language} in source replaced", None
@@ -23,11 +27,11 @@ class TaskSpec:
     max_train: int | None = setting("use at most this many training examples", None, at_least=2)
     max_dev: int | None = setting("use at most this many development examples", None, at_least=2)
     max_test: int | None = setting("use at most this many test examples", None, at_least=2)
-    text_column: str = setting(
-        "column of the text; unset: text, or tokens (lists of words) for token_classification", ""
+    text_column: str | None = setting(
+        "column of the text; unset: text, or tokens (lists of words) for token_classification", None
     )
-    text2_column: str = setting("column of the second text of a pair", "text2")
-    label_column: str = setting("column of the label, the target, or the list of tags", "label")
+    text2_column: str | None = setting("column of the second text of a pair; unset: text2", None)
+    label_column: str | None = setting("column of the label, the target, or the list of tags; unset: label", None)
     max_length: int = setting("tokens kept of an example", 128, at_least=4)
     metric: str | None = setting(
         "accuracy, f1, matthews, spearman, entity_f1 (tags O, B-X, I-X); unset: accuracy; spearman for regression",
@@ -35,16 +39,46 @@ class TaskSpec:
     )
 
     def __post_init__(self) -> None:
-        if not self.text_column:
-            object.__setattr__(self, "text_column", "tokens" if self.kind == "token_classification" else "text")
+        """Settle the columns, so that a resolved spec has them."""
+        columns = KINDS[self.kind].columns if self.kind in KINDS else {}
+        for role in ("text", "text2", "label"):
+            if getattr(self, f"{role}_column") is None:
+                name = columns[role].name if role in columns else role
+                object.__setattr__(self, f"{role}_column", name)
+
+    def rows(self) -> TaskSource:
+        """Where its rows are; the kind must be known."""
+        columns = {
+            role: replace(column, name=getattr(self, f"{role}_column", column.name))
+            for role, column in KINDS[self.kind].columns.items()
+        }
+        return TaskSource(self.name, self.source, columns)
 
 
 def task_problems(task: TaskSpec) -> list[str]:
     """What is wrong with the settings of a task taken together: the metric must be one of the kind's."""
-    known = list(dict.fromkeys(name for names in KIND_METRICS.values() for name in names))
-    fitting = KIND_METRICS.get(task.kind, known)
+    kinds = [task.kind] if task.kind in KINDS else list(KINDS)
+    fitting = list(dict.fromkeys(metric.name for kind in kinds for metric in KINDS[kind].metrics))
     if task.metric is None or task.metric in fitting:
         return []
-    if task.metric in known:
-        return [f"metric {task.metric!r} does not fit the kind {task.kind!r}, which has {', '.join(fitting)}"]
-    return [f"metric: unknown {task.metric!r}.{nearest(task.metric, known)} Known: {', '.join(known)}"]
+    hint, known = nearest(task.metric, fitting), ", ".join(fitting)
+    return [f"metric: unknown {task.metric!r}.{hint} Known for the kind {task.kind!r}: {known}"]
+
+
+def protocol_for(kind: str, asked: str) -> str:
+    """The protocol by which tasks of a kind are scored in a study that asks for one: that, or the kind's first.
+
+    Raises SpecError for a protocol that no kind has.
+    """
+    own = KINDS[kind].protocols
+    if asked in own:
+        return asked
+    if problem := protocol_problem(asked):
+        raise SpecError([problem])
+    return next(iter(own))
+
+
+def protocol_problem(asked: str) -> str | None:
+    """What is wrong with the protocol of a study, if anything: some kind must have it."""
+    known = list(dict.fromkeys(name for kind in KINDS.values() for name in kind.protocols))
+    return None if asked in known else f"unknown protocol {asked!r}.{nearest(asked, known)} Known: {', '.join(known)}"

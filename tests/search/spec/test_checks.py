@@ -8,10 +8,9 @@ import toy
 
 from search.spec.checks import load_table, read_spec
 from search.spec.explain import explain
-from search.spec.sections import SECTIONS, EvaluationSpec
+from search.spec.sections import SECTIONS
 from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
-from trainables.tasks.scoring import PROTOCOLS
 
 SPECS = sorted((Path(__file__).parents[3] / "search" / "specs").glob("*.toml"))
 
@@ -266,10 +265,6 @@ def test_shipped_specs(path, tmp_path, monkeypatch):
     spec = read_spec(table, folder, str(path))
     assert spec.name == path.stem
     assert read_spec(tomllib.loads(to_toml(spec)), folder) == spec
-
-
-def test_the_lists_that_torch_owns():
-    assert set(EvaluationSpec.__dataclass_fields__["protocol"].metadata["choices"]) == set(PROTOCOLS)
 
 
 def test_explain_names_every_key():

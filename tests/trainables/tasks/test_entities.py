@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from trainables.tasks.entities import entity_f1, is_bio, spans
+from trainables.tasks.entities import bio_problem, entity_f1, spans
+from trainables.tasks.ragged import ragged
 
 NAMES = ("O", "B-A", "I-A", "B-B", "I-B")
 
@@ -48,22 +49,22 @@ def test_spans_by_hand(tags, expected):
 def test_f1_counts_exact_spans_over_all_sentences():
     targets = [NAMES.index(tag) for tag in ["B-A", "I-A", "O", "B-B", "B-A"]]
     answers = [NAMES.index(tag) for tag in ["B-A", "O", "O", "B-B", "B-A"]]
-    assert entity_f1(np.array(targets), np.array(answers), [3, 2], NAMES) == pytest.approx(2 / 3)
-    assert entity_f1(np.array(targets), np.array(targets), [3, 2], NAMES) == 1.0
-    assert entity_f1(np.array(targets), np.zeros(5, dtype=int), [3, 2], NAMES) == 0.0
-    assert entity_f1(np.zeros(5, dtype=int), np.zeros(5, dtype=int), [3, 2], NAMES) == 0.0
+    assert entity_f1(ragged([targets[:3], targets[3:]], np.int64), np.array(answers), NAMES) == pytest.approx(2 / 3)
+    assert entity_f1(ragged([targets[:3], targets[3:]], np.int64), np.array(targets), NAMES) == 1.0
+    assert entity_f1(ragged([targets[:3], targets[3:]], np.int64), np.zeros(5, dtype=int), NAMES) == 0.0
+    assert entity_f1(ragged([[0] * 3, [0] * 2], np.int64), np.zeros(5, dtype=int), NAMES) == 0.0
 
 
 def test_a_span_ends_with_its_sentence():
     """B-A | I-A are two spans in two sentences, one span in one."""
-    tags, answers = np.array([1, 2]), np.array([1, 1])
-    assert entity_f1(tags, answers, [2], NAMES) == 0.0
-    assert entity_f1(tags, answers, [1, 1], NAMES) == 1.0
+    answers = np.array([1, 1])
+    assert entity_f1(ragged([[1, 2]], np.int64), answers, NAMES) == 0.0
+    assert entity_f1(ragged([[1], [2]], np.int64), answers, NAMES) == 1.0
 
 
 def test_which_names_are_bio():
-    assert is_bio(NAMES)
-    assert is_bio(("B-X", "I-X"))
-    assert not is_bio(("O",))
-    assert not is_bio(("O", "NOUN"))
-    assert not is_bio(("O", "B-"))
+    assert bio_problem(NAMES) is None
+    assert bio_problem(("B-X", "I-X")) is None
+    assert bio_problem(("O",))
+    assert bio_problem(("O", "NOUN"))
+    assert bio_problem(("O", "B-"))

@@ -2,14 +2,14 @@
 
 AdamW with linear warm-up and decay on the encoder with a linear head on its mean-pooled last layer; the score of the
 last epoch counts (no choice of epoch on dev). Pairs are read in one sequence with the separator between them, all
-token types 0, as students are distilled. For token classification the head reads the first sub-token of each word. The
-passed model is not changed.
+token types 0, as students are distilled. Where words are scored the head reads the first sub-token of each. The passed
+model is not changed.
 
-Shapes: B batch, T tokens, C classes.
+Shapes: B batch, T tokens, D hidden size, N labels, C outputs.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from trainables.models.encoder import architecture, hidden_states
-from trainables.tasks.data import Encoded, TaskData, generator
-from trainables.tasks.metrics import Scorer, TaskScore
-from trainables.tasks.probe import length_batches, mean_pool, padded, word_places
+from trainables.tasks.data import TaskData
+from trainables.tasks.kind import Predictions
+from trainables.tasks.protocols.features import length_batches, mean_pool, padded, word_places
+from trainables.tasks.protocols.heads import Head
+from trainables.tasks.ragged import Ragged
+from trainables.tasks.sampling import generator
 
 EPOCHS = 3
 BATCH_SIZE = 32
@@ -46,7 +49,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(hidden_size, num_outputs)
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor, places: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Logits BC, or one row for each of `places` (row, position); C is 1 for regression."""
+        """Logits BC, or one row for each of `places` (row, position)."""
         last_BTD = hidden_states(self.encoder, ids_BT, mask_BT)[-1]
         return self.head(self.dropout(mean_pool(last_BTD, mask_BT) if places is None else last_BTD[places]))
 
@@ -56,38 +59,38 @@ def finetune(
     task: TaskData,
     seed: int,
     *,
+    head: Head,
     epochs: int = EPOCHS,
     batch_size: int = BATCH_SIZE,
     learning_rate: float | None = None,
-) -> Scorer:
-    """Train a copy on the task's train split; it is scored as it is after the last epoch."""
+) -> Callable[[str], Predictions]:
+    """Train a copy on the task's train split; it predicts as it is after the last epoch."""
     width = architecture(model.config).hidden_size
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        classifier = Classifier(copy.deepcopy(model), width, max(1, len(task.label_names))).to(device)
-        train(classifier, task, seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / width)
+        classifier = Classifier(copy.deepcopy(model), width, head.num_outputs(len(task.label_names))).to(device)
+        train(classifier, task, head, seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / width)
 
-    def score(split: str) -> TaskScore:
-        metric = task.splits[split].metric(task.metric, task.label_names)
-        value = metric(np.asarray(task.splits[split].labels), predict(classifier, task, split))
-        return TaskScore(value, None, task.metric)
-
-    return score
+    return lambda split: Predictions(predict(classifier, task, head, split))
 
 
 def train(
-    classifier: Classifier, task: TaskData, seed: int, epochs: int, batch_size: int, learning_rate: float
+    classifier: Classifier, task: TaskData, head: Head, seed: int, epochs: int, batch_size: int, learning_rate: float
 ) -> None:
-    """Cross-entropy, or squared error on standardised targets."""
+    """Fit encoder and head to the labels of train."""
     for module in classifier.modules():
         if isinstance(module, nn.Dropout):
             module.p = DROPOUT
     classifier.requires_grad_(True).train()
     device = next(classifier.parameters()).device
-    texts, targets = sequences(task, "train"), training_targets(task).to(device)
-    words = task.splits["train"].words
+    labels, texts, words = (
+        task.splits["train"].labels,
+        sequences(task, "train"),
+        task.splits["train"].views.get("words"),
+    )
+    targets = torch.from_numpy(head.targets(np.array(labels.values))).to(device)
     decayed = [p for p in classifier.encoder.parameters() if p.ndim > 1]
     kept = [p for p in classifier.encoder.parameters() if p.ndim <= 1]
     optimizer = AdamW(
@@ -102,16 +105,12 @@ def train(
     num_warmup = max(1, round(WARMUP_SHARE * num_steps))
     num_decay = num_steps - num_warmup + 1
     schedule = LambdaLR(optimizer, lambda step: min((step + 1) / num_warmup, (num_steps - step) / num_decay))
-    loss_of = nn.functional.mse_loss if task.kind == "regression" else nn.functional.cross_entropy
     for epoch in range(epochs):
         for rows in shuffled_batches(len(texts), batch_size, generator(seed, f"epoch {epoch}")):
             ids_BT, mask_BT = padded([texts[row] for row in rows], task.pad_id)
             places = None if words is None else word_places(words, rows)
-            logits_BC = classifier(ids_BT.to(device), mask_BT.to(device), places)
-            if task.kind == "regression":
-                logits_BC = logits_BC.squeeze(-1)
-            chosen = task.splits["train"].label_indices(rows)
-            loss = loss_of(logits_BC, targets[torch.from_numpy(chosen).to(device)])
+            logits_NC = classifier(ids_BT.to(device), mask_BT.to(device), places)
+            loss = head.loss(logits_NC, targets[torch.from_numpy(labels.indices(rows)).to(device)])
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(classifier.parameters(), GRADIENT_CLIP)
@@ -120,34 +119,25 @@ def train(
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, task: TaskData, split: str) -> np.ndarray:
-    """Class ids (of every word for token classification), or real numbers for regression, standardised."""
+def predict(classifier: Classifier, task: TaskData, head: Head, split: str) -> np.ndarray:
+    """What the head says for each label, in their order."""
     classifier.eval()
     device = next(classifier.parameters()).device
     texts, data = sequences(task, split), task.splits[split]
-    predictions = np.zeros(len(data.labels), dtype=np.float32 if task.kind == "regression" else np.int64)
+    words = data.views.get("words")
+    found, where = [], []
     for rows in length_batches(texts.lengths(), EVALUATION_TOKENS):
         ids_BT, mask_BT = padded([texts[row] for row in rows], task.pad_id)
-        places = None if data.words is None else word_places(data.words, rows)
-        logits_BC = classifier(ids_BT.to(device), mask_BT.to(device), places)
-        answers = logits_BC.squeeze(-1) if task.kind == "regression" else logits_BC.argmax(-1)
-        chosen = data.label_indices(rows)
-        predictions[chosen] = answers.float().cpu().numpy() if task.kind == "regression" else answers.cpu().numpy()
-    return predictions
+        places = None if words is None else word_places(words, rows)
+        found.append(head.predictions(classifier(ids_BT.to(device), mask_BT.to(device), places)))
+        where.append(data.labels.indices(rows))
+    return np.concatenate(found)[np.argsort(np.concatenate(where))]
 
 
-def sequences(task: TaskData, split: str) -> Encoded:
+def sequences(task: TaskData, split: str) -> Ragged:
     """What the encoder reads: the text, or both texts of a pair in one sequence."""
     views = task.splits[split].views
     return views.get("pair", views["text"])
-
-
-def training_targets(task: TaskData) -> Tensor:
-    """Class ids, or targets standardised by their own statistics (at least two differ: prepare_task sees to it)."""
-    labels = np.array(task.splits["train"].labels)
-    if task.kind != "regression":
-        return torch.from_numpy(labels)
-    return torch.from_numpy(((labels - labels.mean()) / labels.std()).astype(np.float32))
 
 
 def shuffled_batches(count: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -7,18 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_tasks import MODELS, VOCABULARY, WORDS, make_bert, make_tokenizer, prepared, write
+from small_tasks import MODELS, VOCABULARY, WORDS, make_bert, prepared, tuned, write
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-import trainables.tasks.probe
 from spaces.errors import SpecError
 from trainables.models.encoder import hidden_states
-from trainables.tasks.data import generator, stratified_order
-from trainables.tasks.finetune import finetune
-from trainables.tasks.probe import HELD_OUT_SHARE, fit_linear, task_features
+from trainables.tasks.protocols.features import word_features
+from trainables.tasks.protocols.heads import CLASSES
+from trainables.tasks.protocols.probe import HELD_OUT_SHARE, fit_linear, probe, task_features
+from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.scoring import load_task, prepare_task, score_task
-from trainables.tasks.spec import TaskSpec, task_problems
+from trainables.tasks.spec import TaskSpec
 
 KIND = "token_classification"
 UPOS = {"label_column": "upos"}
@@ -48,11 +48,6 @@ def tagged(count, seed, shift=0):
     }
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return make_tokenizer()
-
-
 @pytest.fixture
 def easy(tmp_path, tokenizer):
     return prepared(tmp_path, tokenizer, KIND, UPOS, train=tagged(80, 0), dev=tagged(30, 1), test=tagged(30, 2))
@@ -71,12 +66,12 @@ def test_words_and_tags_come_out_as_they_went_in(tmp_path, tokenizer, suffix):
             (source / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = load_task(prepare_task(TaskSpec("toy", str(source), KIND, **UPOS), tokenizer, tmp_path / "cache"))
     dev = task.splits["dev"]
-    assert (task.metric, task.label_names, len(dev)) == ("accuracy", ("0", "1", "2"), 5)
-    assert dev.labels.tolist() == [tag for tags in columns["dev"]["upos"] for tag in tags]
+    assert (task.metric.name, task.label_names, len(dev)) == ("accuracy", ("0", "1", "2"), 5)
+    assert dev.labels.values.tolist() == [tag for tags in columns["dev"]["upos"] for tag in tags]
     for row, words in enumerate(columns["dev"]["tokens"]):
         assert dev.views["text"][row].tolist() == [2, *(VOCABULARY[word] for word in words), 3]
-        assert dev.words[row].tolist() == list(range(1, len(words) + 1))
-    assert task.meta["words_dropped"] == {"train": 0, "dev": 0}
+        assert dev.views["words"][row].tolist() == list(range(1, len(words) + 1))
+    assert task.meta["labels_dropped"] == {"train": 0, "dev": 0}
 
 
 def test_tag_names_from_metadata_from_texts_and_in_ids(tmp_path, tokenizer):
@@ -90,7 +85,7 @@ def test_tag_names_from_metadata_from_texts_and_in_ids(tmp_path, tokenizer):
     dev = {"tokens": [["w4", "w5"]], "upos": [["B-A", "I-A"]]}
     task = prepared(tmp_path, tokenizer, KIND, UPOS | {"metric": "entity_f1"}, train=words, dev=dev)
     assert task.label_names == ("B-A", "I-A", "O")
-    assert task.splits["dev"].labels.tolist() == [0, 1]
+    assert task.splits["dev"].labels.values.tolist() == [0, 1]
 
 
 def test_a_word_stands_at_its_first_sub_token_and_truncation_drops_words(tmp_path):
@@ -98,15 +93,15 @@ def test_a_word_stands_at_its_first_sub_token_and_truncation_drops_words(tmp_pat
     train = {"tokens": [["a"], ["b"]], "upos": [[0], [1]]}
     task = prepared(tmp_path, piecewise(), KIND, UPOS, train=train, dev=columns)
     dev = task.splits["dev"]
-    assert [dev.words[row].tolist() for row in range(2)] == [[1, 4, 5], [1, 7]]
-    assert dev.labels.tolist() == [0, 1, 0, 1, 2]
-    assert task.meta["words_dropped"] == {"train": 0, "dev": 1}
+    assert [dev.views["words"][row].tolist() for row in range(2)] == [[1, 4, 5], [1, 7]]
+    assert dev.labels.values.tolist() == [0, 1, 0, 1, 2]
+    assert task.meta["labels_dropped"] == {"train": 0, "dev": 1}
     task = prepared(tmp_path, piecewise(), KIND, UPOS | {"max_length": 7}, train=train, dev=columns)
     dev = task.splits["dev"]
-    assert [dev.words[row].tolist() for row in range(2)] == [[1, 4, 5], [1]]
-    assert dev.labels.tolist() == [0, 1, 0, 1]
+    assert [dev.views["words"][row].tolist() for row in range(2)] == [[1, 4, 5], [1]]
+    assert dev.labels.values.tolist() == [0, 1, 0, 1]
     assert dev.views["text"].lengths().tolist() == [7, 7]
-    assert task.meta["words_dropped"] == {"train": 0, "dev": 2}
+    assert task.meta["labels_dropped"] == {"train": 0, "dev": 2}
 
 
 def test_byte_level_words_have_a_space_before_them(tmp_path):
@@ -124,7 +119,7 @@ def test_byte_level_words_have_a_space_before_them(tmp_path):
     task = prepared(tmp_path, own, KIND, UPOS, train=rows, dev=rows | {"tokens": [["a", "aa"], ["a"]]})
     found = own.convert_ids_to_tokens(task.splits["train"].views["text"][0].tolist())
     assert found == ["<s>", "Ġa", "Ġ", "b", "a", "</s>"]
-    assert task.splits["train"].words[0].tolist() == [1, 2]
+    assert task.splits["train"].views["words"][0].tolist() == [1, 2]
 
 
 def test_sentences_that_stand_in_dev_are_dropped_from_train(tmp_path, tokenizer):
@@ -146,7 +141,7 @@ def test_sentences_that_stand_in_dev_are_dropped_from_train(tmp_path, tokenizer)
         ({"tokens": [["a"], ["b"]], "upos": [0, 1]}, ["'upos'", "row 0", "0, not a list of tags"]),
         ({"tokens": [["a"], ["b", "c"]], "upos": [[0], [1, 9]]}, ["row 1", "tag 9", "from 0 to 2"]),
         ({"words": [["a"]], "upos": [[0]]}, ["no column 'tokens'", "words"]),
-        ({"tokens": [["a"], ["b"]], "upos": [[1], [1]]}, ["dev", "one class only"]),
+        ({"tokens": [["a"], ["b"]], "upos": [[1], [1]]}, ["dev", "one class or target only"]),
     ],
 )
 def test_bad_rows_are_refused_by_name(tmp_path, tokenizer, dev, words):
@@ -168,17 +163,15 @@ def test_all_problems_of_both_splits_at_once(tmp_path, tokenizer):
 
 
 def test_entity_f1_is_for_bio_tags_and_words_only(tmp_path, tokenizer):
-    with pytest.raises(SpecError, match=r"entity_f1 needs tags O, B-X and I-X; .* has 0"):
+    with pytest.raises(SpecError, match=r"entity_f1 needs tags O, B-X and I-X; there is 0 in"):
         prepared(tmp_path, tokenizer, KIND, UPOS | {"metric": "entity_f1"}, train=tagged(9, 0))
-    assert "does not fit the kind" in task_problems(TaskSpec("t", "x", "classification", metric="entity_f1"))[0]
-    assert "accuracy, entity_f1" in task_problems(TaskSpec("t", "x", KIND, metric="matthews"))[0]
 
 
 @pytest.mark.parametrize("family", MODELS)
 def test_features_are_the_states_at_the_words(easy, family):
     """Batched and padded, against one sentence at a time without padding."""
     model = MODELS[family]().eval()
-    found = task_features(model, easy, easy.splits["dev"])
+    found = task_features(model, easy, easy.splits["dev"], word_features)
     slow = []
     for row in range(len(easy.splits["dev"])):
         ids = torch.from_numpy(easy.splits["dev"].views["text"][row].astype(np.int64))[None]
@@ -188,32 +181,35 @@ def test_features_are_the_states_at_the_words(easy, family):
     np.testing.assert_allclose(found, np.concatenate(slow, axis=1), atol=3e-6)
 
 
-def test_the_probe_equals_a_slow_reference(easy, monkeypatch):
+def test_the_probe_equals_a_slow_reference(easy):
     """With a cap on words: which sentences are fitted and which held out, written out sentence by sentence."""
-    monkeypatch.setattr(trainables.tasks.probe, "MAX_FITTED_WORDS", 200)
-    model, train = make_bert().eval(), easy.splits["train"]
+    model, train, dev = make_bert().eval(), easy.splits["train"], easy.splits["dev"]
     order = stratified_order(np.zeros(len(train), dtype=int), generator(3, "held out"))
     chosen, words = [], 0
-    while words + len(train.words[order[len(chosen)]]) <= 200:
-        words += len(train.words[order[len(chosen)]])
+    while words + len(train.labels[order[len(chosen)]]) <= 200:
+        words += len(train.labels[order[len(chosen)]])
         chosen.append(order[len(chosen)])
     held = chosen[: round(HELD_OUT_SHARE * len(chosen))]
-    features = task_features(model, easy, train)
-    part = {name: np.concatenate([train.label_indices(np.array([row])) for row in rows]) for name, rows in
-            {"all": sorted(chosen), "held": held, "fitted": chosen[len(held) :]}.items()}  # fmt: skip
+    features = task_features(model, easy, train, word_features)
+    parts = {"all": sorted(chosen), "held": held, "fitted": chosen[len(held) :]}
+    part = {
+        name: np.concatenate([train.labels.indices(np.array([row])) for row in rows]) for name, rows in parts.items()
+    }
+    labels = train.labels.values
+
+    def fit(layer, strength, rows):
+        return fit_linear(CLASSES, features[layer][part[rows]], labels[part[rows]], strength)
 
     def held_score(layer, strength):
-        fit = fit_linear(features[layer][part["fitted"]], train.labels[part["fitted"]], strength)
-        return np.mean(fit.predict(features[layer][part["held"]]) == train.labels[part["held"]])
+        return np.mean(fit(layer, strength, "fitted").predict(features[layer][part["held"]]) == labels[part["held"]])
 
     layer = int(np.argmax([held_score(layer, 0.1) for layer in range(3)]))
     strength = max((0.01, 0.1, 1.0), key=lambda value: (held_score(layer, value), -value))
-    fit = fit_linear(features[layer][part["all"]], train.labels[part["all"]], strength)
-    dev = easy.splits["dev"]
-    expected = np.mean(fit.predict(task_features(model, easy, dev)[layer]) == dev.labels)
-    score = score_task(model, easy, "probe", ["dev"], 3)["dev"]
-    assert (score.layer, score.score) == (layer, pytest.approx(expected))
-    assert 0.5 < score.score < 1.0
+    expected = fit(layer, strength, "all").predict(task_features(model, easy, dev, word_features)[layer])
+    found = probe(model, easy, 3, features=word_features, head=CLASSES, max_labels=200)("dev")
+    assert found.layer == layer
+    assert found.values.tolist() == expected.tolist()
+    assert 0.5 < np.mean(found.values == dev.labels.values) < 1.0
 
 
 @pytest.mark.parametrize("protocol", ["probe", "finetune"])
@@ -232,9 +228,7 @@ def test_tags_without_meaning_score_like_chance(tmp_path, tokenizer, protocol):
 def test_both_protocols_learn_what_depends_on_the_word(easy, family):
     model = MODELS[family]().eval()
     assert score_task(model, easy, "probe", ["test"], 0)["test"].score > 0.9
-    score = finetune(model, easy, 0, epochs=6, batch_size=8, learning_rate=3e-3)("test")
-    assert score.score > 0.9
-    assert score.layer is None
+    assert tuned(model, easy, "test", epochs=6, batch_size=8, learning_rate=3e-3) > 0.9
 
 
 def test_entities_are_scored_by_both_protocols(tmp_path, tokenizer):
@@ -247,4 +241,4 @@ def test_entities_are_scored_by_both_protocols(tmp_path, tokenizer):
     )
     score = score_task(make_bert(), task, "probe", ["dev"], 0)["dev"]
     assert (score.metric, score.score > 0.9) == ("entity_f1", True)
-    assert finetune(make_bert(), task, 0, epochs=6, batch_size=8, learning_rate=3e-3)("dev").score > 0.9
+    assert tuned(make_bert(), task, "dev", epochs=6, batch_size=8, learning_rate=3e-3) > 0.9

@@ -1,0 +1,123 @@
+"""The probe, against a slow reference and on tasks with a known answer."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from small_tasks import LAYERS, MODELS, SHAPE, make_bert, prepared, texts
+from transformers import BertConfig, BertForMaskedLM
+
+from trainables.models.encoder import hidden_states
+from trainables.tasks.protocols.features import likeness_features, pair_features
+from trainables.tasks.protocols.probe import HELD_OUT_SHARE, STRENGTHS, task_features
+from trainables.tasks.sampling import generator, stratified_order
+from trainables.tasks.scoring import score_task
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_the_probe_solves_a_separable_task(easy, family):
+    score = score_task(MODELS[family](), easy, "probe", ["dev"], 0)["dev"]
+    assert score.score > 0.95
+    assert score.metric == "accuracy"
+    assert score.layer in (0, 1, 2)
+
+
+def test_a_masked_lm_is_probed_at_its_encoder(easy):
+    model = BertForMaskedLM(BertConfig(**SHAPE, **LAYERS))
+    assert (
+        score_task(model, easy, "probe", ["test"], 0)["test"]
+        == score_task(model.bert, easy, "probe", ["test"], 0)["test"]
+    )
+
+
+def test_the_probe_equals_a_slow_reference(tmp_path, tokenizer):
+    """One text at a time, scikit-learn's own scaler and pipeline, the choices written out."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(1)
+    words = {split: texts(count, rng) for split, count in (("train", 150), ("dev", 100))}
+    splits = {
+        split: {"text": column, "label": [int(("w1 " in text) + ("w2 " in text)) for text in column]}
+        for split, column in words.items()
+    }
+    task = prepared(tmp_path, tokenizer, train=splits["train"], dev=splits["dev"])
+    model = make_bert().eval()
+
+    def slow(split):
+        rows = []
+        for row in task.splits[split].views["text"]:
+            ids = torch.tensor(row.astype(np.int64))[None]
+            with torch.inference_mode():
+                rows.append([state[0].mean(0).numpy() for state in hidden_states(model, ids, torch.ones_like(ids))])
+        return np.array(rows).transpose(1, 0, 2)
+
+    def fitted(features, labels, strength):
+        classifier = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+        return make_pipeline(StandardScaler(), classifier).fit(features, labels)
+
+    train, dev = slow("train"), slow("dev")
+    labels = np.array(task.splits["train"].labels.values)
+    order = stratified_order(labels, generator(7, "held out"))
+    count = round(HELD_OUT_SHARE * len(order))
+    held, kept = order[:count], order[count:]
+    held_scores = {
+        (layer, strength): fitted(train[layer][kept], labels[kept], strength).score(train[layer][held], labels[held])
+        for layer in range(3)
+        for strength in STRENGTHS
+    }
+    layer = max(range(3), key=lambda value: held_scores[value, 0.1])
+    strength = max(STRENGTHS, key=lambda value: (held_scores[layer, value], -value))
+    expected = fitted(train[layer], labels, strength).score(dev[layer], np.array(task.splits["dev"].labels.values))
+
+    score = score_task(model, task, "probe", ["dev"], 7)["dev"]
+    assert score.layer == layer
+    assert score.score == pytest.approx(expected, abs=0.011)
+
+
+def test_the_reported_split_has_no_say(easy):
+    """Layer and strength are the same whatever split is reported, and the score repeats exactly."""
+    model = make_bert()
+    dev, test = (score_task(model, easy, "probe", [split], 0)[split] for split in ("dev", "test"))
+    assert dev.layer == test.layer
+    assert dev == score_task(model, easy, "probe", ["dev"], 0)["dev"]
+
+
+def overlap(count, seed):
+    """Pairs whose target is how many words they share."""
+    rng = np.random.default_rng(seed)
+    first = [rng.choice(40, 6, replace=False) for _ in range(count)]
+    shared = rng.integers(0, 7, count)
+    second = [np.concatenate([a[:k], rng.choice(40, 6 - k)]) for a, k in zip(first, shared, strict=True)]
+    join = [[" ".join(f"w{i}" for i in row) for row in rows] for rows in (first, second)]
+    return {"text": join[0], "text2": join[1], "label": (shared / 6).tolist()}
+
+
+def test_pair_regression_by_the_probe(tmp_path, tokenizer):
+    task = prepared(tmp_path, tokenizer, "regression", train=overlap(400, 0), dev=overlap(150, 1))
+    model = make_bert()
+    score = score_task(model, task, "probe", ["dev"], 0)["dev"]
+    assert score.metric == "spearman"
+    assert score.score > 0.6
+    assert task_features(model, task, task.splits["dev"], likeness_features).shape == (3, 150, 64)
+
+
+def test_pair_classification_by_the_probe(tmp_path, tokenizer):
+    columns = {split: overlap(count, seed) for split, count, seed in (("train", 400, 0), ("dev", 150, 1))}
+    for split in columns.values():
+        split["label"] = [int(value > 0.5) for value in split["label"]]
+    task = prepared(tmp_path, tokenizer, "pair_classification", **columns)
+    model = make_bert()
+    assert score_task(model, task, "probe", ["dev"], 0)["dev"].score > 0.75
+    assert task_features(model, task, task.splits["dev"], pair_features).shape == (3, 150, 128)
+
+
+def test_running_out_of_iterations_is_reported(easy, monkeypatch):
+    monkeypatch.setattr("trainables.tasks.protocols.heads.MAX_ITERATIONS", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert score_task(make_bert(), easy, "probe", ["dev"], 0)["dev"].converged is False
+    monkeypatch.undo()
+    assert score_task(make_bert(), easy, "probe", ["dev"], 0)["dev"].converged is True

@@ -1,0 +1,83 @@
+"""Reading and checking rows: files, class names, and what is refused."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_tasks import prepared, separable, texts, write
+
+from spaces.errors import SpecError
+from trainables.tasks.prepare import load_task, prepare_task
+from trainables.tasks.spec import TaskSpec
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv", "tsv"])
+def test_every_file_kind_gives_the_same_arrays(tmp_path, tokenizer, suffix):
+    columns = {"train": separable(30, 0), "dev": separable(10, 1)}
+    spec = TaskSpec("toy", str(write(tmp_path / "data", suffix, **columns)), "classification")
+    task = load_task(prepare_task(spec, tokenizer, tmp_path / "cache"))
+    assert task.splits["dev"].labels.values.tolist() == columns["dev"]["label"]
+    for row, text in enumerate(columns["dev"]["text"]):
+        assert task.splits["dev"].views["text"][row].tolist() == tokenizer(text)["input_ids"]
+    assert task.label_names == ("0", "1")
+    assert "test" not in task.splits
+
+
+def test_a_stem_and_the_name_validation(tmp_path, tokenizer):
+    write(tmp_path, **{"toy-train": separable(30, 0), "toy-validation": separable(12, 1)})
+    task = load_task(
+        prepare_task(TaskSpec("toy", str(tmp_path / "toy"), "classification"), tokenizer, tmp_path / "cache")
+    )
+    assert task.meta["sizes"]["dev"] == 12
+
+
+def test_class_names_from_metadata_and_from_texts(tmp_path, tokenizer):
+    features = {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table(separable(30, 0)).replace_schema_metadata(metadata)
+    (tmp_path / "a").mkdir()
+    pq.write_table(table, tmp_path / "a" / "train.parquet")
+    task = load_task(prepare_task(TaskSpec("a", str(tmp_path / "a"), "classification"), tokenizer, tmp_path))
+    assert task.label_names == ("bad", "good")
+    named = {"text": texts(6, np.random.default_rng(0)), "label": ["y", "x", "y", "x", "x", "y"]}
+    task = prepared(tmp_path, tokenizer, train=named, dev=named | {"text": ["w1"] * 6})
+    assert task.label_names == ("x", "y")
+    assert task.splits["dev"].labels.values.tolist() == [1, 0, 1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dev": {"text": ["a", None], "label": [0, 1]}}, ["dev", "'text'", "row 1", "None"]),
+        ({"dev": {"words": ["a", "b"], "label": [0, 1]}}, ["dev", "no column 'text'", "words"]),
+        ({"dev": {"text": ["a", "b"], "label": [0, 7]}}, ["dev", "row 1", "7", "0 to 1"]),
+        ({"dev": {"text": ["a", "b"], "label": [0, -1]}}, ["dev", "row 1", "-1"]),
+        ({"dev": {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}}, ["dev", "empty"]),
+        ({"train": {"text": ["a", "b"], "label": [1, 1]}}, ["train", "one class"]),
+        ({"dev": {"text": ["a", "b"], "label": [1, 1]}}, ["dev", "one class"]),
+    ],
+)
+def test_bad_rows_are_refused_by_name(tmp_path, tokenizer, change, words):
+    with pytest.raises(SpecError) as caught:
+        prepared(tmp_path, tokenizer, **{"train": separable(20, 0), "dev": separable(10, 1), **change})
+    for word in ["'toy'", *words]:
+        assert word in str(caught.value)
+    assert not list((tmp_path / "cache").glob("tasks/toy-*"))
+
+
+def test_regression_targets_must_be_finite(tmp_path, tokenizer):
+    rng = np.random.default_rng(0)
+    train = {"text": texts(3, rng), "text2": texts(3, rng), "label": [0.5, float("nan"), 1.0]}
+    with pytest.raises(SpecError, match="row 1 is nan, not a finite number"):
+        prepared(tmp_path, tokenizer, "regression", train=train)
+
+
+def test_missing_files_and_two_files_of_one_split(tmp_path, tokenizer):
+    with pytest.raises(SpecError, match="no file"):
+        prepare_task(TaskSpec("toy", str(tmp_path / "nothing"), "classification"), tokenizer, tmp_path)
+    source = write(tmp_path / "source", train=separable(20, 0))
+    write(source, "jsonl", train=separable(20, 0))
+    with pytest.raises(SpecError, match="both hold"):
+        prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path)

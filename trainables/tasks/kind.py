@@ -1,0 +1,65 @@
+"""A kind of labelled task: everything that tells one from another, in one value.
+
+A new kind is one file: a TaskKind, made of functions of its own and of those that other kinds share, and one entry in
+KINDS (kinds/__init__.py), or in the entry points of another package under "stillhouse.tasks".
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainables.tasks.data import Rows, Split, TaskData
+from trainables.tasks.metrics import Metric
+from trainables.tasks.ragged import Ragged
+from trainables.tasks.reading.tables import Column, TaskSource
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says about one split, and how that came about.
+
+    values: what the metrics of the kind take. layer: the layer whose features were chosen (0 the embeddings, 1 the
+    first layer), None where none is chosen. converged: False when a fit hit its limit of iterations.
+    """
+
+    values: Any
+    layer: int | None = None
+    converged: bool = True
+
+
+Protocol = Callable[[Any, TaskData, int], Callable[[str], Predictions]]
+"""(model, task, seed) -> a function from the name of a split to predictions for it.
+
+What is fitted is fitted on train before that function is returned; zero-shot protocols fit nothing. The model is a
+PreTrainedModel, and is left as it was.
+"""
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """One kind of task.
+
+    doc: what is predicted, in a few words.
+    columns: by role what is read of a table; a spec may call the roles text, text2 and label otherwise (`text_column`
+        and so on), others have the name that is given here.
+    read: the checked rows of `dev`, and of `train`, `test` and further parts where the kind has them, and the names of
+        the classes, if any. Raises SpecError with every problem found. See reading/rows.py for functions to use.
+    encode: (rows, tokenizer, max_length) -> the same as token ids; labels of what is cut off may be dropped.
+    strata: the group of each row for stratified samples, from its labels; see sampling.py.
+    metrics: what it can be scored by; the first is the default.
+    protocols: how it is scored, by name; the first is taken when a study asks for one that is not here.
+    """
+
+    doc: str
+    columns: Mapping[str, Column]
+    read: Callable[[TaskSource], tuple[dict[str, Rows], tuple[str, ...]]]
+    encode: Callable[[Rows, Any, int], Split]
+    strata: Callable[[Ragged], np.ndarray]
+    metrics: tuple[Metric, ...]
+    protocols: Mapping[str, Protocol]
+
+    def metric(self, name: str | None) -> Metric:
+        """One of its metrics by name, or its default; KeyError for another's."""
+        return {metric.name: metric for metric in self.metrics}[name or self.metrics[0].name]

@@ -1,0 +1,144 @@
+"""A tag for each word: a row is a list of words with a list of tags.
+
+Every word is read and scored at its first sub-token. Words whose first sub-token is cut off by truncation, or that the
+tokenizer makes nothing of, are dropped from every split alike and counted.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from spaces.errors import SpecError
+from trainables.tasks.data import Rows, Split
+from trainables.tasks.kind import TaskKind
+from trainables.tasks.metrics import METRICS
+from trainables.tasks.protocols.features import word_features
+from trainables.tasks.protocols.finetune import finetune
+from trainables.tasks.protocols.heads import CLASSES
+from trainables.tasks.protocols.probe import probe
+from trainables.tasks.ragged import Ragged, ragged
+from trainables.tasks.reading.rows import columns_by_role, stored_names
+from trainables.tasks.reading.sources import read_tables
+from trainables.tasks.reading.tables import Column, TaskSource
+from trainables.tasks.sampling import as_one
+
+MAX_FITTED_WORDS = 4000
+"""A tagged sentence gives the probe some twenty examples, and its fits take time in proportion."""
+
+
+def read(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
+    """(sentences by split, tag names).
+
+    Tags are ids of the known names, or names themselves; where no names are known they are those of all splits, sorted,
+    or the ids. Raises SpecError with every problem found, each with the first row that has it.
+    """
+    problems: list[str] = []
+    tables = read_tables(source)
+    columns = columns_by_role(source, tables, problems)
+    for split, by_role in columns.items():
+        problems += shape_problems(source, split, by_role["text"], by_role["label"])
+    if problems:
+        raise SpecError(problems)
+    tags = {split: by_role["label"] for split, by_role in columns.items()}
+    names, ids = tag_ids(source, tags, stored_names(source, tables), problems)
+    if problems:
+        raise SpecError(problems)
+    sentences = {split: [tuple(words) for words in by_role["text"]] for split, by_role in columns.items()}
+    return {split: Rows({"text": sentences[split]}, ids[split]) for split in columns}, names
+
+
+def tag_ids(
+    source: TaskSource, tags: Mapping[str, list[list]], names: tuple[str, ...], problems: list[str]
+) -> tuple[tuple[str, ...], dict[str, Ragged]]:
+    """(tag names, ids of each sentence by split)."""
+    known = [tag for column in tags.values() for sentence in column for tag in sentence]
+    if any(isinstance(tag, str) for tag in known):
+        names = names or tuple(sorted({tag for tag in known if isinstance(tag, str)}))
+        number: dict[Any, int] = {name: i for i, name in enumerate(names)}
+        rule = f"one of {', '.join(names)}"
+    else:
+        names = names or tuple(
+            str(i) for i in range(max((tag for tag in known if isinstance(tag, int)), default=-1) + 1)
+        )
+        number = {i: i for i in range(len(names))}
+        rule = f"a tag id from 0 to {len(names) - 1}"
+    ids = {}
+    for split, column in tags.items():
+        strange = next(
+            ((row, tag) for row, sentence in enumerate(column) for tag in sentence if tag not in number), None
+        )
+        if strange is None:
+            ids[split] = ragged([[number[tag] for tag in sentence] for sentence in column], np.int64)
+        else:
+            problems.append(f"{source.place(split, 'label', strange[0])} has the tag {strange[1]!r}, not {rule}")
+    return names, ids
+
+
+def shape_problems(source: TaskSource, split: str, sentences: list, tags_of: list) -> Iterable[str]:
+    """What is wrong with the lists of a split, whatever the tags mean; one line for each rule that is broken."""
+    label = source.columns["label"].name
+    found: dict[str, str] = {}
+    for row, (words, tags) in enumerate(zip(sentences, tags_of, strict=True)):
+        start = source.place(split, "text", row)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            found.setdefault("words", f"{start} is {shortened(words)}, not a list of words")
+        elif not words:
+            found.setdefault("empty", f"{start} has no words")
+        elif isinstance(tags, list) and len(tags) != len(words):
+            found.setdefault("length", f"{start} has {len(words)} words but {len(tags)} tags in {label!r}")
+        if not isinstance(tags, list):
+            start = source.place(split, "label", row)
+            found.setdefault("tags", f"{start} is {shortened(tags)}, not a list of tags")
+    return found.values()
+
+
+def shortened(value: Any) -> str:
+    """A value in an error."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def encode_words(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Split:
+    """Views `text` and `words` (where in its text each scored word starts), and the tags of the words that are left."""
+    backend = word_tokenizer(tokenizer)
+    backend.enable_truncation(max_length)
+    ids, starts, tags = [], [], []
+    for row, encoding in enumerate(backend.encode_batch(list(rows.inputs["text"]), is_pretokenized=True)):
+        first: dict[int, int] = {}
+        for position, word in enumerate(encoding.word_ids):
+            if word is not None:
+                first.setdefault(word, position)
+        ids.append(encoding.ids)
+        starts.append(list(first.values()))
+        tags.append(rows.labels[row][list(first)])
+    return Split({"text": ragged(ids, np.int32), "words": ragged(starts, np.int32)}, ragged(tags, np.int64))
+
+
+def word_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """A copy for lists of words. Byte-level BPE gets a space before every word, as within a text, not only if asked."""
+    raw = json.loads(tokenizer.backend_tokenizer.to_str())
+    splitter = raw.get("pre_tokenizer") or {}
+    for step in splitter.get("pretokenizers", [splitter]):
+        if step.get("type") == "ByteLevel":
+            step["add_prefix_space"] = True
+    raw["truncation"] = raw["padding"] = None
+    return Tokenizer.from_str(json.dumps(raw))
+
+
+KIND = TaskKind(
+    doc="a tag for each word of a text, such as a part of speech or a name's",
+    columns={"text": Column("tokens"), "label": Column("label")},
+    read=read,
+    encode=encode_words,
+    strata=as_one,
+    metrics=(METRICS["accuracy"], METRICS["entity_f1"]),
+    protocols={
+        "probe": partial(probe, features=word_features, head=CLASSES, max_labels=MAX_FITTED_WORDS),
+        "finetune": partial(finetune, head=CLASSES),
+    },
+)

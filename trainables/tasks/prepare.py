@@ -1,0 +1,147 @@
+"""Labelled tasks, tokenised once per study and then memory-mapped by every trial.
+
+A prepared task is a folder: `meta.json` and, per split, its labels and each of its views as two arrays,
+`SPLIT.NAME.values.npy` (all numbers one after the other) and `SPLIT.NAME.offsets.npy` (where each row starts, and the
+end). Views of texts: `text`; for pairs also `text2` (the second text alone, for separately encoded pairs) and `pair`
+(both in one sequence, for cross-encoding). For tagged words `words` says where in its text each scored word starts. The
+folder is named by the digest of rows, tokenizer and settings, and appears whole or not at all.
+
+Leakage: an example of train whose exact text (for pairs: both texts) also stands in dev or test is dropped from train
+before anything is sampled; `meta.json` counts them as `dropped_from_train`. Nothing is dropped from dev or test.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from spaces.errors import SpecError
+from spaces.settings import problems_of
+from trainables.cache import digest, new_folder
+from trainables.tasks.data import Rows, Split, TaskData
+from trainables.tasks.kinds import KINDS
+from trainables.tasks.ragged import Ragged
+from trainables.tasks.sampling import generator, stratified_order
+from trainables.tasks.spec import TaskSpec, task_problems
+from trainables.text.packing import tokenizer_digest
+
+FORMAT = 2
+SPLITS = ("train", "dev", "test")
+DEV_SHARE = 0.1
+
+
+def prepare_task(spec: TaskSpec, tokenizer: PreTrainedTokenizerBase, cache: Path, *, seed: int = 0) -> Path:
+    """Read, check, cut and tokenise a task into its folder under `cache`; the same content is prepared only once.
+
+    Without a dev split a stratified tenth of train becomes dev. `max_train`, `max_dev` and `max_test` take stratified
+    samples (numbers: over ten equal groups of the sorted targets).
+    """
+    where = f"task {spec.name!r}:"
+    if problems := [*problems_of(where, spec), *(f"{where} {problem}" for problem in task_problems(spec))]:
+        raise SpecError(problems)
+    kind = KINDS[spec.kind]
+    metric = kind.metric(spec.metric)
+    rows, label_names = kind.read(spec.rows())
+    if problem := metric.misfit(label_names):
+        raise SpecError([f"task {spec.name!r}: {metric.name} {problem} in {spec.source!r}"])
+    settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
+    identity = {key: value for key, value in settings.items() if key not in ("source", "language", "languages")}
+    key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), rows_digest(rows), *label_names)
+    folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
+    if (folder / "meta.json").is_file():
+        return folder
+    rows, dropped = separate(spec, rows, seed)
+    for split, count in (("train", spec.max_train), ("dev", spec.max_dev), ("test", spec.max_test)):
+        if split in rows and count is not None and count < len(rows[split]):
+            strata = kind.strata(rows[split].labels)
+            rows[split] = rows[split].take(np.sort(stratified_order(strata, generator(seed, split))[:count]))
+    check_variety(spec, rows)
+    prepared = {split: kind.encode(data, tokenizer, spec.max_length) for split, data in rows.items()}
+    with new_folder(folder) as unfinished:
+        for split, data in prepared.items():
+            for name, array in {"labels": data.labels, **data.views}.items():
+                np.save(unfinished / f"{split}.{name}.values.npy", array.values)
+                np.save(unfinished / f"{split}.{name}.offsets.npy", array.offsets)
+        meta = settings | {
+            "label_names": list(label_names),
+            "pad_id": tokenizer.pad_token_id or 0,
+            "sizes": {split: len(data) for split, data in prepared.items()},
+            "views": {split: list(data.views) for split, data in prepared.items()},
+            "dropped_from_train": dropped,
+            "labels_dropped": {
+                split: len(rows[split].labels.values) - len(data.labels.values) for split, data in prepared.items()
+            },
+        }
+        (unfinished / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def load_task(path: str | Path) -> TaskData:
+    """A prepared task, memory-mapped."""
+    folder = Path(path)
+    file = folder / "meta.json"
+    if not file.is_file():
+        raise SpecError([f"{folder} is not a prepared task: it has no meta.json"])
+    meta = json.loads(file.read_text(encoding="utf-8"))
+    if meta["format"] != FORMAT:
+        raise SpecError([f"{folder} is a prepared task of format {meta['format']}; this version reads {FORMAT}"])
+
+    def mapped(name: str) -> Ragged:
+        values, offsets = (np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("values", "offsets"))
+        return Ragged(values, offsets)
+
+    return TaskData(
+        name=meta["name"],
+        kind=meta["kind"],
+        metric=KINDS[meta["kind"]].metric(meta["metric"]),
+        label_names=tuple(meta["label_names"]),
+        pad_id=meta["pad_id"],
+        splits={
+            split: Split({view: mapped(f"{split}.{view}") for view in views}, mapped(f"{split}.labels"))
+            for split, views in meta["views"].items()
+        },
+        meta=meta,
+    )
+
+
+def separate(spec: TaskSpec, rows: Mapping[str, Rows], seed: int) -> tuple[dict[str, Rows], int]:
+    """(parts with a dev split and without train examples that stand in dev or test, how many were dropped)."""
+    rows = dict(rows)
+    if "train" not in rows:
+        return rows, 0
+    if "dev" not in rows:
+        train = rows["train"]
+        order = stratified_order(KINDS[spec.kind].strata(train.labels), generator(seed, "carve"))
+        count = max(1, round(DEV_SHARE * len(train)))
+        rows["dev"], rows["train"] = train.take(np.sort(order[:count])), train.take(np.sort(order[count:]))
+    held_out = {key for split in ("dev", "test") if split in rows for key in rows[split].examples()}
+    kept = [i for i, key in enumerate(rows["train"].examples()) if key not in held_out]
+    dropped = len(rows["train"]) - len(kept)
+    if not kept:
+        raise SpecError([f"task {spec.name!r}: every text of train also stands in dev or test of {spec.source!r}"])
+    rows["train"] = rows["train"].take(np.array(kept))
+    return rows, dropped
+
+
+def check_variety(spec: TaskSpec, rows: Mapping[str, Rows]) -> None:
+    """Refuse a split on which no score means anything: one class, or one target."""
+    problems = [
+        f"task {spec.name!r}: {split} of {spec.source!r} has one class or target only, in {len(rows[split])} rows"
+        for split in SPLITS
+        if split in rows and len(np.unique(rows[split].labels.values)) < 2
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def rows_digest(rows: Mapping[str, Rows]) -> str:
+    """Digest of all inputs and labels."""
+    return digest(
+        *(
+            json.dumps([split, each.examples(), each.labels.values.tolist(), each.labels.offsets.tolist()])
+            for split, each in sorted(rows.items())
+        )
+    )

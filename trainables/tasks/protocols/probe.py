@@ -1,0 +1,134 @@
+"""The probe: how much a frozen encoder's features tell a linear classifier, the score trials are compared by.
+
+Mean-pooled features of every layer from one forward pass; logistic regression (ridge for regression) on standardised
+features. Layer and strength are chosen on a stratified fifth held out from train, first the layer at the middle
+strength, then the strength at that layer; the choice is refitted on all of train and scored on the asked split, which
+has had no say. Every layer is asked because MHA transfer leaves parts of the last one untrained
+(arXiv:2012.15828 matches its queries, keys and values only).
+
+Whole rows are held out, also where a row has several labels.
+
+Shapes: L layers, N examples, F features.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from trainables.tasks.data import Split, TaskData
+from trainables.tasks.kind import Predictions
+from trainables.tasks.kinds import KINDS
+from trainables.tasks.protocols.features import Features, encoded_features
+from trainables.tasks.protocols.heads import Head
+from trainables.tasks.ragged import Ragged
+from trainables.tasks.sampling import generator, stratified_order
+
+HELD_OUT_SHARE = 0.2
+STRENGTHS = (0.01, 0.1, 1.0)
+"""C of the logistic regression; the ridge penalty is 1 / C, which is the same objective with squared loss halved."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted linear model with the scaling of its features."""
+
+    model: Any
+    mean_F: np.ndarray
+    scale_F: np.ndarray
+    converged: bool
+
+    def predict(self, x_NF: np.ndarray) -> np.ndarray:
+        """Class ids or real numbers."""
+        return self.model.predict((x_NF - self.mean_F) / self.scale_F)
+
+
+def probe(
+    model: PreTrainedModel,
+    task: TaskData,
+    seed: int,
+    *,
+    features: Features,
+    head: Head,
+    max_labels: int | None = None,
+) -> Callable[[str], Predictions]:
+    """Fit on frozen features; the same model, task and seed give the same predictions.
+
+    max_labels: the fits see the rows, drawn by the seed, that have so many labels together; None: all.
+    """
+    everything = task.splits["train"]
+    order = stratified_order(KINDS[task.kind].strata(everything.labels), generator(seed, "held out"))
+    rows = np.sort(order[: num_fitted(everything.labels, order, max_labels)])
+    train = everything.take(rows)
+    order = np.searchsorted(rows, order[: len(rows)])
+    train_LNF = task_features(model, task, train, features)
+    labels_N = train.labels.values
+    held_out_rows, fitted_rows = np.split(order, [max(1, round(HELD_OUT_SHARE * len(order)))])
+    held_out, fitted = train.labels.indices(held_out_rows), train.labels.indices(fitted_rows)
+    held_out_labels = train.labels.take(held_out_rows)
+
+    def trial_score(layer: int, strength: float) -> float:
+        fit = fit_linear(head, train_LNF[layer][fitted], labels_N[fitted], strength)
+        predictions = fit.predict(train_LNF[layer][held_out])
+        return task.metric.sign * task.metric.function(held_out_labels, predictions, task.label_names)
+
+    middle = STRENGTHS[len(STRENGTHS) // 2]
+    layer_scores = [trial_score(layer, middle) for layer in range(len(train_LNF))]
+    layer = int(np.argmax(layer_scores))
+    others = {strength: trial_score(layer, strength) for strength in STRENGTHS if strength != middle}
+    strength_scores = others | {middle: layer_scores[layer]}
+    strength = max(STRENGTHS, key=lambda value: (strength_scores[value], -value))
+
+    fit = fit_linear(head, train_LNF[layer], labels_N, strength)
+    if not fit.converged:
+        log.info("probe of %s: stopped at its limit of iterations (layer %d, C %g)", task.name, layer, strength)
+
+    def predict(split: str) -> Predictions:
+        features_LNF = task_features(model, task, task.splits[split], features, layers=[layer])
+        return Predictions(fit.predict(features_LNF[0]), layer, fit.converged)
+
+    return predict
+
+
+def task_features(
+    model: PreTrainedModel, task: TaskData, split: Split, features: Features, layers: Sequence[int] | None = None
+) -> np.ndarray:
+    """Features of a split or a part of one at the asked layers (all by default), LNF float32, an N for each label."""
+
+    def read(texts: Ragged, words: Ragged | None = None) -> np.ndarray:
+        return encoded_features(model, texts, task.pad_id, words, layers=layers)
+
+    return features(split, read)
+
+
+def num_fitted(labels: Ragged, order: np.ndarray, max_labels: int | None) -> int:
+    """How many of the rows in this order are fitted: all, or as many as have max_labels labels (two at least)."""
+    if max_labels is None:
+        return len(order)
+    return max(2, int(np.searchsorted(np.cumsum(labels.lengths()[order]), max_labels, side="right")))
+
+
+def fit_linear(head: Head, x_NF: np.ndarray, labels_N: np.ndarray, strength: float) -> Fit:
+    """The linear model of the head, on features standardised by their own statistics.
+
+    Running out of iterations is noted in the result instead of warned about: a fit so far along ranks layers as well.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    mean_F, scale_F = x_NF.mean(0), x_NF.std(0)
+    scale_F[scale_F < 1e-8] = 1.0
+    model = head.linear(strength)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit((x_NF - mean_F) / scale_F, labels_N)
+    for warning in caught:
+        if not issubclass(warning.category, ConvergenceWarning):
+            warnings.warn(warning.message, warning.category, stacklevel=2)
+    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    return Fit(model, mean_F, scale_F, converged)

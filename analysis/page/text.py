@@ -72,8 +72,8 @@ def noise_text(study: StudyTable) -> str:
     noise = study.noise
     if not noise.known:
         return (
-            "One seed per configuration: no interval can be given (stillhouse confirm measures the noise; among the "
-            "recorded trials of docs/results/search.md two seeds differ by more than 0.14 in one of twenty pairs)."
+            "One seed per configuration: no interval can be given (stillhouse confirm measures the noise; in a "
+            "recorded study two seeds differed by more than 0.14 in one of twenty pairs)."
         )
     several = plural(noise.groups, "configuration")
     text = (

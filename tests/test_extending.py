@@ -14,6 +14,7 @@ PAGE = ROOT / "docs" / "extending.md"
 FILE = re.compile(r"^`([\w./]+)`:\n\n```(?:python|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONTRACTS = {
     "stillhouse.methods": "tests/trainables/losses/test_methods.py",
+    "stillhouse.samplers": "tests/search/proposals/test_asktell.py",
 }
 
 

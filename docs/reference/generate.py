@@ -16,8 +16,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from search.cli.main import COMMANDS, build_parser  # noqa: E402
+from search.samplers.registry import GRID, SAMPLERS  # noqa: E402
 from search.spec.reading import default_of, show  # noqa: E402
-from search.spec.sections import SAMPLERS, SECTIONS  # noqa: E402
+from search.spec.sections import SECTIONS  # noqa: E402
 from spaces.records import columns  # noqa: E402
 from spaces.records.objectives import OBJECTIVES  # noqa: E402
 from spaces.space.axes import all_axes  # noqa: E402
@@ -240,6 +241,8 @@ def supported() -> str:
         [code(name), str(s.num_layers), str(s.hidden_size), str(s.num_heads), str(s.intermediate_size)]
         for name, s in SHAPES.items()
     ]
+    samplers = [[code(name), first_line(sampler)] for name, sampler in SAMPLERS.items()]
+    samplers.append([code(GRID), "Every configuration of the space, one after the other."])
     return page(
         "Families, task kinds, costs and samplers",
         "## Families of teachers\n",
@@ -253,7 +256,7 @@ def supported() -> str:
         "## Objectives and costs\n",
         table(["name", "better", "column of `trials/`"], goals),
         "## Samplers\n",
-        table(["sampler"], [[code(name)] for name in SAMPLERS]),
+        table(["sampler", "how it draws"], samplers),
     )
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
+    ModernBertConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
     XLMRobertaConfig,
@@ -55,6 +56,21 @@ def word_pieces(names: dict[str, str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, **{f"{key}_token": name for key, name in names.items()})
 
 
+def byte_pairs() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, learned from the words."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=340, special_tokens=list(ROBERTA_NAMES.values()), show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    backend.train_from_iterator(sentences(200), trainer)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, **{f"{key}_token": name for key, name in ROBERTA_NAMES.items()}
+    )
+
+
 Shape = tuple[int, int, int, int]
 
 
@@ -88,6 +104,12 @@ def electra(vocabulary: int, shape: Shape) -> ElectraConfig:
     return ElectraConfig(vocab_size=vocabulary, **wide, **COMMON, **four(shape))
 
 
+def modernbert(vocabulary: int, shape: Shape) -> ModernBertConfig:
+    """Local layers see two tokens to each side."""
+    ids = {"pad_token_id": 1, "cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
+    return ModernBertConfig(vocab_size=vocabulary, local_attention=4, **ids, **COMMON, **four(shape))
+
+
 @dataclass(frozen=True)
 class Tiny:
     """One family's models in the tests."""
@@ -102,5 +124,6 @@ TINY: dict[str, Tiny] = {
     "roberta": Tiny(roberta(RobertaConfig), lambda: word_pieces(ROBERTA_NAMES)),
     "xlm-roberta": Tiny(roberta(XLMRobertaConfig), lambda: word_pieces(ROBERTA_NAMES)),
     "distilbert": Tiny(distilbert, lambda: word_pieces(BERT_NAMES)),
+    "modernbert": Tiny(modernbert, byte_pairs),
     "electra": Tiny(electra, lambda: word_pieces(BERT_NAMES)),  # of a package outside, see models/test_families.py
 }

@@ -145,6 +145,14 @@ def hidden_states(
     return tuple(states)
 
 
+def finished(model: PreTrainedModel, layer: int, hidden: Tensor) -> Tensor:
+    """H_layer as it would be after the last layer: through the final norm, if there is one and it is not in it yet."""
+    family = family_of(model.config)
+    if family.final_norm is None or layer == len(layers(model)):
+        return hidden
+    return family.final_norm(model.base_model)(hidden)
+
+
 def qkv(model: PreTrainedModel, layer: int, previous_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values (BTD, all heads side by side) of `layer` from H_{layer-1}, before any rotation."""
     return family_of(model.config).qkv(layers(model)[layer - 1], previous_BTD)

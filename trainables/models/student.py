@@ -29,6 +29,7 @@ from trainables.models.encoder import (
     architecture,
     build_model,
     family_of,
+    finished,
     hidden_states,
     layers,
     parts,
@@ -165,6 +166,8 @@ def is_identity(basis_Dd: Tensor) -> bool:
 def stream_directions(teacher: Teacher, corpus: Corpus) -> Tensor:
     """Orthonormal directions DD of the teacher's hidden states, all layers together, strongest first."""
     states = teacher_sample(teacher, corpus)
+    if family_of(teacher.model.config).final_norm:  # the stream grows from layer to layer, and is read normalised
+        states = tuple(state / state.square().mean().sqrt() for state in states)
     return principal_directions(sum(state.T @ state / len(state) for state in states))  # type: ignore[arg-type]
 
 
@@ -226,19 +229,28 @@ def calibrate(
         if norm is None:
             continue
         ours_Nd = sampled_states(student, corpus, student_layer)[student_layer]
-        target_Nd = wanted[teacher_layer] @ basis
+        state_ND = wanted[teacher_layer]
+        if student_layer == len(layers(student)):
+            state_ND = finished(teacher.model, teacher_layer, state_ND.to(teacher.model.device)).cpu()
+        target_Nd = state_ND @ basis
         mean_d, target_mean_d = ours_Nd.mean(0), target_Nd.mean(0)
+        if norm.bias is None:  # only a gain is left to fit
+            mean_d, target_mean_d = torch.zeros_like(mean_d), torch.zeros_like(mean_d)
         centred_Nd = ours_Nd - mean_d
         gain_d = (centred_Nd * (target_Nd - target_mean_d)).mean(0) / centred_Nd.square().mean(0).clamp_min(1e-12)
         gain_d = gain_d.clamp(*GAIN_LIMITS)
-        norm.bias.copy_(gain_d * (norm.bias - mean_d) + target_mean_d)
+        if norm.bias is not None:
+            norm.bias.copy_(gain_d * (norm.bias - mean_d) + target_mean_d)
         norm.weight.mul_(gain_d)
 
 
 def closing_norm(model: PreTrainedModel, layer: int) -> Norm | None:
     """The norm whose output is H_layer, if there is one."""
+    family = family_of(model.config)
     if layer == 0:
-        return family_of(model.config).embeddings(model.base_model).norm
+        return family.embeddings(model.base_model).norm
+    if layer == len(layers(model)) and family.final_norm:
+        return family.final_norm(model.base_model)
     return parts(model, layer).closing_norm
 
 

@@ -14,5 +14,6 @@ FAMILIES = Registry(
         "roberta": "trainables.models.families.roberta:ROBERTA",
         "xlm-roberta": "trainables.models.families.roberta:ROBERTA",
         "distilbert": "trainables.models.families.distilbert:DISTILBERT",
+        "modernbert": "trainables.models.families.modernbert:MODERNBERT",
     },
 )

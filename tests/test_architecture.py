@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("spaces", "trainables", "search", "analysis")
 ROOMS = (
-    "spaces.errors", "spaces.registry", "spaces.settings", "spaces.students", "spaces.space", "spaces.records",
+    "spaces.errors", "spaces.registry", "spaces.settings", "spaces.values", "spaces.students", "spaces.space",
+    "spaces.records",
     "trainables.cache", "trainables.machine", "trainables.text", "trainables.models", "trainables.losses",
     "trainables.tasks", "trainables.training", "trainables.export", "trainables.lanes",
     "analysis.words", "analysis.study", "analysis.selection", "analysis.statistics", "analysis.figures",

@@ -1,6 +1,6 @@
 """What a student's shape is worth without distillation: the teacher's own layers, cut to it and scored."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from spaces.records.fronts import front_of
 from spaces.records.objectives import aim_of
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from trainables.cache import digest
+from trainables.lanes.messages import TrialJob
 from trainables.models.student import TRUNCATIONS, truncated
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scoring import load_task, recovered
 from trainables.text.corpus import Corpus, open_corpus
 
 
-def score_baselines(spec: StudySpec, store: Store, job: Mapping[str, Any], say: Say) -> None:
+def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> None:
     """Score both truncations of each shape that the study ends with: those on the front, or all of a comparison.
 
     `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
@@ -34,23 +35,23 @@ def score_baselines(spec: StudySpec, store: Store, job: Mapping[str, Any], say: 
         return
     say(f"the teacher cut to {len(missing)} shapes, without distillation")
     teacher = put_on_device(load_teacher(spec.teacher.path), spec)
-    corpus = open_corpus(Path(job["corpus"]))
+    corpus = open_corpus(Path(job.corpus))
     for shape in announced(missing, "the teacher cut to shapes: {}", say):
         kept += _rows(spec, job, shape, teacher, corpus)
     store.write_part("baselines", 0, kept)
 
 
 def _rows(
-    spec: StudySpec, job: Mapping[str, Any], shape: StudentArchitecture, teacher: Teacher, corpus: Corpus
+    spec: StudySpec, job: TrialJob, shape: StudentArchitecture, teacher: Teacher, corpus: Corpus
 ) -> Iterator[dict[str, Any]]:
     for which in TRUNCATIONS:
         model = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
         identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which)
-        for folder in job["tasks"]:
+        for folder in job.tasks:
             task = load_task(folder)
             by_split = {
                 split: references[task.name]
-                for split, references in (("dev", job["floors"]), ("test", job["test_floors"]))
+                for split, references in (("dev", job.floors), ("test", job.test_floors))
                 if task.name in references and split in task.splits
             }
             found = cached_scores(model, identity, Path(folder), spec, list(by_split), spec.seed)
@@ -59,6 +60,6 @@ def _rows(
                 yield {
                     "kept": which, **asdict(shape), "task": task.name,
                     "split": split, "protocol": found[split]["protocol"], "score": score,
-                    "recovered": recovered(score, reference["teacher"], reference["floor"]),
+                    "recovered": recovered(score, reference.teacher, reference.floor),
                     "metric": found[split]["metric"],
                 }  # fmt: skip

@@ -36,6 +36,7 @@ from trainables.cache import cache_folder, cached_value, digest
 from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
 from trainables.models.teacher import Teacher, load_teacher
+from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import check_gap, load_task, prepare_task
 from trainables.text.corpus import prepare_corpus
 
@@ -51,11 +52,11 @@ class Prepared:
     targets: str
     """The target cache; empty when the teacher runs live."""
     tasks: dict[str, str]
-    scores: dict[str, dict[str, float]]
-    """Per task the dev scores of `teacher` and `floor`."""
-    rung_scores: dict[str, dict[str, float]]
+    scores: dict[str, Reference]
+    """The dev scores of teacher and floor, by task."""
+    rung_scores: dict[str, Reference]
     """The same by the probe, which is what scores at rungs."""
-    test_scores: dict[str, dict[str, float]]
+    test_scores: dict[str, Reference]
     """The same on the test splits, in a comparison; empty in a search, which leaves them to its end."""
     profiles: dict[str, dict[str, Any]]
     """Cost columns by shape; empty when there are too many shapes."""

@@ -30,7 +30,9 @@ from spaces.records.fronts import costs_of_rows, front_of, leaders
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim, aim_of
 from trainables.export.folders import quiet_transformers
+from trainables.lanes.messages import TrialJob
 from trainables.models.teacher import read_facts
+from trainables.tasks.scores import Reference
 
 
 def run_spec(
@@ -114,7 +116,7 @@ def run_study(
             plan = make_plan(study, store, held, say)
             outcome = tune_study(plan, store, say, wanted)
         if outcome.ended:
-            score_front(spec, store, plan.job["tasks"], say)
+            score_front(spec, store, plan.job.tasks, say)
             score_baselines(spec, store, plan.job, say)
     return outcome
 
@@ -126,21 +128,23 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Calla
     meta = dataclasses.replace(prepared.meta, prepare_s=time.perf_counter() - started)
     if store.exists("study.json"):
         meta = settled(meta, store.read_meta())
-    measured = bool(prepared.profiles)
-    job = {
-        "teacher": spec.teacher.path,
-        "corpus": prepared.corpus,
-        "targets": prepared.targets,
-        "tasks": list(prepared.tasks.values()),
-        "languages": languages_of(spec.tasks),
-        "train_tokens": spec.budget.train_tokens,
-        "protocol": spec.evaluation.protocol,
-        "floors": {name: {"teacher": task.teacher, "floor": task.floor} for name, task in meta.tasks.items()},
-        "rung_floors": prepared.rung_scores,
-        "test_floors": prepared.test_scores,
-        "training": dataclasses.asdict(spec.training),
-        "latency": None if measured else dataclasses.asdict(spec.latency),
-    }
+    job = TrialJob(
+        trial=-1,
+        config={},
+        seed=spec.seed,
+        teacher=spec.teacher.path,
+        corpus=prepared.corpus,
+        targets=prepared.targets,
+        tasks=tuple(prepared.tasks.values()),
+        languages=languages_of(spec.tasks),
+        train_tokens=spec.budget.train_tokens,
+        protocol=spec.evaluation.protocol,
+        floors={name: Reference(task.teacher, task.floor) for name, task in meta.tasks.items()},
+        rung_floors=prepared.rung_scores,
+        test_floors=prepared.test_scores,
+        training=spec.training,
+        latency=None if prepared.profiles else spec.latency,
+    )
     return Plan(
         study=study,
         costs=cost_columns(prepared, study),

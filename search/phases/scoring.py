@@ -18,6 +18,7 @@ from spaces.students.architecture import StudentArchitecture
 from trainables.cache import cache_folder, digest, store_value
 from trainables.models.student import build_student
 from trainables.models.teacher import Teacher
+from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import load_task, score_task
 
 
@@ -64,9 +65,9 @@ def score_rungs(
     )["dev"]  # fmt: skip
 
 
-def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, Reference]:
     """What a score is measured against, by task."""
-    return {name: {"teacher": each["teacher"], "floor": each["floor"]} for name, each in scored.items()}
+    return {name: Reference(each["teacher"], each["floor"]) for name, each in scored.items()}
 
 
 def floor_scores(

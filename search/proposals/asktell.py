@@ -9,7 +9,6 @@ A trial that was stopped at a rung is never told to Optuna, whose samplers know 
 another seed than the study's are confirmations: they count against no budget and are never stopped.
 """
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +25,14 @@ from search.samplers.drawing import sampler_of
 from search.samplers.registry import GRID
 from search.store.history import RAN, Ask, History, Running, qualities
 from search.store.parts import Store
+from search.store.rows import report_row, stopped_columns, test_rows, trial_row
 from spaces.errors import InfeasibleConfig
 from spaces.records.fronts import costs_of_rows
 from spaces.records.objectives import Objective, aim_of
 from spaces.space.search_space import SearchSpace, config_hash
+from trainables.lanes.messages import TrialOutcome
+from trainables.training.reports import TrialReport
 
-LOG = logging.getLogger("stillhouse.sampler")
 Asks = Sequence[tuple[Mapping[str, Any], int]]
 """(configuration, seed) of trials."""
 Wanted = Callable[["AskTell"], tuple[Asks, int]]
@@ -138,43 +139,36 @@ class AskTell:
             return None
         return self._next_of_grid() if self._grid is not None else self._draw()
 
-    def report(self, trial: int, report: Mapping[str, Any]) -> dict[str, Any] | None:
+    def report(self, trial: int, report: TrialReport) -> dict[str, Any] | None:
         """Take what a running trial says; its row when it has to stop here, at a rung."""
         live = self._live[trial]
         self._handed_back.clear()
-        step = report.get("step", 0)
-        live.reports = [row for row in live.reports if row["step"] < step] + [{"step": step, **report, "trial": trial}]
-        quality = report.get("quality")
-        level = self.rungs.level(report["train_tokens"]) if quality is not None else 0
-        if quality is None or not level or not math.isfinite(quality) or live.ask.seed != self.seed:
+        live.reports = [row for row in live.reports if row["step"] < report.step] + [report_row(trial, report)]
+        level = self.rungs.level(report.train_tokens) if report.scores is not None else 0
+        if report.scores is None or not level or live.ask.seed != self.seed:
             return None
-        row = {**self._identity(live.ask), **self.history.of_trials(report)}
+        if not math.isfinite(report.scores.quality):
+            return None
         reason = ""
         if not self.rungs.has_reached(trial, level):
-            costs = self._rung_costs(live.ask.config, quality)
+            costs = self._rung_costs(live.ask.config, report.scores.quality)
             self.rungs.reach(trial, level, live.ask.config["method"], costs)
             reason = self.rungs.judge(trial, level)
         if not reason:
             self.history.write_reports(live)
             return None
-        row |= {
-            "status": "stopped", "reason": reason, "rung": level, "started_at": live.started_at,
-            "loss_last": report.get("loss"), "steps": step, "train_s": report.get("elapsed_s"),
-        }  # fmt: skip
+        row = self._row(live.ask, stopped_columns(report, reason, level, live.started_at))
         ended = self._end(live, row)  # first: reports without a row mean that the trial passed the rung
         self.history.write_reports(live)
         return ended
 
-    def tell(self, trial: int, measured: Mapping[str, Any]) -> dict[str, Any]:
-        """Record the result of a trial: columns of its row, among them a `reason` if it failed."""
+    def tell(self, trial: int, outcome: TrialOutcome) -> dict[str, Any]:
+        """Record the result of a trial."""
         live = self._live[trial]
-        columns = self.history.of_trials(measured)
-        if measured.get("test_scores"):
-            self.store.write_part("test_scores", trial, measured["test_scores"])
-        if unknown := sorted(set(measured) - set(columns) - {"test_scores"}):
-            LOG.warning("trial %d measured what no column records: %s", trial, ", ".join(unknown))
-        row = {**self._identity(live.ask), **columns}
-        row["reason"] = measured.get("reason") or _unusable(row, self.aim.objectives)
+        if outcome.test_scores:
+            self.store.write_part("test_scores", trial, test_rows(trial, outcome.test_scores))
+        row = self._row(live.ask, outcome.columns())
+        row["reason"] = outcome.reason or _unusable(row, self.aim.objectives)
         row["status"] = "failed" if row["reason"] else "finished"
         if self.rungs.tokens and live.ask.seed == self.seed:
             row["rung"] = len(qualities(live.reports))
@@ -186,7 +180,9 @@ class AskTell:
         """A trial could not be run now: it is asked for again, before any new one; its row when that leads nowhere."""
         self._handed_back[trial] += 1
         if self._handed_back[trial] == MAX_HAND_BACKS:
-            return self.tell(trial, {"reason": f"handed back {MAX_HAND_BACKS} times while no trial ran: {why}"})
+            return self.tell(
+                trial, TrialOutcome(reason=f"handed back {MAX_HAND_BACKS} times while no trial ran: {why}")
+            )
         del self._live[trial]
         self.history.interrupted.append(self.history.asked[trial])
         return None
@@ -334,9 +330,8 @@ class AskTell:
             if value is not None and value > limit:
                 raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
 
-    def _identity(self, ask: Ask) -> dict[str, Any]:
-        return {**self.costs(ask.config), **self.history.of_trials(ask.config), **self.constants, "trial": ask.trial,
-                "config_hash": ask.config_hash, "seed": ask.seed, "student_path": ""}  # fmt: skip
+    def _row(self, ask: Ask, measured: Mapping[str, Any]) -> dict[str, Any]:
+        return trial_row(ask, self.costs(ask.config), self.constants, measured)
 
     def _rung_costs(self, config: Config, quality: float) -> list[float]:
         """What trials are compared by at a rung: quality there, and the costs known before they ran."""

@@ -128,9 +128,7 @@ class History:
 
     def write_reports(self, live: Running) -> None:
         """All that a running trial has said so far."""
-        columns = set(self.store.schemas["reports"].names)
-        rows = [{key: value for key, value in row.items() if key in columns} for row in live.reports]
-        self.store.write_part("reports", live.ask.trial, rows)
+        self.store.write_part("reports", live.ask.trial, live.reports)
 
     def record(self, row: dict[str, Any]) -> None:
         """Write the row of a trial that has ended."""
@@ -187,8 +185,10 @@ class History:
         """The report that stopped a trial is written after its row, and an end in between loses it: take the row's."""
         reports = self.reports.setdefault(row["trial"], [])
         if all(report["step"] != row["steps"] for report in reports):
-            known = {key: row.get(key) for key in self.store.schemas["reports"].names if key in self.columns}
-            reports.append({**known, "step": row["steps"], "loss": row["loss_last"], "elapsed_s": row["train_s"]})
+            reports.append({
+                "trial": row["trial"], "step": row["steps"], "train_tokens": row["train_tokens"],
+                "loss": row["loss_last"], "elapsed_s": row["train_s"], "quality": row["quality"],
+            })  # fmt: skip
 
     def _count(self, row: Mapping[str, Any], by: int) -> None:
         self.progress.counts[row["status"]] += by

@@ -5,7 +5,6 @@ numbers under plain names, counted in train tokens, and the configuration as par
 store stays the record: what such a tool loses is lost to it alone.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +13,18 @@ from typing import Any
 from ray.tune.logger import LoggerCallback
 from ray.tune.result import TIMESTEPS_TOTAL, TRAINING_ITERATION
 
+from spaces.values import from_json
+from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.training.reports import TrialReport
+
 
 class Run:
     """A Tune trial as the callbacks see it: named by its number, with its configuration, in a folder that stays."""
 
     def __init__(self, trial: Any, folder: Path) -> None:
-        job = json.loads(trial.config["job"])
-        self.trial_id = f"{job['trial']:05d}"
-        self.config = {**{k: v for k, v in job["config"].items() if v is not None}, "seed": job["seed"]}
+        job = from_json(TrialJob, trial.config["job"])
+        self.trial_id = f"{job.trial:05d}"
+        self.config = {**{k: v for k, v in job.config.items() if v is not None}, "seed": job.seed}
         self.evaluated_params = self.config
         self.local_path = str(folder / self.trial_id)
 
@@ -66,9 +69,13 @@ class Flattened(LoggerCallback):
 
 
 def numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers in the JSON texts of a result."""
-    texts = [json.loads(result[key]) for key in ("report", "outcome") if result.get(key)]
-    flat = {key: value for text in texts for key, value in text.items()}
+    """The numbers of a report or an outcome."""
+    flat: dict[str, Any] = {}
+    if result.get("report"):
+        report = from_json(TrialReport, result["report"])
+        flat |= report.columns() | (report.scores.columns() if report.scores else {})
+    if result.get("outcome"):
+        flat |= from_json(TrialOutcome, result["outcome"]).columns()
     return {k: v for k, v in flat.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 

@@ -5,10 +5,8 @@ constraints, and its schedulers compare one metric; here Tune only learns which 
 and hands back what came of it.
 """
 
-import json
 import logging
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler
@@ -17,8 +15,12 @@ from ray.tune.search import Searcher
 from search.proposals.asktell import AskTell
 from search.store.history import Ask
 from spaces.errors import StillhouseError
+from spaces.values import from_json, to_json
+from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.training.reports import TrialReport
 
 FINISHED: Any = Searcher.FINISHED
+LOST = TrialOutcome(reason="the node or process that ran the trial was lost again and again")
 LOG = logging.getLogger("stillhouse.searcher")
 
 
@@ -31,7 +33,7 @@ class StudySearcher(Searcher):
     def __init__(
         self,
         asktell: AskTell,
-        make_job: Callable[[Ask], dict[str, Any]],
+        make_job: Callable[[Ask], TrialJob],
         on_row: Callable[[dict[str, Any]], None],
         room: Callable[[], int],
     ) -> None:
@@ -53,14 +55,14 @@ class StudySearcher(Searcher):
         if ask is None:
             return FINISHED if self.asktell.progress.ended and not self.asktell.running else None
         self._trials[trial_id] = ask.trial
-        return {"job": json.dumps(self.make_job(ask))}
+        return {"job": to_json(self.make_job(ask))}
 
     def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Take a report; False when the trial has been stopped by it."""
         if trial_id not in self._trials or not result.get("report"):
             return True
         try:
-            row = self.asktell.report(self._trials[trial_id], json.loads(result["report"]))
+            row = self.asktell.report(self._trials[trial_id], from_json(TrialReport, result["report"]))
             if row is not None:
                 del self._trials[trial_id]
                 self.on_row(row)
@@ -76,26 +78,25 @@ class StudySearcher(Searcher):
             return  # stopped at a rung, or with the whole search: then it stays asked and is run again by a resume
         number = self._trials.pop(trial_id)
         try:
-            row = self.asktell.hand_back(number, no_room) if no_room else self._tell(number, outcome)
+            if no_room:
+                row = self.asktell.hand_back(number, no_room)
+            else:
+                row = self._tell(number, from_json(TrialOutcome, outcome) if outcome else LOST)
             if row is not None:
                 self.on_row(row)
         except Exception as failure:
             self.fatal = failure
 
-    def _tell(self, number: int, outcome: str | None) -> dict[str, Any]:
+    def _tell(self, number: int, outcome: TrialOutcome) -> dict[str, Any]:
         """Raises StillhouseError when the trial, and so the next one, had no disk to write to: it stays asked."""
-        lost = {"reason": "the node or process that ran the trial was lost again and again"}
-        measured: dict[str, Any] = json.loads(outcome) if outcome else dict(lost)
-        if where := measured.pop("traceback", None):
-            LOG.error("trial %d failed: %s\n%s", number, measured.get("reason"), where)
-        if measured.get("disk_full"):
+        if outcome.traceback:
+            LOG.error("trial %d failed: %s\n%s", number, outcome.reason, outcome.traceback)
+        if outcome.disk_full:
             raise StillhouseError(
-                f"the disk is full: trial {number} could not write what it must keep ({measured['reason']}). Free some "
+                f"the disk is full: trial {number} could not write what it must keep ({outcome.reason}). Free some "
                 f"space, then: stillhouse resume {self.asktell.store.folder}"
             )
-        if "started_at" in measured:
-            measured["started_at"] = datetime.fromisoformat(measured["started_at"])
-        return self.asktell.tell(number, measured)
+        return self.asktell.tell(number, outcome)
 
     def __getstate__(self) -> dict[str, Any]:
         """The Tuner pickles itself for a restore that never happens."""

@@ -5,7 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from spaces.records.meta import StudyMeta
 from spaces.space.comparison import tuning_seed
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
+from trainables.lanes.messages import TrialJob
 from trainables.lanes.settings import LaneSettings
 
 LOST_LANES = 2
@@ -43,8 +44,8 @@ class Plan:
     study: Study
     costs: Costs
     tasks: tuple[str, ...]
-    job: Mapping[str, Any]
-    """What all jobs share; trial, config, seed and folders are added to it."""
+    job: TrialJob
+    """What all jobs share; trial, config, seed and folders are put into it."""
     meta: StudyMeta
     """study.json."""
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -125,21 +126,25 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
     )
 
 
-def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Callable[[Ask], dict[str, Any]]:
-    """Jobs as plain dictionaries, which is how they travel to the lanes. `started` learns of each trial."""
-
+def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Callable[[Ask], TrialJob]:
+    """What makes the job of a trial; `started` learns of each."""
     spec = plan.study.spec
     tokens = rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens)
 
-    def make(ask: Ask) -> dict[str, Any]:
+    def make(ask: Ask) -> TrialJob:
         started(ask.trial)
         number = f"{ask.trial:05d}"
-        folders = {"folder": store.uri("checkpoints", number), "student_folder": store.uri("students", number)}
-        rungs = tokens if ask.seed == spec.seed else ()  # a confirmation runs undisturbed
-        job = {**plan.job, "trial": ask.trial, "config": ask.config, "seed": ask.seed, "rungs": rungs, **folders}
-        if ask.seed == tuning_seed(spec.seed):
-            job["test_floors"] = {}  # what is chosen by it must not know the test splits
-        return job
+        is_tuning = ask.seed == tuning_seed(spec.seed)  # what is chosen by it must not know the test splits
+        return replace(
+            plan.job,
+            trial=ask.trial,
+            config=ask.config,
+            seed=ask.seed,
+            rungs=tokens if ask.seed == spec.seed else (),  # a confirmation runs undisturbed
+            test_floors={} if is_tuning else plan.job.test_floors,
+            folder=store.uri("checkpoints", number),
+            student_folder=store.uri("students", number),
+        )
 
     return make
 

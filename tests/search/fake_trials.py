@@ -14,20 +14,39 @@ import torch.distributed as dist
 
 import spaces.errors
 from spaces.errors import TrialFailed
+from trainables.lanes.messages import TrialOutcome
+from trainables.tasks.scores import Scores, StudentScore
+from trainables.training.reports import Trained, TrialReport
 
 CODE = spaces.errors.__file__
 """Where this process has our packages from."""
 
 
+def scored(quality, task="toy"):
+    """The scores of a student on one task."""
+    return Scores(quality, {task: StudentScore(quality, quality, 1, "accuracy", "probe")})
+
+
+def said(step, quality=None, *, train_tokens=0, loss=1.0, learning_rate=1e-3, elapsed_s=1.0):
+    """A report; at a rung it has a quality."""
+    scores = None if quality is None else scored(quality)
+    return TrialReport(step, train_tokens, loss, learning_rate, 1.0, 1e4, elapsed_s, scores)
+
+
+def outcome(quality=None, reason="", **columns):
+    """What came of a trial; `columns` are further ones of its row."""
+    return TrialOutcome(scores=None if quality is None else Scores(quality, {}), costs=columns, reason=reason)
+
+
 def act(job, report, rank, world_size):
-    """Does what job["config"]["act"] says, after a collective when there is somebody to meet."""
-    name = job["config"]["act"]
-    marker = Path(job.get("folder", "."))
+    """Does what job.config["act"] says, after a collective when there is somebody to meet."""
+    name = job.config["act"]
+    marker = Path(job.folder)
     drawn = torch.rand(1).item()
     ranks = torch.ones(1)
     if world_size > 1:
         dist.all_reduce(ranks)
-    report({"step": 1, "loss": 2.0})
+    report(said(1, loss=2.0))
     if name == "raise":
         raise ValueError("boom")
     if name == "raise_rank_1" and rank == 1:
@@ -45,49 +64,43 @@ def act(job, report, rank, world_size):
         marker.write_text("hangs")
         time.sleep(3600)
     if name == "slow":
-        time.sleep(job["slow_s"])
+        time.sleep(job.config["slow_s"])
     if world_size > 1:
         dist.all_reduce(torch.ones(1))
-    report({"step": 2, "loss": 1.0})
+    report(said(2))
     if name == "stopped":
-        report({"step": 3, "quality": 0.1, "pid": os.getpid()})
+        report(said(3, 0.1))
         marker.write_text("went on")
-    return {"quality": 0.5, "drawn": drawn, "ranks": int(ranks), "pid": os.getpid(), "threads": torch.get_num_threads()}
+    return outcome(0.5, drawn=drawn, ranks=int(ranks), pid=os.getpid(), threads=torch.get_num_threads())
 
 
 def study_trial(job, report, rank, world_size):
-    """A trial of three steps whose quality is a formula of its configuration.
+    """A trial of three steps whose quality is a formula of its configuration; its orders stand in place of a teacher.
 
     It keeps a checkpoint where the study is on a disk, as real trials do, and writes down that it began, at which step.
     """
-    config, checkpoint = job["config"], None if "://" in job["folder"] else Path(job["folder"]) / "step"
+    config, orders = job.config, json.loads(job.teacher)
+    checkpoint = None if "://" in job.folder else Path(job.folder) / "step"
     begun = int(checkpoint.read_text()) if checkpoint and checkpoint.exists() else 0
-    with open(job["journal"], "a") as journal:
-        entry = {"trial": job["trial"], "step": begun, "pid": os.getpid(), "node": os.getppid(), "code": CODE}
+    with open(orders["journal"], "a") as journal:
+        entry = {"trial": job.trial, "step": begun, "pid": os.getpid(), "node": os.getppid(), "code": CODE}
         journal.write(json.dumps(entry) + "\n")
-    if config["hidden_size"] == job.get("filling_width"):
+    if config["hidden_size"] == orders.get("filling_width"):
         ray.put(np.zeros(400_000_000, np.uint8))
     for step in range(max(1, begun), 4):
-        time.sleep(job.get("step_s", 0.0))
-        row = {"step": step, "train_tokens": 100_000 * step, "loss": 1.0 / step, "gradient_norm": 1.0,
-               "learning_rate": config["learning_rate"], "tokens_per_s": 1e4, "elapsed_s": 0.1 * step}  # fmt: skip
-        if 100_000 * step in job.get("rungs", ()):
-            early = formula(config) * step / 3
-            row |= {"quality": early, "score_toy": 0.5 + early / 2, "recovered_toy": early, "probe_layer_toy": 1}
+        time.sleep(orders.get("step_s", 0.0))
+        tokens = 100_000 * step
+        early = formula(config) * step / 3 if tokens in job.rungs else None
         if checkpoint:
             keep(checkpoint, step)
-        if not begun and job.get("kills_lane") == job["trial"]:
+        if not begun and orders.get("kills_lane") == job.trial:
             kill_lane()
-        report(row)
-    if config["hidden_size"] == job.get("failing_width"):
+        report(said(step, early, train_tokens=tokens, loss=1.0 / step, elapsed_s=0.1 * step))
+    if config["hidden_size"] == orders.get("failing_width"):
         raise ValueError("this width does not work")
-    quality = formula(config)
-    if config["hidden_size"] == job.get("nan_width"):
-        quality = float("nan")
-    return {
-        "quality": quality, "score_toy": 0.5 + quality / 2, "recovered_toy": quality, "probe_layer_toy": 1,
-        "loss_first": 1.0, "loss_last": 0.3, "train_tokens": 300_000, "steps": 3, "train_s": 0.3,
-    }  # fmt: skip
+    quality = float("nan") if config["hidden_size"] == orders.get("nan_width") else formula(config)
+    trained = Trained(1.0, 0.3, 3, 300_000, 0.3, None, 0.4, "live")
+    return TrialOutcome(trained, scored(quality))
 
 
 def keep(checkpoint, step):

@@ -25,6 +25,7 @@ from spaces.students.architecture import (
     count_parameters,
     flops_per_token,
 )
+from trainables.lanes.messages import TrialJob
 from trainables.models.families.bert import BertFacts
 
 ENVIRONMENT = {
@@ -81,9 +82,13 @@ def costs(config):
     }
 
 
-def plan(text=SPEC, **job):
-    """The study, ready to run; `job` goes to the fake trials."""
+def plan(text=SPEC, **orders):
+    """The study, ready to run; `orders` go to the fake trials."""
     study = check_all(tomllib.loads(text), Path("/nowhere"), "toy.toml", facts)
+    job = TrialJob(
+        trial=-1, config={}, seed=study.spec.seed, teacher=json.dumps(orders), corpus="", tasks=(),
+        train_tokens=study.spec.budget.train_tokens, protocol="probe", floors={},
+    )  # fmt: skip
     return Plan(study, costs, ("toy",), job, meta(study.spec, study.space), {}, "fake_trials:study_trial")
 
 

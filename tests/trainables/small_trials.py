@@ -3,8 +3,9 @@
 import numpy as np
 
 from trainables.models.student import build_student
+from trainables.training.checkpoint import CheckpointFile
 from trainables.training.loop import distil
-from trainables.training.settings import TrainingSpec
+from trainables.training.settings import TrainingRun, TrainingSpec
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 from trainables.training.targets import Targets
 
@@ -28,7 +29,9 @@ def run(config, teacher, corpus, steps=10, training=EXACT, report=None, checkpoi
     """(student, reports, outcome)."""
     rows = []
     student = build_student(config, teacher, seed, corpus)
-    outcome = distil(student, teacher, corpus, config, training, steps * STEP, seed, report or rows.append, checkpoint)
+    place = CheckpointFile(checkpoint) if checkpoint else None
+    course = TrainingRun(config, steps * STEP, seed, training)
+    outcome = distil(student, teacher, corpus, course, report or rows.append, checkpoint=place)
     return student, rows, outcome
 
 

@@ -5,7 +5,7 @@ sees a class Trainable that it reuses (`reuse_actors=True`); the Trainable owns 
 workers wait at a mailbox actor:
 
     Tune -> Lane.step -> Mailbox.submit(job)        worker ranks: next_job -> function(job, report) -> finish
-            Lane.step <- Mailbox.next_message <-    rank 0: report(dict), the outcome
+            Lane.step <- Mailbox.next_message <-    rank 0: report, the outcome
 
 A group that loses a process, or that has said nothing for `hang_after_s`, is booted again and the trial is tried once
 more (it resumes from its own checkpoint); the second loss is its outcome. A lane whose group finds no free CPUs or GPUs
@@ -13,7 +13,7 @@ hands its trial back, to be run later.
 """
 
 import contextlib
-import json
+import dataclasses
 import logging
 import re
 import shutil
@@ -30,7 +30,9 @@ from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from spaces.values import from_json, to_json
 from trainables.lanes.mailbox import Mailbox
+from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.settings import LaneSettings
 from trainables.lanes.worker import serve
 
@@ -79,7 +81,7 @@ class Lane(tune.Trainable):
         """Take the next trial; a group that has died meanwhile is booted again."""
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self.mailbox.cancel.remote())
-        self.job: dict[str, Any] = json.loads(new_config["job"])
+        self.job = from_json(TrialJob, new_config["job"])
         self.key, self.is_taken = "", False
         self.losses: list[str] = []
         self.started_s = time.time()
@@ -106,9 +108,9 @@ class Lane(tune.Trainable):
                 return {"handed_back": content, "done": True}
             if kind == "report":
                 if self.first_step_s is None:
-                    self.first_step_s = time.time() - json.loads(content).get("elapsed_s", 0.0)
-                return {"report": content}
-            return {"outcome": json.dumps(self._timed(content)), "done": True}
+                    self.first_step_s = time.time() - content.elapsed_s
+                return {"report": to_json(content)}
+            return {"outcome": to_json(self._timed(content)), "done": True}
 
     def cleanup(self) -> None:
         with contextlib.suppress(ray.exceptions.RayError):
@@ -178,15 +180,16 @@ class Lane(tune.Trainable):
         self.losses.append(why)
         if len(self.losses) > 1:
             reasons = "; then ".join(dict.fromkeys(self.losses))
-            return "outcome", {"reason": f"a worker was lost twice: {reasons}", "traceback": str(self.loss)}
+            return "outcome", TrialOutcome(reason=f"a worker was lost twice: {reasons}", traceback=str(self.loss))
         self._boot()
         self._submit()
         return "again", None
 
-    def _timed(self, outcome: dict[str, Any]) -> dict[str, Any]:
-        first = self.first_step_s or time.time()
-        started = datetime.fromtimestamp(self.started_s, UTC).isoformat()
-        return {**outcome, "start_up_s": max(0.0, first - self.started_s), "started_at": started}
+    def _timed(self, outcome: TrialOutcome) -> TrialOutcome:
+        start_up_s = max(0.0, (self.first_step_s or time.time()) - self.started_s)
+        return dataclasses.replace(
+            outcome, start_up_s=start_up_s, started_at=datetime.fromtimestamp(self.started_s, UTC)
+        )
 
 
 def loss_of(error: BaseException | None) -> str:

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 from typing import Any
 
+from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.settings import RANKS_APART_S
+from trainables.training.reports import TrialReport
 
 
 class Mailbox:
@@ -20,12 +22,12 @@ class Mailbox:
         self.messages: asyncio.Queue[tuple[str, str, Any]] = asyncio.Queue()
         self.current: str | None = None
         self.ranks: dict[int, Any] = {}
-        self.ended: dict[int, dict[str, Any]] = {}
+        self.ended: dict[int, TrialOutcome] = {}
         self.all_ended = asyncio.Event()
         self.judged = asyncio.Event()
         self.taken: set[int] = set()
 
-    async def submit(self, key: str | None, job: dict[str, Any] | None) -> None:
+    async def submit(self, key: str | None, job: TrialJob | None) -> None:
         """Give every rank the job, or None to send it home."""
         self.current, self.ended, self.all_ended, self.taken = key, {}, asyncio.Event(), set()
         self.judged.set()
@@ -52,17 +54,17 @@ class Mailbox:
             await self.messages.put((delivery[0], "taken", None))
         return delivery
 
-    async def report(self, key: str, report: str, is_rung: bool = False) -> bool:
+    async def report(self, key: str, report: TrialReport) -> bool:
         """Pass a report on; False means that the trial is no longer wanted. At a rung, wait for what is decided."""
         if key != self.current:
             return False
         self.judged.clear()
         await self.messages.put((key, "report", report))
-        if is_rung:
+        if report.scores is not None:
             await self.judged.wait()
         return key == self.current
 
-    async def finish(self, key: str, rank: int, outcome: dict[str, Any]) -> bool:
+    async def finish(self, key: str, rank: int, outcome: TrialOutcome) -> bool:
         """Hand over a rank's outcome; True when all ranks ended the trial, so that the group is fit for the next."""
         if key != self.current:
             return self.world_size == 1
@@ -73,7 +75,7 @@ class Mailbox:
             await asyncio.wait_for(self.all_ended.wait(), self.ranks_apart_s)
         together = self.all_ended.is_set()
         if key == self.current and rank == min(self.ended):
-            failed = [self.ended[r] for r in sorted(self.ended) if self.ended[r].get("reason")]
+            failed = [self.ended[r] for r in sorted(self.ended) if self.ended[r].reason]
             await self.messages.put((key, "outcome", failed[0] if failed else outcome))
         return together
 

@@ -1,6 +1,6 @@
 """Where trials run, as a spec writes it under [cluster], and what all trials of a lane share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spaces.settings import setting
 
@@ -28,6 +28,6 @@ class ClusterSpec:
 class LaneSettings:
     """What all trials of a lane share. `function` is `module:name`, importable on every node."""
 
-    function: str = "trainables.lanes.worker:distil"
-    cluster: ClusterSpec = ClusterSpec()
+    function: str = "trainables.lanes.trial:run_trial"
+    cluster: ClusterSpec = field(default_factory=ClusterSpec)
     ranks_apart_s: float = RANKS_APART_S

@@ -1,65 +1,35 @@
 """One trial from a configuration to the measured columns of its row: distil, score, profile, save the student."""
 
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 import torch
 from transformers import PreTrainedModel
 
+from spaces.records.filesystems import open_filesystem
 from spaces.students.architecture import architecture_of, count_parameters
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
+from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.machine import versions
 from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher, load_teacher
+from trainables.tasks.scores import Scores, StudentScore
 from trainables.tasks.scoring import TaskData, load_task, recovered, score_task, worst_language
 from trainables.text.corpus import Corpus, open_corpus
+from trainables.training.checkpoint import CheckpointFile
 from trainables.training.loop import distil
-from trainables.training.settings import TrainingSpec
+from trainables.training.reports import TrialReport
+from trainables.training.settings import TrainingRun, Worker
 from trainables.training.targets import Targets
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class TrialJob:
-    """Everything that one trial needs; plain values, for it travels to a worker."""
-
-    trial: int
-    config: dict[str, Any]
-    seed: int
-    teacher: str
-    corpus: str
-    """The prepared corpus folder."""
-    tasks: tuple[str, ...]
-    """The prepared task folders."""
-    train_tokens: int
-    protocol: str
-    floors: Mapping[str, Mapping[str, float]]
-    """Per task the dev scores of "teacher" and "floor"."""
-    training: Mapping[str, Any]
-    latency: Mapping[str, Any] | None
-    """How to measure latency; None when the study measured all its shapes beforehand."""
-    folder: str
-    """Where the checkpoint of the running trial is kept."""
-    student_folder: str
-    """Where the finished student goes."""
-    checkpoint_copy: str = ""
-    """URI of a copy of the checkpoint, for nodes that do not share `folder`; empty when they do."""
-    languages: Mapping[str, str] = field(default_factory=dict)
-    """The language of each task that names one."""
-    targets: str = ""
-    """The target cache; empty when the teacher runs live."""
-    rungs: tuple[int, ...] = ()
-    """Token counts at which the student is scored by the probe while it trains."""
-    test_floors: Mapping[str, Mapping[str, float]] | None = None
-    """Per task the test scores of "teacher" and "floor", when the student is to be scored there too."""
-    rung_floors: Mapping[str, Mapping[str, float]] | None = None
-    """`floors` of the probe; None when `protocol` is the probe."""
 
 
 @lru_cache(maxsize=1)
@@ -88,83 +58,92 @@ def kept_task(folder: str) -> TaskData:
     return load_task(folder)
 
 
-def run_trial(job: TrialJob, report: Callable[[dict], None], rank: int = 0, world_size: int = 1) -> dict[str, Any]:
-    """Run a trial to its end; rank 0 returns the measured columns, the other ranks an empty dict.
+def run_trial(job: TrialJob, report: Callable[[TrialReport], None], rank: int = 0, world_size: int = 1) -> TrialOutcome:
+    """Run a trial to its end; what ranks other than 0 return says nothing.
 
-    Raises TrialFailed when training leaves the road.
+    A study on an object store gets its student, and each checkpoint, by upload. Raises TrialFailed when training leaves
+    the road.
     """
+    if "://" not in job.student_folder:
+        return run_local(job, report, rank, world_size)
+    with tempfile.TemporaryDirectory() as scratch:
+        local = replace(
+            job,
+            folder=f"{scratch}/checkpoint",
+            student_folder=f"{scratch}/{Path(job.student_folder).name}",
+            checkpoint_copy=f"{job.folder}/{CHECKPOINT}",
+        )
+        outcome = run_local(local, report, rank, world_size)
+        if rank == 0:
+            filesystem, path = open_filesystem(job.student_folder)
+            filesystem.create_dir(path, recursive=True)
+            pyarrow.fs.copy_files(local.student_folder, path, destination_filesystem=filesystem)
+    return outcome
+
+
+def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, world_size: int) -> TrialOutcome:
+    """The same with all folders on this machine's disk."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher = kept_teacher(job.teacher, device)
-    student = build_student(job.config, teacher, job.seed, kept_corpus(job.corpus)).to(device)  # type: ignore[arg-type]
-    training = TrainingSpec(**job.training)
-    if training.start is not None:
-        load_weights(student, training.start)
+    teacher, corpus = kept_teacher(job.teacher, device), kept_corpus(job.corpus)
+    student = build_student(dict(job.config), teacher, job.seed, corpus).to(device)  # type: ignore[arg-type]
+    if job.training.start is not None:
+        load_weights(student, job.training.start)
     trained = distil(
-        student, teacher, kept_corpus(job.corpus), job.config, training, job.train_tokens, job.seed,
-        report, Path(job.folder) / CHECKPOINT, rank, world_size, job.rungs, lambda student: score_rung(student, job),
-        kept_targets(job.targets), job.checkpoint_copy,
-    )  # fmt: skip
+        student,
+        teacher,
+        corpus,
+        TrainingRun(job.config, job.train_tokens, job.seed, job.training, job.rungs),
+        report,
+        score=lambda student: score_rung(student, job),
+        targets=kept_targets(job.targets),
+        checkpoint=CheckpointFile(Path(job.folder) / CHECKPOINT, job.checkpoint_copy),
+        worker=Worker(rank, world_size),
+    )
     if rank:
-        return {}
+        return TrialOutcome()
     started = time.perf_counter()
-    scores = score(student, job)
+    scores, test_scores = score(student, job)
     scored = time.perf_counter()
     costs = profile(student, job, teacher)
     profiled = time.perf_counter()
     card = {
-        "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": job.config,
-        "method": job.config["method"],
-        "seed": job.seed, **{key: trained[key] for key in ("train_tokens", "held_out_loss")}, **costs,
-        "quality": scores["quality"], "versions": versions(),
+        "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": dict(job.config),
+        "method": job.config["method"], "seed": job.seed, "train_tokens": trained.train_tokens,
+        "held_out_loss": trained.held_out_loss, **costs, "quality": scores.quality, "versions": versions(),
     }  # fmt: skip
     export_student(student, teacher.tokenizer, job.student_folder, card)
-    return {
-        **trained, **scores, **costs,
-        "evaluate_s": scored - started, "profile_s": profiled - scored,
-    }  # fmt: skip
+    return TrialOutcome(
+        trained, scores, test_scores, costs, evaluate_s=scored - started, profile_s=profiled - scored,
+        student_path=f"students/{Path(job.student_folder).name}",
+    )  # fmt: skip
 
 
-def score(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
-    """Dev scores, the share of the teacher's gap that each recovers, the probed layers, and their mean: quality.
-
-    Where tasks name their language, also the worst one. `test_scores` are the student's rows of that dataset, for the
-    tasks of which the job has references on the test split.
-    """
-    columns: dict[str, Any] = {}
-    tested: list[dict[str, Any]] = []
-    shares: dict[str, float] = {}
+def score(student: PreTrainedModel, job: TrialJob) -> tuple[Scores, dict[str, StudentScore]]:
+    """The dev scores, and the test scores of the tasks of which the job has references on the test split."""
+    found: dict[str, dict[str, StudentScore]] = {"dev": {}, "test": {}}
     for folder in job.tasks:
         task = kept_task(folder)
-        on_test = (job.test_floors or {}).get(task.name)
-        splits = ["dev"] if on_test is None else ["dev", "test"]
-        scores = score_task(student, task, job.protocol, splits, job.seed)
-        found, reference = scores["dev"], job.floors[task.name]
-        shares[task.name] = recovered(found.score, reference["teacher"], reference["floor"])
-        columns |= {
-            f"score_{task.name}": found.score, f"recovered_{task.name}": shares[task.name],
-            f"probe_layer_{task.name}": found.layer,
-        }  # fmt: skip
-        if on_test is not None:
-            share = recovered(scores["test"].score, on_test["teacher"], on_test["floor"])
-            tested.append({
-                "trial": job.trial, "task": task.name, "protocol": found.protocol, "score": scores["test"].score,
-                "recovered": share, "layer": found.layer, "metric": found.metric,
-            })  # fmt: skip
-    if job.languages:
-        columns["worst_language"], columns["worst_language_quality"] = worst_language(shares, job.languages)
-    return {"quality": sum(shares.values()) / len(shares), **columns, "test_scores": tested}
+        references = {"dev": job.floors[task.name]}
+        if task.name in job.test_floors:
+            references["test"] = job.test_floors[task.name]
+        for split, each in score_task(student, task, job.protocol, list(references), job.seed).items():
+            share = recovered(each.score, references[split].teacher, references[split].floor)
+            found[split][task.name] = StudentScore(each.score, share, each.layer, each.metric, each.protocol)
+    shares = {name: each.recovered for name, each in found["dev"].items()}
+    worst = worst_language(shares, job.languages) if job.languages else (None, None)
+    return Scores(sum(shares.values()) / len(shares), found["dev"], *worst), found["test"]
 
 
-def score_rung(student: PreTrainedModel, job: TrialJob) -> dict[str, Any]:
+def score_rung(student: PreTrainedModel, job: TrialJob) -> Scores:
     """The probe's scores in the middle of training, whatever protocol decides at its end."""
-    return score(student, replace(job, protocol="probe", floors=job.rung_floors or job.floors, test_floors=None))
+    return score(student, replace(job, protocol="probe", floors=job.rung_floors, test_floors={}))[0]
 
 
 def profile(student: PreTrainedModel, job: TrialJob, teacher: Teacher) -> dict[str, Any]:
     """Size always, latency only where the study has not measured this shape already."""
-    shape = architecture_of(job.config)
+    shape = architecture_of(dict(job.config))
     if job.latency is not None:
-        return asdict(measure(student, shape, teacher.facts, **job.latency))
+        return asdict(measure(student, shape, teacher.facts, **asdict(job.latency)))
     return {
         "parameters": count_parameters(shape, teacher.facts),
         "parameters_without_embeddings": count_parameters(shape, teacher.facts, embeddings=False),

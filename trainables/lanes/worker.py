@@ -8,57 +8,31 @@ import errno
 import functools
 import gc
 import importlib
-import json
 import random
-import tempfile
 import traceback
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.fs
 import ray
 import torch
 import torch.distributed as dist
 from ray import train
 
 from spaces.errors import TrialFailed
-from spaces.records.filesystems import open_filesystem
-from trainables.lanes.settings import LaneSettings
+from spaces.values import to_json
+from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.training.reports import TrialReport
 
-Report = Callable[[dict[str, Any]], None]
-TrialFunction = Callable[[dict[str, Any], Report, int, int], dict[str, Any]]
-
-
+Report = Callable[[TrialReport], None]
+TrialFunction = Callable[[TrialJob, Report, int, int], TrialOutcome]
+"""(job, report, rank, world size) -> what came of it; what ranks other than 0 return says nothing."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Stopped(Exception):
     """Raised inside a trial, by its report, when nobody waits for its result any more."""
-
-
-def distil(job: dict[str, Any], report: Report, rank: int, world_size: int) -> dict[str, Any]:
-    """The trial function of a real study. Imports late: a lane with another function never loads transformers.
-
-    A study on an object store gets its student, and each checkpoint, by upload.
-    """
-    from trainables.lanes.trial import CHECKPOINT, TrialJob, run_trial
-
-    target = job["student_folder"]
-    if "://" not in target:
-        outcome = run_trial(TrialJob(**job), report, rank, world_size)
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            folders = {"folder": f"{scratch}/checkpoint", "student_folder": f"{scratch}/student"}
-            folders["checkpoint_copy"] = f"{job['folder']}/{CHECKPOINT}"
-            outcome = run_trial(TrialJob(**{**job, **folders}), report, rank, world_size)
-            if rank == 0:
-                filesystem, path = open_filesystem(target)
-                filesystem.create_dir(path, recursive=True)
-                pyarrow.fs.copy_files(folders["student_folder"], path, destination_filesystem=filesystem)
-    return {**outcome, "student_path": f"students/{Path(target).name}"} if rank == 0 else {}
 
 
 def load_function(reference: str) -> TrialFunction:
@@ -68,26 +42,22 @@ def load_function(reference: str) -> TrialFunction:
 
 
 def attempt(
-    function: TrialFunction, job: dict[str, Any], report: Report, rank: int, world_size: int
-) -> dict[str, Any] | None:
-    """Run one trial; whatever it raises becomes `reason` (one line) and `traceback`. None: nobody waits for it.
-
-    `disk_full` says that the reason is no fault of the trial's: the next one would meet it as well.
-    """
-    seed = int(job.get("seed", 0))
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    function: TrialFunction, job: TrialJob, report: Report, rank: int = 0, world_size: int = 1
+) -> TrialOutcome | None:
+    """Run one trial; whatever it raises becomes the outcome's reason. None: nobody waits for it."""
+    random.seed(job.seed)
+    np.random.seed(job.seed % 2**32)
+    torch.manual_seed(job.seed)
     try:
         outcome = function(job, report, rank, world_size)
-        return json.loads(json.dumps(outcome or {}, default=_plain))
+        to_json(outcome)  # what cannot be recorded is the trial's fault, and said here
+        return outcome
     except Stopped:
         return None
     except TrialFailed as error:
-        return {"reason": str(error)}
+        return TrialOutcome(reason=str(error))
     except Exception as error:
-        failed = {"reason": reason_of(error), "traceback": traceback.format_exc()}
-        return failed | ({"disk_full": True} if is_disk_full(error) else {})
+        return TrialOutcome(reason=reason_of(error), traceback=traceback.format_exc(), disk_full=is_disk_full(error))
     finally:
         gc.collect()
         if torch.cuda.is_available():
@@ -119,8 +89,6 @@ def serve(config: dict[str, Any]) -> None:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(max(1, int(settings.cluster.cpus_per_worker)))
     function = load_function(settings.function)
-    if settings.function == LaneSettings.function:
-        importlib.import_module("trainables.lanes.trial")  # now, rather than in the first trial
     ray.get(mailbox.join.remote(rank, ray.get_runtime_context().current_actor))
     while (delivery := ray.get(mailbox.next_job.remote(rank))) is not None:
         key, job = delivery
@@ -130,30 +98,18 @@ def serve(config: dict[str, Any]) -> None:
             continue
         if not ray.get(mailbox.finish.remote(key, rank, outcome)):
             raise RuntimeError(
-                f"rank {rank} ended the trial and the others did not: {outcome.get('reason', 'no error here')}"
+                f"rank {rank} ended the trial and the others did not: {outcome.reason or 'no error here'}"
             )
 
 
-def _report(mailbox: Any, key: str, rank: int, world_size: int, report: dict[str, Any]) -> None:
+def _report(mailbox: Any, key: str, rank: int, world_size: int, report: TrialReport) -> None:
     """Rank 0 reports, and waits at a rung; all ranks learn from it whether the trial goes on, so that none is alone."""
     wanted = True
     if rank == 0:
-        text, is_rung = json.dumps(report, default=_plain), report.get("quality") is not None
-        wanted = ray.get(mailbox.report.remote(key, text, is_rung))
+        wanted = ray.get(mailbox.report.remote(key, report))
     if world_size > 1:
         flag = torch.tensor([wanted], dtype=torch.int32, device="cuda" if dist.get_backend() == "nccl" else "cpu")
         dist.broadcast(flag, 0)
         wanted = bool(flag.item())
     if not wanted:
         raise Stopped
-
-
-def _plain(value: Any) -> Any:
-    """NumPy and torch scalars, times and paths as JSON."""
-    if hasattr(value, "item"):
-        return value.item()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"a trial returned {type(value).__name__}, which is no number, text or time")

@@ -5,12 +5,11 @@ file carries the identity of its trial, so that no other trial goes on from it. 
 goes to an object store after each writing, and a node that lacks the file fetches that.
 """
 
-import json
 import logging
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +21,10 @@ from torch import Tensor, nn
 
 from spaces.errors import TrialFailed
 from spaces.records.filesystems import open_filesystem
+from spaces.values import from_json, to_json
 from trainables.cache import new_file
+from trainables.training.reports import TrialReport
+from trainables.training.settings import ALONE, Worker
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +38,17 @@ class Progress:
     first: float = math.nan
     lowest: float = math.inf
     last: float = math.nan
-    report: dict = field(default_factory=dict)
+    report: TrialReport | None = None
     """What is said of this step. Nobody may have heard it, so whoever goes on from here says it again."""
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """Where the checkpoint of a run is kept."""
+
+    path: Path
+    copy: str = ""
+    """URI where nodes that do not share the disk of `path` find it; empty when all do."""
 
 
 def save_checkpoint(
@@ -49,7 +60,7 @@ def save_checkpoint(
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).contiguous()
     with new_file(path) as unfinished:
-        save_file(tensors, unfinished, metadata={"progress": json.dumps(asdict(progress)), "trial": trial})
+        save_file(tensors, unfinished, metadata={"progress": to_json(progress), "trial": trial})
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, trial: str = "") -> Progress:
@@ -79,7 +90,7 @@ def read_checkpoint(path: Path, trial: str = "") -> tuple[Progress, dict[str, Te
         metadata = file.metadata()
         if metadata["trial"] != trial:
             raise ValueError(f"it is of trial {metadata['trial'][:16]!r}, not of {trial[:16]!r}")
-        progress = Progress(**json.loads(metadata["progress"]))
+        progress = from_json(Progress, metadata["progress"])
         return progress, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
 
 
@@ -116,24 +127,23 @@ def fetch(uri: str, path: Path) -> None:
 
 
 def resume(
-    path: Path | None,
+    place: CheckpointFile | None,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    rank: int = 0,
-    world_size: int = 1,
     trial: str = "",
-    copy: str = "",
+    worker: Worker = ALONE,
 ) -> Progress:
     """Where to go on. Raises TrialFailed, on every worker, when the workers do not see the same checkpoint."""
-    if path is None:
+    if place is None:
         return Progress()
-    if copy and not path.is_file():
-        fetch(copy, path)
-    if world_size == 1:
+    path = place.path
+    if place.copy and not path.is_file():
+        fetch(place.copy, path)
+    if worker.world_size == 1:
         return load_checkpoint(path, module, optimizer, trial) if path.is_file() else Progress()
     progress = Progress()
-    for turn in range(world_size):  # one after the other, for an unreadable file may be set aside only once
-        if turn == rank and path.is_file():
+    for turn in range(worker.world_size):  # one after the other, for an unreadable file may be set aside only once
+        if turn == worker.rank and path.is_file():
             progress = load_checkpoint(path, module, optimizer, trial)
         dist.barrier()
     steps = torch.tensor([progress.step, -progress.step], device=next(module.parameters()).device)

@@ -6,12 +6,10 @@ batch and gradients are averaged, so the number of workers does not change the m
 """
 
 import contextlib
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,18 +19,19 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from spaces.errors import TrialFailed
-from trainables.cache import digest
 from trainables.models.encoder import lm_logits
 from trainables.models.teacher import Teacher
+from trainables.tasks.scores import Scores
 from trainables.text.corpus import Corpus, batch_indices
-from trainables.training.checkpoint import Progress, resume, save_checkpoint, upload
+from trainables.training.checkpoint import CheckpointFile, Progress, resume, save_checkpoint, upload
 from trainables.training.distillation import Distillation, usable
 from trainables.training.readings import Reading, ahead, read_batch
-from trainables.training.settings import TrainingSpec
+from trainables.training.reports import Trained, TrialReport
+from trainables.training.settings import ALONE, TrainingRun, TrainingSpec, Worker
 from trainables.training.targets import Targets
 
-Report = Callable[[dict], None]
-Score = Callable[[PreTrainedModel], dict]
+Report = Callable[[TrialReport], None]
+Score = Callable[[PreTrainedModel], Scores]
 REPORTS_PER_TRIAL = 20
 HELD_OUT_BLOCKS = 64
 HELD_OUT_CHUNK = 16  # not the trial's batch size, so that all trials of a study see the same masks
@@ -68,59 +67,53 @@ def distil(
     student: PreTrainedModel,
     teacher: Teacher,
     corpus: Corpus,
-    config: dict,
-    training: TrainingSpec,
-    train_tokens: int,
-    seed: int,
+    run: TrainingRun,
     report: Report,
-    checkpoint: Path | None = None,
-    rank: int = 0,
-    world_size: int = 1,
-    rungs: Sequence[int] = (),
+    *,
     score: Score | None = None,
     targets: Targets | None = None,
-    checkpoint_copy: str = "",
-) -> dict:
-    """Train `student` in place until `train_tokens` are seen; returns losses, tokens, steps and seconds.
+    checkpoint: CheckpointFile | None = None,
+    worker: Worker = ALONE,
+) -> Trained:
+    """Train `student` in place until the tokens of `run` are seen.
 
     The teacher is read from `targets` where they hold all that the trial needs, and run live otherwise.
 
-    Reports carry step, train_tokens, loss (mean since the last report), learning_rate, gradient_norm, tokens_per_s and
-    elapsed_s, and every rank makes the same number of them. At each of the token counts in `rungs` there is one more,
-    to which rank 0 adds what `score` says of the student, whose seconds are not training. A checkpoint is written
-    before it, so that a trial that is stopped there can be promoted at once; who goes on makes its last report again.
-    `checkpoint_copy` is a URI where nodes that do not share the checkpoint's disk find it.
+    Every rank makes the same number of reports. At each of the rungs there is one more, to which rank 0 adds what
+    `score` says of the student, whose seconds are not training. A checkpoint is written before it, so that a trial that
+    is stopped there can be promoted at once; who goes on makes its last report again.
     Raises TrialFailed when the loss is not finite or diverges.
     """
+    config, settings, seed = dict(run.config), run.settings, run.seed
     device, batch_size = next(student.parameters()).device, config["batch_size"]
     tokens_per_step = batch_size * corpus.train.shape[1]
-    total_steps = max(1, math.ceil(train_tokens / tokens_per_step))
+    total_steps = max(1, math.ceil(run.train_tokens / tokens_per_step))
     every = max(1, total_steps // REPORTS_PER_TRIAL)
-    rung_steps = {math.ceil(tokens / tokens_per_step) for tokens in rungs} - {total_steps}
-    shares = shards(batch_size, rank, world_size, training.gradient_accumulation)
+    rung_steps = {math.ceil(tokens / tokens_per_step) for tokens in run.rungs} - {total_steps}
+    shares = shards(batch_size, worker, settings.gradient_accumulation)
     torch.manual_seed(seed)
-    module = Distillation(student, teacher, corpus, config, training).to(device)
-    optimizer = build_optimizer(module, config["learning_rate"], training)
-    trial = digest(json.dumps(config, sort_keys=True), seed, train_tokens)
-    progress = resume(checkpoint, module, optimizer, rank, world_size, trial, checkpoint_copy)
-    wrapped = DistributedDataParallel(module, find_unused_parameters=True) if world_size > 1 else module
-    kept = usable(targets, module, corpus, training, total_steps * batch_size, seed)
-    if progress.report:
+    module = Distillation(student, teacher, corpus, config, settings).to(device)
+    optimizer = build_optimizer(module, config["learning_rate"], settings)
+    progress = resume(checkpoint, module, optimizer, run.digest, worker)
+    wrapped = DistributedDataParallel(module, find_unused_parameters=True) if worker.world_size > 1 else module
+    kept = usable(targets, module, corpus, settings, total_steps * batch_size, seed)
+    if progress.report is not None:
         report(progress.report)
 
     def read(step: int) -> list[Reading]:
         blocks, epochs = batch_indices(len(corpus.train), batch_size, step - 1, seed)
-        views = epochs % training.mask_views
-        readings = (module.read(corpus, "train", blocks[rows], views[rows], training, kept) for rows in shares)
+        views = epochs % settings.mask_views
+        readings = (module.read(corpus, "train", blocks[rows], views[rows], settings, kept) for rows in shares)
         return [reading.to(device) for reading in readings]  # here, so that no step waits for the copy
 
-    meter, started_s, saved_s = Meter(device, world_size), time.perf_counter() - progress.elapsed_s, time.perf_counter()
+    meter, saved_s = Meter(device, worker.world_size), time.perf_counter()
+    started_s = saved_s - progress.elapsed_s
     for step, parts in ahead(read, progress.step + 1, total_steps):
-        rate = config["learning_rate"] * schedule(step - 1, total_steps, training.warmup_fraction)
+        rate = config["learning_rate"] * schedule(step - 1, total_steps, settings.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = accumulate_gradients(wrapped, teacher.model, parts)
-        norm = nn.utils.clip_grad_norm_(module.parameters(), training.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         meter.add(loss, norm)
@@ -129,28 +122,30 @@ def distil(
         mean_loss, mean_norm, steps_per_s = meter.read()
         now = time.perf_counter()
         progress = advanced(progress, step, now - started_s, mean_loss, config["learning_rate"])
-        row = {
-            "step": step, "train_tokens": step * tokens_per_step, "loss": mean_loss, "learning_rate": rate,
-            "gradient_norm": mean_norm, "tokens_per_s": steps_per_s * tokens_per_step, "elapsed_s": progress.elapsed_s,
-        }  # fmt: skip
-        if step in rung_steps and rank == 0 and score is not None:
-            row |= score(student)
+        said = TrialReport(
+            step, step * tokens_per_step, mean_loss, rate, mean_norm, steps_per_s * tokens_per_step, progress.elapsed_s
+        )
+        if step in rung_steps and worker.rank == 0 and score is not None:
+            said = replace(said, scores=score(student))
             meter.since = time.perf_counter()
             started_s += meter.since - now
-        due = step in rung_steps or now - saved_s > training.checkpoint_every_s
-        if checkpoint is not None and rank == 0 and due:
-            save_checkpoint(checkpoint, module, optimizer, replace(progress, report=row), trial)
-            if checkpoint_copy:
-                upload(checkpoint, checkpoint_copy)
+        due = step in rung_steps or now - saved_s > settings.checkpoint_every_s
+        if checkpoint is not None and worker.rank == 0 and due:
+            save_checkpoint(checkpoint.path, module, optimizer, replace(progress, report=said), run.digest)
+            if checkpoint.copy:
+                upload(checkpoint.path, checkpoint.copy)
             saved_s = now
-        report(row)
-    return {
-        "loss_first": progress.first, "loss_last": progress.last, "steps": total_steps,
-        "train_tokens": total_steps * tokens_per_step, "train_s": time.perf_counter() - started_s,
-        "teacher_s": module.teacher_s if device.type == "cpu" else None,
-        "held_out_loss": held_out_loss(module, teacher, corpus, training, device, kept),
-        "targets": "none" if not module.needs_teacher else "live" if kept is None else "cache",
-    }  # fmt: skip
+        report(said)
+    return Trained(
+        loss_first=progress.first,
+        loss_last=progress.last,
+        steps=total_steps,
+        train_tokens=total_steps * tokens_per_step,
+        train_s=time.perf_counter() - started_s,
+        teacher_s=module.teacher_s if device.type == "cpu" else None,
+        held_out_loss=held_out_loss(module, teacher, corpus, settings, device, kept),
+        targets="none" if not module.needs_teacher else "live" if kept is None else "cache",
+    )
 
 
 def accumulate_gradients(wrapped: nn.Module, teacher: PreTrainedModel, parts: list[Reading]) -> Tensor:
@@ -194,15 +189,15 @@ def schedule(step: int, total_steps: int, warmup_fraction: float) -> float:
     return min((step + 1) / warmup, (total_steps - step) / max(1, total_steps - warmup))
 
 
-def shards(batch_size: int, rank: int, world_size: int, accumulation: int) -> list[slice]:
+def shards(batch_size: int, worker: Worker, accumulation: int) -> list[slice]:
     """Rows of the global batch for each micro-batch of one worker."""
-    size, left = divmod(batch_size, world_size * accumulation)
+    size, left = divmod(batch_size, worker.world_size * accumulation)
     if left or not size:
         raise TrialFailed(
-            f"batch_size {batch_size} cannot be split evenly over {world_size} workers x "
+            f"batch_size {batch_size} cannot be split evenly over {worker.world_size} workers x "
             f"{accumulation} accumulation steps"
         )
-    starts = [(micro * world_size + rank) * size for micro in range(accumulation)]
+    starts = [(micro * worker.world_size + worker.rank) * size for micro in range(accumulation)]
     return [slice(start, start + size) for start in starts]
 
 

@@ -19,8 +19,10 @@ from trainables.models.vocabulary import trim
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.language_mix import mixed_texts, read_languages
 from trainables.text.sources import CorpusSpec, read_texts
+from trainables.training.checkpoint import CheckpointFile
 from trainables.training.loop import distil, masked_accuracy
-from trainables.training.settings import TrainingSpec
+from trainables.training.reports import TrialReport
+from trainables.training.settings import TrainingRun, TrainingSpec
 
 Progress = Callable[[str], None]
 
@@ -131,14 +133,14 @@ def train_stage(
     corpus = open_corpus(prepare_corpus(corpus_of(spec), teacher.tokenizer, progress))
     student = build_student(config, teacher, spec.seed, corpus)
 
-    def show(row: dict) -> None:
+    def show(report: TrialReport) -> None:
         progress(
-            f"{target.name}: {row['train_tokens']:,} of {tokens:,} tokens, loss {row['loss']:.4f}, "
-            f"{row['tokens_per_s']:,.0f} tokens/s"
+            f"{target.name}: {report.train_tokens:,} of {tokens:,} tokens, loss {report.loss:.4f}, "
+            f"{report.tokens_per_s:,.0f} tokens/s"
         )
 
-    training = TrainingSpec(checkpoint_every_s=30.0)
-    distil(student, teacher, corpus, config, training, tokens, spec.seed, show, checkpoint)
+    run = TrainingRun(config, tokens, spec.seed, TrainingSpec(checkpoint_every_s=30.0))
+    distil(student, teacher, corpus, run, show, checkpoint=CheckpointFile(checkpoint))
     progress(f"{target.name}: masked-token accuracy on held-out text {masked_accuracy(student, corpus):.1%}")
     with new_folder(target) as folder:
         student.save_pretrained(folder)

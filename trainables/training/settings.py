@@ -1,8 +1,12 @@
-"""How trials are trained, as a spec writes it under [training]."""
+"""How trials are trained: what a spec writes under [training], one run of it, and the part of one worker."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from spaces.settings import setting
+from trainables.cache import digest
 
 
 @dataclass(frozen=True)
@@ -21,3 +25,31 @@ class TrainingSpec:
     )
     start: str | None = setting("folder of a student whose weights every trial starts from", None)
     checkpoint_every_s: float = setting("seconds between two checkpoints of a running trial", 60.0, above=0)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One configuration, trained for so many tokens."""
+
+    config: Mapping[str, Any]
+    train_tokens: int
+    seed: int
+    settings: TrainingSpec = field(default_factory=TrainingSpec)
+    rungs: tuple[int, ...] = ()
+    """Token counts at which the student is scored while it trains."""
+
+    @property
+    def digest(self) -> str:
+        """Says whose a checkpoint is."""
+        return digest(json.dumps(self.config, sort_keys=True), self.seed, self.train_tokens)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of the data-parallel workers of a run."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+ALONE = Worker()

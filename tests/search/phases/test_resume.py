@@ -50,13 +50,14 @@ def search(folder, text, checkpoints, writes=10**9, **more):
     while (ask := asktell.ask()) is not None:
         quality, row = fake_trials.formula(ask.config), None
         for step in range(checkpoints.get(ask.trial, 0) + 1, STEPS + 1):
-            report = {"step": step, "train_tokens": 100_000 * step, "loss": 1.0 / step, "elapsed_s": float(step)}
-            row = asktell.report(ask.trial, report | ({"quality": quality * step / STEPS} if step < STEPS else {}))
+            early = quality * step / STEPS if step < STEPS else None
+            report = fake_trials.said(step, early, train_tokens=100_000 * step, loss=1.0 / step, elapsed_s=float(step))
+            row = asktell.report(ask.trial, report)
             checkpoints[ask.trial] = step
             if row is not None:
                 break
         if row is None:
-            asktell.tell(ask.trial, {"quality": quality})
+            asktell.tell(ask.trial, fake_trials.outcome(quality))
     return asktell.progress.ended
 
 

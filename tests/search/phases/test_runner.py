@@ -117,10 +117,8 @@ def undisturbed(plan, folder):
             if asktell.report(trial, row) is not None:
                 raise Stopped
 
-        measured = attempt(fake_trials.study_trial, make_job(ask), report, 0, 1)
-        if measured is not None:
-            measured.pop("traceback", None)
-            asktell.tell(ask.trial, measured)
+        if (outcome := attempt(fake_trials.study_trial, make_job(ask), report)) is not None:
+            asktell.tell(ask.trial, outcome)
     return asktell.store.read_rows("trials")
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import replace
 
 import fake_trials
 import pytest
@@ -37,7 +38,7 @@ def make(folder, sampler="tpe", text=LISTS, budget=12, **more):
 
 
 def measure(config):
-    return {"quality": fake_trials.formula(config)}
+    return fake_trials.outcome(fake_trials.formula(config))
 
 
 def run(asktell, most=10_000):
@@ -106,16 +107,16 @@ def test_asked_is_written_before_the_trial_runs(tmp_path):
 @pytest.mark.parametrize(
     ("measured", "reason"),
     [
-        ({"quality": math.nan}, "quality is not a finite number (nan)"),
-        ({"quality": math.inf}, "quality is not a finite number (inf)"),
-        ({}, "the trial measured no quality"),
-        ({"reason": "diverged"}, "diverged"),
+        (fake_trials.outcome(math.nan), "quality is not a finite number (nan)"),
+        (fake_trials.outcome(math.inf), "quality is not a finite number (inf)"),
+        (fake_trials.outcome(), "the trial measured no quality"),
+        (fake_trials.outcome(reason="diverged"), "diverged"),
     ],
 )
 def test_a_result_that_cannot_be_compared_is_a_failed_trial(measured, reason, tmp_path):
     asktell = make(tmp_path)
     trial = asktell.ask().trial
-    assert asktell.report(trial, {"step": 1, "loss": 2.0}) is None
+    assert asktell.report(trial, fake_trials.said(1, loss=2.0)) is None
     row = asktell.tell(trial, measured)
     assert (row["status"], row["reason"]) == ("failed", reason)
     assert asktell.store.read_rows("trials")[0]["reason"] == reason
@@ -178,7 +179,7 @@ def test_a_limit_that_only_the_trial_can_know(tmp_path):
     asktell = make(tmp_path, constraints={"latency_ms": 6.0})
     asktell.costs = lambda config: {k: v for k, v in toy.costs(config).items() if k != "latency_p50_ms"}
     ask = asktell.ask()
-    row = asktell.tell(ask.trial, {**measure(ask.config), "latency_p50_ms": 50.0})
+    row = asktell.tell(ask.trial, replace(measure(ask.config), costs={"latency_p50_ms": 50.0}))
     assert row["status"] == "finished"
     (told,) = asktell.memory.told()
     assert told.constraints == {"latency_ms": pytest.approx(44 / 6)}
@@ -205,6 +206,6 @@ def test_every_branch_is_tried_before_the_model_takes_over(tmp_path):
     for _ in wanted:
         ask = asktell.ask()
         tried.add((ask.config["method"], ask.config.get("mapping")))
-        asktell.tell(ask.trial, {"quality": 0.5})
+        asktell.tell(ask.trial, fake_trials.outcome(0.5))
     assert {method for method, _ in tried} == {"hs", "mha", "mha_direct"}
     assert len(tried) == len(wanted)

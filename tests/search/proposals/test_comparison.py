@@ -1,7 +1,9 @@
 """A comparison as the search runs it: rates first, then every configuration seed by seed, also after a stop."""
 
 import json
+from dataclasses import replace
 
+import fake_trials
 import pytest
 import toy
 
@@ -10,6 +12,8 @@ from search.store.parts import Store
 from search.tune.tuning import ask_tell, job_maker
 from spaces.errors import SpecError
 from spaces.space.comparison import kind_of
+from trainables.lanes.messages import TrialOutcome
+from trainables.tasks.scores import Reference
 
 SPEC = (
     toy.SPEC.replace("[space]", "[comparison]\nseeds = 2\n[space]")
@@ -35,8 +39,8 @@ def run(asktell, most=1000):
     ran = []
     while len(ran) < most and (ask := asktell.ask()) is not None:
         ran.append(ask)
-        tested = [{"trial": ask.trial, "task": "toy", "score": 0.5, "recovered": 0.5}]
-        asktell.tell(ask.trial, {"quality": quality(ask.config), "test_scores": tested})
+        scores = fake_trials.scored(quality(ask.config))
+        asktell.tell(ask.trial, TrialOutcome(scores=scores, test_scores=scores.tasks))
     return ran
 
 
@@ -67,10 +71,10 @@ def test_a_stopped_comparison_goes_on(tmp_path, stop):
 
 def test_what_is_chosen_by_never_knows_the_test_splits(tmp_path):
     plan, asktell = start(tmp_path, [])
-    plan = toy.plan(SPEC, test_floors={"toy": {"teacher": 1.0, "floor": 0.0}})
+    plan = replace(plan, job=replace(plan.job, test_floors={"toy": Reference(1.0, 0.0)}))
     make = job_maker(plan, Store(tmp_path, ["toy"]), lambda trial: None)
     jobs = [make(ask) for ask in run(asktell)]
-    assert [bool(job["test_floors"]) for job in jobs] == [job["seed"] != 1005 for job in jobs]
+    assert [bool(job.test_floors) for job in jobs] == [job.seed != 1005 for job in jobs]
 
 
 def test_a_comparison_refuses_what_it_cannot_do():

@@ -36,11 +36,10 @@ def run_one(asktell, ask):
     passed = len(asktell._live[ask.trial].reports)
     for step, tokens in list(enumerate(asktell.rungs.tokens, start=1))[passed:]:
         quality = fake_trials.formula(ask.config) * (tokens / 300_000) ** 0.3
-        row = asktell.report(ask.trial, {"step": step, "train_tokens": tokens, "loss": 1.0, "quality": quality,
-                                         "score_toy": quality, "elapsed_s": 1.0})  # fmt: skip
+        row = asktell.report(ask.trial, fake_trials.said(step, quality, train_tokens=tokens))
         if row is not None:
             return row
-    return asktell.tell(ask.trial, {"quality": fake_trials.formula(ask.config), "train_tokens": 300_000})
+    return asktell.tell(ask.trial, fake_trials.outcome(fake_trials.formula(ask.config), train_tokens=300_000))
 
 
 def run(asktell, most=10_000):
@@ -93,8 +92,8 @@ def test_a_promoted_trial_that_starts_over_is_not_judged_twice(whole, tmp_path):
     for step, tokens in enumerate(
         RUNGS[: asktell.rungs.level(asktell._live[ask.trial].reports[-1]["train_tokens"])], 1
     ):
-        assert asktell.report(ask.trial, {"step": step, "train_tokens": tokens, "quality": -1.0}) is None
-    assert asktell.tell(ask.trial, {"quality": 0.5})["status"] == "finished"
+        assert asktell.report(ask.trial, fake_trials.said(step, -1.0, train_tokens=tokens)) is None
+    assert asktell.tell(ask.trial, fake_trials.outcome(0.5))["status"] == "finished"
 
 
 def test_a_resume_asks_what_an_undisturbed_run_would_have(whole, tmp_path):
@@ -114,7 +113,7 @@ def test_killed_within_a_trial_the_resume_runs_it_again_and_goes_on(whole, tmp_p
     asked = run(first, most=most)
     ask = first.ask()
     quality = fake_trials.formula(ask.config) * 0.1**0.3
-    row = first.report(ask.trial, {"step": 1, "train_tokens": RUNGS[0], "loss": 1.0, "quality": quality})
+    row = first.report(ask.trial, fake_trials.said(1, quality, train_tokens=RUNGS[0]))
     second = make(tmp_path)
     assert second.waiting == (row is None and not ask.asked_again)  # a promoted one is found stopped, and promoted
     rest = run(second)
@@ -141,13 +140,13 @@ def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whol
     first.narrow(lambda asktell: (wanted, 0))
     ask = first.ask()
     assert ask.seed == 6 and ask.config == config and first.spent == 6 and first.left == 2
-    assert first.report(ask.trial, {"step": 1, "train_tokens": RUNGS[0], "quality": -5.0}) is None  # never stopped
-    first.tell(ask.trial, {"quality": leader["quality"] + 0.3})
+    assert first.report(ask.trial, fake_trials.said(1, -5.0, train_tokens=RUNGS[0])) is None  # never stopped
+    first.tell(ask.trial, fake_trials.outcome(leader["quality"] + 0.3))
     again = make(tmp_path, budget=6, tokens=())
     again.narrow(lambda asktell: (wanted, 0))
     ask = again.ask()
     assert ask.seed == 7
-    again.tell(ask.trial, {"quality": leader["quality"]})
+    again.tell(ask.trial, fake_trials.outcome(leader["quality"]))
     assert again.ask() is None and again.progress.ended == "every wanted trial has run"
     assert again.spent == 8 and again.left == 0
     told = [t for t in again.memory.told() if t.values[0] == pytest.approx(leader["quality"] + 0.1)]
@@ -168,7 +167,9 @@ def test_earlier_studies_are_learned_from(whole, tmp_path):
     seen, strange = read_study(store, ["toy"], few, 600_000)
     assert strange > 0 and {round(each.share, 6) for each in seen} == {0.05, 0.15, 0.5}
     other, _ = toy.read(SPEC.replace("sequence_length = 64", "sequence_length = 32"))
-    with pytest.raises(StillhouseError, match=r"mean something else:\n  corpus.sequence_length: 64 in the study, 32"):
+    with pytest.raises(
+        StillhouseError, match=r"cannot be compared with this study:\n  corpus.sequence_length: 64 in the study, 32"
+    ):
         learn_from([str(whole[0])], other, space, print)
     with pytest.raises(StillhouseError, match="is not a study folder"):
         learn_from([str(tmp_path / "nosuch")], spec, space, print)

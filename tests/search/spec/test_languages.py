@@ -2,7 +2,9 @@
 
 import json
 import tomllib
+from dataclasses import replace
 
+import fake_trials
 import numpy as np
 import pytest
 import toy
@@ -15,6 +17,8 @@ from search.spec.writing import differences, to_table, to_toml
 from search.store.parts import Store
 from search.tune.tuning import Plan
 from spaces.errors import SpecError
+from trainables.lanes.messages import TrialOutcome
+from trainables.tasks.scores import Scores
 
 MANY = toy.SPEC.replace(
     'source = "docs:package"\nkind = "classification"',
@@ -83,10 +87,7 @@ def test_the_worst_language_needs_two():
 def trial_of(config):
     """Larger students are better; the wider they are, the worse in German."""
     quality = config["num_layers"] * config["hidden_size"] / 2000
-    return {
-        "quality": quality, "worst_language": "de", "worst_language_quality": quality - config["hidden_size"] / 1000,
-        "score_toy_en": quality, "score_toy_de": quality,
-    }  # fmt: skip
+    return Scores(quality, {}, "de", quality - config["hidden_size"] / 1000)
 
 
 def search(folder, rungs=()):
@@ -107,7 +108,7 @@ def test_a_search_for_the_worst_language_keeps_it_and_resumes_alike(tmp_path):
             tell = search(folder)
             while len(asked) < limit and (ask := tell.ask()) is not None:
                 asked.append(json.dumps(ask.config, sort_keys=True))
-                assert tell.tell(ask.trial, trial_of(ask.config))["status"] == "finished"
+                assert tell.tell(ask.trial, TrialOutcome(scores=trial_of(ask.config)))["status"] == "finished"
         return asked
 
     assert run(tmp_path / "whole", [12]) == run(tmp_path / "halves", [6, 12])
@@ -119,7 +120,7 @@ def test_a_search_for_the_worst_language_keeps_it_and_resumes_alike(tmp_path):
 def test_a_trial_that_measured_no_worst_language_failed(tmp_path):
     tell = search(tmp_path)
     ask = tell.ask()
-    row = tell.tell(ask.trial, {"quality": 0.5})
+    row = tell.tell(ask.trial, fake_trials.outcome(0.5))
     assert (row["status"], row["reason"]) == ("failed", "the trial measured no worst_language_quality")
 
 
@@ -127,9 +128,9 @@ def test_rungs_compare_by_quality_alone_before_and_after_a_resume(tmp_path):
     tell = search(tmp_path, rungs=[100_000])
     for _ in range(4):
         ask = tell.ask()
-        report = {"step": 1, "train_tokens": 100_000, "loss": 1.0, **trial_of(ask.config)}
+        report = replace(fake_trials.said(1, train_tokens=100_000), scores=trial_of(ask.config))
         if tell.report(ask.trial, report) is None:
-            tell.tell(ask.trial, trial_of(ask.config))
+            tell.tell(ask.trial, TrialOutcome(scores=trial_of(ask.config)))
     again = search(tmp_path, rungs=[100_000])
     before, after = (
         np.array([each.costs for each in rungs.entries[0].values()]) for rungs in (tell.rungs, again.rungs)

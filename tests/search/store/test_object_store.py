@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fake_trials
@@ -16,6 +17,7 @@ from search.cli.main import main
 from search.store.parts import Store, now
 from search.tune.tuning import ask_tell, job_maker, tune_study
 from spaces.records.filesystems import open_filesystem
+from trainables.lanes.messages import TrialOutcome
 from trainables.models.teacher import load_teacher
 
 ROOT = Path(__file__).parents[3]
@@ -67,8 +69,8 @@ def test_a_study_is_resumed(bucket, ray_cluster, tmp_path):
     make_job = job_maker(plan, first.store, lambda trial: None)
     for _ in range(2):
         job = make_job(first.ask())
-        assert job["folder"].startswith("s3://") and job["student_folder"].startswith("s3://")
-        first.tell(job["trial"], fake_trials.study_trial(job, lambda row: None, 0, 1))
+        assert job.folder.startswith("s3://") and job.student_folder.startswith("s3://")
+        first.tell(job.trial, fake_trials.study_trial(job, lambda row: None, 0, 1))
     first.ask()
     before = Store(folder, ["toy"]).read_rows("trials")
     lines, store = [], Store(folder, ["toy"])
@@ -122,10 +124,9 @@ def test_everything_that_shows_a_study_reads_it_there(remote, tmp_path, capsys):
 
 def test_a_student_and_its_checkpoints_are_uploaded(bucket, tmp_path, monkeypatch):
     import trainables.lanes.trial
-    from trainables.lanes.worker import distil
     from trainables.training.checkpoint import fetch, upload
 
-    def run_trial(job, report, rank, world_size):
+    def run_local(job, report, rank, world_size):
         file = Path(job.folder) / trainables.lanes.trial.CHECKPOINT
         fetch(job.checkpoint_copy, file)
         assert file.is_file() == (len(runs) == 1)
@@ -135,15 +136,14 @@ def test_a_student_and_its_checkpoints_are_uploaded(bucket, tmp_path, monkeypatc
         (Path(job.student_folder) / "deep").mkdir(parents=True)
         (Path(job.student_folder) / "deep/model.safetensors").write_bytes(b"weights")
         runs.append(job.trial)
-        return {}
+        return TrialOutcome(student_path="students/00003")
 
     runs = []
-    monkeypatch.setattr(trainables.lanes.trial, "run_trial", run_trial)
+    monkeypatch.setattr(trainables.lanes.trial, "run_local", run_local)
     store = Store(f"{bucket}/{tmp_path.name}/uploads")
-    job = dict.fromkeys(trainables.lanes.trial.TrialJob.__dataclass_fields__, "")
-    job |= {"trial": 3, "folder": store.uri("checkpoints", "00003"), "student_folder": store.uri("students", "00003")}
-    del job["checkpoint_copy"]
+    folders = {"folder": store.uri("checkpoints", "00003"), "student_folder": store.uri("students", "00003")}
+    job = replace(toy.plan().job, trial=3, **folders)
     for _ in range(2):  # the second time on another node, so to speak
-        assert distil(job, print, 0, 1)["student_path"] == "students/00003"
+        assert trainables.lanes.trial.run_trial(job, print).student_path == "students/00003"
     assert store.size_bytes("checkpoints", "00003") == 7_000_000
     assert store.read_text("students/00003/deep/model.safetensors") == "weights"

@@ -1,6 +1,5 @@
 """A study on a disk of 64 kB that runs full, and its resume: `full_disk.py FOLDER`, with mounts of its own."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,25 +10,26 @@ import toy
 from search.store.parts import Store
 from search.tune.searcher import FINISHED, StudySearcher
 from search.tune.tuning import ask_tell, job_maker
+from spaces.values import from_json, to_json
+from trainables.lanes.messages import TrialJob
 from trainables.lanes.worker import attempt
 
 
-def finish(searcher, journal):
+def finish(searcher):
     """Play Tune and one lane until the searcher has nothing more."""
     for turn in range(1000):
         if (suggestion := searcher.suggest(str(turn))) is FINISHED:
             return
-        job = {**json.loads(suggestion["job"]), "journal": journal}
-        outcome = attempt(fake_trials.study_trial, job, lambda row: None, 0, 1)
-        searcher.on_trial_complete(str(turn), {"outcome": json.dumps(outcome)})
+        outcome = attempt(fake_trials.study_trial, from_json(TrialJob, suggestion["job"]), lambda report: None)
+        searcher.on_trial_complete(str(turn), {"outcome": to_json(outcome)})
     raise AssertionError("the search does not end")
 
 
 def drive(folder):
-    plan = toy.plan()
+    plan = toy.plan(journal=f"{sys.argv[1]}/journal")
     asktell = ask_tell(plan, Store(folder, ["toy"]), print)
     searcher = StudySearcher(asktell, job_maker(plan, asktell.store, lambda trial: None), lambda row: None, lambda: 1)
-    finish(searcher, f"{sys.argv[1]}/journal")
+    finish(searcher)
     return searcher, [(row["trial"], row["config_hash"], row["quality"]) for row in asktell.progress.rows]
 
 

@@ -1,15 +1,17 @@
 """Ray Tune's callbacks see flat numbers, one run per trial number."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import fake_trials
 import pytest
 import toy
 
 from search.spec.sections import TRACKERS
 from search.tune.loggers import CALLBACKS, Flattened, loggers, numbers
 from spaces.errors import SpecError
+from spaces.values import to_json
 
 
 class Recorder:
@@ -32,13 +34,14 @@ class Recorder:
 
 
 def tune_trial(number: int) -> SimpleNamespace:
-    job = {"trial": number, "config": {"method": "hs", "mapping": None, "learning_rate": 1e-3}, "seed": 3}
-    return SimpleNamespace(trial_id=f"t{number}", config={"job": json.dumps(job)})
+    config = {"method": "hs", "mapping": None, "learning_rate": 1e-3}
+    job = replace(toy.plan().job, trial=number, config=config, seed=3)
+    return SimpleNamespace(trial_id=f"t{number}", config={"job": to_json(job)})
 
 
 RESULTS = (
-    {"report": json.dumps({"step": 5, "train_tokens": 640, "loss": 1.5, "note": "text"}), "pid": 1},
-    {"outcome": json.dumps({"quality": 0.7, "train_tokens": 1280, "steps": 10, "student_path": "x"}), "done": True},
+    {"report": to_json(fake_trials.said(5, train_tokens=640, loss=1.5)), "pid": 1},
+    {"outcome": to_json(fake_trials.outcome(0.7, train_tokens=1280, steps=10)), "done": True},
 )
 
 
@@ -52,10 +55,11 @@ def test_results_become_flat_numbers_counted_in_tokens(tmp_path):
     assert kinds == ["start", "result", "result", "end"] and {call[1] for call in inner.calls} == {"trial 00007"}
     assert inner.calls[0][2] == {"method": "hs", "learning_rate": 1e-3, "seed": 3}
     assert inner.calls[1][2] == {
-        "step": 5, "train_tokens": 640, "loss": 1.5, "training_iteration": 5, "timesteps_total": 640,
+        "step": 5, "train_tokens": 640, "loss": 1.5, "learning_rate": 1e-3, "gradient_norm": 1.0, "tokens_per_s": 1e4,
+        "elapsed_s": 1.0, "training_iteration": 5, "timesteps_total": 640,
     }  # fmt: skip
     assert inner.calls[2][2]["quality"] == 0.7 and inner.calls[2][2]["timesteps_total"] == 1280
-    assert numbers({"report": json.dumps({"ok": True, "text": "a", "x": 2})}) == {"x": 2}
+    assert numbers({"outcome": to_json(fake_trials.outcome(reason="a", ok=True, x=2))}) == {"x": 2}
 
 
 def test_tensorboard_events_hold_the_numbers(tmp_path):
@@ -100,6 +104,6 @@ def test_the_spec_knows_the_callbacks(monkeypatch):
     assert set(TRACKERS) == set(CALLBACKS)
     with pytest.raises(SpecError, match=r"unknown callback 'tensorbord'. Did you mean 'tensorboard'"):
         toy.read(f'{toy.SPEC}[logging]\ncallbacks = ["tensorbord"]\n')
-    monkeypatch.setattr("search.spec.checks.find_spec", lambda name: None)
+    monkeypatch.setattr("search.spec.rules.find_spec", lambda name: None)
     with pytest.raises(SpecError, match=r"needs the package mlflow: pip install 'stillhouse\[mlflow\]'"):
         toy.read(f'{toy.SPEC}[logging]\ncallbacks = ["mlflow"]\n')

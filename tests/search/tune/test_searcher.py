@@ -1,11 +1,11 @@
 """What Tune is told and asked, with the part of Tune played here: hand-backs, room, a disk that is full."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import fake_trials
 import pytest
 import toy
 
@@ -13,8 +13,11 @@ from search.proposals.asktell import MAX_HAND_BACKS
 from search.store.parts import Store
 from search.tune.searcher import FINISHED, StudySearcher
 from search.tune.tuning import ask_tell, job_maker
+from spaces.values import from_json, to_json
+from trainables.lanes.messages import TrialJob, TrialOutcome
 
 NO_ROOM = {"handed_back": "no free CPUs"}
+FINE = {"outcome": to_json(fake_trials.outcome(0.5))}
 
 
 @pytest.fixture
@@ -25,12 +28,16 @@ def search(tmp_path):
     return StudySearcher(asktell, make_job, rows.append, lambda: room[0]), rows, room
 
 
+def job_of(suggestion):
+    return from_json(TrialJob, suggestion["job"])
+
+
 def number_of(suggestion):
-    return json.loads(suggestion["job"])["trial"]
+    return job_of(suggestion).trial
 
 
 def report(step):
-    return {"report": json.dumps({"step": step, "train_tokens": 100_000 * step, "loss": 1.0, "elapsed_s": 1.0})}
+    return {"report": to_json(fake_trials.said(step, train_tokens=100_000 * step))}
 
 
 def test_a_trial_without_a_place_is_asked_for_again_before_any_new_one(search):
@@ -38,9 +45,9 @@ def test_a_trial_without_a_place_is_asked_for_again_before_any_new_one(search):
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert [number_of(first), number_of(second)] == [0, 1]
     searcher.on_trial_complete("a", NO_ROOM)
-    assert json.loads(searcher.suggest("c")["job"]) == json.loads(first["job"]) and not rows
+    assert job_of(searcher.suggest("c")) == job_of(first) and not rows
     assert len(searcher.asktell.store.parts("asked")) == 2
-    searcher.on_trial_complete("c", {"outcome": json.dumps({"quality": 0.5})})
+    searcher.on_trial_complete("c", FINE)
     assert [(row["trial"], row["status"]) for row in rows] == [(0, "finished")]
     assert number_of(searcher.suggest("d")) == 2
 
@@ -54,9 +61,9 @@ def test_no_more_trials_than_have_room_but_always_one(search):
     assert [number_of(searcher.suggest(name)) for name in "cd"] == [1, 2]
     room[0] = 1  # those that run go on; the next waits until a place is left
     for name in "ac":
-        searcher.on_trial_complete(name, {"outcome": json.dumps({"quality": 0.5})})
+        searcher.on_trial_complete(name, FINE)
         assert searcher.suggest("e") is None
-    searcher.on_trial_complete("d", {"outcome": json.dumps({"quality": 0.5})})
+    searcher.on_trial_complete("d", FINE)
     assert number_of(searcher.suggest("e")) == 3
 
 
@@ -95,8 +102,8 @@ def test_a_full_disk_stops_the_study_and_the_resume_loses_nothing(tmp_path):
 def test_a_trial_that_finds_the_disk_full_is_no_failed_row(search):
     searcher, rows, _ = search
     searcher.suggest("a")
-    outcome = {"reason": "OSError: [Errno 28] No space left on device", "disk_full": True}
-    searcher.on_trial_complete("a", {"outcome": json.dumps(outcome)})
+    outcome = TrialOutcome(reason="OSError: [Errno 28] No space left on device", disk_full=True)
+    searcher.on_trial_complete("a", {"outcome": to_json(outcome)})
     assert not rows and searcher.suggest("b") is FINISHED
     assert str(searcher.fatal).startswith("the disk is full: trial 0 could not write what it must keep (OSError")
     again = ask_tell(toy.plan(), searcher.asktell.store, print)

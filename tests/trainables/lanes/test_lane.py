@@ -1,12 +1,19 @@
 """The lane, on real Ray processes with a cheap trial function. Starting a group is slow: many acts share one."""
 
-import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from spaces.values import from_json, to_json
 from trainables.lanes.lane import NO_ROOM, lane_trainable, loss_of
+from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.settings import ClusterSpec, LaneSettings
+from trainables.training.reports import TrialReport
+
+JOB = TrialJob(
+    trial=0, config={}, seed=3, teacher="", corpus="", tasks=(), train_tokens=1, protocol="probe", floors={}
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -17,11 +24,13 @@ def run_lane(ray_cluster, tmp_path):
 
     class StopAtRung(FIFOScheduler):
         def on_trial_result(self, controller, trial, result):
-            return self.STOP if "quality" in json.loads(result.get("report", "{}")) else self.CONTINUE
+            if not result.get("report"):
+                return self.CONTINUE
+            return self.STOP if from_json(TrialReport, result["report"]).scores else self.CONTINUE
 
     def run(acts, ranks_apart_s=20.0, **cluster):
         jobs = [
-            json.dumps({"number": i, "config": {"act": act}, "seed": 3, "slow_s": 1.5, "folder": str(tmp_path / act)})
+            to_json(replace(JOB, trial=i, config={"act": act, "slow_s": 1.5}, folder=str(tmp_path / act)))
             for i, act in enumerate(acts)
         ]
         results = tune.Tuner(
@@ -31,7 +40,8 @@ def run_lane(ray_cluster, tmp_path):
             run_config=tune.RunConfig(name="lane", storage_path=str(tmp_path / "tune"), verbose=0),
         ).fit()
         assert not results.errors
-        return {json.loads(r.config["job"])["number"]: json.loads(r.metrics.get("outcome", "{}")) for r in results}
+        outcomes = {from_json(TrialJob, r.config["job"]).trial: r.metrics.get("outcome") for r in results}
+        return {trial: text and from_json(TrialOutcome, text) for trial, text in outcomes.items()}
 
     return run
 
@@ -39,26 +49,30 @@ def run_lane(ray_cluster, tmp_path):
 def test_a_lane_survives_what_trials_do(run_lane):
     acts = ["slow", "raise", "diverge", "memory", "ok", "killed_once", "hang_then_die"]
     found = run_lane(acts, hang_after_s=3)
-    reasons = {acts[number]: outcome.get("reason") for number, outcome in found.items()}
+    reasons = {acts[number]: outcome.reason for number, outcome in found.items()}
     assert re.fullmatch(r"ValueError: boom \(fake_trials.py:\d+\)", reasons["raise"])
-    assert "boom" in found[1]["traceback"]
+    assert "boom" in found[1].traceback
     assert reasons["diverge"] == "loss is not finite at step 7"
     assert reasons["memory"].startswith("out of memory")
     assert re.match("a worker was lost twice: it said nothing for 3 s; then its process died", reasons["hang_then_die"])
     # Slow was silent for less than hang_after_s, and starting a group, which takes longer, is no silence.
     assert [act for act, reason in reasons.items() if not reason] == ["slow", "ok", "killed_once"]
-    assert found[0]["pid"] == found[4]["pid"] != found[5]["pid"]  # an exception keeps the group, a death does not
-    assert found[0]["drawn"] == found[4]["drawn"] == found[5]["drawn"]  # seeds start over with each trial
-    assert found[4]["start_up_s"] < found[0]["start_up_s"]  # warm
-    assert found[0]["threads"] == 1
+    assert (
+        found[0].costs["pid"] == found[4].costs["pid"] != found[5].costs["pid"]
+    )  # an exception keeps the group, a death does not
+    assert (
+        found[0].costs["drawn"] == found[4].costs["drawn"] == found[5].costs["drawn"]
+    )  # seeds start over with each trial
+    assert found[4].start_up_s < found[0].start_up_s  # warm
+    assert found[0].costs["threads"] == 1
 
 
 def test_two_workers_begin_stop_and_end_together(run_lane, tmp_path):
     found = run_lane(["ok", "stopped", "ok", "raise", "raise_rank_1"], workers_per_trial=2, ranks_apart_s=1.0)
-    assert found[0]["ranks"] == 2 and found[0]["pid"] == found[2]["pid"]
+    assert found[0].costs["ranks"] == 2 and found[0].costs["pid"] == found[2].costs["pid"]
     assert not found[1] and not (tmp_path / "stopped").exists()  # it waited at its rung for what was decided
-    assert found[3]["reason"].startswith("ValueError: boom")
-    assert found[4]["reason"].startswith("ValueError: boom on rank 1")
+    assert found[3].reason.startswith("ValueError: boom")
+    assert found[4].reason.startswith("ValueError: boom on rank 1")
 
 
 def test_memory_is_blamed_only_on_evidence():

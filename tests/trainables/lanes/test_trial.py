@@ -1,21 +1,24 @@
 """The scores of a trial: shares of the gap, their mean, and the worst language."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_tasks import make_bert, make_tokenizer, separable, write
 
-from trainables.lanes.trial import TrialJob, kept_task, score
+from trainables.lanes.messages import TrialJob
+from trainables.lanes.trial import kept_task, score
+from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import prepare_task, score_task
 from trainables.tasks.spec import TaskSpec
 
 
 def job_of(folders, **more):
-    floors = {name: {"teacher": 1.0, "floor": 0.4} for name in folders}
+    floors = {name: Reference(1.0, 0.4) for name in folders}
     return TrialJob(
         trial=0, config={}, seed=0, teacher="", corpus="", tasks=tuple(map(str, folders.values())), train_tokens=1,
-        protocol="probe", floors=floors, training={}, latency=None, folder="", student_folder="", **more,
+        protocol="probe", floors=floors, **more,
     )  # fmt: skip
 
 
@@ -35,12 +38,13 @@ def folders(tmp_path):
 def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
     model = make_bert()
     languages = {"a_en": "en", "b_en": "en", "a_de": "de"}
-    found = score(model, job_of(folders, languages=languages))
+    found, tested = score(model, job_of(folders, languages=languages))
     expected = {
         name: (score_task(model, kept_task(str(folder)), "probe", ["dev"], 0)["dev"].score - 0.4) / 0.6
         for name, folder in folders.items()
     }
-    assert found["quality"] == pytest.approx(np.mean(list(expected.values())))
-    assert (found["worst_language"], found["worst_language_quality"]) == ("de", pytest.approx(expected["a_de"]))
-    plain = score(model, job_of(folders))
-    assert plain == {name: value for name, value in found.items() if not name.startswith("worst_language")}
+    assert found.quality == pytest.approx(np.mean(list(expected.values())))
+    assert (found.worst_language, found.worst_language_quality) == ("de", pytest.approx(expected["a_de"]))
+    assert not tested
+    plain, _ = score(model, job_of(folders))
+    assert plain == replace(found, worst_language=None, worst_language_quality=None)

@@ -6,8 +6,9 @@ import torch
 from small_trials import EXACT, METHODS, STEP
 
 from trainables.models.student import build_student
-from trainables.training.checkpoint import fetch, upload
+from trainables.training.checkpoint import CheckpointFile, fetch, upload
 from trainables.training.loop import distil
+from trainables.training.settings import TrainingRun
 
 
 class Interrupted(Exception):
@@ -19,12 +20,12 @@ def train(teacher, corpus, folder, copy, config=METHODS["hs"], stop_at=None):
     student, steps = build_student(config, teacher, 0, corpus), []
 
     def report(row):
-        if row["step"] == stop_at:
+        if row.step == stop_at:
             raise Interrupted
-        steps.append(row["step"])
+        steps.append(row.step)
 
-    distil(student, teacher, corpus, config, EXACT, 6 * STEP, 0, report, folder / "checkpoint.safetensors",
-           checkpoint_copy=copy)  # fmt: skip
+    run = TrainingRun(config, 6 * STEP, 0, EXACT)
+    distil(student, teacher, corpus, run, report, checkpoint=CheckpointFile(folder / "checkpoint.safetensors", copy))
     return student, steps
 
 

@@ -11,7 +11,7 @@ from trainables.losses.mha import relation_loss
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 from trainables.training.loop import distil
-from trainables.training.settings import TrainingSpec
+from trainables.training.settings import TrainingRun
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 HALVES = (torch.float16, torch.bfloat16)
@@ -85,17 +85,17 @@ def test_a_trial_has_the_curve_of_the_cpu(name, teacher, on_gpu, corpus):
     _, expected, _ = run(METHODS[name], teacher, corpus)
     rows = []
     student = build_student(METHODS[name], on_gpu, 0, corpus).to("cuda")
-    outcome = distil(student, on_gpu, corpus, METHODS[name], EXACT, 10 * STEP, 0, rows.append)
-    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in expected], rel=1e-2)
-    assert outcome["held_out_loss"] < rows[0]["loss"] * 1.1
+    outcome = distil(student, on_gpu, corpus, TrainingRun(METHODS[name], 10 * STEP, 0, EXACT), rows.append)
+    assert [row.loss for row in rows] == pytest.approx([row.loss for row in expected], rel=1e-2)
+    assert outcome.held_out_loss < rows[0].loss * 1.1
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_half_precision_learns(name, on_gpu, corpus):
     rows = []
     student = build_student(METHODS[name], on_gpu, 0, corpus).to("cuda")
-    outcome = distil(student, on_gpu, corpus, METHODS[name], TrainingSpec(), 60 * STEP, 0, rows.append)
-    assert outcome["loss_last"] < 0.97 * rows[0]["loss"]
+    outcome = distil(student, on_gpu, corpus, TrainingRun(METHODS[name], 60 * STEP, 0), rows.append)
+    assert outcome.loss_last < 0.97 * rows[0].loss
     assert all(parameter.dtype == torch.float32 for parameter in student.parameters())
 
 
@@ -105,9 +105,11 @@ def test_targets_written_and_read_there_are_the_live_teacher(on_gpu, plan, corpu
         curves = []
         for targets in (None, kept):
             student, rows = build_student(config, on_gpu, 0, corpus).to("cuda"), []
-            outcome = distil(student, on_gpu, corpus, config, EXACT, 10 * STEP, 0, rows.append, targets=targets)
-            curves.append([row["loss"] for row in rows])
-        assert outcome["targets"] == ("none" if name == "mlm" else "cache")
+            outcome = distil(
+                student, on_gpu, corpus, TrainingRun(config, 10 * STEP, 0, EXACT), rows.append, targets=targets
+            )
+            curves.append([row.loss for row in rows])
+        assert outcome.targets == ("none" if name == "mlm" else "cache")
         assert curves[1] == pytest.approx(curves[0], rel=1e-2), name
 
 

@@ -16,12 +16,15 @@ from safetensors import safe_open
 from small_trials import EXACT, FEW, METHODS, SHAPE, STEP, run
 
 from spaces.errors import TrialFailed
+from spaces.values import from_json
 from trainables.models.student import build_student
+from trainables.tasks.scores import Scores, StudentScore
 from trainables.training import distillation
-from trainables.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from trainables.training.checkpoint import CheckpointFile, Progress, load_checkpoint, save_checkpoint
 from trainables.training.distillation import Distillation
 from trainables.training.loop import advanced, build_optimizer, distil, masked_accuracy, schedule, shards
 from trainables.training.readings import read_batch
+from trainables.training.settings import TrainingRun, Worker
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,13 +32,13 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_learns(teacher, corpus, name):
     _, rows, outcome = run(METHODS[name], teacher, corpus, steps=60)
-    assert outcome["loss_first"] == rows[0]["loss"]
-    assert outcome["loss_last"] == rows[-1]["loss"] < 0.97 * rows[0]["loss"]
-    assert 0 < outcome["held_out_loss"] < rows[0]["loss"]
-    assert [row["step"] for row in rows] == list(range(3, 61, 3))
-    assert outcome["steps"] == 60
-    assert rows[-1]["train_tokens"] == outcome["train_tokens"] == 60 * STEP
-    assert all(row["tokens_per_s"] > 0 and row["gradient_norm"] > 0 for row in rows)
+    assert outcome.loss_first == rows[0].loss
+    assert outcome.loss_last == rows[-1].loss < 0.97 * rows[0].loss
+    assert 0 < outcome.held_out_loss < rows[0].loss
+    assert [row.step for row in rows] == list(range(3, 61, 3))
+    assert outcome.steps == 60
+    assert rows[-1].train_tokens == outcome.train_tokens == 60 * STEP
+    assert all(row.tokens_per_s > 0 and row.gradient_norm > 0 for row in rows)
 
 
 @pytest.mark.parametrize("name", ["od", "hs", "mha", "mha_direct"])
@@ -76,26 +79,25 @@ def test_an_interrupted_trial_ends_in_the_same_bits(teacher, corpus, tmp_path, n
     checkpoint = tmp_path / "trial" / "checkpoint.safetensors"
 
     def interrupt(row):
-        if row["step"] == 6:
+        if row.step == 6:
             raise Interrupted
 
     with pytest.raises(Interrupted):
         run(METHODS[name], teacher, corpus, checkpoint=checkpoint, report=interrupt)
     resumed, later, again = run(METHODS[name], teacher, corpus, checkpoint=checkpoint)
-    assert [row["step"] for row in later] == [6, 7, 8, 9, 10]  # what nobody may have heard is said again
+    assert [row.step for row in later] == [6, 7, 8, 9, 10]  # what nobody may have heard is said again
     exact = ("step", "train_tokens", "loss", "learning_rate", "gradient_norm")
-    assert [[row[key] for key in exact] for row in later] == [[row[key] for key in exact] for row in rows[5:]]
+    assert [[getattr(row, key) for key in exact] for row in later] == [
+        [getattr(row, key) for key in exact] for row in rows[5:]
+    ]
     for key, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
-    for key in ("loss_first", "loss_last", "held_out_loss", "steps", "train_tokens"):
-        assert again[key] == outcome[key], key
+    assert replace(again, train_s=0, teacher_s=0) == replace(outcome, train_s=0, teacher_s=0)
     # Once more, from the checkpoint of the last step: nothing is left to train, the outcome is the same.
     finished, said, once_more = run(METHODS[name], teacher, corpus, checkpoint=checkpoint)
     assert said == later[-1:]
-    assert {k: v for k, v in once_more.items() if not k.endswith("_s")} == {
-        k: v for k, v in again.items() if not k.endswith("_s")
-    }
-    assert once_more["train_s"] > 0
+    assert replace(once_more, train_s=0, teacher_s=0) == replace(again, train_s=0, teacher_s=0)
+    assert once_more.train_s > 0
     assert all(torch.equal(value, finished.state_dict()[key]) for key, value in straight.state_dict().items())
 
 
@@ -108,27 +110,27 @@ def test_a_rung_is_one_more_report_with_a_score_and_leaves_a_checkpoint(teacher,
 
     def score(model):
         scored.append(model)
-        return {"quality": 0.25}
+        return Scores(0.25, {"toy": StudentScore(0.7, 0.25, 1, "accuracy", "probe")})
 
     def stop(row):
         rows.append(row)
-        if "quality" in row:  # who stops it here may promote it at once
+        if row.scores is not None:  # who stops it here may promote it at once
             with safe_open(checkpoint, framework="pt") as file:
-                assert json.loads(file.metadata()["progress"])["report"] == row
-        if row["step"] == 20:
+                assert from_json(Progress, file.metadata()["progress"]).report == row
+        if row.step == 20:
             raise Interrupted
 
     training = replace(EXACT, checkpoint_every_s=1e9)
-    arguments = (teacher, corpus, config, training, 100 * STEP, 0)
-    rungs = {"rungs": (12 * STEP - 1, 100 * STEP), "score": score}
+    course = TrainingRun(config, 100 * STEP, 0, training, rungs=(12 * STEP - 1, 100 * STEP))
+    options = {"score": score, "checkpoint": CheckpointFile(checkpoint)}
     with pytest.raises(Interrupted):
-        distil(student, *arguments, stop, checkpoint, **rungs)
-    assert [row["step"] for row in rows] == [5, 10, 12, 15, 20] and scored == [student]
-    assert [row["step"] for row in rows if "quality" in row] == [12]
+        distil(student, teacher, corpus, course, stop, **options)
+    assert [row.step for row in rows] == [5, 10, 12, 15, 20] and scored == [student]
+    assert [row.step for row in rows if row.scores] == [12]
     again, later = build_student(config, teacher, 0, corpus), []
-    distil(again, *arguments, later.append, checkpoint, **rungs)
-    assert later[0] == rows[2] and later[1]["step"] == 15 and len(scored) == 1  # from the rung on
-    assert [row["step"] for row in plain][-1] == later[-1]["step"] == 100
+    distil(again, teacher, corpus, course, later.append, **options)
+    assert later[0] == rows[2] and later[1].step == 15 and len(scored) == 1  # from the rung on
+    assert [row.step for row in plain][-1] == later[-1].step == 100
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in straight.state_dict().items())
 
 
@@ -138,8 +140,8 @@ def test_a_truncated_checkpoint_is_set_aside(teacher, corpus, tmp_path, spoil):
     _, _, outcome = run(METHODS["hs"], teacher, corpus, steps=4, checkpoint=checkpoint)
     checkpoint.write_bytes(spoil(checkpoint.read_bytes()))
     _, rows, again = run(METHODS["hs"], teacher, corpus, steps=4, checkpoint=checkpoint)
-    assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert again["loss_last"] == outcome["loss_last"]
+    assert [row.step for row in rows] == [1, 2, 3, 4]
+    assert again.loss_last == outcome.loss_last
     assert (tmp_path / "checkpoint.safetensors.unreadable").is_file()
     assert not list(tmp_path.glob(".*.tmp"))
 
@@ -183,8 +185,8 @@ def test_gradient_accumulation_changes_nothing(teacher, corpus):
     whole = run(METHODS["sum"], teacher, corpus, steps=5)[1]
     parts = run(METHODS["sum"], teacher, corpus, steps=5, training=replace(EXACT, gradient_accumulation=2))[1]
     for one, two in zip(whole, parts, strict=True):
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
-        assert two["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
+        assert two.loss == pytest.approx(one.loss, rel=1e-5)
+        assert two.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-4)
 
 
 def test_two_workers_see_the_curve_of_one(teacher, write_teacher, corpus, corpus_folder, tmp_path):
@@ -209,7 +211,7 @@ def test_two_workers_see_the_curve_of_one(teacher, write_teacher, corpus, corpus
     curves = json.loads((tmp_path / "curves.json").read_text())
     for name, config in configs.items():
         _, rows, outcome = run(config, teacher, corpus, steps=5)
-        alone = [[row["loss"], row["gradient_norm"]] for row in rows] + [[outcome["held_out_loss"], 0.0]]
+        alone = [[row.loss, row.gradient_norm] for row in rows] + [[outcome.held_out_loss, 0.0]]
         torch.testing.assert_close(torch.tensor(curves[name]), torch.tensor(alone), atol=1e-5, rtol=1e-5, msg=name)
 
 
@@ -219,7 +221,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial(teacher, corpus):
         broken.model.base_model.embeddings.word_embeddings.weight[40:] = math.nan
     with pytest.raises(TrialFailed, match="the loss became nan by step 1"):
         distil(build_student(METHODS["mha"] | {"initialisation": "random"}, teacher, 0), broken, corpus,
-               METHODS["mha"], EXACT, STEP, 0, print)  # fmt: skip
+               TrainingRun(METHODS["mha"], STEP, 0, EXACT), print)  # fmt: skip
 
 
 def test_a_diverging_trial_fails(teacher, corpus):
@@ -243,7 +245,7 @@ def test_a_batch_that_does_not_split_fails_with_the_numbers(teacher, corpus):
 
 
 def test_shards_cover_the_batch_once():
-    rows = [row for rank in range(3) for share in shards(24, rank, 3, 2) for row in range(24)[share]]
+    rows = [row for rank in range(3) for share in shards(24, Worker(rank, 3), 2) for row in range(24)[share]]
     assert sorted(rows) == list(range(24))
 
 
@@ -260,7 +262,7 @@ def test_bf16_students_train(teacher, corpus, name):
     training = replace(EXACT, precision="bf16", teacher_precision="bf16")
     half = run(METHODS[name], teacher, corpus, steps=2, training=training)[1]
     full = run(METHODS[name], teacher, corpus, steps=2)[1]
-    assert half[0]["loss"] == pytest.approx(full[0]["loss"], rel=0.1)
+    assert half[0].loss == pytest.approx(full[0].loss, rel=0.1)
 
 
 def test_biases_and_norms_do_not_decay(teacher, corpus):

@@ -45,7 +45,7 @@ METHOD = TransferMethod("pooled", "means over tokens", "none", loss, signals=("p
 '''
 TRIAL = """
 import json, sys
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 from small_trials import EXACT, STEP, fill
@@ -56,6 +56,7 @@ from trainables.models.teacher import load_teacher
 from trainables.text.corpus import blocks_visited, open_corpus
 from trainables.training.distillation import Distillation
 from trainables.training.loop import distil
+from trainables.training.settings import TrainingRun
 from trainables.training.targets import Needs, TargetPlan
 
 path, folder = sys.argv[1:]
@@ -74,7 +75,8 @@ plan = TargetPlan(
 told = {"config": config}
 for name, targets in (("live", None), ("cache", fill(plan, teacher))):
     student, rows = build_student(config, teacher, 0, corpus), []
-    told[name] = distil(student, teacher, corpus, config, EXACT, 20 * STEP, 0, rows.append, targets=targets)
+    trained = distil(student, teacher, corpus, TrainingRun(config, 20 * STEP, 0, EXACT), rows.append, targets=targets)
+    told[name] = asdict(trained)
 print(json.dumps(told))
 """
 

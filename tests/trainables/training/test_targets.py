@@ -12,6 +12,7 @@ from trainables.models.signals import HIDDEN, LOGITS, MASKED, QKV, TOKENS, State
 from trainables.models.student import build_student
 from trainables.training.loop import distil
 from trainables.training.readings import read_batch
+from trainables.training.settings import TrainingRun
 from trainables.training.target_shards import build_shard, is_whole, unfinished_shards
 from trainables.training.targets import Needs, Part, needs_of, shard_path
 
@@ -32,12 +33,14 @@ def test_a_trial_from_the_cache_has_the_curve_of_the_live_teacher(plan, teacher,
     for name, config in METHODS.items():
         student, rows, outcome = run(config, teacher, corpus)
         again, cached_rows = build_student(config, teacher, 0, corpus), []
-        cached = distil(again, teacher, corpus, config, EXACT, 10 * STEP, 0, cached_rows.append, targets=targets)
-        assert cached["targets"] == ("none" if name == "mlm" else "cache")
-        assert outcome["targets"] == ("none" if name == "mlm" else "live")
-        ours, theirs = ([row["loss"] for row in each] for each in (cached_rows, rows))
+        cached = distil(
+            again, teacher, corpus, TrainingRun(config, 10 * STEP, 0, EXACT), cached_rows.append, targets=targets
+        )
+        assert cached.targets == ("none" if name == "mlm" else "cache")
+        assert outcome.targets == ("none" if name == "mlm" else "live")
+        ours, theirs = ([row.loss for row in each] for each in (cached_rows, rows))
         assert ours == pytest.approx(theirs, rel=TOLERANCE[dtype]), name
-        assert cached["held_out_loss"] == pytest.approx(outcome["held_out_loss"], rel=TOLERANCE[dtype]), name
+        assert cached.held_out_loss == pytest.approx(outcome.held_out_loss, rel=TOLERANCE[dtype]), name
         if name == "mlm":
             assert all(torch.equal(a, b) for a, b in zip(student.parameters(), again.parameters(), strict=True))
 
@@ -135,8 +138,10 @@ def test_a_trial_that_the_cache_does_not_serve_runs_the_teacher(plan, teacher, c
     targets = fill(plan, teacher)
     config = METHODS["hs"]
     student = build_student(config, teacher, 1, corpus)
-    outcome = distil(student, teacher, corpus, config, EXACT, 2 * STEP, 1, lambda row: None, targets=targets)
-    assert outcome["targets"] == "live"  # another seed meets other blocks
+    outcome = distil(
+        student, teacher, corpus, TrainingRun(config, 2 * STEP, 1, EXACT), lambda row: None, targets=targets
+    )
+    assert outcome.targets == "live"  # another seed meets other blocks
 
 
 def test_needs_are_the_union():

@@ -12,7 +12,8 @@ from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 from trainables.text.corpus import open_corpus
 from trainables.training.loop import distil
-from trainables.training.settings import TrainingSpec
+from trainables.training.reports import TrialReport
+from trainables.training.settings import TrainingRun, TrainingSpec, Worker
 
 
 def main(folder: Path, rank: int, world_size: int) -> None:
@@ -23,11 +24,12 @@ def main(folder: Path, rank: int, world_size: int) -> None:
     teacher, corpus = load_teacher(jobs["teacher"]), open_corpus(Path(jobs["corpus"]))
     curves = {}
     for name, config in jobs["configs"].items():
-        rows: list[dict] = []
+        rows: list[TrialReport] = []
         training = replace(TrainingSpec(**jobs["training"]), gradient_accumulation=2 if name == "hs" else 1)
         student = build_student(config, teacher, 0, corpus)
-        out = distil(student, teacher, corpus, config, training, jobs["tokens"], 0, rows.append, None, rank, world_size)
-        curves[name] = [[row["loss"], row["gradient_norm"]] for row in rows] + [[out["held_out_loss"], 0.0]]
+        run = TrainingRun(config, jobs["tokens"], 0, training)
+        out = distil(student, teacher, corpus, run, rows.append, worker=Worker(rank, world_size))
+        curves[name] = [[row.loss, row.gradient_norm] for row in rows] + [[out.held_out_loss, 0.0]]
     if rank == 0:
         (folder / "curves.json").write_text(json.dumps(curves))
     dist.destroy_process_group()

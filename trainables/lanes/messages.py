@@ -1,0 +1,91 @@
+"""What travels between the search and a trial: a job there, reports (training/reports.py) and one outcome back.
+
+Frozen values. They are JSON (spaces/values.py) where Ray Tune carries them, for it flattens and amends dictionaries,
+and themselves on the way between a lane and its workers.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from spaces.records.latency import LatencySpec
+from trainables.tasks.scores import Reference, Scores, StudentScore
+from trainables.training.reports import Trained
+from trainables.training.settings import TrainingSpec
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """Everything that one trial needs."""
+
+    trial: int
+    config: Mapping[str, Any]
+    seed: int
+    teacher: str
+    corpus: str
+    """The prepared corpus folder."""
+    tasks: tuple[str, ...]
+    """The prepared task folders."""
+    train_tokens: int
+    protocol: str
+    floors: Mapping[str, Reference]
+    """What dev scores are measured against, by task."""
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    latency: LatencySpec | None = None
+    """How to measure latency; None when the study measured all its shapes beforehand."""
+    folder: str = ""
+    """Where the checkpoint of the running trial is kept."""
+    student_folder: str = ""
+    """Where the finished student goes."""
+    checkpoint_copy: str = ""
+    """URI of a copy of the checkpoint, for nodes that do not share `folder`; empty when they do."""
+    languages: Mapping[str, str] = field(default_factory=dict)
+    """The language of each task that names one."""
+    targets: str = ""
+    """The target cache; empty when the teacher runs live."""
+    rungs: tuple[int, ...] = ()
+    """Token counts at which the student is scored by the probe while it trains."""
+    rung_floors: Mapping[str, Reference] = field(default_factory=dict)
+    """`floors` of the probe."""
+    test_floors: Mapping[str, Reference] = field(default_factory=dict)
+    """`floors` on the test splits, for the tasks on which the student is to be scored there too."""
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """What came of a trial: measured values, or the reason why there are none."""
+
+    trained: Trained | None = None
+    scores: Scores | None = None
+    test_scores: Mapping[str, StudentScore] = field(default_factory=dict)
+    """On the test splits, by task."""
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    """Measured costs by their columns."""
+    evaluate_s: float | None = None
+    profile_s: float | None = None
+    student_path: str = ""
+    """The student's folder inside the study folder."""
+    reason: str = ""
+    """Why the trial failed, in one line; empty when it did not."""
+    traceback: str = ""
+    """For the log."""
+    disk_full: bool = False
+    """The reason is no fault of the trial's: the next one would meet it as well."""
+    start_up_s: float | None = None
+    """From being handed the trial to its first step; told by the lane."""
+    started_at: datetime | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of the trials table that the trial has measured."""
+        return {
+            **(dataclasses.asdict(self.trained) if self.trained else {}),
+            **(self.scores.columns() if self.scores else {}),
+            **self.costs,
+            "evaluate_s": self.evaluate_s,
+            "profile_s": self.profile_s,
+            "student_path": self.student_path,
+            "start_up_s": self.start_up_s,
+            "started_at": self.started_at,
+        }

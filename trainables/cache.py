@@ -9,10 +9,16 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+LARGE_BYTES = 2**20
+"""Smaller files are read as quickly as they are looked up."""
+SETTLED_S = 2.0
+"""A file that changed this recently may change again at what its file system calls the same time."""
 
 
 def cache_folder() -> Path:
@@ -36,9 +42,23 @@ def digest_files(paths: list[Path]) -> str:
     hasher = hashlib.sha256()
     for path in sorted(paths):
         hasher.update(path.name.encode())
-        with path.open("rb") as file:
-            hasher.update(hashlib.file_digest(file, "sha256").digest())
+        hasher.update(bytes.fromhex(content_digest(path)))
     return hasher.hexdigest()[:16]
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file. That of a large one is remembered until its place, size or time of change is another."""
+    about = path.stat()
+    state = (path.resolve(), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    known = cache_folder() / "digests" / digest(*state)
+    if known.is_dir():
+        return json.loads((known / "value.json").read_text())["sha256"]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if about.st_size >= LARGE_BYTES and time.time() - about.st_ctime > SETTLED_S:
+        with suppress(OSError):  # a cache that cannot be written to: `check` does without one
+            store_value(known, {"sha256": found})
+    return found
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What is found out about a teacher, what is refused and in which words."""
 
+import hashlib
 import json
 import shutil
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+import trainables.cache
+import trainables.models.teacher
 from spaces.errors import SpecError
 from trainables.models.encoder import hidden_states
 from trainables.models.teacher import load_teacher, read_facts, resolve_model_folder
@@ -38,6 +41,19 @@ def test_facts_change_with_the_weights(folder):
     content[-1] ^= 1
     path.write_bytes(content)
     assert read_facts(str(folder)).digest != before
+
+
+def test_a_folder_is_looked_up_once_and_unchanged_weights_are_hashed_once(folder, monkeypatch):
+    monkeypatch.setattr(trainables.cache, "LARGE_BYTES", 0)
+    monkeypatch.setattr(trainables.cache, "SETTLED_S", 0.0)
+    looked_up, hashed = [], []
+    resolve, file_digest = resolve_model_folder, hashlib.file_digest
+    monkeypatch.setattr(trainables.models.teacher, "resolve_model_folder", lambda p: looked_up.append(p) or resolve(p))
+    monkeypatch.setattr(hashlib, "file_digest", lambda *args: hashed.append(args) or file_digest(*args))
+    facts = read_facts(str(folder))
+    assert len(hashed) == 2  # the weights and the config
+    assert load_teacher(str(folder)).facts == facts == load_teacher(str(folder)).facts
+    assert len(looked_up) == 3 and len(hashed) == 2
 
 
 def test_a_teacher_is_frozen_and_in_evaluation_mode(teacher):

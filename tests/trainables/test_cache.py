@@ -1,0 +1,60 @@
+"""Digests of files: the same for the same content, remembered for large files that settled."""
+
+import hashlib
+import os
+
+import pytest
+
+import trainables.cache
+from trainables.cache import content_digest, digest_files
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A large file, by a measure that suits a test, which changed long ago."""
+    monkeypatch.setattr(trainables.cache, "LARGE_BYTES", 4)
+    monkeypatch.setattr(trainables.cache, "SETTLED_S", 0.0)
+    path = tmp_path / "weights"
+    path.write_bytes(b"abcdef")
+    return path
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the files that were read to be hashed."""
+    seen, file_digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: seen.append(file.name) or file_digest(file, kind))
+    return seen
+
+
+def test_a_large_file_is_read_once_until_it_changes(file, reads):
+    first = content_digest(file)
+    assert first == hashlib.sha256(b"abcdef").hexdigest() == content_digest(file)
+    assert len(reads) == 1
+    before = file.stat().st_mtime_ns
+    file.write_bytes(b"abcdeg")
+    os.utime(file, ns=(before, before))  # as a tool that keeps times leaves it
+    assert content_digest(file) == hashlib.sha256(b"abcdeg").hexdigest()
+    assert len(reads) == 2
+
+
+def test_small_and_fresh_files_are_always_read(file, reads, monkeypatch):
+    monkeypatch.setattr(trainables.cache, "SETTLED_S", 60.0)
+    assert content_digest(file) == content_digest(file) and len(reads) == 2
+    monkeypatch.setattr(trainables.cache, "SETTLED_S", 0.0)
+    monkeypatch.setattr(trainables.cache, "LARGE_BYTES", 7)
+    assert content_digest(file) == content_digest(file) and len(reads) == 4
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(file, reads, tmp_path, monkeypatch):
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "taken"))
+    assert content_digest(file) == content_digest(file) and len(reads) == 2
+
+
+def test_names_and_contents_make_the_digest_of_files(tmp_path):
+    for folder, name, content in (("a", "x", "1"), ("b", "x", "1"), ("c", "y", "1"), ("d", "x", "2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(content)
+    a, b, c, d = (digest_files(list((tmp_path / folder).iterdir())) for folder in "abcd")
+    assert a == b and len({a, c, d}) == 3

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "extending.md"
 FILE = re.compile(r"^`([\w./]+)`:\n\n```(?:python|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONTRACTS = {
+    "stillhouse.families": "tests/trainables/models/test_families.py",
     "stillhouse.methods": "tests/trainables/losses/test_methods.py",
     "stillhouse.tasks": "tests/trainables/tasks/test_kinds.py",
     "stillhouse.samplers": "tests/search/proposals/test_asktell.py",

@@ -125,5 +125,5 @@ TINY: dict[str, Tiny] = {
     "xlm-roberta": Tiny(roberta(XLMRobertaConfig), lambda: word_pieces(ROBERTA_NAMES)),
     "distilbert": Tiny(distilbert, lambda: word_pieces(BERT_NAMES)),
     "modernbert": Tiny(modernbert, byte_pairs),
-    "electra": Tiny(electra, lambda: word_pieces(BERT_NAMES)),  # of a package outside, see models/test_families.py
+    "electra": Tiny(electra, lambda: word_pieces(BERT_NAMES)),  # of the package in docs/extending.md
 }

@@ -58,7 +58,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         blocks += ["## Origin", table(["", ""], origin)]
     if config := card.get("config"):
         blocks += ["Configuration of the trial:", table(["axis", "value"], [[k, cell(v)] for k, v in config.items()])]
-    blocks.append("All of it, to run again: recipe.json.")
+    blocks.append("recipe.json holds the complete recipe, to run it again.")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 

@@ -155,7 +155,7 @@ class HypervolumeSampler(BaseSampler):
         drawn = [first]
         for number in range(start + 1, start + self.candidates):
             drawn.append(self._draw(at_random(np.random.default_rng([*self.seed, number]))))
-        evidence = self._look(study, trial) if self.evidence is None else self.evidence()
+        evidence = self.look(study, trial) if self.evidence is None else self.evidence()
         tried = [*(each.config for each in evidence.seen), *evidence.running] if self.allowed is None else []
         fresh: dict[Any, Drawn] = {}
         for config, answers in drawn:
@@ -184,7 +184,7 @@ class HypervolumeSampler(BaseSampler):
         answers = Answers(answer)
         return self.space(answers), answers
 
-    def _look(self, study: optuna.Study, trial: FrozenTrial) -> Evidence:
+    def look(self, study: optuna.Study, trial: FrozenTrial) -> Evidence:
         """What the study has observed; the values of trials that broke a constraint are learned from as well."""
         seen: list[list[Seen]] = [[] for _ in study.directions]
         running, front = [], []

@@ -8,7 +8,7 @@ from typing import Any
 from search.phases.scoring import cached_scores, put_on_device
 from search.spec.sections import StudySpec
 from search.store.parts import Store
-from search.tune.progress import Say, announced
+from search.tune.telling import Say, announced
 from spaces.records.fronts import front_of
 from spaces.records.objectives import aim_of
 from spaces.students.architecture import StudentArchitecture, architecture_of

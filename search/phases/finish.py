@@ -16,13 +16,13 @@ import torch
 from search.phases.scoring import put_on_device, score_all
 from search.spec.sections import StudySpec
 from search.store.parts import Store
-from search.tune.progress import Say, announced
+from search.tune.telling import Say, announced
 from spaces.errors import StillhouseError
 from spaces.records.columns import CONFIG_COLUMNS
 from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim, aim_of
-from trainables.export.folders import export_student, quiet_transformers
+from trainables.export.folders import export_onnx, export_student, quiet_transformers
 from trainables.models.encoder import load_model
 from trainables.models.teacher import load_teacher
 from trainables.tasks.scoring import load_task, recovered, score_task
@@ -105,7 +105,6 @@ def space_of(row: Mapping[str, Any]) -> str:
 
 def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, onnx: bool = False) -> Path:
     """Write the student of a trial, with a card that says where it comes from and what it scores."""
-    from trainables.export.folders import export_onnx
 
     store = Store.of(folder)
     study = store.read_meta()

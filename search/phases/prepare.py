@@ -21,7 +21,7 @@ from search.spec.checks import Study
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.store.parts import now
-from search.tune.progress import Say
+from search.tune.telling import Say
 from spaces.errors import SpecError
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.space.search_space import SearchSpace

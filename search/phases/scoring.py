@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from search.spec.sections import StudySpec
-from search.tune.progress import Say
+from search.tune.telling import Say
 from spaces.students.architecture import StudentArchitecture
 from trainables.cache import cache_folder, digest, store_value
 from trainables.models.student import build_student

@@ -21,7 +21,7 @@ import torch
 
 from search.spec.sections import StudySpec
 from search.tune.cluster import lanes
-from search.tune.progress import Say, announced
+from search.tune.telling import Say, announced
 from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts

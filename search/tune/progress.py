@@ -1,9 +1,7 @@
 """What a person sees while a study runs: a live view in a terminal, one line per trial everywhere else."""
 
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import ray.tune
 from rich.console import Console, Group
@@ -12,42 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from search.proposals.asktell import AskTell
+from search.tune.telling import duration, short
 from spaces.records.fronts import front_of, values_of, within
+from spaces.values import from_json
+from trainables.training.reports import TrialReport
 
-Say = Callable[[str], None]
-"""Tell a person one line."""
 FRONT_ROWS = 8
-PROGRESS_EVERY_S = 15.0
-T = TypeVar("T")
-
-
-def short(value: float | None, digits: int = 3) -> str:
-    """3.2M, 950k, 0.713, or - for nothing."""
-    if value is None:
-        return "-"
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.1f}{letter}"
-    return f"{value:.{digits}f}"
-
-
-def duration(seconds: float) -> str:
-    """45 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def announced(items: Sequence[T], what: str, say: Say) -> Iterator[T]:
-    """Items one after the other; now and then a line says how many are done, and how long the others will take."""
-    started = said = time.time()
-    for done, item in enumerate(items):
-        now = time.time()
-        if done and now - said > PROGRESS_EVERY_S:
-            said, left_s = now, (now - started) / done * (len(items) - done)
-            say(f"{what.format(f'{done} of {len(items)}')}, about {duration(left_s)} left")
-        yield item
 
 
 class StudyProgress(ray.tune.Callback):
@@ -113,7 +81,7 @@ class StudyProgress(ray.tune.Callback):
     ) -> None:
         self.waiting_since = None
         if result.get("report"):
-            self.tokens_per_s[trial.trial_id] = json.loads(result["report"]).get("tokens_per_s", 0.0)
+            self.tokens_per_s[trial.trial_id] = from_json(TrialReport, result["report"]).tokens_per_s
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.tokens_per_s.pop(trial.trial_id, None)

@@ -24,8 +24,9 @@ from search.store.parts import Store
 from search.tune.cluster import Room, Sweeper
 from search.tune.environment import output_to
 from search.tune.loggers import loggers
-from search.tune.progress import StudyProgress, duration
+from search.tune.progress import StudyProgress
 from search.tune.searcher import RungScheduler, StudySearcher
+from search.tune.telling import duration
 from spaces.records.meta import StudyMeta
 from spaces.space.comparison import tuning_seed
 from trainables.cache import cache_folder

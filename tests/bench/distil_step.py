@@ -43,7 +43,7 @@ from trainables.text.corpus import Corpus, open_corpus
 from trainables.training.distillation import teacher_states, use_bf16
 from trainables.training.loop import distil
 from trainables.training.readings import read_batch
-from trainables.training.settings import TrainingSpec
+from trainables.training.settings import TrainingRun, TrainingSpec
 from trainables.training.target_shards import build_shard, write_plan
 from trainables.training.targets import TargetPlan, Targets, needs_of
 
@@ -128,8 +128,9 @@ def ours(method: str, setup: Setup, targets: Targets | None = None) -> Loop:
     student, config = setup.model(method), setup.config(method)
     tokens = setup.steps * setup.batch * setup.corpus.train.shape[1]
     return lambda: distil(
-        student, setup.teacher, setup.corpus, config, setup.training, tokens, 0, lambda row: None, targets=targets
-    )["train_s"]  # fmt: skip
+        student, setup.teacher, setup.corpus, TrainingRun(config, tokens, 0, setup.training), lambda report: None,
+        targets=targets,
+    ).train_s  # fmt: skip
 
 
 def ours_cached(method: str, setup: Setup) -> Loop:

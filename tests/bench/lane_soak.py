@@ -8,10 +8,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import small_study
 
+from spaces.values import from_json, to_json
+from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.machine import hardware, versions
 
 MIB = 2**20
@@ -19,30 +22,34 @@ SAMPLES = 4
 """How many trials are run again in a process of their own."""
 
 
-def trial(job: dict, report, rank: int, world_size: int) -> dict:
+def trial(job: TrialJob, report, rank: int, world_size: int) -> TrialOutcome:
     """The trial function of a study, which also measures its process after the trial."""
-    from trainables.lanes.worker import distil
+    from trainables.lanes.trial import run_trial
 
-    outcome = distil(job, report, rank, world_size)
+    outcome = run_trial(job, report, rank, world_size)
     with open("/proc/self/statm") as file:
         resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    with Path(job["folder"]).parent.parent.joinpath("memory.jsonl").open("a") as file:
-        measured = {"trial": job["trial"], "resident_mib": resident / MIB, "pid": os.getpid(), "job": job,
-                    "held_out_loss": outcome["held_out_loss"], "quality": outcome["quality"]}  # fmt: skip
+    with Path(job.folder).parent.parent.joinpath("memory.jsonl").open("a") as file:
+        measured = {"trial": job.trial, "resident_mib": resident / MIB, "pid": os.getpid(), "job": to_json(job),
+                    "held_out_loss": outcome.trained.held_out_loss, "quality": outcome.scores.quality}  # fmt: skip
         file.write(json.dumps(measured) + "\n")
     return outcome
 
 
-def alone(job: dict, folder: Path) -> dict:
-    """The same trial in a fresh process."""
-    job = {**job, "folder": str(folder / "alone"), "student_folder": str(folder / f"alone-{job['trial']}")}
+def alone(text: str, folder: Path) -> TrialOutcome:
+    """The same trial, its job as JSON, in a fresh process."""
+    job = from_json(TrialJob, text)
+    job = replace(job, folder=str(folder / "alone"), student_folder=str(folder / f"alone-{job.trial}"))
     code = (
-        "import json, sys, torch; torch.set_num_threads(1)\n"
-        "from trainables.lanes.worker import attempt, distil\n"
-        "print(json.dumps(attempt(distil, json.loads(sys.argv[1]), lambda row: None, 0, 1)))"
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from spaces.values import from_json, to_json\n"
+        "from trainables.lanes.messages import TrialJob\n"
+        "from trainables.lanes.trial import run_trial\n"
+        "from trainables.lanes.worker import attempt\n"
+        "print(to_json(attempt(run_trial, from_json(TrialJob, sys.argv[1]), lambda report: None)))"
     )
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(job)], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    done = subprocess.run([sys.executable, "-c", code, to_json(job)], capture_output=True, text=True, check=True)
+    return from_json(TrialOutcome, done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -76,7 +83,7 @@ def main() -> None:
     print(f"\nprocesses that ran them: {len({row['pid'] for row in rows})}")
     for row in (rows[i * (len(rows) - 1) // (SAMPLES - 1)] for i in range(SAMPLES)):
         again = alone(row["job"], options.out)
-        same = all(again[key] == row[key] for key in ("held_out_loss", "quality"))
+        same = (again.trained.held_out_loss, again.scores.quality) == (row["held_out_loss"], row["quality"])
         print(f"trial {row['trial']} in a fresh process: {'the same bits' if same else f'DIFFERS: {again}'}")
 
 

@@ -33,7 +33,7 @@ from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 from trainables.training.distillation import teacher_states, use_bf16
 from trainables.training.loop import distil, held_out_blocks
-from trainables.training.settings import TrainingSpec
+from trainables.training.settings import TrainingRun, TrainingSpec
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 from trainables.training.targets import TargetPlan, Targets, needs_of
 
@@ -111,12 +111,12 @@ def run(start: str, method: str, rate: float, seed: int, tokens: int, split: str
     if method != "untrained":
         try:
             outcome = distil(
-                student, teacher, corpus, config, TRAINING, tokens, seed, lambda row: None,
+                student, teacher, corpus, TrainingRun(config, tokens, seed, TRAINING), lambda report: None,
                 targets=Targets(folders.targets),
             )  # fmt: skip
         except TrialFailed as error:
             return {"failed": str(error)}
-        seconds = outcome["train_s"]
+        seconds = outcome.train_s
     return {"train_s": seconds} | scores(student, folders.tasks, split, seed)
 
 

@@ -33,13 +33,15 @@ from search.phases.teacher_targets import make_target_plan, needs_of_space
 from search.spec.checks import check_all
 from spaces.errors import TrialFailed
 from spaces.space.search_space import config_hash
-from trainables.lanes.trial import TrialJob, kept_corpus, kept_targets, kept_teacher, score
+from trainables.lanes.messages import TrialJob
+from trainables.lanes.trial import kept_corpus, kept_targets, kept_teacher, score
 from trainables.machine import hardware, versions
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher, read_facts
+from trainables.tasks.scores import Scores
 from trainables.text.corpus import open_corpus
 from trainables.training.loop import distil
-from trainables.training.settings import TrainingSpec
+from trainables.training.settings import TrainingRun
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 
 SPEC = """
@@ -83,8 +85,8 @@ RECORDED = Path(__file__).parent / "recorded" / "docs.parquet"
 
 
 @lru_cache(maxsize=1)
-def prepared() -> tuple[Any, Any, dict[str, Any]]:
-    """(space, costs, what all jobs share); from the cache after the first call on a machine."""
+def prepared() -> tuple[Any, Any, TrialJob]:
+    """(space, costs, the job of no trial yet); from the cache after the first call on a machine."""
     study = check_all(tomllib.loads(SPEC), Path.cwd(), "record_table.py", read_facts)
     spec, space, facts = study.spec, study.space, study.teacher
     with contextlib.ExitStack() as held:
@@ -94,12 +96,11 @@ def prepared() -> tuple[Any, Any, dict[str, Any]]:
     for part, number in unfinished_shards(plan):
         build_shard(plan, part, number, kept_teacher(spec.teacher.path, "cpu"))
     write_plan(plan)
-    shared = {
-        "teacher": spec.teacher.path, "corpus": ready.corpus, "tasks": tuple(ready.tasks.values()),
-        "train_tokens": spec.budget.train_tokens, "protocol": "probe", "floors": ready.scores, "latency": None,
-        "training": dataclasses.asdict(spec.training), "folder": "", "student_folder": "", "rungs": RUNGS,
-        "targets": str(plan.folder),
-    }  # fmt: skip
+    shared = TrialJob(
+        trial=0, config={}, seed=0, teacher=spec.teacher.path, corpus=ready.corpus, tasks=tuple(ready.tasks.values()),
+        train_tokens=spec.budget.train_tokens, protocol="probe", floors=ready.scores, training=spec.training,
+        rungs=RUNGS, targets=str(plan.folder),
+    )  # fmt: skip
     return space, cost_columns(ready, study), shared
 
 
@@ -115,7 +116,7 @@ def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
     """Distil one configuration; one row per rung, the last at the full budget."""
     torch.set_num_threads(1)
     _, costs, shared = prepared()
-    job = TrialJob(trial=0, config=dict(config), seed=seed, **shared)
+    job = dataclasses.replace(shared, config=dict(config), seed=seed)
     teacher, corpus = kept_teacher(job.teacher, "cpu"), kept_corpus(job.corpus)
     known = {key: costs(config)[key] for key in ("parameters", "flops_per_token", "latency_p50_ms")}
     head = {
@@ -126,13 +127,16 @@ def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
     }
     rows: list[dict[str, Any]] = []
 
-    def scored(student: Any, tokens: int, train_s: float) -> dict[str, Any]:
+    def scored(student: Any, tokens: int, train_s: float) -> Scores:
         started = time.perf_counter()
-        found = score(student, job)
-        shares = {key: value for key, value in found.items() if key.startswith("recovered_") or key == "quality"}
+        found, _ = score(student, job)
+        shares = {
+            "quality": found.quality,
+            **{f"recovered_{name}": task.recovered for name, task in found.tasks.items()},
+        }
         row = {**head, "train_tokens": tokens, "train_s": train_s, **shares, "score_s": time.perf_counter() - started}
         rows.append({**row, "reason": ""})
-        return shares
+        return found
 
     torch.manual_seed(seed)
     started = time.perf_counter()
@@ -142,15 +146,15 @@ def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
     seconds: list[float] = []
     try:
         trained = distil(
-            student, teacher, corpus, job.config, TrainingSpec(**job.training), job.train_tokens, seed,
-            lambda report: seconds.append(report["elapsed_s"]) if report.get("quality") is not None else None,
-            rungs=RUNGS, score=lambda model: scored(model, next(pending), 0.0), targets=kept_targets(job.targets),
+            student, teacher, corpus, TrainingRun(job.config, job.train_tokens, seed, job.training, RUNGS),
+            lambda report: seconds.append(report.elapsed_s) if report.scores is not None else None,
+            score=lambda model: scored(model, next(pending), 0.0), targets=kept_targets(job.targets),
         )  # fmt: skip
     except TrialFailed as error:
         spent = time.perf_counter() - started
         return [*rows, {**head, "train_tokens": 0, "train_s": spent, "score_s": 0.0, "reason": str(error)}]
-    scored(student, job.train_tokens, trained["train_s"])
-    for row, train_s in zip(rows, [*seconds, trained["train_s"]], strict=True):
+    scored(student, job.train_tokens, trained.train_s)
+    for row, train_s in zip(rows, [*seconds, trained.train_s], strict=True):
         row["train_s"] = train_s + start_s
     return rows
 

@@ -11,6 +11,8 @@ import argparse
 import json
 import tempfile
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import small_study
@@ -34,6 +36,9 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
     from search.store.parts import Store
     from search.tune.tuning import Plan, ask_tell
     from spaces.students.architecture import architecture_of, count_parameters, flops_per_token
+    from trainables.lanes.messages import TrialOutcome
+    from trainables.tasks.scores import Scores
+    from trainables.training.reports import TrialReport
 
     study = small_study.read_study(
         {
@@ -52,7 +57,7 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
                 "latency_p50_ms": shape.num_layers * shape.hidden_size / 100}  # fmt: skip
 
     teacher = {"parameters": count_parameters(facts.architecture, facts)}
-    plan = Plan(study, costs, TASKS, {}, {"teacher": teacher})
+    plan: Any = Plan(study, costs, TASKS, None, SimpleNamespace(teacher=SimpleNamespace(costs=teacher)))
     store = Store(folder, TASKS)
     fill(store, spec, space, costs, stored)
     started = time.perf_counter()
@@ -64,9 +69,9 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
         started = time.perf_counter()
         ask = search.ask()
         assert ask is not None
-        early = {"step": 1, "train_tokens": RUNGS[0], "loss": 1.0, "quality": float(rng.random())}
+        early = TrialReport(1, RUNGS[0], 1.0, 0.0, 0.0, 0.0, 0.0, Scores(float(rng.random()), {}))
         if search.report(ask.trial, early) is None:
-            search.tell(ask.trial, {"quality": float(rng.random()), "train_s": 1.0})
+            search.tell(ask.trial, TrialOutcome(scores=Scores(float(rng.random()), {}), costs={"train_s": 1.0}))
         cycles_s.append(time.perf_counter() - started)
     return 1000 * float(np.median(cycles_s)), read_s
 

@@ -38,6 +38,9 @@ from search.proposals.rungs import Rungs
 from search.store.parts import Store
 from spaces.space.search_space import assemble
 from spaces.students.architecture import parse_shape
+from trainables.lanes.messages import TrialOutcome
+from trainables.tasks.scores import Scores
+from trainables.training.reports import TrialReport
 
 RECORDED = Path(__file__).parent / "recorded" / "docs.parquet"
 WORKERS, WHOLE_TRIALS, SEEDS = 4, 80, 20
@@ -74,14 +77,14 @@ class Ours:
         return ask.trial, ask.config, passed if self.rung_tokens else 0
 
     def report(self, handle: Any, level: int, rung: Rung) -> bool:
-        row = {"step": level, "train_tokens": rung.train_tokens, "quality": rung.quality}
-        return self.asktell.report(handle, row) is None
+        report = TrialReport(level, rung.train_tokens, 0.0, 0.0, 0.0, 0.0, 0.0, Scores(rung.quality, {}))
+        return self.asktell.report(handle, report) is None
 
     def complete(self, handle: Any, rung: Rung | None) -> None:
-        measured = (
-            {"reason": "failed"} if rung is None else {"quality": rung.quality, "train_tokens": rung.train_tokens}
-        )
-        self.asktell.tell(handle, measured)
+        outcome = TrialOutcome(reason="failed")
+        if rung is not None:
+            outcome = TrialOutcome(scores=Scores(rung.quality, {}), costs={"train_tokens": rung.train_tokens})
+        self.asktell.tell(handle, outcome)
 
 
 def config_of(params: Mapping[str, Any]) -> dict[str, Any]:

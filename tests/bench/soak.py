@@ -38,27 +38,27 @@ TARGETS = {
 
 def trial(job, report, rank, world_size):
     """A trial that sleeps, reports, keeps a checkpoint and goes on from it."""
-    from fake_trials import formula
+    from fake_trials import formula, said, scored
 
-    folder, study = Path(job["folder"]), Path(job["folder"]).parents[1]
-    final = study / "trials" / f"part-{job['trial']:05d}.parquet"
+    from trainables.lanes.messages import TrialOutcome
+
+    folder, study = Path(job.folder), Path(job.folder).parents[1]
+    final = study / "trials" / f"part-{job.trial:05d}.parquet"
     ended = final.exists() and status_of(final) != "stopped"
-    with open(job["journal"], "a") as journal:
-        journal.write(json.dumps({"trial": job["trial"], "pid": os.getpid(), "repeated": ended}) + "\n")
+    with open(json.loads(job.teacher)["journal"], "a") as journal:
+        journal.write(json.dumps({"trial": job.trial, "pid": os.getpid(), "repeated": ended}) + "\n")
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "step"
-    quality = formula(job["config"])
+    quality = formula(job.config)
     for step in range(1 + int(checkpoint.read_text() if checkpoint.exists() else 0), STEPS + 1):
-        time.sleep(random.Random(job["trial"]).uniform(0.8, 1.7))
+        time.sleep(random.Random(job.trial).uniform(0.8, 1.7))
         tokens = 300_000 * step // STEPS
-        row = {"step": step, "train_tokens": tokens, "loss": 1.0 / step, "elapsed_s": float(step), "tokens_per_s": 1e4}
-        if tokens in job["rungs"]:
-            row |= {"quality": quality * step / STEPS}
+        early = quality * step / STEPS if tokens in job.rungs else None
         temporary = folder / f"step.{os.getpid()}"
         temporary.write_text(str(step))
         temporary.replace(checkpoint)
-        report(row)
-    return {"quality": quality, "score_toy": 0.5, "recovered_toy": quality, "train_tokens": 300_000, "steps": STEPS}
+        report(said(step, early, train_tokens=tokens, loss=1.0 / step, elapsed_s=float(step)))
+    return TrialOutcome(scores=scored(quality), costs={"train_tokens": 300_000, "steps": STEPS})
 
 
 def status_of(part):

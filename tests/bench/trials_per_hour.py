@@ -53,35 +53,36 @@ def ray_guide(teacher: str, tokens: int, chosen: list[dict]) -> float:
     from ray.train.torch import TorchTrainer
 
     from search.phases.prepare import prepare
+    from trainables.lanes.messages import TrialJob
 
     trials = len(chosen)
     changes = {"teacher": {"path": teacher}, "budget": {"train_tokens": tokens}, "targets": {"mode": "live"}}
     study = small_study.read_study(changes)
     with small_study.ray_of(3), tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as held:
         prepared = prepare(study, held, lambda line: None)
-        job = {
-            "teacher": teacher, "corpus": prepared.corpus, "tasks": list(prepared.tasks.values()), "seed": 0,
-            "train_tokens": tokens, "protocol": "probe", "floors": prepared.scores, "latency": None,
-            "training": dataclasses.asdict(study.spec.training), "scratch": scratch,
-        }  # fmt: skip
+        job = TrialJob(
+            trial=0, config={}, seed=0, teacher=teacher, corpus=prepared.corpus, tasks=tuple(prepared.tasks.values()),
+            train_tokens=tokens, protocol="probe", floors=prepared.scores, training=study.spec.training,
+        )  # fmt: skip
 
         def work(config: dict) -> None:
             import torch as worker_torch
 
-            from trainables.lanes.trial import TrialJob, run_trial
+            from trainables.lanes.trial import run_trial
 
             worker_torch.set_num_threads(1)
-            number, place = config["number"], config["scratch"]
-            given = {k: v for k, v in config.items() if k not in ("number", "scratch", "chosen")}
-            run = TrialJob(**given, trial=number, config=config["chosen"][number], folder=f"{place}/checkpoint{number}",
-                           student_folder=f"{place}/student{number}")  # fmt: skip
-            outcome = run_trial(run, lambda row: None)
-            train.report({"quality": outcome["quality"]})
+            number = config["number"]
+            own = dataclasses.replace(
+                job, trial=number, config=chosen[number], folder=f"{scratch}/checkpoint{number}",
+                student_folder=f"{scratch}/student{number}",
+            )  # fmt: skip
+            outcome = run_trial(own, lambda report: None)
+            train.report({"quality": outcome.scores.quality})
 
         def driver(config: dict) -> None:
             TorchTrainer(
                 work,
-                train_loop_config={**job, "chosen": chosen, "number": config["number"]},
+                train_loop_config={"number": config["number"]},
                 scaling_config=train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
                 run_config=train.RunConfig(name=f"trial-{config['number']}", storage_path=scratch),
             ).fit()

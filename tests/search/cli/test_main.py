@@ -75,3 +75,11 @@ def test_reading_needs_neither_torch_nor_ray():
         "main(['front', 'nosuch'])\nassert not {'torch', 'ray'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_checking_a_spec_and_writing_a_student_need_no_ray():
+    code = (
+        "import sys\nimport search.phases.description, search.phases.finish, search.phases.profiling\n"
+        "import search.spec.explain\nassert not {'ray', 'pandas', 'optuna'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

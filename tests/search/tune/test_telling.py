@@ -2,13 +2,13 @@
 
 import pytest
 
-from search.tune import progress
-from search.tune.progress import announced, duration, short
+from search.tune import telling
+from search.tune.telling import announced, duration, short
 
 
 def test_now_and_then_a_line_says_how_long_it_will_take(monkeypatch):
     clock, lines = [1000.0], []
-    monkeypatch.setattr(progress.time, "time", lambda: clock[0])
+    monkeypatch.setattr(telling.time, "time", lambda: clock[0])
     seen = []
     for item in announced("abcdef", "scores: {} students", lines.append):
         seen.append(item)

@@ -1,0 +1,39 @@
+"""Lines for a person: short numbers, durations, and how far a long loop is."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+Say = Callable[[str], None]
+"""Tell a person one line."""
+PROGRESS_EVERY_S = 15.0
+T = TypeVar("T")
+
+
+def short(value: float | None, digits: int = 3) -> str:
+    """3.2M, 950k, 0.713, or - for nothing."""
+    if value is None:
+        return "-"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.1f}{letter}"
+    return f"{value:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def announced(items: Sequence[T], what: str, say: Say) -> Iterator[T]:
+    """Items one after the other; now and then a line says how many are done, and how long the others will take."""
+    started = said = time.time()
+    for done, item in enumerate(items):
+        now = time.time()
+        if done and now - said > PROGRESS_EVERY_S:
+            said, left_s = now, (now - started) / done * (len(items) - done)
+            say(f"{what.format(f'{done} of {len(items)}')}, about {duration(left_s)} left")
+        yield item

@@ -1,11 +1,9 @@
 """Numbers, shares and students as text, for figures, pages and the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-
-from spaces.records.columns import CONFIG_COLUMNS
 
 MISSING = "-"
 
@@ -47,10 +45,10 @@ def student_name(row: Mapping[str, Any] | pd.Series) -> str:
     return f"{row['architecture']} by {row['method']}"
 
 
-def config_of(row: Mapping[str, Any] | pd.Series) -> dict[str, str]:
-    """The axes that the trial has, as text."""
+def config_of(row: Mapping[str, Any] | pd.Series, columns: Sequence[str]) -> dict[str, str]:
+    """The axes that the trial has, as text; `columns`: StudyMeta.config_columns."""
     config = {}
-    for axis in CONFIG_COLUMNS:
+    for axis in columns:
         value = row[axis]
         if pd.isna(value) or value == "":
             continue

@@ -141,7 +141,9 @@ def parallel_figure(study: StudyTable) -> go.Figure:
     """
     rows = study.students[study.students["quality"].notna()].sort_values("quality")
     rows = evenly(rows, MAX_LINES)
-    dimensions = [_places(rows[axis], axis) for axis in varying_axes(rows) if axis not in MEASURED]
+    dimensions = [
+        _places(rows[axis], axis) for axis in varying_axes(rows, study.meta.config_columns) if axis not in MEASURED
+    ]
     for column, label in MEASURED.items():
         if rows[column].nunique() > 1 and rows[column].notna().all():
             dimensions.append(_range(rows[column], label))

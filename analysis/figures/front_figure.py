@@ -128,20 +128,23 @@ def _add_view(
             showlegend=False, hovertemplate=words + "<extra></extra>",
         )  # fmt: skip
     stopped = evenly(study.stopped[study.stopped[["quality", column]].notna().all(axis=1)], MAX_STOPPED)
-    _add_points(figure, stopped, column, {}, "stopped", {"color": GREY, "size": 6, "opacity": 0.5}, "x-thin-open")
+    _add_points(
+        figure, study, stopped, column, {}, "stopped", {"color": GREY, "size": 6, "opacity": 0.5}, "x-thin-open"
+    )
     for method, colour in colours.items():
         some = beaten[beaten["method"] == method]
-        _add_points(figure, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
+        _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
     _add_baseline(figure, study, rows[rows["method"] == BASELINE], cost)
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    _add_members(figure, members, column, symbols, colours)
+    _add_members(figure, study, members, column, symbols, colours)
 
 
 def _add_members(
-    figure: go.Figure, members: pd.DataFrame, column: str, symbols: dict[int, str], colours: dict[str, str]
-) -> None:
+    figure: go.Figure, study: StudyTable, members: pd.DataFrame, column: str, symbols: dict[int, str],
+    colours: dict[str, str],
+) -> None:  # fmt: skip
     """The front itself: large points with intervals, and names where they are few."""
     places = pd.Series(_label_places(members[column].tolist()), members.index, dtype=object)
     outline = {"color": "rgba(255,255,255,0.9)", "width": 1}
@@ -149,7 +152,7 @@ def _add_members(
         some = members[members["method"] == method]
         if some.empty:
             continue
-        _add_points(figure, some, column, symbols, method, {"color": colour, "size": 12, "line": outline})
+        _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 12, "line": outline})
         if some["low"].notna().any():
             above, below = some["high"] - some["quality"], some["quality"] - some["low"]
             bar = {"type": "data", "array": above, "arrayminus": below, "color": colour, "thickness": 1.2, "width": 4}
@@ -170,8 +173,8 @@ def _label_places(costs: Sequence[float]) -> list[str]:
 
 
 def _add_points(
-    figure: go.Figure, rows: pd.DataFrame, column: str, symbols: dict[int, str], group: str, marker: dict[str, Any],
-    symbol: str = "circle",
+    figure: go.Figure, study: StudyTable, rows: pd.DataFrame, column: str, symbols: dict[int, str], group: str,
+    marker: dict[str, Any], symbol: str = "circle",
 ) -> None:  # fmt: skip
     if rows.empty:
         return
@@ -183,7 +186,7 @@ def _add_points(
         legendgroup=group,
         showlegend=False,
         customdata=rows["trial"],
-        hovertext=[hover(row) for row in rows.to_dict("records")],
+        hovertext=[hover(row, study.meta.config_columns) for row in rows.to_dict("records")],
         hovertemplate="%{hovertext}<extra></extra>",
     )
 
@@ -233,12 +236,12 @@ def _short(text: str, length: int = 60) -> str:
     return escape(text if len(text) <= length else text[: length - 1] + "…")
 
 
-def hover(row: dict[str, Any]) -> str:
+def hover(row: dict[str, Any], columns: Sequence[str]) -> str:
     """The whole configuration of a student and its numbers, as plotly's text."""
     lines = [f"<b>{_short(student_name(row))}</b> (trial {row['trial']})", _quality_text(row)]
     costs = ((row["parameters"], "parameters"), (row["latency_p50_ms"], "ms"), (row["flops_per_token"], "FLOPs/token"))
     lines.append(", ".join(f"{number(value)} {unit}" for value, unit in costs if pd.notna(value)))
-    lines += [f"{axis.replace('_', ' ')}: {_short(value)}" for axis, value in config_of(row).items()]
+    lines += [f"{axis.replace('_', ' ')}: {_short(value)}" for axis, value in config_of(row, columns).items()]
     return "<br>".join(lines)
 
 
@@ -258,7 +261,7 @@ def pinnable(study: StudyTable, trials: Sequence[int]) -> dict[str, Any]:
     rows = pd.concat([study.students, study.stopped]).drop_duplicates("trial").set_index("trial", drop=False)
     wanted = rows.loc[[trial for trial in trials if trial in rows.index]]
     records = wanted.to_dict("records")
-    configs = [config_of(record) for record in records]
+    configs = [config_of(record, study.meta.config_columns) for record in records]
     axes = [axis for axis in dict.fromkeys(axis for config in configs for axis in config)]
     numbers = {name: shown for name, shown in PINNED.items() if wanted[name].notna().any()}
     labels = ["student", *(label for label, _ in numbers.values()), *study.tasks, "seeds",

@@ -17,7 +17,6 @@ from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
 from analysis.study.table import FLOOR_ROW, SHAPE_COLUMNS, TEACHER_ROW, StudyTable
 from analysis.words import MISSING, config_of, decimal, number, percent, plural, ratio, student_name
-from spaces.records.columns import CONFIG_COLUMNS
 
 MAX_FRONT_ROWS, MAX_ARCHITECTURES = 60, 40
 
@@ -58,11 +57,13 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
     shown = evenly(members, MAX_FRONT_ROWS)
     named = {"method", *SHAPE_COLUMNS}  # said by the student's name
     configs = {
-        index: {axis: value for axis, value in config_of(member).items() if axis not in named}
+        index: {
+            axis: value for axis, value in config_of(member, study.meta.config_columns).items() if axis not in named
+        }
         for index, member in shown.iterrows()
     }
     common = dict(set.intersection(*(set(config.items()) for config in configs.values())))
-    common = {axis: common[axis] for axis in CONFIG_COLUMNS if axis in common} if len(shown) > 1 else {}
+    common = {axis: common[axis] for axis in study.meta.config_columns if axis in common} if len(shown) > 1 else {}
     rows = []
     for index, member in shown.iterrows():
         mark = '<span class="mark">knee</span>' if index == best else ""

@@ -111,7 +111,10 @@ def fronts_figure(studies: Sequence[StudyTable]) -> go.Figure:
             figure.add_scatter(
                 x=members[column], y=members["quality"], mode="lines+markers", name=escape(name[:60]),
                 line={"shape": "hv", "color": colours[name], "width": 1.5}, marker={"size": 10},
-                hovertext=[f"{escape(name[:60])}<br>{hover(row)}" for row in members.to_dict("records")],
+                hovertext=[
+                    f"{escape(name[:60])}<br>{hover(row, study.meta.config_columns)}"
+                    for row in members.to_dict("records")
+                ],
                 hovertemplate="%{hovertext}<extra></extra>",
             )  # fmt: skip
         if costs_N:

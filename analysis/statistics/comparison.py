@@ -24,7 +24,9 @@ WORDS = {
     "batch_size": "batches of {:g}",
     "initialisation": "{} start",
 }
-"""How an axis is told in the name of a row, when its method has several values of it."""
+"""How an axis is told in the name of a row, when its method has several values of it; others with their names."""
+ALWAYS_TOLD = ("mapping",)
+"""Also where its method has one value: it says what a method was."""
 ONE_TO_MANY = ("uniform_consecutive", "uniform_last")
 CERTAIN = 1 - LEVEL
 LEAST_PAIRS = 3
@@ -74,18 +76,21 @@ def outcomes(study: StudyTable) -> pd.DataFrame:
     rows = rows.assign(
         student=rows["architecture"], dev=rows["quality"], test=rows["trial"].map(tested).fillna(rows["quality"])
     )
-    return rows.assign(row=row_names(rows), cell=_cells(rows))
+    return rows.assign(row=row_names(rows, [column.name for column in study.meta.axes]), cell=_cells(rows))
 
 
-def row_names(rows: pd.DataFrame) -> pd.Series:
-    """'hs, uniform', 'mha, 12 heads, layer 5': the method, and the axes of which it has several values."""
+def row_names(rows: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
+    """'hs, uniform', 'mha, 12 heads, layer 5': the method, and the axes of which it has several values.
+
+    axes: those of the study that not every study has.
+    """
+    words = {**WORDS, **{axis: f"{axis.replace('_', ' ')} {{}}" for axis in axes}}
     names = pd.Series(index=rows.index, dtype=object)
     for method, group in rows.groupby("method"):
-        varied = [
-            axis for axis in WORDS if group[axis].nunique() > 1 or (axis == "mapping" and group[axis].notna().any())
-        ]
+        values = {axis: group[axis].nunique() for axis in words}
+        varied = [axis for axis, count in values.items() if count > 1 or (count and axis in ALWAYS_TOLD)]
         for index, row in group.iterrows():
-            told = [WORDS[axis].format(row[axis]) for axis in varied if not pd.isna(row[axis])]
+            told = [words[axis].format(row[axis]) for axis in varied if not pd.isna(row[axis])]
             names[index] = ", ".join([str(method), *told])
     return names
 

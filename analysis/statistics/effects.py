@@ -18,7 +18,6 @@ from analysis.selection.front import aim, costs_of
 from analysis.study.noise import mean_interval
 from analysis.study.table import StudyTable
 from spaces.errors import choose
-from spaces.records.columns import CONFIG_COLUMNS
 
 LEAST_TRIALS, MOST_TRIALS = 10, 1000
 MOST_CHOICES = 8
@@ -79,7 +78,7 @@ def axis_importance(study: StudyTable, method: str | None = None, evaluator: str
     rows = rows[np.isfinite(costs_of(rows, objectives)).all(axis=1)]
     if len(rows) > MOST_TRIALS:
         rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_TRIALS).astype(int)]
-    distributions = _distributions(rows)
+    distributions = _distributions(rows, study.meta.config_columns)
     if len(rows) < LEAST_TRIALS or not distributions:
         return None
     scratch = _quiet_study(len(objectives))
@@ -123,11 +122,11 @@ def _quiet_study(num_objectives: int) -> optuna.Study:
         optuna.logging.set_verbosity(before)
 
 
-def varying_axes(rows: pd.DataFrame) -> list[str]:
-    """The axes with two values or more; heads and feed-forward width only where the shape leaves them open."""
+def varying_axes(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """The axes among these columns that vary; heads and feed-forward width only where the shape leaves them open."""
     by_shape = rows.groupby(["num_layers", "hidden_size"])
     found = []
-    for axis in CONFIG_COLUMNS:
+    for axis in columns:
         values = rows[axis].dropna()
         follows = axis in ("num_heads", "intermediate_size") and (by_shape[axis].nunique() <= 1).all()
         if values[values != ""].nunique() > 1 and not follows:
@@ -135,9 +134,9 @@ def varying_axes(rows: pd.DataFrame) -> list[str]:
     return found
 
 
-def _distributions(rows: pd.DataFrame) -> dict[str, BaseDistribution]:
+def _distributions(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {}
-    for axis in varying_axes(rows):
+    for axis in varying_axes(rows, columns):
         values = rows[axis].dropna()
         if pd.api.types.is_float_dtype(values) and values.nunique() > MOST_CHOICES:
             found[axis] = FloatDistribution(float(values.min()), float(values.max()), log=values.min() > 0)

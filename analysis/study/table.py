@@ -14,7 +14,6 @@ from analysis.study.noise import Noise, pooled_noise
 from analysis.study.parts import Kept, part_files, read_parts, read_text
 from spaces.errors import StillhouseError, choose
 from spaces.records.columns import (
-    CONFIG_COLUMNS,
     DATASETS,
     Column,
     baselines_columns,
@@ -83,7 +82,7 @@ class StudyTable:
     @cached_property
     def _configuration(self) -> pd.Series:
         """A number per finished trial, the same for the seeds of one configuration."""
-        return self.finished.groupby(list(CONFIG_COLUMNS), dropna=False, sort=False).ngroup()
+        return self.finished.groupby(list(self.meta.config_columns), dropna=False, sort=False).ngroup()
 
     @cached_property
     def noise(self) -> Noise:
@@ -194,7 +193,9 @@ def load_table(folder: str, kept: Kept | None = None) -> StudyTable:
     meta = _read_meta(filesystem, path)
     kept = {} if kept is None else kept
     parts = part_files(filesystem, f"{path}/trials")
-    trials = _to_pandas(read_parts(filesystem, parts, trials_columns(list(meta.tasks), bool(meta.languages)), kept))
+    trials = _to_pandas(
+        read_parts(filesystem, parts, trials_columns(list(meta.tasks), bool(meta.languages), meta.axes), kept)
+    )
     notes = []
     if meta.unknown:
         notes.append(f"study.json says more than this version of stillhouse knows: {', '.join(meta.unknown)}.")

@@ -87,7 +87,7 @@ def best(args: argparse.Namespace) -> None:
     print(
         f"{number(row['parameters'])} parameters, {size} of the teacher's; {number(row['latency_p50_ms'])} ms{faster}"
     )
-    print(", ".join(f"{axis} {value}" for axis, value in config_of(row).items()))
+    print(", ".join(f"{axis} {value}" for axis, value in config_of(row, study.meta.config_columns).items()))
     if other is not None:
         print(f"runner-up: trial {other['trial']}, {student_name(other)}: {trade_text(chosen)}")
     print(f"quality below the teacher's: {1 - row['quality']:.3f}")

@@ -10,7 +10,7 @@ from search.spec.sections import StudySpec
 from search.store.parts import Store
 from search.tune.telling import Say, announced
 from spaces.records.fronts import front_of
-from spaces.records.objectives import aim_of
+from spaces.records.objectives import Aim
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from trainables.cache import digest
 from trainables.lanes.messages import TrialJob
@@ -20,14 +20,14 @@ from trainables.tasks.scoring import load_task, recovered
 from trainables.text.corpus import Corpus, open_corpus
 
 
-def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> None:
+def score_baselines(spec: StudySpec, store: Store, aim: Aim, job: TrialJob, say: Say) -> None:
     """Score both truncations of each shape that the study ends with: those on the front, or all of a comparison.
 
     `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
     """
     rows: list[Any] = [row for row in store.read_rows("trials") if row["status"] == "finished"]
     if spec.comparison.seeds is None:
-        rows = front_of(rows, aim_of(spec.search.objectives, spec.search.constraints))
+        rows = front_of(rows, aim)
     shapes = sorted({architecture_of(row) for row in rows}, key=lambda shape: (shape.num_layers, shape.hidden_size))
     kept: list[Any] = store.read_rows("baselines")
     missing = [shape for shape in shapes if shape not in {architecture_of(row) for row in kept}]

@@ -1,5 +1,6 @@
 """After the search: the students on the front meet the test splits, once, and leave as folders of their own."""
 
+import functools
 import json
 import tempfile
 import tomllib
@@ -18,10 +19,9 @@ from search.spec.sections import StudySpec
 from search.store.parts import Store
 from search.tune.telling import Say, announced
 from spaces.errors import StillhouseError
-from spaces.records.columns import CONFIG_COLUMNS
 from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
-from spaces.records.objectives import Aim, aim_of
+from spaces.records.objectives import Aim
 from trainables.export.folders import export_onnx, export_student, quiet_transformers
 from trainables.models.encoder import load_model
 from trainables.models.teacher import load_teacher
@@ -30,9 +30,8 @@ from trainables.tasks.scoring import load_task, recovered, score_task
 TEACHER, FLOOR = -1, -2
 
 
-def score_front(spec: StudySpec, store: Store, task_folders: Sequence[str], say: Say) -> None:
+def score_front(spec: StudySpec, store: Store, aim: Aim, task_folders: Sequence[str], say: Say) -> None:
     """Test scores of teacher, floor and every member of the front; what is already scored stays."""
-    aim = aim_of(spec.search.objectives, spec.search.constraints)
     members = [row for row in front_of(store.read_rows("trials"), aim) if row["student_path"]]
     score_tests(spec, store, members, task_folders, say)
 
@@ -81,7 +80,8 @@ def local_student(store: Store, row: Mapping[str, Any]) -> Iterator[Path]:
         raise StillhouseError(
             f"the weights of trial {row['trial']} were not kept: the study had reached [storage] quota_gb, and others "
             f"beat it (log.txt lists what was deleted). To have them again, train it alone in a new folder, from "
-            f"{store.folder}/spec.toml with [budget] trials = 1, seed = {row['seed']} and\n\n{space_of(row)}"
+            f"{store.folder}/spec.toml with [budget] trials = 1, seed = {row['seed']} and\n\n"
+            f"{space_of(row, store.config_columns)}"
         )
     if not row.get("student_path") or not store.exists(row["student_path"]):
         raise StillhouseError(f"trial {row['trial']} left no student in {store.folder}/students")
@@ -96,9 +96,9 @@ def local_student(store: Store, row: Mapping[str, Any]) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def space_of(row: Mapping[str, Any]) -> str:
-    """The `[space]` that holds the configuration of a trial and nothing else, as TOML."""
-    config = {name: row.get(name) for name in CONFIG_COLUMNS if name != "intermediate_size"}
+def space_of(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """The `[space]` that holds the configuration of a trial and nothing else, as TOML; `columns` say what it was."""
+    config = {name: row.get(name) for name in columns if name != "intermediate_size"}
     config["ffn_ratio"] = row["intermediate_size"] / row["hidden_size"]
     return tomli_w.dumps({"space": {name: [value] for name, value in config.items() if value is not None}})
 
@@ -130,7 +130,8 @@ def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ai
     """Where a trial stands among all of its study, in words."""
     members = front_of(rows, aim)
     front = f"the front of {', '.join(objective.name for objective in aim.objectives)}"
-    own = next((member for member in members if configuration(member) == configuration(row)), None)
+    key = functools.partial(configuration, axes=aim.axes)
+    own = next((member for member in members if key(member) == key(row)), None)
     if own is not None:
         better = sum(member["quality"] > own["quality"] for member in members)
         return f"One of {len(members)} students on {front}; {better} have more quality."

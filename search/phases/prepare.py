@@ -23,6 +23,7 @@ from search.spec.sections import StudySpec
 from search.store.parts import now
 from search.tune.telling import Say
 from spaces.errors import SpecError
+from spaces.records.columns import axis_columns
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import (
@@ -213,6 +214,7 @@ def study_meta(
         hardware=hardware(),
         versions=versions(),
         comparison=comparison_meta(spec, study.space),
+        axes=axis_columns(study.space.method_axes),
         named_shapes={
             name: {
                 "parameters": count_parameters(shape, facts),

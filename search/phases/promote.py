@@ -78,7 +78,8 @@ def promoted_table(
     """The spec of the promoted study: the search's, with one configuration, all of the text, and more of everything."""
     table = tomllib.loads(store.read_text("spec.toml"))
     table = {name: section for name, section in table.items() if name not in SETTLED}
-    table |= {"name": f"{table['name']}-promoted", **tomllib.loads(space_of(row)), "comparison": {"seeds": seeds}}
+    space = tomllib.loads(space_of(row, store.config_columns))
+    table |= {"name": f"{table['name']}-promoted", **space, "comparison": {"seeds": seeds}}
     tokens = train_tokens or MORE_TOKENS * table["budget"]["train_tokens"]
     table["budget"] = {"train_tokens": tokens}
     table["corpus"] = {key: value for key, value in table["corpus"].items() if key != "max_tokens"}

@@ -26,9 +26,10 @@ from search.store.parts import Store
 from search.tune.cluster import cluster
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
+from spaces.records.columns import axis_columns
 from spaces.records.fronts import costs_of_rows, front_of, leaders
 from spaces.records.meta import StudyMeta
-from spaces.records.objectives import Aim, aim_of
+from spaces.records.objectives import Aim
 from trainables.export.folders import quiet_transformers
 from trainables.lanes.messages import TrialJob
 from trainables.models.teacher import read_facts
@@ -80,11 +81,10 @@ def confirm(
     """
     study = stored_study(folder)
     spec = study.spec
-    aim = aim_of(spec.search.objectives, spec.search.constraints)
     say_once = functools.cache(say)
 
     def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
-        chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], aim, top)
+        chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], asktell.aim, top)
         configs = [asktell.history.config_of(row["trial"]) for row in chosen]
         numbers = ", ".join(str(row["trial"]) for row in chosen)
         say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
@@ -109,15 +109,20 @@ def run_study(
 ) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
     spec = study.spec
-    store = Store(folder, [task.name for task in spec.tasks], by_language=bool(languages_of(spec.tasks)))
+    store = Store(
+        folder,
+        [task.name for task in spec.tasks],
+        by_language=bool(languages_of(spec.tasks)),
+        axes=axis_columns(study.space.method_axes),
+    )
     with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
         with cluster(spec.cluster, address, log_file(store)):
             plan = make_plan(study, store, held, say)
             outcome = tune_study(plan, store, say, wanted)
         if outcome.ended:
-            score_front(spec, store, plan.job.tasks, say)
-            score_baselines(spec, store, plan.job, say)
+            score_front(spec, store, plan.meta.aim, plan.job.tasks, say)
+            score_baselines(spec, store, plan.meta.aim, plan.job, say)
     return outcome
 
 

@@ -27,6 +27,7 @@ from search.store.history import RAN, Ask, History, Running, qualities
 from search.store.parts import Store
 from search.store.rows import report_row, stopped_columns, test_rows, trial_row
 from spaces.errors import InfeasibleConfig
+from spaces.records.columns import axis_columns
 from spaces.records.fronts import costs_of_rows
 from spaces.records.objectives import Objective, aim_of
 from spaces.space.search_space import SearchSpace, config_hash
@@ -69,7 +70,7 @@ class AskTell:
         self.store, self.space, self.costs = store, space, costs
         self.sampler, self.seed, self.budget = sampler, seed, budget
         self.rungs = rungs or Rungs((), 2, 0)
-        self.aim = aim_of(objectives, constraints)
+        self.aim = aim_of(objectives, constraints, [column.name for column in axis_columns(space.method_axes)])
         self.constants = dict(constants or {})
         self.history = History(store)
         self.progress = self.history.progress

@@ -120,13 +120,13 @@ class Keeper:
 
 def needed(rows: Rows, aim: Aim, profiles: Sequence[Mapping[str, Any]] = ()) -> set[int]:
     """Trials whose students can still be chosen: see the head of this file."""
-    students = by_configuration(rows)
+    students = by_configuration(rows, aim.axes)
     seeds: dict[Any, set[int]] = {}
     for row in rows:
         if row["status"] == "finished":
-            seeds.setdefault(configuration(row), set()).add(row["seed"])
+            seeds.setdefault(configuration(row, aim.axes), set()).add(row["seed"])
     found = {row["trial"] for row in front_of(rows, aim)}
-    found |= {row["trial"] for row in students if len(seeds[configuration(row)]) > 1}
+    found |= {row["trial"] for row in students if len(seeds[configuration(row, aim.axes)]) > 1}
     for view in views(students, profiles):
         measured = [o for o in OBJECTIVES.values() if any(row.get(o.column) is not None for row in view)]
         rank_N = ranks(costs_of_rows(view, measured))

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from search.store.lease import Lease, leased
 from spaces.errors import StillhouseError
-from spaces.records.columns import conformed, dataset_columns, schema
+from spaces.records.columns import CONFIG_COLUMNS, Column, conformed, dataset_columns, schema
 from spaces.records.filesystems import open_filesystem, read_parquet
 from spaces.records.meta import StudyMeta
 
@@ -43,6 +43,7 @@ class Store:
     """The files of one study folder. `tasks` names the score columns of the trials rows.
 
     by_language: whether tasks name their language, and rows the worst of them.
+    axes: columns of axes that not every study has.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Store:
         filesystem: pafs.FileSystem | None = None,
         *,
         by_language: bool = False,
+        axes: Sequence[Column] = (),
     ) -> None:
         self.folder = str(folder)
         if filesystem is None:
@@ -60,14 +62,15 @@ class Store:
             self.filesystem, self.root = filesystem, str(folder)
         self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
         self._lease: Lease | None = None
-        self.columns = dataset_columns(list(tasks), by_language)
+        self.config_columns = (*CONFIG_COLUMNS, *(column.name for column in axes))
+        self.columns = dataset_columns(list(tasks), by_language, axes)
         self.schemas = {name: schema(columns) for name, columns in self.columns.items()}
 
     @classmethod
     def of(cls, folder: str | Path) -> "Store":
         """The store of a study that exists, with the columns that its study.json names. Raises StillhouseError."""
         meta = cls(folder).read_meta()
-        return cls(folder, list(meta.tasks), by_language=bool(meta.languages))
+        return cls(folder, list(meta.tasks), by_language=bool(meta.languages), axes=meta.axes)
 
     def path(self, *parts: str) -> str:
         return "/".join((self.root, *parts))

@@ -4,12 +4,13 @@ Every column carries its unit and meaning in the file itself (Arrow field metada
 to any reader. An axis that a configuration does not have (a mapping without `hs`) is null.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from spaces.errors import StillhouseError
+from spaces.students.axis import Axis
 
 STATUSES: dict[str, str] = {
     "finished": "trained and scored",
@@ -73,10 +74,13 @@ def conformed(table: pa.Table, columns: Sequence[Column], place: str) -> pa.Tabl
     return pa.table(arrays, schema=wanted)
 
 
-def trials_columns(task_names: Sequence[str], by_language: bool = False) -> tuple[Column, ...]:
+def trials_columns(
+    task_names: Sequence[str], by_language: bool = False, axes: Sequence[Column] = ()
+) -> tuple[Column, ...]:
     """One row per trial that ended: what was asked, what was measured, on what. Three columns per task.
 
     by_language: two more columns, for a study some of whose tasks name their language.
+    axes: the columns of `axis_columns`, for a study with axes that not every study has.
     """
     tasks = [
         column
@@ -104,6 +108,7 @@ def trials_columns(task_names: Sequence[str], by_language: bool = False) -> tupl
         Column("relation_heads", INT, "heads", "relation heads of MHA transfer"),
         Column("teacher_layer", INT, "layer", "teacher layer that attention is transferred from, counted from 1"),
         Column("temperature", FLOAT, "", "softmax temperature of output-distribution transfer"),
+        *axes,
         Column("num_layers", INT, "layers", "Transformer layers of the student"),
         Column("hidden_size", INT, "units", "width of the student"),
         Column("num_heads", INT, "heads", "attention heads of the student"),
@@ -142,7 +147,16 @@ def trials_columns(task_names: Sequence[str], by_language: bool = False) -> tupl
 
 _NAMES = [column.name for column in trials_columns(())]
 CONFIG_COLUMNS = tuple(_NAMES[_NAMES.index("seed") + 1 : _NAMES.index("quality")])
-"""The columns that say what a trial was, its seed aside."""
+"""The columns that say what a trial was, its seed aside, in every study; a study may have more (StudyMeta.axes)."""
+
+
+def axis_columns(axes: Iterable[Axis]) -> tuple[Column, ...]:
+    """The columns of axes that not every study has. Raises StillhouseError for an axis named like another column."""
+    own = [axis for axis in axes if axis.name not in CONFIG_COLUMNS]
+    if taken := [axis.name for axis in own if axis.name in _NAMES]:
+        raise StillhouseError(f"axes cannot be named like columns of the trials table: {', '.join(taken)}")
+    types = {str: TEXT, int: INT, float: FLOAT}
+    return tuple(Column(axis.name, types[axis.kind], axis.unit, axis.meaning) for axis in own)
 
 
 def reports_columns() -> tuple[Column, ...]:
@@ -222,11 +236,13 @@ def profiles_columns() -> tuple[Column, ...]:
     )
 
 
-def dataset_columns(tasks: Sequence[str], by_language: bool = False) -> dict[str, tuple[Column, ...]]:
+def dataset_columns(
+    tasks: Sequence[str], by_language: bool = False, axes: Sequence[Column] = ()
+) -> dict[str, tuple[Column, ...]]:
     """The columns of every dataset of a study, by its name in DATASETS."""
     return {
         "asked": asked_columns(),
-        "trials": trials_columns(tasks, by_language),
+        "trials": trials_columns(tasks, by_language, axes),
         "reports": reports_columns(),
         "test_scores": test_scores_columns(),
         "baselines": baselines_columns(),

@@ -51,17 +51,17 @@ def front_costs(values: Values, aim: Aim) -> np.ndarray:
     return costs_NK
 
 
-def configuration(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What two trials share that differ in their seed only."""
-    return tuple(row.get(name) for name in CONFIG_COLUMNS)
+def configuration(row: Mapping[str, Any], axes: Sequence[str] = ()) -> tuple[Any, ...]:
+    """What two trials share that differ in their seed only. axes: those of the study beside CONFIG_COLUMNS."""
+    return tuple(row.get(name) for name in (*CONFIG_COLUMNS, *axes))
 
 
-def by_configuration(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def by_configuration(rows: Sequence[Mapping[str, Any]], axes: Sequence[str] = ()) -> list[dict[str, Any]]:
     """One row for each configuration of finished trials, that of its first seed, its qualities means over seeds."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     finished = (row for row in rows if row["status"] == "finished" and row["quality"] is not None)
     for row in sorted(finished, key=lambda row: row["trial"]):
-        groups.setdefault(configuration(row), []).append(row)
+        groups.setdefault(configuration(row, axes), []).append(row)
     return [
         {**group[0], **{name: sum(r[name] for r in group) / len(group) for name in QUALITIES if _all_have(group, name)}}
         for group in groups.values()
@@ -199,5 +199,5 @@ def front_indices(values: Values, aim: Aim) -> np.ndarray:
 
 def front_of(rows: Sequence[Mapping[str, Any]], aim: Aim) -> list[Mapping[str, Any]]:
     """The finished configurations on the front of a study, seeds averaged, cheapest first."""
-    finished = by_configuration(rows)
+    finished = by_configuration(rows, aim.axes)
     return [finished[i] for i in front_indices(values_of(finished), aim)]

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pyarrow as pa
 
 from spaces.errors import StillhouseError
-from spaces.records.columns import Column
+from spaces.records.columns import CONFIG_COLUMNS, Column
 from spaces.records.latency import LatencySpec
 from spaces.records.objectives import Aim, aim_of
 from spaces.students.architecture import StudentArchitecture
@@ -118,7 +118,12 @@ class StudyMeta:
     @cached_property
     def aim(self) -> Aim:
         """Objectives and limits, which say which students are on the front."""
-        return aim_of(self.objectives, self.constraints)
+        return aim_of(self.objectives, self.constraints, [column.name for column in self.axes])
+
+    @property
+    def config_columns(self) -> tuple[str, ...]:
+        """The columns that say what a trial of this study was, its seed aside."""
+        return (*CONFIG_COLUMNS, *(column.name for column in self.axes))
 
     @property
     def languages(self) -> dict[str, list[str]]:

@@ -31,6 +31,8 @@ class Aim:
 
     objectives: tuple[Objective, ...]
     limits: Mapping[Objective, float]
+    axes: tuple[str, ...] = ()
+    """in which configurations may differ beside CONFIG_COLUMNS; seeds of one configuration are one student"""
 
     @property
     def limits_text(self) -> str:
@@ -38,9 +40,10 @@ class Aim:
         return ", ".join(f"{objective.name} <= {limit:,.10g}" for objective, limit in self.limits.items())
 
 
-def aim_of(objectives: Sequence[str], limits: Mapping[str, float]) -> Aim:
+def aim_of(objectives: Sequence[str], limits: Mapping[str, float], axes: Sequence[str] = ()) -> Aim:
     """The aim by the names of objectives and costs. Raises SpecError for a name that nobody has."""
     return Aim(
         tuple(choose("objective", OBJECTIVES, name) for name in objectives),
         {choose("objective", OBJECTIVES, name): float(limit) for name, limit in limits.items()},
+        tuple(axes),
     )

@@ -19,7 +19,8 @@ from spaces.space.axes import SHAPE_AXES, all_axes, axes_of_trial
 from spaces.space.feasibility import Objection, objections, same_outcome
 from spaces.space.table import Values
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, architecture_of, parse_shape
-from spaces.students.axis import Scalar, whole
+from spaces.students.axis import Axis, Scalar, whole
+from spaces.students.transfer import axes_of
 
 ARCHITECTURE_KEYS = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 HEADS_RULE = "attention heads divide the student's width"
@@ -87,6 +88,11 @@ class SearchSpace:
             student = StudentArchitecture(layers, width, int(heads), max(1, round(float(chosen["ffn_ratio"]) * width)))
             shapes.setdefault(student, chosen)
         return shapes
+
+    @cached_property
+    def method_axes(self) -> tuple[Axis, ...]:
+        """The axes that belong to methods of this space, each once."""
+        return tuple(dict.fromkeys(axis for method in self.axes["method"].choices for axis in axes_of(str(method))))
 
     @cached_property
     def feasible(self) -> dict[str, tuple[StudentArchitecture, ...]]:

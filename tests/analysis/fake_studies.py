@@ -89,7 +89,8 @@ def write_study(folder: Path, rows: Sequence[dict[str, Any]], *, per_part: int =
     full = META | meta
     (folder / "study.json").write_text(json.dumps(full))
     (folder / "spec.toml").write_text('name = "quick"\nseed = 0\n')
-    columns = trials_columns(list(full["tasks"]))
+    axes = [Column(**{**axis, "type": pa.type_for_alias(axis["type"])}) for axis in full.get("axes", ())]
+    columns = trials_columns(list(full["tasks"]), axes=axes)
     for start in range(0, len(rows), per_part):
         write_part(folder / "trials", f"part-{start:05d}.parquet", columns, rows[start : start + per_part])
     return folder

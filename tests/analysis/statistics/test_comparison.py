@@ -8,6 +8,7 @@ from scipy import stats
 import analysis
 from analysis.page.comparison import comparison_section, comparison_text
 from analysis.statistics import comparison
+from analysis.words import config_of
 from spaces.records.columns import test_scores_columns as score_columns
 
 SHAPES = ((2, 128), (3, 192), (4, 256))
@@ -124,6 +125,20 @@ def test_the_table_is_best_first_and_bold_in_each_column(tmp_path):
     assert lines[2].startswith("| mha, layer 5 | **") and lines[2].count("**") == 8
     assert lines[0] == "|  | 2x128 | 3x192 | 4x256 | mean | behind the best |"
     assert "seed that is not compared: mha 0.003." in text
+
+
+def test_an_axis_of_another_package_is_recorded_and_told(tmp_path):
+    axis = {"name": "pooled_layer", "type": "int64", "unit": "layer", "meaning": "whose mean is learned"}
+    rows = [
+        finished_row(trial, 0.5 + trial / 100, **{**EMPTY, "method": "pooled", "pooled_layer": 5 + trial % 2})
+        for trial in range(4)
+    ]
+    facts = {"seeds": [0], "tuning_seed": 1000, "tuned_on": [], "learning_rates": [], "test": {}}
+    made = analysis.load(write_study(tmp_path, rows, comparison=facts, axes=[axis]))
+    assert made.trials["pooled_layer"].tolist() == [5, 6, 5, 6]
+    assert set(comparison.outcomes(made)["row"]) == {"pooled, pooled layer 5", "pooled, pooled layer 6"}
+    assert config_of(made.trials.iloc[0], made.meta.config_columns)["pooled_layer"] == "5"
+    assert len(made.students) == 2
 
 
 def test_effects_share_the_variance(tmp_path):

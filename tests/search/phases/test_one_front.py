@@ -69,7 +69,7 @@ def test_whoever_asks(store, monkeypatch):
 
     tested = []
     monkeypatch.setattr(finish, "score_tests", lambda spec, store, members, *rest: tested.extend(members))
-    finish.score_front(spec, store, [], print)
+    finish.score_front(spec, store, asktell.aim, [], print)
     assert numbers(tested) == FRONT
 
     cut = []
@@ -77,7 +77,7 @@ def test_whoever_asks(store, monkeypatch):
     monkeypatch.setattr(baselines, "put_on_device", lambda teacher, spec: None)
     monkeypatch.setattr(baselines, "open_corpus", lambda path: None)
     monkeypatch.setattr(baselines, "_rows", lambda spec, job, shape, *rest: cut.append(shape) or [])
-    baselines.score_baselines(spec, store, toy.plan(SPEC).job, lambda line: None)
+    baselines.score_baselines(spec, store, asktell.aim, toy.plan(SPEC).job, lambda line: None)
     assert set(cut) == {architecture_of(rows[trial]) for trial in FRONT}
 
     terminal = io.StringIO()

@@ -1,11 +1,16 @@
 """The schemas explain themselves and hold what a study writes."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from spaces.errors import StillhouseError
 from spaces.records import columns as records
+from spaces.space.axes import COMMON, METHOD, SIZES
+from spaces.students.axis import Axis, whole
+from spaces.students.transfer import METHODS
 
 TABLES = {
     "trials": records.trials_columns(["sst2", "docs"]),
@@ -39,6 +44,22 @@ def test_every_task_has_its_three_columns():
     for task in ("sst2", "docs"):
         assert {f"score_{task}", f"recovered_{task}", f"probe_layer_{task}"} <= set(names)
     assert len(names) == len(records.trials_columns([])) + 6
+
+
+def test_axes_have_the_columns_that_their_methods_say():
+    """Those of the methods that came with stillhouse stand in every study; others in studies that search over them."""
+    own = Axis("depth", int, whole, "how deep", "layers")
+    axes = [axis for method in METHODS.values() for axis in method.axes]
+    column = records.Column("depth", records.INT, "layers", "how deep")
+    assert records.axis_columns([*axes, own])[-1] == column
+    known = {column.name: column for column in (*records.trials_columns([]), *records.axis_columns(axes))}
+    types = {str: records.TEXT, int: records.INT, float: records.FLOAT}
+    for axis in (METHOD, *SIZES[:3], *axes, *COMMON):
+        assert known[axis.name] == records.Column(axis.name, types[axis.kind], axis.unit, axis.meaning)
+    names = [column.name for column in records.trials_columns([], axes=[column])]
+    assert names.index("seed") < names.index("depth") < names.index("quality")
+    with pytest.raises(StillhouseError, match="axes cannot be named like columns of the trials table: quality, trial"):
+        records.axis_columns([replace(own, name="quality"), own, replace(own, name="trial")])
 
 
 def test_a_row_without_an_axis_is_null_there():

@@ -108,6 +108,14 @@ def test_seeds_of_a_configuration_are_one_row():
     assert [row["trial"] for row in front_of(rows, BOTH)] == [1]
 
 
+def test_an_axis_of_the_study_makes_another_configuration():
+    row = {"trial": 0, "status": "finished", "method": "a", "seed": 0, "quality": 0.5, "parameters": 10, "depth": 1}
+    rows = [row, {**row, "trial": 1, "depth": 2, "quality": 0.9}]
+    assert [row["trial"] for row in by_configuration(rows)] == [0]
+    assert [row["trial"] for row in by_configuration(rows, ["depth"])] == [0, 1]
+    assert [row["trial"] for row in front_of(rows, aim_of(["quality", "parameters"], {}, ["depth"]))] == [1]
+
+
 def test_seeds_of_one_configuration_are_averaged_in_both_qualities():
     row = {"trial": 0, "status": "finished", "method": "hs", "quality": 0.4, "worst_language_quality": 0.1, "seed": 0}
     other = {**row, "trial": 1, "seed": 1, "quality": 0.6, "worst_language_quality": 0.3}

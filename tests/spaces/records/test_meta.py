@@ -19,7 +19,7 @@ META = StudyMeta(
         "t", "bert", "abc", StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, True, {"latency_p50_ms": None}
     ),
     tasks={
-        "pos_de": TaskMeta("token_classification", "accuracy", 0.9, 0.5, (0.4, 0.6), 3, 10, 5, 5, "de"),
+        "pos_de": TaskMeta("token_classification", "accuracy", 0.9, 0.5, (0.4, 0.6), 3, "probe", 10, 5, 5, "de"),
         "pairs": TaskMeta("regression", "spearman", 0.9, 0.5),
     },
     latency=LatencySpec(), hardware="Some CPU", versions={"torch": "2"}, prepare_s=1.5,

@@ -16,7 +16,7 @@ CONTRACTS = {
     "stillhouse.families": "tests/trainables/models/test_families.py",
     "stillhouse.methods": "tests/trainables/losses/test_methods.py",
     "stillhouse.tasks": "tests/trainables/tasks/test_kinds.py",
-    "stillhouse.samplers": "tests/search/proposals/test_asktell.py",
+    "stillhouse.samplers": "tests/search/samplers/test_samplers.py",
 }
 
 

@@ -143,6 +143,7 @@ def commands() -> str:
         ]
         head = command.help[0].upper() + command.help[1:] + "."
         parts += [f"## {name}\n", f"{head}\n", f"```sh\n{command.example}\n```\n", table(["argument", "meaning"], rows)]
+    parts.append("`stillhouse --version` prints the version, `stillhouse COMMAND --help` the arguments of a command.\n")
     parts.append("Exit codes: 0 done, 1 an error of the study, 2 an input to correct, 130 interrupted.\n")
     return page("Commands", *parts)
 

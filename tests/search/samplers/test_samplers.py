@@ -1,6 +1,4 @@
-"""What every sampler must do, also one of another package."""
-
-from types import FunctionType
+"""The contract of a sampler, held by every entry of SAMPLERS."""
 
 import numpy as np
 import optuna
@@ -11,38 +9,11 @@ from search.samplers import drawing
 from search.samplers.answers import Answers, at_random
 from search.samplers.context import Context, Evidence, Seen
 from search.samplers.registry import SAMPLERS
-from spaces.errors import StillhouseError
 from spaces.records.fronts import hypervolume
-from spaces.registry import Registry
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-OUTSIDE = """
-import optuna
-
-def by_chance(seed, context):
-    assert context.candidates and context.known({"method": "a", "width": 4})
-    return optuna.samplers.RandomSampler(seed=seed)
-
-broken = "no function"
-"""
-NAMES = (*SAMPLERS, "outside")
 BETTER_THAN_CHANCE = {"tpe"}
 """Samplers that say so for 30 trials; with the model, all do."""
-
-
-@pytest.fixture(autouse=True)
-def samplers(tmp_path, monkeypatch):
-    """Our samplers, and one that an installed package adds."""
-    (tmp_path / "outside_samplers.py").write_text(OUTSIDE)
-    info = tmp_path / "outside_samplers-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-samplers\nVersion: 1.0\n")
-    points = "outside = outside_samplers:by_chance\nbroken = outside_samplers:broken\n"
-    (info / "entry_points.txt").write_text(f"[stillhouse.samplers]\n{points}")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    table = Registry(FunctionType, "stillhouse.samplers", {name: SAMPLERS[name] for name in SAMPLERS})
-    monkeypatch.setattr(drawing, "SAMPLERS", table)
-    return table
 
 
 def space(trial):
@@ -112,7 +83,7 @@ def at_chance(count, seed=0):
 
 
 @pytest.mark.parametrize("candidates", [1, 4])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_draws_are_a_function_of_history_and_seed(name, candidates):
     for count in (0, 3, 30):
         trials = at_chance(count)
@@ -120,14 +91,14 @@ def test_draws_are_a_function_of_history_and_seed(name, candidates):
         assert first == again != other
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_hundred_trials_never_crash_it(name):
     trials = at_chance(100)
     draw(name, trials)
     draw(name, trials, candidates=8)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_trials_that_run_are_considered(name):
     """Half-way through a study, with more running than finished; none is asked for again."""
     trials, running = at_chance(12), []
@@ -140,21 +111,16 @@ def test_trials_that_run_are_considered(name):
         running.append(create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_settled_axes_are_kept(name):
     config, _ = draw(name, at_chance(30), candidates=1, fixed={"method": "b", "width": 8})
     assert (config["method"], config["width"]) == ("b", 8)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_it_beats_chance_where_it_claims_to(name):
     chance = np.mean([search("random", seed) for seed in range(4)])
     if name in BETTER_THAN_CHANCE:
         assert np.mean([search(name, seed) for seed in range(4)]) > chance
     if name != "gp":  # slow, and its draw is one of eight
         assert np.mean([search(name, seed, candidates=8) for seed in range(4)]) > chance
-
-
-def test_an_entry_that_is_no_function_is_refused():
-    with pytest.raises(StillhouseError, match=r"'broken' of stillhouse.samplers must be a function, got str"):
-        draw("broken", [])

@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from search.cli.main import COMMANDS, build_parser  # noqa: E402
 from search.samplers.registry import GRID, SAMPLERS  # noqa: E402
+from search.spec.explain import schema  # noqa: E402
 from search.spec.reading import default_of, show  # noqa: E402
 from search.spec.sections import SECTIONS  # noqa: E402
 from spaces.records import columns  # noqa: E402
@@ -95,7 +96,9 @@ def spec() -> str:
         ],
     )
     intro = (
-        "A spec is a TOML file. Relative paths start from its folder. `$NAME` in a path is an environment variable.\n"
+        "A spec is a TOML file. Relative paths start from its folder. `$NAME` in a path is an environment variable. "
+        "`stillhouse check --schema` prints its JSON schema ([spec.schema.json](spec.schema.json)): editors complete a "
+        "spec whose first line is `#:schema PATH` with the path or URL of that file.\n"
     )
     parts = [intro, top]
     for title, section in SECTIONS.items():
@@ -263,6 +266,7 @@ def supported() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "spec.md": spec,
+    "spec.schema.json": schema,
     "commands.md": commands,
     "columns.md": columns_page,
     "methods.md": methods,

@@ -30,10 +30,10 @@ def check(args: argparse.Namespace) -> None:
     """Read a spec and say what it would run."""
     from search.phases.description import describe
     from search.spec.checks import check_all, load_table
-    from search.spec.explain import explain
+    from search.spec.explain import explain, schema
 
-    if args.explain:
-        sys.stdout.write(explain())
+    if args.explain or args.schema:
+        sys.stdout.write(explain() if args.explain else schema())
         return
     if args.spec is None:
         raise SpecError(["which spec? stillhouse check SPEC"])
@@ -107,6 +107,9 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     """Arguments of `check`."""
     parser.add_argument("spec", nargs="?", metavar="SPEC", help="spec file (TOML)")
     parser.add_argument("--explain", action="store_true", help="print every key with its default and meaning")
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON schema with which editors complete a spec (#:schema PATH)"
+    )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

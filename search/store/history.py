@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from search.store.parts import Store, now
+from spaces.records.columns import CONFIG_COLUMNS
 from spaces.space.search_space import config_hash
 
 
@@ -78,7 +79,6 @@ class History:
         """Trials that stand at a rung, by number."""
         self.ran: Counter[int] = Counter()
         """Trials that were run, by seed."""
-        self.columns = set(store.schemas["trials"].names)
         for row in rows:
             self.remember(row)
             if row["status"] == "stopped":
@@ -101,10 +101,6 @@ class History:
     def ended(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> list[tuple[Mapping[str, Any], int]]:
         """Those (configuration, seed) that have run, whatever came of them."""
         return [ask for ask in asks if config_hash(*ask) in self.by_hash]
-
-    def of_trials(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that the trials dataset has columns for."""
-        return {key: value for key, value in values.items() if key in self.columns}
 
     def start(self, ask: Ask) -> Running:
         """Write down that a trial was asked for."""
@@ -147,7 +143,7 @@ class History:
         if digest in self.known:
             return
         self.known.add(digest)
-        row = self.of_trials(config) | {
+        row = config_columns(config) | {
             "trial": self.next_number, "config_hash": digest, "seed": seed, "status": "infeasible", "reason": reason,
             "started_at": now(), "student_path": "",
         }  # fmt: skip
@@ -194,6 +190,11 @@ class History:
         self.progress.counts[row["status"]] += by
         if row["status"] in RAN:
             self.ran[row["seed"]] += by
+
+
+def config_columns(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that has columns: axes of methods of other packages stand in `asked` alone."""
+    return {name: value for name, value in config.items() if name in CONFIG_COLUMNS}
 
 
 def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:

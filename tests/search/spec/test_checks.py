@@ -7,8 +7,6 @@ import pytest
 import toy
 
 from search.spec.checks import load_table, read_spec
-from search.spec.explain import explain
-from search.spec.sections import SECTIONS
 from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
 
@@ -265,10 +263,3 @@ def test_shipped_specs(path, tmp_path, monkeypatch):
     spec = read_spec(table, folder, str(path))
     assert spec.name == path.stem
     assert read_spec(tomllib.loads(to_toml(spec)), folder) == spec
-
-
-def test_explain_names_every_key():
-    text = explain()
-    for section in SECTIONS.values():
-        for name in section.__dataclass_fields__:
-            assert f"\n{name} = " in text

@@ -116,9 +116,7 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dic
         problems += error.problems
     for task in spec.tasks:
         try:
-            tasks[task.name] = prepare_task(task, teacher.tokenizer, cache_folder())
-            if dropped := sum(load_task(tasks[task.name]).meta["labels_dropped"].values()):
-                say(f"task {task.name}: {dropped:,} words are not scored, beyond max_length or unreadable")
+            tasks[task.name] = prepare_task(task, teacher.tokenizer, cache_folder(), say=say)
         except SpecError as error:
             problems += error.problems
     if problems or corpus is None:

@@ -18,7 +18,7 @@ class Rows:
     """One part of a task, read and checked.
 
     inputs: by role ("text", "text2", ...) the text of each row, or whatever else can be compared, such as a tuple of
-    words. labels: for each row its class ids (int64) or targets (float32).
+    words. labels: for each row its class ids (int64) or targets (floats).
     """
 
     inputs: Mapping[str, Sequence[Any]]
@@ -60,7 +60,8 @@ class TaskData:
     """A prepared task, its arrays memory-mapped and read-only.
 
     splits: `dev`, mostly `train` and `test`, and other parts that a kind has (documents to search in, say).
-    meta: the settings it was prepared by, `sizes` of the splits, `dropped_from_train`, and `labels_dropped` by split.
+    meta: the settings it was prepared by, `sizes` of the splits, `dev_from_train`, `dropped_from_train`, and
+        `labels_dropped` by split.
     """
 
     name: str

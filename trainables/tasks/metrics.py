@@ -65,19 +65,19 @@ def matthews(targets: np.ndarray, predictions: np.ndarray) -> float:
     return float(matthews_corrcoef(targets, predictions))
 
 
-def f1(targets: np.ndarray, predictions: np.ndarray) -> float:
-    """F1 of class 1 for two classes (MRPC's metric), the mean over classes for more."""
+def f1(labels: Ragged, predictions: np.ndarray, names: Sequence[str]) -> float:
+    """F1 of the second of two classes (MRPC's metric), the mean over classes for more."""
     from sklearn.metrics import f1_score
 
-    binary = max(targets.max(), predictions.max()) <= 1
-    return float(f1_score(targets, predictions, average="binary" if binary else "macro", zero_division=0.0))
+    average = "binary" if len(names) <= 2 else "macro"
+    return float(f1_score(np.asarray(labels.values), predictions, average=average, zero_division=0.0))
 
 
 METRICS = {
     metric.name: metric
     for metric in (
         Metric("accuracy", by_label(accuracy)),
-        Metric("f1", by_label(f1)),
+        Metric("f1", f1),
         Metric("matthews", by_label(matthews), worst=-1.0),
         Metric("spearman", by_label(spearman), worst=-1.0),
         Metric("entity_f1", entity_f1, misfit=bio_problem),

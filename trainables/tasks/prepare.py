@@ -11,9 +11,10 @@ before anything is sampled; `meta.json` counts them as `dropped_from_train`. Not
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -24,35 +25,59 @@ from trainables.cache import digest, new_folder
 from trainables.tasks.data import Rows, Split, TaskData
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.ragged import Ragged
+from trainables.tasks.reading.tables import quiet
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.packing import tokenizer_digest
 
-FORMAT = 2
+FORMAT = 3
 SPLITS = ("train", "dev", "test")
 DEV_SHARE = 0.1
 
 
-def prepare_task(spec: TaskSpec, tokenizer: PreTrainedTokenizerBase, cache: Path, *, seed: int = 0) -> Path:
+def prepare_task(
+    spec: TaskSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    cache: Path,
+    *,
+    seed: int = 0,
+    say: Callable[[str], None] = quiet,
+) -> Path:
     """Read, check, cut and tokenise a task into its folder under `cache`; the same content is prepared only once.
 
     Without a dev split a stratified tenth of train becomes dev. `max_train`, `max_dev` and `max_test` take stratified
-    samples (numbers: over ten equal groups of the sorted targets).
+    samples (numbers: over ten equal groups of the sorted targets). `say` is told what is left out, in lines for people.
     """
     where = f"task {spec.name!r}:"
     if problems := [*problems_of(where, spec), *(f"{where} {problem}" for problem in task_problems(spec))]:
         raise SpecError(problems)
     kind = KINDS[spec.kind]
     metric = kind.metric(spec.metric)
-    rows, label_names = kind.read(spec.rows())
+    rows, label_names = kind.read(replace(spec.rows(), say=say))
     if problem := metric.misfit(label_names):
         raise SpecError([f"task {spec.name!r}: {metric.name} {problem} in {spec.source!r}"])
     settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
     identity = {key: value for key, value in settings.items() if key not in ("source", "language", "languages")}
     key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), rows_digest(rows), *label_names)
     folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
-    if (folder / "meta.json").is_file():
-        return folder
+    if not (folder / "meta.json").is_file():
+        write_task(spec, settings, rows, label_names, tokenizer, folder)
+    for line in left_out(load_task(folder)):
+        say(line)
+    return folder
+
+
+def write_task(
+    spec: TaskSpec,
+    settings: dict[str, Any],
+    rows: Mapping[str, Rows],
+    label_names: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+) -> None:
+    """Cut and tokenise checked rows into a folder that is not there yet."""
+    kind, seed = KINDS[spec.kind], settings["seed"]
+    carved = "train" in rows and "dev" not in rows
     rows, dropped = separate(spec, rows, seed)
     for split, count in (("train", spec.max_train), ("dev", spec.max_dev), ("test", spec.max_test)):
         if split in rows and count is not None and count < len(rows[split]):
@@ -71,12 +96,23 @@ def prepare_task(spec: TaskSpec, tokenizer: PreTrainedTokenizerBase, cache: Path
             "sizes": {split: len(data) for split, data in prepared.items()},
             "views": {split: list(data.views) for split, data in prepared.items()},
             "dropped_from_train": dropped,
+            "dev_from_train": carved,
             "labels_dropped": {
                 split: len(rows[split].labels.values) - len(data.labels.values) for split, data in prepared.items()
             },
         }
         (unfinished / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-    return folder
+
+
+def left_out(task: TaskData) -> Iterator[str]:
+    """A line for everything that the prepared task does not have though its source does."""
+    sizes, dropped, labels = task.meta["sizes"], task.meta["dropped_from_train"], task.meta["labels_dropped"]
+    if task.meta["dev_from_train"]:
+        yield f"task {task.name}: there is no dev split, so {sizes['dev']:,} rows are taken from train"
+    if dropped:
+        yield f"task {task.name}: {dropped:,} rows of train are not used, since they also stand in dev or test"
+    if lost := sum(labels.values()):
+        yield f"task {task.name}: {lost:,} words are not scored, beyond max_length or unreadable"
 
 
 def load_task(path: str | Path) -> TaskData:

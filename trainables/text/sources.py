@@ -13,11 +13,11 @@ from spaces.errors import SpecError
 from spaces.settings import setting
 from trainables.cache import digest, digest_files
 from trainables.text.docstrings import docs_table, docs_texts
+from trainables.text.splits import split_of
 
 Progress = Callable[[str], None]
 HELD_OUT_EVERY = 50  # one text in fifty is held out of a corpus that has no split of its own
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
-PART_OF_WORD = {"valid": "held_out", "validation": "held_out", "dev": "held_out", "held": "held_out", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,24 @@ def text_files(source: str) -> list[Path]:
         raise SpecError(
             [f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, the hub is 'hub:owner/name'"]
         )
-    found = sorted(p for p in path.rglob("*") if p.suffix in TEXT_SUFFIXES) if path.is_dir() else [path]
+    inside = (p for p in path.rglob("*") if p.suffix in TEXT_SUFFIXES and not p.name.startswith("."))
+    found = sorted(inside) if path.is_dir() else [path]
     if not found or any(p.suffix not in TEXT_SUFFIXES for p in found):
         raise SpecError([f"[corpus] source {source!r}: expected files ending in {', '.join(TEXT_SUFFIXES)}"])
     return found
 
 
-def part_of(path: Path) -> str:
-    """train | held_out | test, by the first word of a file's name: valid-0.txt, dev.jsonl, test_1.parquet, ..."""
-    return PART_OF_WORD.get(re.split("[^a-z]", path.stem.lower())[0], "train")
+def part_of(path: Path, root: Path) -> str:
+    """train | held_out | test, by the first word of its folders below the root or of its name: test/0.txt, dev_1.jsonl.
+
+    The outermost folder that says something decides.
+    """
+    for name in (*path.relative_to(root).parent.parts, path.stem):
+        word = re.split("[^a-z]", name.lower())[0]
+        split = "dev" if word == "held" else split_of(word)
+        if split is not None:
+            return "held_out" if split == "dev" else split
+    return "train"
 
 
 def read_texts(spec: CorpusSpec, progress: Progress) -> tuple[list[str], list[str]]:
@@ -75,8 +84,9 @@ def read_texts(spec: CorpusSpec, progress: Progress) -> tuple[list[str], list[st
 
 def files_texts(spec: CorpusSpec, files: list[Path]) -> tuple[list[str], list[str]]:
     """(train texts, held-out texts) of some files of the source."""
-    train = [path for path in files if part_of(path) == "train"] if len(files) > 1 else files
-    held_out = [path for path in files if path not in train and part_of(path) == "held_out"]
+    parts = {path: part_of(path, Path(spec.source).expanduser()) for path in files}
+    train = [path for path in files if parts[path] == "train"] if len(files) > 1 else files
+    held_out = [path for path in files if path not in train and parts[path] == "held_out"]
     if not train:
         raise SpecError([f"[corpus] source {spec.source!r}: only validation and test files, nothing to train on"])
     texts = [text for path in train for text in file_texts(path, spec.text_column)]

@@ -124,7 +124,6 @@ OUTSIDE = '''
 """Two kinds that fit nothing: pairs with a score, and queries with relevant documents in a file of their own."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -134,7 +133,6 @@ from trainables.tasks.metrics import METRICS, Metric
 from trainables.tasks.protocols.features import encoded_features
 from trainables.tasks.ragged import ragged
 from trainables.tasks.reading.encoding import encode_texts
-from trainables.tasks.reading.files import read_file
 from trainables.tasks.reading.rows import read_rows, targets
 from trainables.tasks.reading.sources import read_tables
 from trainables.tasks.reading.tables import Column
@@ -166,10 +164,11 @@ STS = TaskKind(
 
 
 def read_queries(source):
-    documents = read_file(Path(source.address) / "documents.parquet").columns
+    tables = read_tables(source, needed=("documents", "dev"))
+    documents = tables.pop("documents").columns
     number = {name: i for i, name in enumerate(documents["id"])}
     rows = {"documents": Rows({"text": documents["text"]}, ragged([[]] * len(number), np.int64))}
-    for split, table in read_tables(source, needed=("dev",)).items():
+    for split, table in tables.items():
         query, relevant = (table.columns[source.columns[role].name] for role in ("text", "relevant"))
         rows[split] = Rows({"text": query}, ragged([[number[name] for name in each] for each in relevant], np.int64))
     return rows, ()

@@ -5,12 +5,15 @@ import pytest
 
 from spaces.errors import SpecError
 from trainables.tasks.metrics import accuracy, check_gap, f1, matthews, recovered, spearman, worst_language
+from trainables.tasks.ragged import one_each
 
 
 def test_metrics_against_closed_forms():
     targets, answers = np.array([1, 1, 1, 0, 0, 0]), np.array([1, 1, 0, 0, 0, 1])
     assert accuracy(targets, answers) == pytest.approx(4 / 6)
-    assert f1(targets, answers) == pytest.approx(2 / 3)
+    assert f1(one_each(targets), answers, ("no", "yes")) == pytest.approx(2 / 3)
+    assert f1(one_each(targets), answers, ("no", "yes", "never said")) == pytest.approx(2 / 3)
+    assert f1(one_each(targets), np.array([1, 1, 1, 0, 0, 2]), ("a", "b", "c")) == pytest.approx((1 + 0.8 + 0) / 3)
     assert matthews(targets, answers) == pytest.approx((2 * 2 - 1 * 1) / 9)
     assert spearman(np.arange(5.0), np.arange(5.0) ** 3) == pytest.approx(1.0)
     assert spearman(np.arange(5.0), -np.arange(5.0)) == pytest.approx(-1.0)

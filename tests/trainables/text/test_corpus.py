@@ -85,12 +85,14 @@ def test_held_out_texts_never_train():
 
 
 def test_parts_of_a_folder(tmp_path):
-    names = ["train", "more", "developers", "testimony", "valid", "dev-0", "validation_1", "held_out", "test", "test-2"]
-    for name in names:
+    trains = ["train", "more", "developers", "testimony", "train/0", "train/valid"]
+    held = ["valid", "dev-0", "validation_1", "held_out", "val", "dev/0"]
+    for name in [*trains, *held, "test", "test-2", "testing", "test/0", "._train"]:
+        (tmp_path / f"{name}.txt").parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.txt").write_text(f"of {name}\n")
     train, held_out = read_texts(CorpusSpec(str(tmp_path)), print)
-    assert sorted(train) == ["of developers", "of more", "of testimony", "of train"]
-    assert sorted(held_out) == ["of dev-0", "of held_out", "of valid", "of validation_1"]
+    assert sorted(train) == sorted(f"of {name}" for name in trains)
+    assert sorted(held_out) == sorted(f"of {name}" for name in held)
     alone = read_texts(CorpusSpec(str(tmp_path / "test.txt")), print)
     assert alone[0] + alone[1] == ["of test"]
 

@@ -22,7 +22,7 @@ from trainables.tasks.protocols.finetune import finetune
 from trainables.tasks.protocols.heads import CLASSES
 from trainables.tasks.protocols.probe import probe
 from trainables.tasks.ragged import Ragged, ragged
-from trainables.tasks.reading.rows import columns_by_role, stored_names
+from trainables.tasks.reading.rows import columns_by_role, is_known, labels_by_split, numbering, stored_names
 from trainables.tasks.reading.sources import read_tables
 from trainables.tasks.reading.tables import Column, TaskSource
 from trainables.tasks.sampling import as_one
@@ -44,8 +44,8 @@ def read(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
         problems += shape_problems(source, split, by_role["text"], by_role["label"])
     if problems:
         raise SpecError(problems)
-    tags = {split: by_role["label"] for split, by_role in columns.items()}
-    names, ids = tag_ids(source, tags, stored_names(source, tables), problems)
+    stored = stored_names(source, tables)
+    names, ids = tag_ids(source, labels_by_split(source, tables, stored), stored, problems)
     if problems:
         raise SpecError(problems)
     sentences = {split: [tuple(words) for words in by_role["text"]] for split, by_role in columns.items()}
@@ -56,27 +56,16 @@ def tag_ids(
     source: TaskSource, tags: Mapping[str, list[list]], names: tuple[str, ...], problems: list[str]
 ) -> tuple[tuple[str, ...], dict[str, Ragged]]:
     """(tag names, ids of each sentence by split)."""
-    known = [tag for column in tags.values() for sentence in column for tag in sentence]
-    if any(isinstance(tag, str) for tag in known):
-        names = names or tuple(sorted({tag for tag in known if isinstance(tag, str)}))
-        number: dict[Any, int] = {name: i for i, name in enumerate(names)}
-        rule = f"one of {', '.join(names)}"
-    else:
-        names = names or tuple(
-            str(i) for i in range(max((tag for tag in known if isinstance(tag, int)), default=-1) + 1)
-        )
-        number = {i: i for i in range(len(names))}
-        rule = f"a tag id from 0 to {len(names) - 1}"
+    number, rule = numbering([tag for column in tags.values() for sentence in column for tag in sentence], names)
     ids = {}
     for split, column in tags.items():
-        strange = next(
-            ((row, tag) for row, sentence in enumerate(column) for tag in sentence if tag not in number), None
-        )
+        every = ((row, tag) for row, sentence in enumerate(column) for tag in sentence)
+        strange = next(((row, tag) for row, tag in every if not is_known(tag, number)), None)
         if strange is None:
             ids[split] = ragged([[number[tag] for tag in sentence] for sentence in column], np.int64)
         else:
             problems.append(f"{source.place(split, 'label', strange[0])} has the tag {strange[1]!r}, not {rule}")
-    return names, ids
+    return tuple(map(str, number)), ids
 
 
 def shape_problems(source: TaskSource, split: str, sentences: list, tags_of: list) -> Iterable[str]:

@@ -1,15 +1,15 @@
 """Tasks of the Hugging Face hub, by the package datasets."""
 
+from collections.abc import Collection
+
 from spaces.errors import SpecError
 from trainables.tasks.reading.files import class_names
-from trainables.tasks.reading.tables import SPLIT_NAMES, Table, TaskSource
+from trainables.tasks.reading.tables import Table, TaskSource
+from trainables.text.splits import SPLIT_WORDS, split_of
 
 
-def read_hub(source: TaskSource) -> dict[str, Table]:
-    """`hub:glue/sst2` is the configuration sst2 of glue, `hub:owner/name` or `hub:owner/name/config` a user's data set.
-
-    A split whose labels are all -1 (GLUE's hidden test labels) counts as absent.
-    """
+def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table]:
+    """`hub:glue/sst2` is the configuration sst2 of glue, `hub:owner/name` or `hub:owner/name/config` a user's."""
     try:
         from datasets import load_dataset
     except ImportError as error:
@@ -21,24 +21,21 @@ def read_hub(source: TaskSource) -> dict[str, Table]:
     except (OSError, ValueError) as error:
         raise SpecError([f"task {source.task!r}: {source.address!r} cannot be loaded: {error}"]) from error
     tables: dict[str, Table] = {}
-    for split, aliases in SPLIT_NAMES.items():
-        for alias in aliases:
-            if alias in splits and split not in tables:
-                data = splits[alias]
-                columns = {column: data[column][:] for column in data.column_names}
-                label = source.columns.get("label")
-                if label is None or not hidden_labels(columns.get(label.name, [])):
-                    names = {column: class_names(feature) for column, feature in data.features.to_dict().items()}
-                    tables[split] = Table(columns, names)
+    for name, data in splits.items():
+        split = name if name in parts else split_of(name)
+        if split in tables:
+            raise SpecError(
+                [f"task {source.task!r}: {source.address!r} has two splits that may be {split!r}: {name!r}"]
+            )
+        if split is not None:
+            columns = {column: data[column][:] for column in data.column_names}
+            names = {column: class_names(feature) for column, feature in data.features.to_dict().items()}
+            tables[split] = Table(columns, names)
+    if unused := [name for name in splits if name not in parts and split_of(name) is None]:
+        source.say(f"task {source.task}: splits that are not used: {', '.join(unused)}")
     if not tables:
-        raise SpecError([f"task {source.task!r}: {source.address!r} has no labelled split, only {sorted(splits)}"])
-    return tables
-
-
-def hidden_labels(labels: list) -> bool:
-    """Whether every label, or every tag of every sentence, is -1."""
-    flat = [tag for label in labels for tag in (label if isinstance(label, list) else [label])]
-    return bool(flat) and all(tag == -1 for tag in flat)
+        raise SpecError([f"task {source.task!r}: {source.address!r} has no known split, only {sorted(splits)}"])
+    return {split: tables[split] for split in (*SPLIT_WORDS, *parts) if split in tables}
 
 
 def hub_name(source: str) -> tuple[str, str | None]:

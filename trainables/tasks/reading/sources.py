@@ -1,25 +1,43 @@
 """The one door for tables: local files, the Hugging Face hub, or the docstrings of the installed packages."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from spaces.errors import SpecError
 from trainables.tasks.reading.files import read_files
 from trainables.tasks.reading.hub import read_hub
 from trainables.tasks.reading.tables import Table, TaskSource
+from trainables.text.splits import SPLIT_WORDS
 
 
 def read_tables(source: TaskSource, needed: Sequence[str] = ("train",)) -> dict[str, Table]:
-    """The table of each split that the source has, of train, dev and test; SpecError where one that is needed lacks."""
+    """The table of each split that the source has, and of what else is needed, by name.
+
+    A split other than train whose labels are all -1 (hidden, as in GLUE's tests) counts as absent. Raises SpecError
+    where one that is needed is absent.
+    """
+    others = [part for part in needed if part not in SPLIT_WORDS]
     if source.address.startswith("hub:"):
-        tables = read_hub(source)
+        tables = read_hub(source, others)
     elif source.address.startswith("docs:"):
         tables = read_docs(source)
     else:
-        tables = read_files(source)
+        tables = read_files(source, others)
+    label = source.columns.get("label")
+    for split in [split for split in tables if split != "train"]:
+        if label is not None and hidden(tables[split].columns.get(label.name, [])):
+            del tables[split]
+            source.say(f"task {source.task}: {split} is not used, all its labels are -1")
     if absent := [split for split in needed if split not in tables]:
         found = f"task {source.task!r}: {source.address!r} has no {' and no '.join(absent)} split, only "
         raise SpecError([found + ", ".join(tables)])
     return tables
+
+
+def hidden(labels: Sequence[Any]) -> bool:
+    """Whether every label, or every tag of every sentence, is -1."""
+    flat = [tag for label in labels for tag in (label if isinstance(label, list) else [label])]
+    return bool(flat) and all(str(tag) == "-1" for tag in flat)
 
 
 def read_docs(source: TaskSource) -> dict[str, Table]:

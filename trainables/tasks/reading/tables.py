@@ -1,10 +1,11 @@
 """What a source of a task gives: tables of columns, called by the names that the source has for them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
-"""How the splits of a task are called in files and data sets."""
+
+def quiet(line: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,15 @@ class Column:
 
 @dataclass(frozen=True)
 class TaskSource:
-    """Where the rows of a task are: the name of the task, the source as a spec writes it, and its columns by role."""
+    """Where the rows of a task are: the name of the task, the source as a spec writes it, and its columns by role.
+
+    say: is told what is left out, in a line for people.
+    """
 
     task: str
     address: str
     columns: Mapping[str, Column]
+    say: Callable[[str], None] = quiet
 
     def place(self, split: str, role: str = "", row: int | None = None) -> str:
         """How a split, a column of it or a row is named in an error."""
@@ -31,7 +36,11 @@ class TaskSource:
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of one split, and the class names of those that have such, from the metadata of the source."""
+    """One split, as its source has it.
+
+    columns: those that are there once; `twice` are the others. class_names: of the columns whose metadata has some.
+    """
 
     columns: Mapping[str, list]
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    twice: frozenset[str] = frozenset()

@@ -139,7 +139,7 @@ def test_sentences_that_stand_in_dev_are_dropped_from_train(tmp_path, tokenizer)
         ({"tokens": [["a"], ["b", "c"]], "upos": [[0], [1]]}, ["row 1", "2 words but 1 tags in 'upos'"]),
         ({"tokens": [["a"], []], "upos": [[0], []]}, ["row 1", "has no words"]),
         ({"tokens": [["a"], ["b"]], "upos": [0, 1]}, ["'upos'", "row 0", "0, not a list of tags"]),
-        ({"tokens": [["a"], ["b", "c"]], "upos": [[0], [1, 9]]}, ["row 1", "tag 9", "from 0 to 2"]),
+        ({"tokens": [["a"], ["b", "c"]], "upos": [[0], [1, 9]]}, ["row 1", "tag 9", "not one of x, y, z"]),
         ({"words": [["a"]], "upos": [[0]]}, ["no column 'tokens'", "words"]),
         ({"tokens": [["a"], ["b"]], "upos": [[1], [1]]}, ["dev", "one class or target only"]),
     ],

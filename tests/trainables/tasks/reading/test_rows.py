@@ -81,3 +81,63 @@ def test_missing_files_and_two_files_of_one_split(tmp_path, tokenizer):
     write(source, "jsonl", train=separable(20, 0))
     with pytest.raises(SpecError, match="both hold"):
         prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path)
+
+
+def test_ids_mean_what_their_own_file_says(tmp_path, tokenizer):
+    """ClassLabel columns whose names stand in another order, and a file without names."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for split, names in (("train", ["neg", "pos"]), ("dev", ["pos", "neg"])):
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+        table = pa.table({"text": [f"w1 {split}", f"w2 {split}"], "label": [0, 1]})
+        metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+        pq.write_table(table.replace_schema_metadata(metadata), source / f"{split}.parquet")
+    pq.write_table(pa.table({"text": ["w3", "w4"], "label": [1, 0]}), source / "test.parquet")
+    task = load_task(prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path / "cache"))
+    found = {split: data.labels.values.tolist() for split, data in task.splits.items()}
+    assert (task.label_names, found["dev"], found["test"]) == (("neg", "pos"), [1, 0], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "names", "ids"),
+    [
+        ([3, 940, 17], [940, 3], ("3", "17", "940"), [2, 0]),
+        (["2", "10", "2"], [10, 2], ("2", "10"), [1, 0]),
+        ([0, "1", 0], ["0", 1], ("0", "1"), [0, 1]),
+        (["true", "false", "true"], ["true", "false"], ("false", "true"), [1, 0]),
+        (["2024-01-05", "NA", "007"], ["NA", "007"], ("007", "2024-01-05", "NA"), [2, 0]),
+        ([1.0, 2.0, 1.0], [2.0, 1.0], ("1", "2"), [1, 0]),
+    ],
+)
+def test_classes_are_the_labels_that_occur(tmp_path, tokenizer, train, dev, names, ids):
+    """Types are decided over all splits; numbers are ordered as numbers."""
+    columns = {"train": {"text": ["w1", "w2", "w3"], "label": train}, "dev": {"text": ["w4", "w5"], "label": dev}}
+    source = write(tmp_path / "source", "jsonl", **columns)
+    task = load_task(prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path / "cache"))
+    assert (task.label_names, task.splits["dev"].labels.values.tolist()) == (names, ids)
+
+
+def test_targets_that_single_precision_cannot_tell_apart(tmp_path, tokenizer):
+    columns = {"text": ["w1", "w2", "w3"], "label": ["1700000001", "1700000002", "1700000003"]}
+    source = write(tmp_path / "source", "csv", train=columns, dev=columns | {"text": ["w4", "w5", "w6"]})
+    task = load_task(prepare_task(TaskSpec("toy", str(source), "regression"), tokenizer, tmp_path / "cache"))
+    assert np.diff(task.splits["dev"].labels.values).tolist() == [1, 1]
+
+
+def test_what_is_left_out_is_said(tmp_path, tokenizer):
+    train = separable(40, 0)
+    hidden = {"text": ["w1", "w2"], "label": [-1, -1]}
+    source = write(
+        tmp_path / "source",
+        "csv",
+        train=train,
+        test={"text": train["text"][:4], "label": train["label"][:4]},
+        dev=hidden,
+    )
+    said = []
+    for _ in range(2):  # the second time from the cache
+        said.clear()
+        prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path / "cache", say=said.append)
+        assert said[0] == "task toy: dev is not used, all its labels are -1"
+        assert said[1] == "task toy: there is no dev split, so 4 rows are taken from train"
+        assert said[2].endswith("rows of train are not used, since they also stand in dev or test")

@@ -1,46 +1,37 @@
 """Build a student and give it its first weights.
 
-A narrower student starts in the basis of the teacher's residual stream: the first principal directions of its hidden
-states over a sample of the corpus (which keep about 90 % of their energy at half the width, where those of the
-embeddings alone keep 45 %). Embeddings and, if wanted, teacher layers are written in that basis, and the gains and
-biases of the norms whose output is a layer's are then set, bottom up, to what brings the student's states closest to
-the projected ones. At equal width the projection is the identity and the student a copy of teacher layers, evenly
-spaced or first.
-Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sample.
+Its layers are new, or copies of teacher layers, evenly spaced or first. A student that is narrower than its teacher
+starts in a basis of the teacher's residual stream (trainables/models/projection.py); at equal width that is the
+identity, and what is copied is copied as it is.
 """
 
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from spaces.errors import TrialFailed
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.students.layer_mapping import MAPPINGS
 from spaces.students.transfer import METHODS, parse_method
-from trainables.models.encoder import (
-    architecture,
-    build_model,
-    family_of,
-    finished,
-    hidden_states,
-    layers,
-    parts,
-    set_architecture,
+from trainables.models.encoder import build_model, family_of, layers, parts, set_architecture
+from trainables.models.projection import (
+    calibrate,
+    copy_head,
+    copy_layer,
+    is_identity,
+    kept_head_rows,
+    project_embeddings,
+    project_norm,
+    projection_for,
 )
-from trainables.models.family import LayerParts, Norm
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus
-
-SAMPLE_BLOCKS = 48
-GAIN_LIMITS = (0.05, 3.0)
 
 
 def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | None = None) -> PreTrainedModel:
@@ -144,193 +135,3 @@ def truncated(teacher: Teacher, architecture: StudentArchitecture, kept: str, co
     student = build_student(config, teacher, 0)
     projected_layers_start(student, teacher, corpus, kept)
     return student
-
-
-def projection_for(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> Tensor:
-    """The basis Dd for a student's width; at full width the identity, for which no sample is needed."""
-    width, full = student.get_input_embeddings().embedding_dim, teacher.facts.architecture.hidden_size
-    if width == full:
-        return torch.eye(full)
-    if corpus is None:
-        raise ValueError("a projected start needs a corpus to sample the teacher's hidden states from")
-    return stream_directions(teacher, corpus)[:, :width]
-
-
-def is_identity(basis_Dd: Tensor) -> bool:
-    """Whether the student is as wide as the teacher."""
-    return basis_Dd.shape[0] == basis_Dd.shape[1]
-
-
-@lru_cache(maxsize=1)
-@torch.no_grad()
-def stream_directions(teacher: Teacher, corpus: Corpus) -> Tensor:
-    """Orthonormal directions DD of the teacher's hidden states, all layers together, strongest first."""
-    states = teacher_sample(teacher, corpus)
-    if family_of(teacher.model.config).final_norm:  # the stream grows from layer to layer, and is read normalised
-        states = tuple(state / state.square().mean().sqrt() for state in states)
-    return principal_directions(sum(state.T @ state / len(state) for state in states))  # type: ignore[arg-type]
-
-
-@lru_cache(maxsize=1)
-@torch.no_grad()
-def teacher_sample(teacher: Teacher, corpus: Corpus) -> tuple[Tensor, ...]:
-    """The teacher's part of `sampled_states`; kept, for the next trial of a lane asks for it again."""
-    return tuple(sampled_states(teacher.model, corpus))
-
-
-def principal_directions(gram_DD: Tensor) -> Tensor:
-    """Eigenvectors DD of a Gram matrix as columns, strongest first, each with its largest entry positive."""
-    directions = torch.linalg.eigh(gram_DD.double()).eigenvectors.flip(1)
-    largest = directions.abs().argmax(0, keepdim=True)
-    return (directions * directions.gather(0, largest).sign()).float()
-
-
-def sampled_states(model: PreTrainedModel, corpus: Corpus, num_layers: int | None = None) -> list[Tensor]:
-    """H_0 to H_n over a fixed sample of blocks spread over the corpus, each (N, width), on the CPU."""
-    chosen = torch.linspace(0, len(corpus.train) - 1, min(SAMPLE_BLOCKS, len(corpus.train))).long()
-    ids_BT = torch.from_numpy(corpus.train[chosen.numpy()].astype("int64")).to(model.device)
-    return [state.flatten(0, 1).float().cpu() for state in hidden_states(model, ids_BT, None, num_layers)]
-
-
-def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
-    """Every embedding table and the norm over their sum."""
-    embeddings = family_of(student.config).embeddings
-    ours, theirs = embeddings(student.base_model), embeddings(teacher.base_model)
-    for target, source in zip(ours.tables, theirs.tables, strict=True):
-        target.weight.copy_(source.weight.cpu() @ basis)
-    if ours.norm is not None:
-        project_norm(ours.norm, theirs.norm, basis)
-
-
-def project_norm(target: Norm, source: Norm, basis: Tensor) -> None:
-    """A norm in the projected basis: the diagonal of the rotated gain, and the rotated bias.
-
-    It scales to unit variance per unit, so with fewer units the same state comes out sqrt(D / d) too small.
-    """
-    gain = source.weight.cpu()
-    wide, narrow = basis.shape
-    target.weight.copy_((wide / narrow) ** 0.5 * (basis * gain[:, None] * basis).sum(0))
-    if target.bias is not None:
-        target.bias.copy_(basis.T @ source.bias.cpu())
-
-
-def calibrate(
-    student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None, basis: Tensor, pairs: tuple[tuple[int, int], ...]
-) -> None:
-    """From the bottom up, fit gain and bias of each layer's closing norm to its teacher layer's projected states.
-
-    Least squares for each unit by itself: the part of the projection error that a norm can undo. A layer that no norm
-    closes stays as it is.
-    """
-    assert corpus is not None
-    wanted = teacher_sample(teacher, corpus)
-    for student_layer, teacher_layer in pairs:
-        norm = closing_norm(student, student_layer)
-        if norm is None:
-            continue
-        ours_Nd = sampled_states(student, corpus, student_layer)[student_layer]
-        state_ND = wanted[teacher_layer]
-        if student_layer == len(layers(student)):
-            state_ND = finished(teacher.model, teacher_layer, state_ND.to(teacher.model.device)).cpu()
-        target_Nd = state_ND @ basis
-        mean_d, target_mean_d = ours_Nd.mean(0), target_Nd.mean(0)
-        if norm.bias is None:  # only a gain is left to fit
-            mean_d, target_mean_d = torch.zeros_like(mean_d), torch.zeros_like(mean_d)
-        centred_Nd = ours_Nd - mean_d
-        gain_d = (centred_Nd * (target_Nd - target_mean_d)).mean(0) / centred_Nd.square().mean(0).clamp_min(1e-12)
-        gain_d = gain_d.clamp(*GAIN_LIMITS)
-        if norm.bias is not None:
-            norm.bias.copy_(gain_d * (norm.bias - mean_d) + target_mean_d)
-        norm.weight.mul_(gain_d)
-
-
-def closing_norm(model: PreTrainedModel, layer: int) -> Norm | None:
-    """The norm whose output is H_layer, if there is one."""
-    family = family_of(model.config)
-    if layer == 0:
-        return family.embeddings(model.base_model).norm
-    if layer == len(layers(model)) and family.final_norm:
-        return family.final_norm(model.base_model)
-    return parts(model, layer).closing_norm
-
-
-def copy_layer(target: LayerParts, source: LayerParts, heads: Tensor, basis: Tensor) -> None:
-    """Residual stream in the projected basis; of the heads and of the feed-forward units a part is kept."""
-    units = strongest_units(source.to_units, source.from_units, target.from_units.in_features)
-    for ours, theirs in zip(target.to_heads, source.to_heads, strict=True):
-        read_stream(ours, theirs, in_every_block(heads, theirs, source.from_heads), basis)
-    write_stream(target.from_heads, source.from_heads, heads, basis)
-    for ours, theirs in zip(target.to_units, source.to_units, strict=True):
-        read_stream(ours, theirs, in_every_block(units, theirs, source.from_units), basis)
-    write_stream(target.from_units, source.from_units, units, basis)
-    for norm, theirs_norm in zip(target.norms, source.norms, strict=True):
-        project_norm(norm, theirs_norm, basis)
-
-
-def in_every_block(kept: Tensor, reading: nn.Linear, writing: nn.Linear) -> Tensor:
-    """Rows of a map to heads or units, of which `kept` are kept; fused maps hold several blocks of them."""
-    return torch.cat([kept + start for start in range(0, reading.out_features, writing.in_features)])
-
-
-def read_stream(target: nn.Linear, source: nn.Linear, rows: Tensor, basis: Tensor) -> None:
-    """A linear map from the residual stream to inner units, of which `rows` are kept."""
-    target.weight.copy_(source.weight[rows] @ basis)
-    if target.bias is not None:
-        target.bias.copy_(source.bias[rows])
-
-
-def write_stream(target: nn.Linear, source: nn.Linear, columns: Tensor, basis: Tensor) -> None:
-    """A linear map from inner units, of which `columns` are kept, to the residual stream."""
-    target.weight.copy_(basis.T @ source.weight[:, columns])
-    if target.bias is not None:
-        target.bias.copy_(basis.T @ source.bias)
-
-
-def kept_head_rows(student: PreTrainedModel, teacher: PreTrainedModel) -> Tensor:
-    """Which rows of Q, K, V the student keeps: heads spaced evenly, and dimensions spaced evenly in each head."""
-    theirs, ours = architecture(teacher.config), architecture(student.config)
-    wide, many, narrow, few = theirs.hidden_size, theirs.num_heads, ours.hidden_size, ours.num_heads
-    if narrow == wide:
-        return torch.arange(wide)
-    table = torch.arange(wide).reshape(many, wide // many)
-    if few > many or narrow // few > wide // many:
-        return evenly(wide, narrow)
-    return table[evenly(many, few)][:, evenly(wide // many, narrow // few)].flatten()
-
-
-def strongest_units(reading: Sequence[nn.Linear], writing: nn.Linear, wanted: int) -> Tensor:
-    """The feed-forward units whose incoming and outgoing weights are largest, in their old order."""
-    available = writing.in_features
-    strength = writing.weight.norm(dim=0)
-    for each in reading:
-        for block in each.weight.split(available):
-            strength = block.norm(dim=1) * strength
-    kept = min(wanted, available)
-    chosen = strength.topk(kept).indices.sort().values
-    # A student with more units than the teacher repeats some: harmless, they part ways while training.
-    return chosen[torch.arange(wanted) % kept]
-
-
-def evenly(available: int, wanted: int) -> Tensor:
-    """`wanted` indices spread over range(available)."""
-    return (torch.arange(wanted) * available) // wanted
-
-
-def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
-    """The transform of the language-modelling head in the projected basis, and its bias over the vocabulary."""
-    ours, theirs = student.get_output_embeddings(), teacher.get_output_embeddings()
-    if ours is None or theirs is None:
-        return
-    if ours.bias is not None:
-        ours.bias.copy_(theirs.bias)
-    head = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
-    for name, module in student.named_modules():
-        if name.startswith(student.base_model_prefix) or module is ours:
-            continue
-        if isinstance(module, nn.Linear):
-            source: Any = head[name]
-            module.weight.copy_(basis.T @ source.weight.cpu() @ basis)
-            if module.bias is not None:
-                module.bias.copy_(basis.T @ source.bias.cpu())
-        elif isinstance(module, nn.LayerNorm):
-            project_norm(module, head[name], basis)

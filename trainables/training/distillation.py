@@ -17,8 +17,8 @@ from spaces.errors import StillhouseError
 from spaces.students.architecture import architecture_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
+from trainables.models.projection import stream_directions
 from trainables.models.signals import LayerSignal, Signals, State, read_signals, restore_signals, states_of
-from trainables.models.student import stream_directions
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
 from trainables.training.readings import Reading, read_batch

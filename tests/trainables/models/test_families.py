@@ -33,14 +33,8 @@ from trainables.models.encoder import (
     word_embeddings,
 )
 from trainables.models.families import FAMILIES
-from trainables.models.student import (
-    INITIALISATIONS,
-    build_student,
-    kept_head_rows,
-    stream_directions,
-    strongest_units,
-    truncated,
-)
+from trainables.models.projection import kept_head_rows, stream_directions, strongest_units
+from trainables.models.student import INITIALISATIONS, build_student, truncated
 from trainables.models.teacher import read_facts
 from trainables.models.vocabulary import with_words
 from trainables.text.corpus import open_corpus, prepare_corpus

@@ -11,7 +11,8 @@ from transformers import AutoModelForMaskedLM, ModernBertForSequenceClassificati
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
 from trainables.export.folders import export_student
 from trainables.models.encoder import build_model, family_of, has_lm_head, layers, lm_head
-from trainables.models.student import build_student, calibrate, sampled_states, stream_directions, truncated
+from trainables.models.projection import calibrate, sampled_states, stream_directions
+from trainables.models.student import build_student, truncated
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 
@@ -111,5 +112,5 @@ def test_calibration_brings_normalised_states_closer(teacher, corpus):
 def test_every_method_trains_a_student_that_loads_as_it_was(teacher, method, corpus, tmp_path):
     config = METHODS[method] | {"num_layers": 2, "initialisation": "projected_layers"}
     student, _, outcome = run(config, teacher, corpus, steps=30)
-    assert outcome["loss_last"] < outcome["loss_first"]
+    assert outcome.loss_last < outcome.loss_first
     export_student(student, teacher.tokenizer, tmp_path / "student", {})

@@ -1,4 +1,4 @@
-"""How a student starts: exact copies at equal shape, the teacher in a projected basis below it."""
+"""How a student starts: which layers it copies, what a seed gives, and weights that are taken over."""
 
 from dataclasses import replace
 
@@ -7,18 +7,7 @@ import torch
 
 from spaces.errors import TrialFailed
 from spaces.students.architecture import StudentArchitecture
-from trainables.models.student import (
-    TRUNCATIONS,
-    build_student,
-    calibrate,
-    copied_layers,
-    evenly,
-    load_weights,
-    principal_directions,
-    sampled_states,
-    stream_directions,
-    strongest_units,
-)
+from trainables.models.student import TRUNCATIONS, build_student, copied_layers, load_weights
 
 SAME = StudentArchitecture(4, 32, 4, 64)
 
@@ -48,40 +37,9 @@ def test_layers_of_several_kinds_are_copied_from_their_kind():
             assert "".join(pattern[j - 1] for j in chosen) == pattern[:ours]
 
 
-def test_principal_directions_are_orthonormal_and_reconstruct_best():
-    scales = torch.tensor([5, 4, 3, 2, 1, 0.5, 0.2, 0.1])
-    rows_ND = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) * scales
-    directions = principal_directions(rows_ND.T @ rows_ND)
-    torch.testing.assert_close(directions.T @ directions, torch.eye(8))
-    basis = directions[:, :3]
-    error = (rows_ND - rows_ND @ basis @ basis.T).square().sum().item()
-    best = torch.linalg.svdvals(rows_ND)[3:].square().sum().item()
-    assert error == pytest.approx(best, rel=1e-4)
-
-
 def test_a_projected_start_without_a_corpus_is_refused(teacher):
     with pytest.raises(ValueError, match="corpus"):
         build_student(config_of(replace(SAME, hidden_size=24), "projected", "hs"), teacher, 3)
-
-
-def test_calibration_brings_every_layer_closer_to_the_projected_teacher(teacher, corpus):
-    student = build_student(config_of(replace(SAME, hidden_size=24)), teacher, 3, corpus)
-    basis = stream_directions(teacher, corpus)[:, :24]
-    wanted = [state @ basis for state in sampled_states(teacher.model, corpus)]
-
-    def errors():
-        return [float((a - b).square().mean()) for a, b in zip(sampled_states(student, corpus), wanted, strict=True)]
-
-    calibrated = errors()
-    with torch.no_grad():
-        for name, value in student.base_model.named_parameters():
-            if "LayerNorm" in name:
-                value.fill_(1.0 if name.endswith("weight") else 0.0)
-    plain = errors()
-    assert all(ours < theirs for ours, theirs in zip(calibrated, plain, strict=True))
-    with torch.no_grad():
-        calibrate(student, teacher, corpus, basis, pairs=tuple((i, i) for i in range(len(wanted))))
-    assert all(again < theirs for again, theirs in zip(errors(), plain, strict=True))
 
 
 def test_a_seed_is_a_student(teacher):
@@ -99,20 +57,6 @@ def test_building_leaves_the_teacher_alone(teacher, corpus):
             parameter.zero_()
     assert all(torch.equal(value, before[name]) for name, value in teacher.model.state_dict().items())
     assert teacher.model.config.num_hidden_layers == 4
-
-
-def test_strongest_units_are_those_with_the_largest_weights():
-    first, second = torch.nn.Linear(3, 4), torch.nn.Linear(4, 3)
-    with torch.no_grad():
-        first.weight.copy_(torch.tensor([1.0, 4.0, 2.0, 3.0])[:, None].expand(4, 3))
-        second.weight.fill_(1.0)
-    assert strongest_units([first], second, 2).tolist() == [1, 3]
-    assert strongest_units([first], second, 6).tolist() == [0, 1, 2, 3, 0, 1]
-
-
-def test_evenly():
-    assert evenly(8, 4).tolist() == [0, 2, 4, 6]
-    assert evenly(3, 3).tolist() == [0, 1, 2]
 
 
 def test_weights_of_a_student_are_taken_over(teachers, corpus, tmp_path):

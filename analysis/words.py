@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from spaces.records.costs import Cost
+
 MISSING = "-"
 
 
@@ -33,6 +35,29 @@ def ratio(numerator: float | None, denominator: float | None) -> float:
     if numerator is None or not denominator or pd.isna(numerator) or pd.isna(denominator):
         return float("nan")
     return numerator / denominator
+
+
+def cost_text(cost: Cost, value: float | None) -> str:
+    """A value of a cost: '14.2 M' of a count, '5.23' of what is measured; a dash when it was not."""
+    return decimal(value, cost.decimals) if cost.decimals else number(value)
+
+
+def teacher_share(cost: Cost, value: float | None, teacher: float | None) -> str:
+    """A cost as people relate it to the teacher's: '22 %', or '5.9x' where they tell the reciprocal; '' if unknown."""
+    if not cost.inverse:
+        return percent(ratio(value, teacher), "")
+    times = ratio(teacher, value)
+    return f"{times:.1f}x" if times == times else ""
+
+
+def in_teacher_units(cost: Cost, value: float | None, teacher: float | None, whose: str) -> str:
+    """'22 % of its parameters', '5.9 times its speed' with whose = 'its'; '' if unknown."""
+    share = teacher_share(cost, value, teacher)
+    if not share:
+        return ""
+    if cost.inverse:
+        return f"{share.removesuffix('x')} times {whose} {cost.inverse}"
+    return f"{share} of {whose} {cost.label}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -20,9 +20,6 @@ MAX_PANELS, MAX_CURVES, MAX_FRONT_CURVES, MAX_CURVE_POINTS = 6, 8, 24, 150
 PHASES = {"teacher_s": "teacher", "student_s": "training without it", "evaluate_s": "evaluation",
           "profile_s": "profiling", "start_up_s": "start-up"}  # fmt: skip
 MAX_TICKS, MAX_TICK_LENGTH = 12, 18
-MEASURED = {"learning_rate": "learning rate", "parameters": "parameters", "latency_p50_ms": "latency, ms",
-            "quality": "quality"}  # fmt: skip
-"""What has a scale in the parallel coordinates; other axes are choices."""
 
 
 def progress_figure(study: StudyTable, history: pd.DataFrame | None = None) -> go.Figure:
@@ -141,10 +138,11 @@ def parallel_figure(study: StudyTable) -> go.Figure:
     """
     rows = study.students[study.students["quality"].notna()].sort_values("quality")
     rows = evenly(rows, MAX_LINES)
-    dimensions = [
-        _places(rows[axis], axis) for axis in varying_axes(rows, study.meta.config_columns) if axis not in MEASURED
-    ]
-    for column, label in MEASURED.items():
+    costs = {cost.column: cost.title for cost in study.costs}
+    measured = {"learning_rate": "learning rate", **costs, "quality": "quality"}
+    axes = varying_axes(rows, study.meta.config_columns)
+    dimensions = [_places(rows[axis], axis) for axis in axes if axis not in measured]
+    for column, label in measured.items():
         if rows[column].nunique() > 1 and rows[column].notna().all():
             dimensions.append(_range(rows[column], label))
     scale = [[0, "#c9cdd3"], [0.5, "#56B4E9"], [1, "#0072B2"]]

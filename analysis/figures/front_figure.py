@@ -15,29 +15,24 @@ import plotly.graph_objects as go
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
 from analysis.selection.front import aim, costs_of, values_of
 from analysis.study.table import StudyTable
-from analysis.words import config_of, number, student_name
+from analysis.words import config_of, cost_text, number, student_name
+from spaces.errors import choose
+from spaces.records.costs import COSTS, Cost
 from spaces.records.fronts import front_indices, non_dominated
-from spaces.records.objectives import OBJECTIVES
+from spaces.records.objectives import QUALITY
 from spaces.students.architecture import SHAPES
 
-COSTS = {"parameters": "parameters", "latency_ms": "latency", "flops": "FLOPs"}
-AXIS_TITLES = {"parameters": "parameters", "latency_ms": "median latency, ms", "flops": "forward FLOPs per token"}
 BASELINE = "mlm"
 """The method that learns without the teacher."""
 MAX_DOMINATED, MAX_STOPPED, MAX_LABELS = 1000, 300, 10
 LABEL_ROOM = 0.12
 """Share of the costs' range that the name of a shape takes."""
-QUALITY = OBJECTIVES["quality"]
-PINNED = {
-    "quality": ("quality", 3), "parameters": ("parameters", 0), "latency_p50_ms": ("median latency, ms", 2),
-    "flops_per_token": ("FLOPs per token", 0), "peak_memory_mib": ("peak memory, MiB", 1),
-    "held_out_loss": ("held-out loss", 4), "train_tokens": ("train tokens", 0), "train_s": ("training, s", 1),
-}  # fmt: skip
-"""Columns of a pinned trial: label and decimals."""
+PINNED = {"held_out_loss": ("held-out loss", 4), "train_tokens": ("train tokens", 0), "train_s": ("training, s", 1)}
+"""Columns of a pinned trial beside quality and costs: label and decimals."""
 
 
 def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
-    """Quality against a cost, switched between parameters, latency and FLOPs; `cost` comes first.
+    """Quality against a cost, switched between all that were measured; `cost` comes first.
 
     What another student beats in the shown view, or what breaks the study's limits, is faded; the rest is joined by a
     step line: the best quality that each cost buys. Colour is the method, symbol the depth; bars are 95 % intervals.
@@ -51,15 +46,14 @@ def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
     figure = go.Figure()
     _legend(figure, study, rows, colours, symbols)
     views, always = [], len(figure.data)
-    wanted = [name for name in ([cost] if cost else []) + list(study.meta.objectives) if name in COSTS]
-    for name in dict.fromkeys([*wanted, *COSTS]):
-        column = OBJECTIVES[name].column
-        measured = rows[rows[column].notna()]
+    first = [] if cost is None else [choose("cost", COSTS, cost)]
+    for each in dict.fromkeys([*first, *study.meta.aim.costs, *COSTS.values()]):
+        measured = rows[rows[each.column].notna()]
         if len(measured):
-            start = len(figure.data)
-            costs_N = np.append(measured[column].to_numpy(dtype=float), study.meta.teacher.costs.get(column) or np.nan)
-            _add_view(figure, study, measured, name, colours, symbols)
-            views.append((name, start, len(figure.data), cost_axis(costs_N, AXIS_TITLES[name])))
+            start, teacher = len(figure.data), study.meta.teacher.costs.get(each.column)
+            costs_N = np.append(measured[each.column].to_numpy(dtype=float), teacher or np.nan)
+            _add_view(figure, study, measured, each, colours, symbols)
+            views.append((each, start, len(figure.data), cost_axis(costs_N, each.title)))
     ring = {"size": 20, "symbol": "circle-open", "color": GREY, "line": {"width": 2}}
     figure.add_scatter(
         x=[None], y=[None], mode="markers+text", marker=ring, showlegend=False, hoverinfo="skip", meta="pinned",
@@ -71,10 +65,10 @@ def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
             x=0, xref="paper", y=y, text=words, showarrow=False, xanchor="left", yanchor="bottom", font={"size": 11}
         )
     choices: list[dict[str, Any]] = []
-    for name, start, stop, axis in views:
+    for each, start, stop, axis in views:
         visible = [i < always or start <= i < stop for i in range(len(figure.data) - 1)] + [True]
         relayout = {f"xaxis.{key}": value for key, value in axis.items()}
-        choices.append({"label": COSTS[name], "method": "update", "args": [{"visible": visible}, relayout]})
+        choices.append({"label": each.label, "method": "update", "args": [{"visible": visible}, relayout]})
     style(figure, 540, "quality: share of the teacher's gain recovered")
     if views:
         for trace, visible in zip(figure.data, choices[0]["args"][0]["visible"], strict=True):
@@ -83,7 +77,7 @@ def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
     if len(views) > 1:
         buttons(figure, choices)
     figure.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0, "itemsizing": "trace"})
-    figure.update_layout(margin={"t": 52}, meta=[OBJECTIVES[name].column for name, *_ in views])
+    figure.update_layout(margin={"t": 52}, meta=[each.column for each, *_ in views])
     figure.update_xaxes(exponentformat="SI", minor={"showgrid": False}, nticks=8)
     return figure
 
@@ -112,17 +106,17 @@ def _add_view(
     figure: go.Figure,
     study: StudyTable,
     rows: pd.DataFrame,
-    cost: str,
+    cost: Cost,
     colours: dict[str, str],
     symbols: dict[int, str],
 ) -> None:
-    column = OBJECTIVES[cost].column
-    members = rows.iloc[front_indices(values_of(rows), aim(study, ["quality", cost]))]
+    column = cost.column
+    members = rows.iloc[front_indices(values_of(rows), aim(study, ["quality", cost.name]))]
     beaten = evenly(rows.drop(members.index), MAX_DOMINATED)
     _add_shapes(figure, study, rows, cost)
     if teacher := study.meta.teacher.costs.get(column):
         name = _short(study.meta.teacher.name)
-        words = f"teacher<br>{name}<br>{AXIS_TITLES[cost]}: {number(teacher)}"
+        words = f"teacher<br>{name}<br>{cost.title}: {cost_text(cost, teacher)}"
         figure.add_scatter(
             x=[teacher], y=[1], mode="markers", marker={"symbol": "star", "size": 15, "color": GREY},
             showlegend=False, hovertemplate=words + "<extra></extra>",
@@ -191,12 +185,12 @@ def _add_points(
     )
 
 
-def _add_baseline(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: str) -> None:
+def _add_baseline(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: Cost) -> None:
     """The best that each cost buys without ever seeing the teacher."""
-    kept = rows[non_dominated(costs_of(rows, [QUALITY, OBJECTIVES[cost]]))].sort_values(OBJECTIVES[cost].column)
+    kept = rows[non_dominated(costs_of(rows, [QUALITY, cost]))].sort_values(cost.column)
     if kept.empty:
         return
-    column = OBJECTIVES[cost].column
+    column = cost.column
     costs, quality = kept[column].tolist(), kept["quality"].tolist()
     costs.append(max(study.students[column].max(), study.meta.teacher.costs.get(column) or 0))
     line = {"shape": "hv", "dash": "dash", "color": GREY, "width": 1.5}
@@ -206,9 +200,9 @@ def _add_baseline(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost
     )  # fmt: skip
 
 
-def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: str) -> None:
+def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: Cost) -> None:
     """Where named shapes of the literature would lie: a mark on the floor line with the name under it."""
-    column = OBJECTIVES[cost].column
+    column = cost.column
     ends = rows[column].min(), max(rows[column].max(), study.meta.teacher.costs.get(column) or 0)
     kept: dict[str, float] = {}
     for name, value in sorted(named_shapes(study, rows, cost).items(), key=lambda item: item[1]):
@@ -223,9 +217,9 @@ def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: 
         )  # fmt: skip
 
 
-def named_shapes(study: StudyTable, rows: pd.DataFrame, cost: str) -> dict[str, float]:
+def named_shapes(study: StudyTable, rows: pd.DataFrame, cost: Cost) -> dict[str, float]:
     """The cost of each named shape with the teacher's vocabulary, as far as study.json or a student tells it."""
-    column = OBJECTIVES[cost].column
+    column = cost.column
     own = rows[rows["architecture"].isin(list(SHAPES))].groupby("architecture")[column].median().dropna()
     counted = {name: costs[column] for name, costs in study.meta.named_shapes.items() if column in costs}
     return {str(name): float(value) for name, value in {**own, **counted}.items()}
@@ -239,8 +233,8 @@ def _short(text: str, length: int = 60) -> str:
 def hover(row: dict[str, Any], columns: Sequence[str]) -> str:
     """The whole configuration of a student and its numbers, as plotly's text."""
     lines = [f"<b>{_short(student_name(row))}</b> (trial {row['trial']})", _quality_text(row)]
-    costs = ((row["parameters"], "parameters"), (row["latency_p50_ms"], "ms"), (row["flops_per_token"], "FLOPs/token"))
-    lines.append(", ".join(f"{number(value)} {unit}" for value, unit in costs if pd.notna(value)))
+    costs = [(cost, row[cost.column]) for cost in COSTS.values() if pd.notna(row[cost.column])]
+    lines.append(", ".join(f"{cost_text(cost, value)} {cost.unit}" for cost, value in costs))
     lines += [f"{axis.replace('_', ' ')}: {_short(value)}" for axis, value in config_of(row, columns).items()]
     return "<br>".join(lines)
 
@@ -263,7 +257,9 @@ def pinnable(study: StudyTable, trials: Sequence[int]) -> dict[str, Any]:
     records = wanted.to_dict("records")
     configs = [config_of(record, study.meta.config_columns) for record in records]
     axes = [axis for axis in dict.fromkeys(axis for config in configs for axis in config)]
-    numbers = {name: shown for name, shown in PINNED.items() if wanted[name].notna().any()}
+    costs = {cost.column: (cost.title, cost.decimals) for cost in COSTS.values()}
+    shown = {QUALITY.column: (QUALITY.label, QUALITY.decimals), **costs, **PINNED}
+    numbers = {name: each for name, each in shown.items() if wanted[name].notna().any()}
     labels = ["student", *(label for label, _ in numbers.values()), *study.tasks, "seeds",
               *(axis.replace("_", " ") for axis in axes)]  # fmt: skip
     table = {}
@@ -274,6 +270,6 @@ def pinnable(study: StudyTable, trials: Sequence[int]) -> dict[str, Any]:
         cells += [f"{record[f'score_{task}']:.3f}" if pd.notna(record[f"score_{task}"]) else "" for task in study.tasks]
         cells += [f"{record['seeds']:.0f}" if record.get("seeds", 0) >= 1 else ""]
         table[str(record["trial"])] = cells + [config.get(axis, "") for axis in axes]
-    columns = [OBJECTIVES[name].column for name in ("quality", *COSTS)]
+    columns = [QUALITY.column, *costs]
     points = {str(r["trial"]): {c: None if pd.isna(r[c]) else float(r[c]) for c in columns} for r in records}
     return {"labels": labels, "rows": table, "points": points}

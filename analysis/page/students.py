@@ -3,7 +3,6 @@
 Each takes a study and returns escaped HTML, empty when it has nothing to say.
 """
 
-from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -16,7 +15,7 @@ from analysis.page.text import noise_text
 from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
 from analysis.study.table import FLOOR_ROW, SHAPE_COLUMNS, TEACHER_ROW, StudyTable
-from analysis.words import MISSING, config_of, decimal, number, percent, plural, ratio, student_name
+from analysis.words import MISSING, config_of, cost_text, decimal, percent, plural, student_name, teacher_share
 
 MAX_FRONT_ROWS, MAX_ARCHITECTURES = 60, 40
 
@@ -75,21 +74,19 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
         seeds = f", {member['seeds']} seeds" if member["seeds"] > 1 else ""
         noise = f", within noise of {plural(member['rivals'], 'cheaper student')}" if member["rivals"] else ""
         small = f"trial {member['trial']}{seeds}{noise}" + (f'<span class="config">: {small}</span>' if small else "")
-        rows.append(pieces.row(pieces.under(name, small), [*_costs(member, teacher.costs), *scores]))
+        rows.append(pieces.row(pieces.under(name, small), [*_costs(study, member), *scores]))
     top = {**teacher.costs, "quality": 1.0}
     label = pieces.under(f"teacher {teacher.architecture.name}", "")
-    rows.append(
-        pieces.row(label, [*_costs(top, teacher.costs), *(decimal(tasks[t].teacher) for t in tasks)], "reference rule")
-    )
+    rows.append(pieces.row(label, [*_costs(study, top), *(decimal(tasks[t].teacher) for t in tasks)], "reference rule"))
     floors = [decimal(tasks[task].floor) for task in tasks]
-    rows.append(pieces.row("floor (untrained)", [decimal(0.0), MISSING, MISSING, MISSING, *floors], "reference"))
-    head = ["student", "quality", "parameters", "latency, ms", "FLOPs/token"]
+    rows.append(pieces.row("floor (untrained)", [decimal(0.0), *[MISSING] * len(study.costs), *floors], "reference"))
+    head = ["student", "quality", *(escape(cost.title) for cost in study.costs)]
     head += [f"{escape(task)}<small>{escape(tasks[task].metric)}, dev</small>" for task in tasks]
     note = f" The same in every front member: {_words(common)}." if common else ""
     note += f" {len(shown)} of {len(members)} front members are shown." if len(shown) < len(members) else ""
     caption = (
-        '<p class="note">Small figures: share of the teacher\'s parameters and FLOPs, speed relative '
-        f"to the teacher (median), share of the gap recovered on the task's dev split.{note}</p>\n"
+        '<p class="note">Small figures: share of the teacher\'s cost, or speed relative to the '
+        f"teacher (median), share of the gap recovered on the task's dev split.{note}</p>\n"
     )
     return pieces.table(head, rows, kind="sticky") + caption
 
@@ -98,16 +95,14 @@ def _words(config: dict[str, str]) -> str:
     return ", ".join(f"{escape(axis.replace('_', ' '))} {escape(value)}" for axis, value in config.items())
 
 
-def _costs(row: Any, teacher: Mapping[str, Any]) -> list[str]:
-    parameters, flops, latency = (row.get(name) for name in ("parameters", "flops_per_token", "latency_p50_ms"))
-    speed = ratio(teacher.get("latency_p50_ms"), latency)
+def _costs(study: StudyTable, row: Any) -> list[str]:
+    """Quality and every cost, with the interval and what each is of the teacher's."""
     interval = f"{row['low']:.2f} to {row['high']:.2f}" if row.get("low") == row.get("low") and "low" in row else ""
-    return [
-        pieces.under(decimal(row.get("quality")), interval),
-        pieces.under(number(parameters), percent(ratio(parameters, teacher.get("parameters")), "")),
-        pieces.under(decimal(latency, 1), f"{speed:.1f}x" if speed == speed else ""),
-        pieces.under(number(flops), percent(ratio(flops, teacher.get("flops_per_token")), "")),
-    ]
+    cells, teacher = [pieces.under(decimal(row.get("quality")), interval)], study.meta.teacher.costs
+    for cost in study.costs:
+        value = row.get(cost.column)
+        cells.append(pieces.under(cost_text(cost, value), teacher_share(cost, value, teacher.get(cost.column))))
+    return cells
 
 
 def test_section(study: StudyTable, members: pd.DataFrame) -> str:

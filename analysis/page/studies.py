@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.figures.front_figure import AXIS_TITLES, COSTS, hover
+from analysis.figures.front_figure import hover
 from analysis.figures.style import ABOVE, GREY, buttons, colours_of, cost_axis, style
 from analysis.page import pieces
 from analysis.page.report import page
 from analysis.page.text import verdict
 from analysis.selection.front import aim, front, hypervolume_history, knee
 from analysis.study.table import StudyTable
-from analysis.words import MISSING, decimal, number, percent, plural, ratio, student_name
+from analysis.words import MISSING, cost_text, decimal, number, plural, ratio, student_name, teacher_share
 from spaces.errors import SpecError
-from spaces.records.objectives import OBJECTIVES
+from spaces.records.costs import COSTS, Cost
 
+KNEE = ("trial", "quality", "low", "high")
 OVERVIEW = ("study", "folder", "trials", "students", "on_front", "hypervolume", "best_quality")
-KNEE_COLUMNS = ("trial", "quality", "low", "high", "parameters", "latency_p50_ms", "flops_per_token")
 
 
 def names_of(studies: Sequence[StudyTable]) -> list[str]:
@@ -84,10 +84,14 @@ def overview(studies: Sequence[StudyTable]) -> pd.DataFrame:
         row = dict(zip(OVERVIEW, (*found, members["quality"].max()), strict=True))
         if len(members):
             best = members.iloc[knee(members, aim(study).objectives)]
-            row |= {"knee": student_name(best), **{f"knee_{name}": best[name] for name in KNEE_COLUMNS}}
-            row["knee_size"] = ratio(best["parameters"], study.meta.teacher.costs.get("parameters"))
+            row |= {"knee": student_name(best), **{f"knee_{name}": best[name] for name in KNEE}}
+            for cost in COSTS.values():
+                teacher = study.meta.teacher.costs.get(cost.column)
+                row[f"knee_{cost.name}"] = best[cost.column]
+                row[f"knee_{cost.name}_share"] = ratio(best[cost.column], teacher)
         rows.append(row)
-    return pd.DataFrame(rows, columns=[*OVERVIEW, "knee", "knee_size", *(f"knee_{name}" for name in KNEE_COLUMNS)])
+    costs = [name for cost in COSTS for name in (f"knee_{cost}", f"knee_{cost}_share")]
+    return pd.DataFrame(rows, columns=[*OVERVIEW, "knee", *(f"knee_{name}" for name in KNEE), *costs])
 
 
 def summary(studies: Sequence[StudyTable]) -> str:
@@ -103,10 +107,10 @@ def fronts_figure(studies: Sequence[StudyTable]) -> go.Figure:
     """The front of each study, quality against a cost, by switch."""
     names = names_of(studies)
     colours, figure, views = colours_of(names), go.Figure(), []
-    for cost, label in COSTS.items():
-        column, start, costs_N = OBJECTIVES[cost].column, len(figure.data), []
+    for cost in COSTS.values():
+        column, start, costs_N = cost.column, len(figure.data), []
         for name, study in zip(names, studies, strict=True):
-            members = front(study, ["quality", cost])
+            members = front(study, ["quality", cost.name])
             costs_N += members[column].tolist()
             figure.add_scatter(
                 x=members[column], y=members["quality"], mode="lines+markers", name=escape(name[:60]),
@@ -118,7 +122,7 @@ def fronts_figure(studies: Sequence[StudyTable]) -> go.Figure:
                 hovertemplate="%{hovertext}<extra></extra>",
             )  # fmt: skip
         if costs_N:
-            views.append((label, start, len(figure.data), cost_axis(np.array(costs_N), AXIS_TITLES[cost])))
+            views.append((cost.label, start, len(figure.data), cost_axis(np.array(costs_N), cost.title)))
     style(figure, 480, "quality: share of the teacher's gain recovered")
     choices: list[dict[str, Any]] = []
     for label, start, stop, axis in views:
@@ -154,23 +158,27 @@ def volumes_figure(studies: Sequence[StudyTable]) -> go.Figure:
 
 
 def _fronts_table(studies: Sequence[StudyTable]) -> str:
-    rows = []
+    rows, costs = [], list(dict.fromkeys(cost for study in studies for cost in study.costs))
     for row in overview(studies).itertuples():
         name = pieces.under(escape(row.study), f"{row.on_front} of {plural(row.students, 'student')} on the front")
         if not row.on_front:
-            rows.append(pieces.row(name, [MISSING] * 5))
+            rows.append(pieces.row(name, [MISSING] * (3 + len(costs))))
             continue
         interval = f"{row.knee_low:.2f} to {row.knee_high:.2f}" if row.knee_low == row.knee_low else ""
         cells = [
             pieces.under(escape(row.knee), f"trial {row.knee_trial:.0f}"),
             pieces.under(decimal(row.knee_quality), interval),
-            pieces.under(number(row.knee_parameters), percent(row.knee_size, "")),
-            decimal(row.knee_latency_p50_ms, 1),
+            *(_knee_cost(row, cost) for cost in costs),
             decimal(row.best_quality),
         ]
         rows.append(pieces.row(name, cells))
-    head = ["study", "knee", "quality", "parameters", "latency, ms", "best quality on the front"]
+    head = ["study", "knee", "quality", *(escape(cost.title) for cost in costs), "best quality on the front"]
     return pieces.table(head, rows, kind="sticky")
+
+
+def _knee_cost(row: Any, cost: Cost) -> str:
+    value, share = getattr(row, f"knee_{cost.name}"), getattr(row, f"knee_{cost.name}_share")
+    return pieces.under(cost_text(cost, value), teacher_share(cost, share, 1.0))
 
 
 def _methods_table(studies: Sequence[StudyTable]) -> str:

@@ -11,9 +11,11 @@ from rich.text import Text
 from analysis.selection.front import aim, front, knee
 from analysis.statistics.effects import failures
 from analysis.study.table import StudyTable
-from analysis.words import MISSING, decimal, number, percent, plural, ratio, student_name
+from analysis.words import MISSING, cost_text, decimal, in_teacher_units, percent, plural, student_name, teacher_share
 
 MAX_TASK_COLUMNS = 4
+HEADLINE_COSTS = 2
+"""Told in the verdict where the study has fewer objectives that are costs."""
 
 
 def verdict(study: StudyTable) -> str:
@@ -49,11 +51,10 @@ def verdict(study: StudyTable) -> str:
 def _in_units_of_the_teacher(study: StudyTable, row: pd.Series) -> str:
     teacher = study.meta.teacher.costs
     text = f"which recovers {percent(row['quality'])}{_interval(row)} of the teacher's gain over an untrained encoder"
-    size = ratio(row["parameters"], teacher.get("parameters"))
-    speed = ratio(teacher.get("latency_p50_ms"), row["latency_p50_ms"])
-    costs = [f"{percent(size)} of its parameters"] if size == size else []
-    costs += [f"{speed:.1f} times its speed"] if speed == speed else []
-    text += f" at {' and '.join(costs)}" if costs else ""
+    shown = list(dict.fromkeys([*study.meta.aim.costs, *study.costs]))[: max(HEADLINE_COSTS, len(study.meta.aim.costs))]
+    costs = [in_teacher_units(cost, row[cost.column], teacher.get(cost.column), "its") for cost in shown]
+    if costs := [words for words in costs if words]:
+        text += f" at {', '.join(costs[:-1])} and {costs[-1]}" if len(costs) > 1 else f" at {costs[0]}"
     baseline = study.students[study.students["method"] == "mlm"]
     alike = baseline[baseline["parameters"] <= row["parameters"]]["quality"].max()
     if row["method"] != "mlm" and alike == alike:
@@ -108,25 +109,24 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> Table:
         "student",
         "quality",
         *(["95 %", "seeds"] if intervals else []),
-        "params",
-        "ms",
-        "speed",
-        "FLOPs",
+        *(head for cost in study.costs for head in (cost.head, cost.inverse) if head),
         *shown,
     ):
         table.add_column(Text(name), justify="left" if name == "student" else "right", no_wrap=True)
 
     def row(first: str, name: str, quality: float, costs: dict[str, Any], scores: list[Any], style: str = "") -> None:
-        speed = ratio(teacher.costs.get("latency_p50_ms"), costs.get("latency_p50_ms"))
+        shares = []
+        for cost in study.costs:
+            shares.append(cost_text(cost, costs.get(cost.column)))
+            if cost.inverse:
+                own = teacher_share(cost, costs.get(cost.column), teacher.costs.get(cost.column))
+                shares.append(own or MISSING)
         cells = [
             first,
             name,
             decimal(quality),
             *([_range(costs), f"{costs['seeds']}" if "seeds" in costs else ""] if intervals else []),
-            number(costs.get("parameters")),
-            decimal(costs.get("latency_p50_ms"), 1),
-            decimal(speed, 1) + "x" if costs else MISSING,
-            number(costs.get("flops_per_token")),
+            *shares,
             *(decimal(score) for score in scores),
         ]
         table.add_row(*(Text(cell) for cell in cells), style=style)

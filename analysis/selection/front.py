@@ -45,7 +45,7 @@ def front_for(study: StudyTable, aim: Aim) -> pd.DataFrame:
     rows = study.students
     members = rows.iloc[front_indices(values_of(rows), aim)]
     kept = rows[within(values_of(rows), aim.limits)]
-    return members.assign(rivals=_rivals(study, members, kept, [o for o in aim.objectives if o.direction == "min"]))
+    return members.assign(rivals=_rivals(study, members, kept, aim.costs))
 
 
 def _rivals(study: StudyTable, members: pd.DataFrame, rows: pd.DataFrame, costs: Sequence[Objective]) -> list[int]:

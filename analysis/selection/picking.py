@@ -5,19 +5,17 @@ it by less than noise explains.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from analysis.selection.front import aim, front_for, knee, values_of
 from analysis.study.table import StudyTable
-from spaces.errors import StillhouseError
+from spaces.errors import StillhouseError, choose
+from spaces.records.costs import COSTS, PARAMETERS, Cost
 from spaces.records.fronts import within
-from spaces.records.objectives import OBJECTIVES, Aim, Objective
-
-QUALITY = OBJECTIVES["quality"]
-UNITS = {"latency_ms": "ms of latency (p50)", "flops": "FLOPs per token"}
+from spaces.records.objectives import QUALITY, Aim, Objective, Quality, all_objectives
 
 
 @dataclass(frozen=True)
@@ -34,30 +32,24 @@ class Pick:
         if self.runner_up is None:
             return {}
         other, own = self.runner_up, self.trial
-        found = {
-            name: float(other[o.column]) - float(own[o.column]) for name, o in OBJECTIVES.items() if o.column in own
-        }
+        known = {name: each.column for name, each in all_objectives().items() if each.column in own}
+        found = {name: float(other[column]) - float(own[column]) for name, column in known.items()}
         return {name: value for name, value in found.items() if value == value}
 
 
 def pick(
-    study: StudyTable,
-    max_parameters: float | None = None,
-    max_latency_ms: float | None = None,
-    max_flops: float | None = None,
-    min_quality: float | None = None,
-    knee_of_front: bool = False,
+    study: StudyTable, *, min_quality: float | None = None, knee_of_front: bool = False, **limits: float | None
 ) -> Pick:
-    """The student to take under a budget.
+    """The student to take under a budget; `limits` are max_parameters, max_latency_ms and so on, one for each cost.
 
     With a cost limit: the best quality within all limits. With `min_quality` alone: the cheapest that has it, by the
     study's first cost. With nothing, or with `knee_of_front`: the knee of the front, within what limits are given. The
     study's own limits hold unless one given here replaces them. Raises StillhouseError where nothing fits.
     """
-    limits = {"parameters": max_parameters, "latency_ms": max_latency_ms, "flops": max_flops}
-    ceilings = {OBJECTIVES[name]: limit for name, limit in limits.items() if limit is not None}
+    costs = {cost.limit: cost for cost in COSTS.values()}
+    ceilings = {choose("limit", costs, name): limit for name, limit in limits.items() if limit is not None}
     own, rows = aim(study), study.students
-    own = Aim(own.objectives, {cost: limit for cost, limit in own.limits.items() if cost not in ceilings})
+    own = replace(own, limits={cost: limit for cost, limit in own.limits.items() if cost not in ceilings})
     rows = rows[rows["quality"].notna().to_numpy() & within(values_of(rows), own.limits)]
     if rows.empty:
         bound = f" within its limits ({own.limits_text})" if own.limits else ""
@@ -67,11 +59,11 @@ def pick(
     fits, rules = _fitting(rows, ceilings, min_quality)
     if knee_of_front or not rules:
         return _pick_knee(study, own, rows[fits], rules)
-    costs = [o for o in own.objectives if o.direction == "min"] or [OBJECTIVES["parameters"]]
-    by, order = ["quality", costs[0].column], [False, True]
+    first = own.costs[0] if own.costs else PARAMETERS
+    by, order = ["quality", first.column], [False, True]
     what = "the best quality"
     if not ceilings:
-        by, order, what = by[::-1], order[::-1], f"the fewest {_unit(costs[0])}"
+        by, order, what = by[::-1], order[::-1], f"the fewest {first.amount}"
     ranked = rows[fits].sort_values(by, ascending=order, kind="stable")
     reason = f"{what} among the {len(ranked)} of {len(rows)} finished students with {' and '.join(rules)}"
     if ceilings:
@@ -81,17 +73,18 @@ def pick(
 
 
 def _fitting(
-    rows: pd.DataFrame, ceilings: Mapping[Objective, float], min_quality: float | None
+    rows: pd.DataFrame, ceilings: Mapping[Cost, float], min_quality: float | None
 ) -> tuple[np.ndarray, list[str]]:
     """Mask of the rows that keep all limits, and the limits in words."""
     rules, within_N = [], np.ones(len(rows), dtype=bool)
-    bounds = [*ceilings.items(), *([] if min_quality is None else [(QUALITY, min_quality)])]
+    bounds: list[tuple[Objective, float]] = [*ceilings.items()]
+    bounds += [] if min_quality is None else [(QUALITY, min_quality)]
     for objective, bound in bounds:
         value_N = rows[objective.column].to_numpy(dtype=float)
-        if objective is QUALITY:
+        if isinstance(objective, Quality):
             rule, fits_N = f"quality of at least {bound:.4g}", value_N >= bound
         else:
-            rule, fits_N = f"at most {bound:,.10g} {_unit(objective)}", value_N <= bound
+            rule, fits_N = f"at most {bound:,.10g} {objective.amount}", value_N <= bound
         if not fits_N.any():
             raise StillhouseError(_nothing_fits(rows, objective, rule))
         rules.append(rule)
@@ -133,15 +126,11 @@ def _pick_knee(study: StudyTable, own: Aim, rows: pd.DataFrame, rules: Sequence[
     return Pick(members.iloc[first], rest.iloc[knee(rest, own.objectives)] if len(rest) else None, reason)
 
 
-def _unit(objective: Objective) -> str:
-    return UNITS.get(objective.name, objective.name)
-
-
 def _nothing_fits(rows: pd.DataFrame, objective: Objective, rule: str) -> str:
     values = rows[objective.column]
     if values.isna().all():
         return f"no finished student has {rule}: {objective.column} was not measured in this study."
-    nearest = rows.loc[values.idxmax() if objective is QUALITY else values.idxmin()]
+    nearest = rows.loc[values.idxmax() if isinstance(objective, Quality) else values.idxmin()]
     return (
         f"no finished student has {rule}; the nearest is trial {nearest['trial']} with "
         f"{nearest[objective.column]:,.6g}."

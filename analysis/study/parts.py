@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.fs
 
 from spaces.errors import StillhouseError
-from spaces.records.columns import Column, conformed, schema
 from spaces.records.filesystems import read_object, read_parquet
+from spaces.records.schemas import Column, conformed, schema
 
 READERS = 8
 Kept = dict[tuple[str, int, int | None], pa.Table]

@@ -15,17 +15,19 @@ from analysis.study.parts import Kept, part_files, read_parts, read_text
 from spaces.errors import StillhouseError, choose
 from spaces.records.columns import (
     DATASETS,
-    Column,
+    PROFILED,
     baselines_columns,
     profiles_columns,
     reports_columns,
     test_scores_columns,
     trials_columns,
 )
+from spaces.records.costs import COSTS, Cost
 from spaces.records.filesystems import open_filesystem
-from spaces.records.fronts import QUALITIES
+from spaces.records.fronts import QUALITY_COLUMNS
 from spaces.records.latency import ProfileSpec
 from spaces.records.meta import StudyMeta
+from spaces.records.schemas import Column
 from spaces.students.architecture import StudentArchitecture
 
 SHAPE_COLUMNS = tuple(StudentArchitecture.__dataclass_fields__)
@@ -101,7 +103,7 @@ class StudyTable:
         students = rows[~number.duplicated()].assign(seeds=counts[~number.duplicated()])
         if (counts > 1).any():
             means = [
-                *(name for name in QUALITIES if name in rows),
+                *(name for name in QUALITY_COLUMNS if name in rows),
                 *(f"{kind}_{task}" for task in self.tasks for kind in ("score", "recovered")),
             ]
             averaged = rows[means].groupby(number).transform("mean")
@@ -109,6 +111,11 @@ class StudyTable:
         errors = {count: self.noise.errors(count) for count in students["seeds"].unique()}
         below, above = (students["seeds"].map({count: pair[end] for count, pair in errors.items()}) for end in (0, 1))
         return students.assign(low=students["quality"] - above, high=students["quality"] - below)
+
+    @cached_property
+    def costs(self) -> tuple[Cost, ...]:
+        """The costs that were measured on any student."""
+        return tuple(cost for cost in COSTS.values() if self.trials[cost.column].notna().any())
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -171,10 +178,10 @@ class StudyTable:
         matching = [known for known in names if known.startswith(name)]
         full = matching[0] if len(matching) == 1 else choose("profile", {known: known for known in names}, name)
         rows = self.profiles[self.profiles["profile"] == full].drop_duplicates("trial", keep="last").set_index("trial")
-        columns = ["latency_p50_ms", "latency_p95_ms", "peak_memory_mib", "hardware"]
-        measured = rows[columns].reindex(self.trials["trial"]).set_axis(self.trials.index)
+        columns = [column.name for cost in PROFILED for column in cost.columns]
+        measured = rows[[*columns, "hardware"]].reindex(self.trials["trial"]).set_axis(self.trials.index)
         costs = dict(self.meta.teacher.costs)
-        for column in ("latency_p50_ms", "latency_p95_ms"):
+        for column in columns:
             costs[column] = float(rows.loc[TEACHER_ROW, column]) if TEACHER_ROW in rows.index else None
         first = rows.iloc[0]
         meta = replace(

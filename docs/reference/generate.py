@@ -21,7 +21,7 @@ from search.spec.explain import schema  # noqa: E402
 from search.spec.reading import default_of, show  # noqa: E402
 from search.spec.sections import SECTIONS  # noqa: E402
 from spaces.records import columns  # noqa: E402
-from spaces.records.objectives import OBJECTIVES  # noqa: E402
+from spaces.records.objectives import all_objectives  # noqa: E402
 from spaces.space.axes import all_axes  # noqa: E402
 from spaces.space.starts import STARTS  # noqa: E402
 from spaces.space.table import default_values  # noqa: E402
@@ -239,7 +239,8 @@ def supported() -> str:
     """Families, shapes, task kinds, costs, samplers."""
     kinds = [[code(kind), ", ".join(code(metric.name) for metric in entry.metrics)] for kind, entry in KINDS.items()]
     goals = [
-        [code(o.name), "larger" if o.direction == "max" else "smaller", code(o.column)] for o in OBJECTIVES.values()
+        [code(each.name), "larger" if each.direction == "max" else "smaller", each.unit, code(each.column)]
+        for each in all_objectives().values()
     ]
     shapes = [
         [code(name), str(s.num_layers), str(s.hidden_size), str(s.num_heads), str(s.intermediate_size)]
@@ -258,7 +259,7 @@ def supported() -> str:
         "## Task kinds\n",
         table(["kind", "metrics (the first is the default)"], kinds),
         "## Objectives and costs\n",
-        table(["name", "better", "column of `trials/`"], goals),
+        table(["name", "better", "unit", "column of `trials/`"], goals),
         "## Samplers\n",
         table(["sampler", "how it draws"], samplers),
     )

@@ -3,6 +3,8 @@
 import argparse
 import re
 
+from spaces.records.costs import COSTS
+
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 
 
@@ -62,10 +64,14 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """The limits of `best` and `export`."""
-    parser.add_argument("--max-parameters", type=parse_limit, metavar="N", help="such as 15M, or 50%% of the teacher's")
-    parser.add_argument("--max-latency-ms", type=parse_limit, metavar="MS", help="median latency, such as 4 or 25%%")
-    parser.add_argument("--max-flops", type=parse_limit, metavar="N", help="FLOPs per token, such as 20M or 25%%")
+    """The limits of `best`, `export` and `promote`: one for each cost."""
+    for cost in COSTS.values():
+        parser.add_argument(
+            f"--{cost.limit.replace('_', '-')}",
+            type=parse_limit,
+            metavar="N",
+            help=f"{cost.title}: a number such as 4 or 15M, or a share of the teacher's such as 50%%",
+        )
     parser.add_argument("--min-quality", type=float, metavar="Q", help="such as 0.9: the cheapest student that has it")
     parser.add_argument("--knee", action="store_true", help="the knee of the front, within the limits that are given")
     add_profile_name(parser)

@@ -21,13 +21,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.store.parts import Store
 from spaces.errors import StillhouseError
+from spaces.records.costs import columns_of_costs
 from spaces.records.objectives import Objective
 
 HOST = "127.0.0.1"
 STATES = {"finished": TrialState.COMPLETE, "duplicate": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
 ATTRIBUTES = (
-    "status", "reason", "seed", "student_path", "quality", "parameters", "latency_p50_ms", "latency_p95_ms",
-    "peak_memory_mib", "held_out_loss", "train_s", "of_trial",
+    "status", "reason", "seed", "student_path", "quality", "held_out_loss", "train_s", "of_trial",
 )  # fmt: skip
 
 
@@ -88,7 +88,8 @@ def _frozen(
     state = STATES.get(row["status"], TrialState.FAIL)
     if state == TrialState.COMPLETE and not known:
         state = TrialState.FAIL
-    attributes = {key: row[key] for key in ATTRIBUTES if row.get(key) not in (None, "")}
+    shown = (*ATTRIBUTES, *(column.name for column in columns_of_costs()))
+    attributes = {key: row[key] for key in shown if row.get(key) not in (None, "")}
     trial = create_trial(
         state=state,
         values=[float(value) for value in values] if state == TrialState.COMPLETE else None,

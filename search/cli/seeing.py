@@ -1,26 +1,15 @@
 """The commands that show a study: front, best, report, watch, compare, profile, dashboard.
 
-The one file of this package that knows analysis; cli.py gives its functions their names on the command line.
+Analysis is imported when a command runs; main.py gives these functions their names on the command line.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from search.cli.arguments import add_folder, add_limits, add_port, add_profile_name, parse_count, parse_number
 from spaces.errors import SpecError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analysis import Study
-    from analysis.selection.picking import Pick
-
-LIMITS = {"max_parameters": "parameters", "max_latency_ms": "latency_p50_ms", "max_flops": "flops_per_token"}
-TRADES = {"quality": ("quality", 3), "worst_language_quality": ("quality in the worst language", 3),
-          "parameters": ("parameters", 0), "latency_ms": ("ms", 2), "flops": ("FLOPs per token", 0)}  # fmt: skip
 
 
 def say(line: str) -> None:
@@ -28,19 +17,12 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def load_study(args: argparse.Namespace) -> "Study":
-    """The study, with the latencies of a profile when one is named."""
-    from analysis import load
-
-    study = load(args.folder)
-    return study if args.profile is None else study.with_profile(args.profile)
-
-
 def front(args: argparse.Namespace) -> None:
     """Show the front."""
     from rich.console import Console
 
     from analysis.page.text import front_text
+    from search.cli.picking import load_study, plain_rows
 
     study = load_study(args)
     if args.json or args.csv or args.parquet:
@@ -57,75 +39,24 @@ def front(args: argparse.Namespace) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(front_text(study, args.objectives))
 
 
-def plain_rows(rows: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Rows as JSON has them; what is not known is left out."""
-    records = json.loads(rows.to_json(orient="records", date_format="iso"))
-    return [{key: value for key, value in record.items() if value is not None} for record in records]
-
-
 def best(args: argparse.Namespace) -> None:
     """Pick one student."""
+    from search.cli.picking import pick_by, pick_json, pick_text
+
     study, chosen = pick_by(args)
-    row, other = chosen.trial, chosen.runner_up
     if args.json:
-        table = [row.to_frame().T] if other is None else [row.to_frame().T, other.to_frame().T]
-        first, *rest = (plain_rows(each)[0] for each in table)
-        extra = {"runner_up": rest[0], "runner_up_minus_pick": chosen.trade} if rest else {}
-        print(json.dumps({"why": chosen.reason, **first, **extra}, indent=2))
+        print(pick_json(chosen))
         return
-    from analysis.page.text import noise_text
-    from analysis.words import config_of, number, percent, ratio, student_name
-
-    teacher = study.meta.teacher.costs
-    speed = ratio(teacher.get("latency_p50_ms"), row["latency_p50_ms"])
-    print(f"trial {row['trial']}: {student_name(row)}, {chosen.reason}")
-    interval = f" (95 % interval {row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
-    seeds = f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else ""
-    print(f"quality {row['quality']:.3f}{interval}{seeds}")
-    size = percent(ratio(row["parameters"], teacher.get("parameters")))
-    faster = f", {speed:.1f} times the teacher's speed" if speed == speed else ""
-    print(
-        f"{number(row['parameters'])} parameters, {size} of the teacher's; {number(row['latency_p50_ms'])} ms{faster}"
-    )
-    print(", ".join(f"{axis} {value}" for axis, value in config_of(row, study.meta.config_columns).items()))
-    if other is not None:
-        print(f"runner-up: trial {other['trial']}, {student_name(other)}: {trade_text(chosen)}")
-    print(f"quality below the teacher's: {1 - row['quality']:.3f}")
-    print(noise_text(study))
-    print(f"to export it: stillhouse export {args.folder} my-student --trial {row['trial']}")
-
-
-def trade_text(chosen: "Pick") -> str:
-    """'0.012 less quality, 1,200,000 fewer parameters': the runner-up beside the pick."""
-    words = []
-    for name, difference in chosen.trade.items():
-        unit, places = TRADES[name]
-        if abs(difference) >= 0.5 * 10**-places:
-            words.append(f"{abs(difference):,.{places}f} {'more' if difference > 0 else 'less'} {unit}")
-    return ", ".join(words) or "the same in all of quality, size and speed"
-
-
-def pick_by(args: argparse.Namespace) -> "tuple[Study, Pick]":
-    """The study and the pick under the limits of the command line."""
-    study = load_study(args)
-    limits = {}
-    for name, column in LIMITS.items():
-        limit = getattr(args, name)
-        if limit is None:
-            continue
-        value, is_share = limit
-        if is_share and not study.meta.teacher.costs.get(column):
-            raise SpecError(
-                [f"the teacher's {column} is not recorded in {args.folder}: give a number instead of a share"]
-            )
-        limits[name] = value * study.meta.teacher.costs[column] if is_share else value
-    return study, study.pick(**limits, min_quality=args.min_quality, knee_of_front=args.knee)
+    print(pick_text(study, chosen))
+    print(f"to export it: stillhouse export {args.folder} my-student --trial {chosen.trial['trial']}")
 
 
 def chosen_trial(args: argparse.Namespace) -> int:
     """The trial that is named, or the pick under the limits, which is told."""
     if args.trial is not None:
         return args.trial
+    from search.cli.picking import pick_by
+
     _, chosen = pick_by(args)
     say(f"trial {chosen.trial['trial']}: {chosen.reason}")
     return int(chosen.trial["trial"])
@@ -166,6 +97,7 @@ def compare(args: argparse.Namespace) -> None:
     from analysis import load
     from analysis.page.report import write_page
     from analysis.page.studies import differences, overview, several_page
+    from search.cli.picking import plain_rows
 
     studies = [load(folder) for folder in args.folders]
     for note in differences(studies):

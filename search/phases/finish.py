@@ -19,6 +19,7 @@ from search.spec.sections import StudySpec
 from search.store.parts import Store
 from search.tune.telling import Say, announced
 from spaces.errors import StillhouseError
+from spaces.records.costs import columns_of_costs
 from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
@@ -162,10 +163,8 @@ def make_card(
             "split": "test", "score": found["score"], "teacher": base[TEACHER], "floor": base[FLOOR],
             "recovered": found["recovered"], "layer": found["layer"],
         }  # fmt: skip
-    columns = (
-        "method", "seed", "train_tokens", "quality", "parameters", "parameters_without_embeddings", "flops_per_token",
-        "latency_p50_ms", "latency_p95_ms", "peak_memory_mib", "hardware",
-    )  # fmt: skip
+    costs = [column.name for column in columns_of_costs()]
+    columns = ("method", "seed", "train_tokens", "quality", *costs, "hardware")
     return {
         "name": f"{study.name}-{row['trial']:05d}",
         "study": study.name,

@@ -24,6 +24,7 @@ from search.store.parts import now
 from search.tune.telling import Say
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
+from spaces.records.costs import columns_of_costs, known_costs
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import (
@@ -31,7 +32,6 @@ from spaces.students.architecture import (
     StudentArchitecture,
     architecture_of,
     count_parameters,
-    flops_per_token,
 )
 from trainables.cache import cache_folder, cached_value, digest
 from trainables.export.measuring import measure
@@ -132,25 +132,26 @@ def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: S
         todo |= {shape_key(architecture): architecture for architecture in sorted(shapes, key=shape_key)}
         say(f"costs of {len(shapes)} shapes, measured once per machine")
     else:
-        say(f"{len(shapes)} shapes: each trial measures its own latency")
-    options = dataclasses.asdict(spec.latency)
-    facts = teacher.facts
+        say(f"{len(shapes)} shapes: each trial measures its own costs")
+    facts, setting = teacher.facts, dataclasses.astuple(spec.latency)
+    columns = sorted(column.name for column in columns_of_costs())
     profiles = {}
     for name, architecture in todo.items():
         key = digest(
-            1,
+            2,
             hardware(),
             torch.__version__,
             facts.family.name,
             facts.vocab_size,
             facts.max_positions,
             shape_key(architecture),
-            *options.values(),
+            *setting,
+            *columns,
         )
 
         def compute(architecture: StudentArchitecture = architecture) -> dict[str, Any]:
             model = untrained(teacher, architecture, 0)
-            return dataclasses.asdict(measure(model, architecture, facts, **options))
+            return measure(model, architecture, facts, spec.latency)
 
         profiles[name] = cached_value(cache_folder() / "latency" / key, compute)
     return profiles
@@ -168,11 +169,7 @@ def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any
         architecture = architecture_of(dict(config))
         if known := prepared.profiles.get(shape_key(architecture)):
             return known
-        return {
-            "parameters": count_parameters(architecture, study.teacher),
-            "parameters_without_embeddings": count_parameters(architecture, study.teacher, embeddings=False),
-            "flops_per_token": flops_per_token(architecture, study.teacher, study.spec.latency.sequence_length),
-        }
+        return known_costs(architecture, study.teacher, study.spec.latency)
 
     return costs
 
@@ -183,7 +180,6 @@ def study_meta(
     """study.json: `scored` are the dev scores by task, `costs` those of the teacher."""
     spec, facts = study.spec, study.teacher
     kinds, languages = {task.name: task.kind for task in spec.tasks}, languages_of(spec.tasks)
-    shown = ("parameters", "parameters_without_embeddings", "flops_per_token", "latency_p50_ms", "latency_p95_ms")
     task_metas = {}
     for name, scores in scored.items():
         splits = load_task(tasks[name]).splits
@@ -205,7 +201,7 @@ def study_meta(
         teacher=TeacherMeta(
             **{key: getattr(facts, key) for key in TeacherMeta.__dataclass_fields__ if key not in ("family", "costs")},
             family=facts.family.name,
-            costs={name: costs[name] for name in shown},
+            costs={column.name: costs[column.name] for column in columns_of_costs()},
         ),
         tasks=task_metas,
         latency=spec.latency,
@@ -213,11 +209,5 @@ def study_meta(
         versions=versions(),
         comparison=comparison_meta(spec, study.space),
         axes=axis_columns(study.space.method_axes),
-        named_shapes={
-            name: {
-                "parameters": count_parameters(shape, facts),
-                "flops_per_token": flops_per_token(shape, facts, spec.latency.sequence_length),
-            }
-            for name, shape in SHAPES.items()
-        },
+        named_shapes={name: known_costs(shape, facts, spec.latency) for name, shape in SHAPES.items()},
     )

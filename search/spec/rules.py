@@ -12,7 +12,8 @@ from search.spec.languages import languages_of
 from search.spec.reading import Unsound
 from search.spec.sections import TRACKERS, StudySpec
 from spaces.errors import SpecError, nearest
-from spaces.records.objectives import OBJECTIVES
+from spaces.records.costs import COSTS
+from spaces.records.objectives import QUALITIES, all_objectives
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts, parse_shape
 from trainables.tasks.spec import TaskSpec, protocol_problem, task_problems
@@ -38,19 +39,18 @@ def known_protocol(spec: StudySpec) -> Problems:
 
 
 def known_objectives(spec: StudySpec) -> Problems:
+    objectives = all_objectives()
     for name in [*spec.search.objectives, *spec.search.constraints]:
-        if name not in OBJECTIVES:
-            known = ", ".join(OBJECTIVES)
-            yield f"[search] unknown objective {name!r}.{nearest(name, OBJECTIVES)} Known: {known}"
+        if name not in objectives:
+            yield f"[search] unknown objective {name!r}.{nearest(name, objectives)} Known: {', '.join(objectives)}"
 
 
 def quality_and_a_cost(spec: StudySpec) -> Problems:
     objectives = spec.search.objectives
     if "quality" not in objectives:
         yield f"[search] objectives must hold 'quality', got {list(objectives)}"
-    costs = [name for name, objective in OBJECTIVES.items() if objective.direction == "min"]
-    if all(name in OBJECTIVES and name not in costs for name in objectives):
-        yield f"[search] objectives must hold a cost ({', '.join(costs)}), got {list(objectives)}"
+    if all(name in QUALITIES for name in objectives):
+        yield f"[search] objectives must hold a cost ({', '.join(COSTS)}), got {list(objectives)}"
     if len(set(objectives)) < len(objectives):
         yield f"[search] objectives names one twice: {list(objectives)}"
 
@@ -64,7 +64,7 @@ def worst_of_two_languages(spec: StudySpec) -> Problems:
 
 def limits_on_costs(spec: StudySpec) -> Problems:
     for name, limit in spec.search.constraints.items():
-        if name in OBJECTIVES and OBJECTIVES[name].direction == "max":
+        if name in QUALITIES:
             yield f"[search] constraints are upper limits on costs; {name!r} is not a cost"
         if limit <= 0:
             yield f"[search] constraints.{name} must be above 0, got {limit!r}"

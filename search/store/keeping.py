@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from search.store.parts import Store
+from spaces.records.columns import PROFILED
 from spaces.records.fronts import by_configuration, configuration, costs_of_rows, front_of, ranks
-from spaces.records.objectives import OBJECTIVES, Aim
+from spaces.records.objectives import Aim, all_objectives
 
 LOG = logging.getLogger("stillhouse.keeping")
 GB = 1e9
@@ -128,25 +129,30 @@ def needed(rows: Rows, aim: Aim, profiles: Sequence[Mapping[str, Any]] = ()) -> 
     found = {row["trial"] for row in front_of(rows, aim)}
     found |= {row["trial"] for row in students if len(seeds[configuration(row, aim.axes)]) > 1}
     for view in views(students, profiles):
-        measured = [o for o in OBJECTIVES.values() if any(row.get(o.column) is not None for row in view)]
+        measured = [o for o in all_objectives().values() if any(row.get(o.column) is not None for row in view)]
         rank_N = ranks(costs_of_rows(view, measured))
         found |= {row["trial"] for row, rank in zip(view, rank_N, strict=True) if rank < NEEDED_FRONTS}
     return found
 
 
 def views(students: Rows, profiles: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The students with the latencies of the study, and with those of each profile as far as it measured them."""
+    """The students with the costs of the study, and with those that each profile measured."""
     found = [list(students)]
     for name in sorted({row["profile"] for row in profiles}):
-        latencies = {row["trial"]: row["latency_p50_ms"] for row in profiles if row["profile"] == name}
-        found.append([{**row, "latency_p50_ms": latencies.get(row["trial"])} for row in students])
+        measured = {row["trial"]: row for row in profiles if row["profile"] == name}
+        found.append(
+            [
+                {**row, **{cost.column: measured.get(row["trial"], {}).get(cost.column) for cost in PROFILED}}
+                for row in students
+            ]
+        )
     return found
 
 
 def beaten(rows: Rows, kept: set[int]) -> list[dict[str, Any]]:
     """Finished trials that nobody needs, the most beaten first: by front, and on one front by quality."""
     finished = [row for row in rows if row["status"] == "finished" and row["trial"] not in kept]
-    measured = [o for o in OBJECTIVES.values() if any(row.get(o.column) is not None for row in finished)]
+    measured = [o for o in all_objectives().values() if any(row.get(o.column) is not None for row in finished)]
     rank_N = ranks(costs_of_rows(finished, measured)) if finished else np.zeros(0, dtype=int)
     order = sorted(range(len(finished)), key=lambda i: (-rank_N[i], _quality(finished[i]), finished[i]["trial"]))
     return [finished[i] for i in order]

@@ -24,9 +24,10 @@ import pyarrow.parquet as pq
 
 from search.store.lease import Lease, leased
 from spaces.errors import StillhouseError
-from spaces.records.columns import CONFIG_COLUMNS, Column, conformed, dataset_columns, schema
+from spaces.records.columns import CONFIG_COLUMNS, dataset_columns
 from spaces.records.filesystems import open_filesystem, read_parquet
 from spaces.records.meta import StudyMeta
+from spaces.records.schemas import Column, conformed, schema
 
 LOG = logging.getLogger("stillhouse.store")
 LEASE = "lease.json"

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from search.proposals.asktell import AskTell
 from search.tune.telling import duration, short
+from spaces.records.costs import LATENCY, PARAMETERS
 from spaces.records.fronts import front_of, values_of, within
 from spaces.values import from_json
 from trainables.training.reports import TrialReport
@@ -51,9 +52,10 @@ class StudyProgress(ray.tune.Callback):
     def row(self, row: dict[str, Any]) -> None:
         """A trial has ended."""
         if row["status"] == "finished":
-            what = f"quality {row['quality']:.3f} (best {self.best()})  {short(row['parameters'])} parameters"
-            if row.get("latency_p50_ms") is not None:
-                what += f"  {row['latency_p50_ms']:.1f} ms"
+            shown = dict.fromkeys([PARAMETERS, LATENCY, *self.asktell.aim.costs, *self.asktell.aim.limits])
+            known = [cost for cost in shown if row.get(cost.column) is not None]
+            costs = [f"{short(row[cost.column], cost.decimals)} {cost.unit}" for cost in known]
+            what = "  ".join([f"quality {row['quality']:.3f} (best {self.best()})", *costs])
         else:
             what = row["reason"]
         shape = f"{row['num_layers']}x{row['hidden_size']}"

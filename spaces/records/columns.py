@@ -1,15 +1,16 @@
-"""The Parquet schemas of a study folder.
+"""The columns of a study folder's datasets.
 
 Every column carries its unit and meaning in the file itself (Arrow field metadata), so a study folder explains itself
 to any reader. An axis that a configuration does not have (a mapping without `hs`) is null.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
 from spaces.errors import StillhouseError
+from spaces.records.costs import LATENCY, PEAK_MEMORY, columns_of_costs
+from spaces.records.schemas import FLOAT, INT, TEXT, Column
 from spaces.students.axis import Axis
 
 STATUSES: dict[str, str] = {
@@ -22,56 +23,24 @@ STATUSES: dict[str, str] = {
 
 DATASETS = ("asked", "trials", "reports", "test_scores", "baselines", "profiles")
 """The folders of a study that hold Parquet parts."""
-INT, FLOAT, TEXT = pa.int64(), pa.float64(), pa.string()
 
 
-@dataclass(frozen=True)
-class Column:
-    """One Parquet column."""
-
-    name: str
-    type: pa.DataType
-    unit: str
-    meaning: str
-    since: int = 1
-    """The format of studies (spaces/records/meta.py) that brought the column; where a part lacks it, it is null."""
-
-
-def schema(columns: Sequence[Column]) -> pa.Schema:
-    """The Arrow schema of these columns, with unit and meaning as field metadata."""
-    return pa.schema(
-        [
-            pa.field(column.name, column.type, metadata={"unit": column.unit, "meaning": column.meaning})
-            for column in columns
-        ]
-    )
-
-
-def conformed(table: pa.Table, columns: Sequence[Column], place: str) -> pa.Table:
-    """A part as a table of exactly `columns`: what was added since it was written is null, other columns are left out.
-
-    Raises StillhouseError, which names the place, for a column that is missing or of another type.
-    """
-    wanted = schema(columns)
-    if table.schema.equals(wanted):
-        return table
-    mend = "read it with that version, or move it out of the study."
-    known = set(table.column_names)
-    if missing := [column.name for column in columns if column.name not in known and column.since == 1]:
-        raise StillhouseError(
-            f"{place} has no column {', '.join(map(repr, missing))}. It was written by another version of stillhouse "
-            f"or for other tasks: {mend}"
-        )
-    arrays = []
-    for field in wanted:
-        array = table.column(field.name) if field.name in known else pa.nulls(len(table), field.type)
-        if array.type != field.type and not pa.types.is_null(array.type):
-            raise StillhouseError(
-                f"{place}: column {field.name!r} must be of type {field.type}, got {array.type}. It was written by "
-                f"another version of stillhouse: {mend}"
-            )
-        arrays.append(array.cast(field.type))
-    return pa.table(arrays, schema=wanted)
+AXIS_COLUMNS = (
+    Column("method", TEXT, "", "transfer method, or a weighted sum of methods"),
+    Column("mapping", TEXT, "", "layer mapping of hidden-state transfer"),
+    Column("relation_heads", INT, "heads", "relation heads of MHA transfer"),
+    Column("teacher_layer", INT, "layer", "teacher layer that attention is transferred from, counted from 1"),
+    Column("temperature", FLOAT, "", "softmax temperature of output-distribution transfer"),
+    Column("num_layers", INT, "layers", "Transformer layers of the student"),
+    Column("hidden_size", INT, "units", "width of the student"),
+    Column("num_heads", INT, "heads", "attention heads of the student"),
+    Column("intermediate_size", INT, "units", "feed-forward width of the student"),
+    Column("initialisation", TEXT, "", "how the student's weights started"),
+    Column("learning_rate", FLOAT, "", "peak learning rate"),
+    Column("batch_size", INT, "sequences", "sequences per optimiser step"),
+)
+"""What a trial was, its seed aside, in every study; a study may have more (StudyMeta.axes)."""
+CONFIG_COLUMNS = tuple(column.name for column in AXIS_COLUMNS)
 
 
 def trials_columns(
@@ -103,28 +72,12 @@ def trials_columns(
         Column("status", TEXT, "", "one of " + ", ".join(STATUSES)),
         Column("reason", TEXT, "", "why the trial did not finish, in words; empty if it did"),
         Column("seed", INT, "", "seed of initialisation, order and masking"),
-        Column("method", TEXT, "", "transfer method, or a weighted sum of methods"),
-        Column("mapping", TEXT, "", "layer mapping of hidden-state transfer"),
-        Column("relation_heads", INT, "heads", "relation heads of MHA transfer"),
-        Column("teacher_layer", INT, "layer", "teacher layer that attention is transferred from, counted from 1"),
-        Column("temperature", FLOAT, "", "softmax temperature of output-distribution transfer"),
+        *AXIS_COLUMNS,
         *axes,
-        Column("num_layers", INT, "layers", "Transformer layers of the student"),
-        Column("hidden_size", INT, "units", "width of the student"),
-        Column("num_heads", INT, "heads", "attention heads of the student"),
-        Column("intermediate_size", INT, "units", "feed-forward width of the student"),
-        Column("initialisation", TEXT, "", "how the student's weights started"),
-        Column("learning_rate", FLOAT, "", "peak learning rate"),
-        Column("batch_size", INT, "sequences", "sequences per optimiser step"),
         Column("quality", FLOAT, "share", "mean over tasks of the recovered share: 0 untrained, 1 the teacher"),
         *tasks,
         *(languages if by_language else ()),
-        Column("parameters", INT, "parameters", "parameters of the exported encoder, embeddings included"),
-        Column("parameters_without_embeddings", INT, "parameters", "parameters of the Transformer layers"),
-        Column("flops_per_token", INT, "FLOPs", "forward FLOPs per token at the latency sequence length"),
-        Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
-        Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
-        Column("peak_memory_mib", FLOAT, "MiB", "peak memory of the forward pass"),
+        *columns_of_costs(),
         Column("loss_first", FLOAT, "", "first training loss; scales differ between methods"),
         Column("loss_last", FLOAT, "", "last training loss; scales differ between methods"),
         Column("held_out_loss", FLOAT, "", "distillation loss on held-out text; scales differ between methods"),
@@ -145,15 +98,10 @@ def trials_columns(
     )
 
 
-_NAMES = [column.name for column in trials_columns(())]
-CONFIG_COLUMNS = tuple(_NAMES[_NAMES.index("seed") + 1 : _NAMES.index("quality")])
-"""The columns that say what a trial was, its seed aside, in every study; a study may have more (StudyMeta.axes)."""
-
-
 def axis_columns(axes: Iterable[Axis]) -> tuple[Column, ...]:
     """The columns of axes that not every study has. Raises StillhouseError for an axis named like another column."""
-    own = [axis for axis in axes if axis.name not in CONFIG_COLUMNS]
-    if taken := [axis.name for axis in own if axis.name in _NAMES]:
+    own, known = [axis for axis in axes if axis.name not in CONFIG_COLUMNS], {c.name for c in trials_columns(())}
+    if taken := [axis.name for axis in own if axis.name in known]:
         raise StillhouseError(f"axes cannot be named like columns of the trials table: {', '.join(taken)}")
     types = {str: TEXT, int: INT, float: FLOAT}
     return tuple(Column(axis.name, types[axis.kind], axis.unit, axis.meaning) for axis in own)
@@ -215,6 +163,10 @@ def baselines_columns() -> tuple[Column, ...]:
     )
 
 
+PROFILED = (LATENCY, PEAK_MEMORY)
+"""The costs that `stillhouse profile` measures again."""
+
+
 def profiles_columns() -> tuple[Column, ...]:
     """Costs of students measured again, on another device or with another runtime."""
     return (
@@ -225,10 +177,9 @@ def profiles_columns() -> tuple[Column, ...]:
         Column("threads", INT, "threads", "CPU threads of the forward pass"),
         Column("batch_size", INT, "texts", "texts at a time"),
         Column("sequence_length", INT, "tokens", "tokens of each text"),
-        Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
-        Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
+        *LATENCY.columns,
         Column("runs", INT, "passes", "forward passes that were timed"),
-        Column("peak_memory_mib", FLOAT, "MiB", "peak memory of the forward pass; null for onnx"),
+        *PEAK_MEMORY.columns,
         Column("hardware", TEXT, "", "the machine in words"),
         Column("fingerprint", TEXT, "", "hash of the machine and of the versions of the runtime"),
         Column("versions", TEXT, "JSON", "versions of the packages that matter"),

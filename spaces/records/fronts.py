@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from spaces.records.columns import CONFIG_COLUMNS
-from spaces.records.objectives import OBJECTIVES, Aim, Objective
+from spaces.records.costs import Cost
+from spaces.records.objectives import QUALITIES, Aim, Objective
 
-QUALITIES = tuple(o.column for o in OBJECTIVES.values() if o.direction == "max")
+QUALITY_COLUMNS = tuple(quality.column for quality in QUALITIES.values())
 Values = Callable[[list[str]], np.ndarray]
 """Columns by name -> (N, columns) numbers, NaN where there is none. Rows and data frames each give their own."""
 
@@ -37,7 +38,7 @@ def costs_of_rows(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Object
     return costs_of(values_of(rows), objectives)
 
 
-def within(values: Values, limits: Mapping[Objective, float]) -> np.ndarray:
+def within(values: Values, limits: Mapping[Cost, float]) -> np.ndarray:
     """(N,) mask of what keeps all limits; what was not measured keeps none."""
     limits_L = np.array(list(limits.values()), dtype=float)
     kept: np.ndarray = np.all(values([o.column for o in limits]) <= limits_L, axis=1)
@@ -62,14 +63,12 @@ def by_configuration(rows: Sequence[Mapping[str, Any]], axes: Sequence[str] = ()
     finished = (row for row in rows if row["status"] == "finished" and row["quality"] is not None)
     for row in sorted(finished, key=lambda row: row["trial"]):
         groups.setdefault(configuration(row, axes), []).append(row)
-    return [
-        {**group[0], **{name: sum(r[name] for r in group) / len(group) for name in QUALITIES if _all_have(group, name)}}
-        for group in groups.values()
-    ]
+    return [{**group[0], **_mean_qualities(group)} for group in groups.values()]
 
 
-def _all_have(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    return all(row.get(name) is not None for row in rows)
+def _mean_qualities(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    known = (name for name in QUALITY_COLUMNS if all(row.get(name) is not None for row in rows))
+    return {name: sum(row[name] for row in rows) / len(rows) for name in known}
 
 
 def non_dominated(costs_NK: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pyarrow as pa
 
 from spaces.errors import StillhouseError
-from spaces.records.columns import CONFIG_COLUMNS, Column
+from spaces.records.columns import CONFIG_COLUMNS
 from spaces.records.latency import LatencySpec
 from spaces.records.objectives import Aim, aim_of
+from spaces.records.schemas import Column
 from spaces.students.architecture import StudentArchitecture
 
 FORMAT = 2

@@ -1,28 +1,42 @@
-"""What a study looks for: objectives, each a column of the trials table, and limits that its costs must keep."""
+"""What a study looks for: objectives, each a quality or a cost, and limits that its costs must keep."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from spaces.errors import choose
+from spaces.records.costs import COSTS, Cost
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What a study is searched for: a column of the trials table, and which way is better."""
+class Quality:
+    """A quality of a student: a share of the gap between floor and teacher, larger is better."""
 
     name: str
-    direction: Literal["max", "min"]
+    label: str
     column: str
+    decimals: int = 3
+    direction: ClassVar[Literal["max"]] = "max"
+
+    @property
+    def unit(self) -> str:
+        """A share has none; it is told by its label."""
+        return self.label
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "quality": Objective("quality", "max", "quality"),
-    "worst_language_quality": Objective("worst_language_quality", "max", "worst_language_quality"),
-    "parameters": Objective("parameters", "min", "parameters"),
-    "latency_ms": Objective("latency_ms", "min", "latency_p50_ms"),
-    "flops": Objective("flops", "min", "flops_per_token"),
+Objective = Quality | Cost
+QUALITY = Quality("quality", "quality", "quality")
+QUALITIES: dict[str, Quality] = {
+    "quality": QUALITY,
+    "worst_language_quality": Quality(
+        "worst_language_quality", "quality in the worst language", "worst_language_quality"
+    ),
 }
+
+
+def all_objectives() -> dict[str, Objective]:
+    """Every objective by its name, qualities first."""
+    return {**QUALITIES, **COSTS}
 
 
 @dataclass(frozen=True)
@@ -30,20 +44,26 @@ class Aim:
     """The objectives of a study and its upper limits on costs: together they say which students are on its front."""
 
     objectives: tuple[Objective, ...]
-    limits: Mapping[Objective, float]
+    limits: Mapping[Cost, float]
     axes: tuple[str, ...] = ()
     """in which configurations may differ beside CONFIG_COLUMNS; seeds of one configuration are one student"""
 
     @property
+    def costs(self) -> list[Cost]:
+        """The objectives that are costs."""
+        return [objective for objective in self.objectives if isinstance(objective, Cost)]
+
+    @property
     def limits_text(self) -> str:
         """'latency_ms <= 4, parameters <= 15,000,000'; empty without limits."""
-        return ", ".join(f"{objective.name} <= {limit:,.10g}" for objective, limit in self.limits.items())
+        return ", ".join(f"{cost.name} <= {limit:,.10g}" for cost, limit in self.limits.items())
 
 
 def aim_of(objectives: Sequence[str], limits: Mapping[str, float], axes: Sequence[str] = ()) -> Aim:
     """The aim by the names of objectives and costs. Raises SpecError for a name that nobody has."""
+    known = all_objectives()
     return Aim(
-        tuple(choose("objective", OBJECTIVES, name) for name in objectives),
-        {choose("objective", OBJECTIVES, name): float(limit) for name, limit in limits.items()},
+        tuple(choose("objective", known, name) for name in objectives),
+        {choose("cost", COSTS, name): float(limit) for name, limit in limits.items()},
         tuple(axes),
     )

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spaces.records.columns import Column, reports_columns, schema, test_scores_columns, trials_columns
+from spaces.records.columns import reports_columns, test_scores_columns, trials_columns
 from spaces.records.meta import FORMAT
+from spaces.records.schemas import Column, schema
 from spaces.students.architecture import SHAPES as STUDENT_SHAPES
 from spaces.students.architecture import parse_shape
 

@@ -2,9 +2,8 @@
 
 Keys of `card` that are shown, all optional; whatever else is in it goes into the recipe only:
 name, study, teacher, teacher_hub_id (a model of the hub: becomes base_model), language, license, corpus, method,
-config (the trial's configuration), seed, train_tokens, num_trials, quality, front (its place in words), parameters,
-parameters_without_embeddings, flops_per_token, latency_p50_ms, latency_p95_ms, peak_memory_mib, hardware,
-latency (device, threads, batch_size, sequence_length), versions, and
+config (the trial's configuration), seed, train_tokens, num_trials, quality, front (its place in words), the columns of
+costs (spaces/records/costs.py), hardware, latency (device, threads, batch_size, sequence_length), versions, and
 scores: {task: {split, protocol, metric, score, teacher, floor, recovered, layer}}.
 """
 
@@ -15,6 +14,9 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from spaces.records.costs import columns_of_costs
+from spaces.records.schemas import Column
 
 SCORE_COLUMNS = {
     "split": "split",
@@ -27,14 +29,6 @@ SCORE_COLUMNS = {
     "layer": "probe layer",
 }
 HUB_TASKS = {"token_classification": "token-classification"}
-COSTS = {
-    "parameters": "parameters",
-    "parameters_without_embeddings": "parameters without embeddings",
-    "flops_per_token": "forward FLOPs per token",
-    "latency_p50_ms": "latency, median (ms)",
-    "latency_p95_ms": "latency, 95th percentile (ms)",
-    "peak_memory_mib": "peak memory of a forward pass (MiB)",
-}
 ORIGIN = {
     "study": "study",
     "teacher": "teacher",
@@ -52,7 +46,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     blocks = [header(card), f"# {name}", introduction(card), "## Use", usage(card)]
     if card.get("scores"):
         blocks += ["## Scores", scores_table(card["scores"]), layers_note(card["scores"])]
-    if costs := rows_of(COSTS, card):
+    if costs := rows_of({column.name: cost_title(column) for column in columns_of_costs()}, card):
         blocks += ["## Cost", table(["", ""], costs), measured_where(card)]
     if origin := rows_of(ORIGIN, card):
         blocks += ["## Origin", table(["", ""], origin)]
@@ -160,6 +154,11 @@ def measured_where(card: Mapping[str, Any]) -> str:
     parts = [plain(card["hardware"]) if card.get("hardware") else "", details]
     where = "; ".join(part for part in parts if part)
     return f"Measured on: {where}." if where else ""
+
+
+def cost_title(column: Column) -> str:
+    """'median latency of one forward pass (ms)'."""
+    return column.meaning if column.unit in column.meaning else f"{column.meaning} ({column.unit})"
 
 
 def rows_of(titles: Mapping[str, str], card: Mapping[str, Any]) -> list[list[str]]:

@@ -13,8 +13,10 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,10 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from spaces.errors import SpecError, StillhouseError
-from spaces.students.architecture import StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
+from spaces.records.costs import COSTS, Subject, known_costs
+from spaces.records.latency import LatencySpec
+from spaces.students.architecture import StudentArchitecture, TeacherFacts
+from trainables.export.folders import export_onnx, quiet_transformers
 from trainables.machine import hardware, pinned_threads
 from trainables.models.encoder import usable_positions
 
@@ -45,41 +50,53 @@ class Latency:
     runs: int
 
 
-@dataclass(frozen=True)
-class Profile:
-    """The cost columns of a trial's row; parameters are those of the encoder as handed over, without a head."""
-
-    parameters: int
-    parameters_without_embeddings: int
-    flops_per_token: int
-    latency_p50_ms: float
-    latency_p95_ms: float
-    peak_memory_mib: float
-    hardware: str
-
-
 def measure(
-    model: PreTrainedModel,
-    architecture: StudentArchitecture,
-    facts: TeacherFacts,
-    *,
-    batch_size: int,
-    sequence_length: int,
-    threads: int,
-    device: str = "cpu",
-) -> Profile:
-    """Count and measure one student. The model, its device and the thread count are left as they were."""
-    options: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length, "device": device}
-    latency = measure_latency(model, threads=threads, **options)
-    return Profile(
-        parameters=count_parameters(architecture, facts),
-        parameters_without_embeddings=count_parameters(architecture, facts, embeddings=False),
-        flops_per_token=flops_per_token(architecture, facts, sequence_length),
-        latency_p50_ms=latency.p50_ms,
-        latency_p95_ms=latency.p95_ms,
-        peak_memory_mib=measure_peak_memory(model, **options),
-        hardware=hardware(),
+    model: PreTrainedModel, architecture: StudentArchitecture, teacher: TeacherFacts, latency: LatencySpec
+) -> dict[str, Any]:
+    """The cost columns of one student, and `hardware`. Model, device and thread count are left as they were."""
+    found: dict[str, Any] = known_costs(architecture, teacher, latency)
+    with subject_of(model, architecture, teacher, latency) as subject:
+        for cost in COSTS.values():
+            if cost.measured is not None:
+                found |= cost.measure(subject)
+    return {**found, "hardware": hardware()}
+
+
+@contextmanager
+def subject_of(
+    model: PreTrainedModel, architecture: StudentArchitecture, teacher: TeacherFacts, latency: LatencySpec
+) -> Iterator[Subject]:
+    """A student as costs see it."""
+    with (
+        prepared(model, latency.batch_size, latency.sequence_length, latency.device) as (encoder, inputs),
+        pinned_threads(latency.threads),
+        ExitStack() as scratch,
+    ):
+
+        @cache
+        def folder() -> Path:
+            path = Path(scratch.enter_context(tempfile.TemporaryDirectory()))
+            with quiet_transformers():
+                model.save_pretrained(path)
+            return path
+
+        forward = partial(run, encoder, inputs, latency.device)
+        yield Subject(architecture, teacher, latency, encoder, forward, folder)
+
+
+def latency_columns(subject: Subject) -> dict[str, float]:
+    """Median and 95th percentile of the time of forward passes (`time_passes`)."""
+    latency = time_passes(subject.forward)
+    return {"latency_p50_ms": latency.p50_ms, "latency_p95_ms": latency.p95_ms}
+
+
+def peak_memory_columns(subject: Subject) -> dict[str, float]:
+    """Weights and the largest set of activations alive at once (see the top of the file)."""
+    setting = subject.latency
+    peak_mib = measure_peak_memory(
+        subject.model, batch_size=setting.batch_size, sequence_length=setting.sequence_length, device=setting.device
     )
+    return {"peak_memory_mib": peak_mib}
 
 
 def measure_latency(
@@ -97,8 +114,6 @@ def measure_onnx_latency(
 
     Raises StillhouseError when a package is missing or onnxruntime does not know the device.
     """
-    from trainables.export.folders import export_onnx
-
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
     with tempfile.TemporaryDirectory() as scratch:
         file = export_onnx(model, scratch)

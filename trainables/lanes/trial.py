@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import pyarrow.fs
 import torch
 from transformers import PreTrainedModel
 
+from spaces.records.costs import known_parameters
 from spaces.records.filesystems import open_filesystem
-from spaces.students.architecture import architecture_of, count_parameters
+from spaces.records.latency import LatencySpec
+from spaces.students.architecture import architecture_of
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
 from trainables.lanes.messages import TrialJob, TrialOutcome
@@ -143,8 +145,5 @@ def profile(student: PreTrainedModel, job: TrialJob, teacher: Teacher) -> dict[s
     """Size always, latency only where the study has not measured this shape already."""
     shape = architecture_of(dict(job.config))
     if job.latency is not None:
-        return asdict(measure(student, shape, teacher.facts, **asdict(job.latency)))
-    return {
-        "parameters": count_parameters(shape, teacher.facts),
-        "parameters_without_embeddings": count_parameters(shape, teacher.facts, embeddings=False),
-    }
+        return measure(student, shape, teacher.facts, job.latency)
+    return dict(known_parameters(shape, teacher.facts, LatencySpec()))

@@ -41,7 +41,7 @@ def test_each_view_draws_every_measured_trial_once_and_joins_its_own_front(fake:
 def test_the_first_view_is_the_first_cost_of_the_study(fake: SimpleNamespace) -> None:
     figure = front_figure.front_figure(load(fake.study(fake.rows(20), objectives=["quality", "flops"])))
     assert figure.layout.updatemenus[0].buttons[0].label == "FLOPs"
-    assert figure.layout.xaxis.title.text == "forward FLOPs per token"
+    assert figure.layout.xaxis.title.text == "FLOPs per token"
     assert [trace.visible for trace in figure.data] == list(figure.layout.updatemenus[0].buttons[0].args[0]["visible"])
 
 

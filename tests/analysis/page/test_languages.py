@@ -10,7 +10,8 @@ from fake_studies import META, TASKS, finished_row, write_part
 from analysis import load
 from analysis.page.languages import language_section
 from analysis.page.report import page_of
-from spaces.records.columns import schema, trials_columns
+from spaces.records.columns import trials_columns
+from spaces.records.schemas import schema
 
 MANY = {
     "pos_en": {**TASKS["package"], "language": "en"},

@@ -59,7 +59,7 @@ def test_a_full_study_has_every_section(fake: SimpleNamespace) -> None:
         assert title in page.text, title
     assert verdict(load(folder)) in page.text
     buttons = page.figures[0]["layout"]["updatemenus"][0]["buttons"]
-    assert [button["label"] for button in buttons] == ["parameters", "latency", "FLOPs"]
+    assert [button["label"] for button in buttons] == ["parameters", "median latency", "FLOPs", "peak memory"]
     for fact in ("0123456789abcdef", "Some CPU, 2 cores", "torch 2.13.0", "loss became NaN at step 12"):
         assert fact in page.text
 
@@ -143,8 +143,9 @@ def test_the_verdict_names_the_best_of_that_size_without_the_teacher(fake: Simpl
 
 
 def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: SimpleNamespace) -> None:
-    rows = [fake.row(t, 0.1 * t, latency_p50_ms=None, flops_per_token=None, train_s=None) for t in range(1, 5)]
-    page = read_page(fake.study(rows, teacher={"name": "t"}, latency=None, versions=None))
+    unmeasured = dict.fromkeys(("latency_p50_ms", "flops_per_token", "peak_memory_mib", "train_s"))
+    rows = [fake.row(t, 0.1 * t, **unmeasured) for t in range(1, 5)]
+    page = read_page(fake.study(rows, teacher={**fake.teacher, "costs": {}}))
     assert "The front" in page.text
     assert "updatemenus" not in page.figures[0]["layout"]
 

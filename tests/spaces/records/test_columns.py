@@ -8,6 +8,8 @@ import pytest
 
 from spaces.errors import StillhouseError
 from spaces.records import columns as records
+from spaces.records.schemas import Column
+from spaces.records.schemas import schema as schema_of
 from spaces.space.axes import COMMON, METHOD, SIZES
 from spaces.students.axis import Axis, whole
 from spaces.students.transfer import METHODS
@@ -31,7 +33,7 @@ def test_columns_are_unique_and_explained(name):
 @pytest.mark.parametrize("name", TABLES)
 def test_units_and_meanings_travel_with_the_file(name, tmp_path):
     columns = TABLES[name]
-    pq.write_table(records.schema(columns).empty_table(), tmp_path / "part.parquet")
+    pq.write_table(schema_of(columns).empty_table(), tmp_path / "part.parquet")
     read = pq.read_schema(tmp_path / "part.parquet")
     for column in columns:
         field = read.field(column.name)
@@ -50,12 +52,12 @@ def test_axes_have_the_columns_that_their_methods_say():
     """Those of the methods that came with stillhouse stand in every study; others in studies that search over them."""
     own = Axis("depth", int, whole, "how deep", "layers")
     axes = [axis for method in METHODS.values() for axis in method.axes]
-    column = records.Column("depth", records.INT, "layers", "how deep")
+    column = Column("depth", records.INT, "layers", "how deep")
     assert records.axis_columns([*axes, own])[-1] == column
     known = {column.name: column for column in (*records.trials_columns([]), *records.axis_columns(axes))}
     types = {str: records.TEXT, int: records.INT, float: records.FLOAT}
     for axis in (METHOD, *SIZES[:3], *axes, *COMMON):
-        assert known[axis.name] == records.Column(axis.name, types[axis.kind], axis.unit, axis.meaning)
+        assert known[axis.name] == Column(axis.name, types[axis.kind], axis.unit, axis.meaning)
     names = [column.name for column in records.trials_columns([], axes=[column])]
     assert names.index("seed") < names.index("depth") < names.index("quality")
     with pytest.raises(StillhouseError, match="axes cannot be named like columns of the trials table: quality, trial"):
@@ -63,37 +65,9 @@ def test_axes_have_the_columns_that_their_methods_say():
 
 
 def test_a_row_without_an_axis_is_null_there():
-    schema = records.schema(records.trials_columns([]))
+    schema = schema_of(records.trials_columns([]))
     row = pa.Table.from_pylist([{"trial": 0, "method": "mha", "relation_heads": 12}], schema=schema).to_pylist()[0]
     assert row["relation_heads"] == 12 and row["mapping"] is None and row["temperature"] is None
-
-
-COLUMNS = (
-    records.Column("trial", records.INT, "number", ""),
-    records.Column("mood", records.TEXT, "", "came later", since=2),
-)
-
-
-def test_columns_added_later_read_as_null_and_others_are_left_out():
-    older = pa.table({"trial": [1, 2], "params": ["{}", "{}"]})
-    assert records.conformed(older, COLUMNS, "here").to_pylist() == [
-        {"trial": 1, "mood": None},
-        {"trial": 2, "mood": None},
-    ]
-    assert records.conformed(older.slice(0, 0), COLUMNS, "here").schema.equals(records.schema(COLUMNS))
-
-
-@pytest.mark.parametrize(
-    ("table", "problem"),
-    [
-        ({"mood": ["good"]}, r"a/part\.parquet has no column 'trial'"),
-        ({"trial": [1], "mood": [3.5]}, r"a/part\.parquet: column 'mood' must be of type string, got double"),
-        ({"trial": ["one"]}, r"column 'trial' must be of type int64, got string"),
-    ],
-)
-def test_wrong_columns_are_errors_with_their_place(table, problem):
-    with pytest.raises(StillhouseError, match=problem):
-        records.conformed(pa.table(table), COLUMNS, "a/part.parquet")
 
 
 def test_every_dataset_has_its_columns():

@@ -94,7 +94,7 @@ def test_limits_keep_rows_off_the_front():
     assert aim_of(["quality"], {"latency_ms": 4, "parameters": 15e6}).limits_text == (
         "latency_ms <= 4, parameters <= 15,000,000"
     )
-    with pytest.raises(SpecError, match=r"unknown objective 'latency'.* Did you mean 'latency_ms'"):
+    with pytest.raises(SpecError, match=r"unknown cost 'latency'.* Did you mean 'latency_ms'"):
         aim_of(["quality"], {"latency": 4.0})
 
 

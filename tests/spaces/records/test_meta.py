@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from spaces.errors import StillhouseError
-from spaces.records.columns import Column
 from spaces.records.latency import LatencySpec
 from spaces.records.meta import FORMAT, ComparisonMeta, StudyMeta, TaskMeta, TeacherMeta
+from spaces.records.schemas import Column
 from spaces.students.architecture import StudentArchitecture
 
 META = StudyMeta(
@@ -19,7 +19,7 @@ META = StudyMeta(
         "t", "bert", "abc", StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, True, {"latency_p50_ms": None}
     ),
     tasks={
-        "pos_de": TaskMeta("token_classification", "accuracy", 0.9, 0.5, (0.4, 0.6), 3, "probe", 10, 5, 5, "de"),
+        "pos_de": TaskMeta("token_classification", "accuracy", 0.9, 0.5, (0.4, 0.6), 3, language="de"),
         "pairs": TaskMeta("regression", "spearman", 0.9, 0.5),
     },
     latency=LatencySpec(), hardware="Some CPU", versions={"torch": "2"}, prepare_s=1.5,

@@ -186,7 +186,7 @@ def test_numbers_that_are_not_finite_are_told(tmp_path):
         "loss": None,
         "all": [None, 1.0],
     }
-    assert "| latency, median (ms) | not finite |" in card_text({"latency_p50_ms": float("nan")})
+    assert "| median latency of one forward pass (ms) | not finite |" in card_text({"latency_p50_ms": float("nan")})
 
 
 def test_a_student_that_loads_differently_is_not_published(tmp_path, tokenizer, monkeypatch):

@@ -13,8 +13,10 @@ from transformers import (
 )
 
 from spaces.errors import SpecError, StillhouseError
+from spaces.records.costs import columns_of_costs
+from spaces.records.latency import LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
-from trainables.export.measuring import measure, measure_latency, measure_onnx_latency, measure_peak_memory
+from trainables.export.measuring import measure, measure_latency, measure_onnx_latency, measure_peak_memory, subject_of
 from trainables.machine import fingerprint, hardware, pinned_threads, versions
 from trainables.models.families.bert import BertFacts
 
@@ -43,17 +45,29 @@ def test_the_profile_of_each_family(family):
     facts = TeacherFacts("t", BertFacts(family, offset), SHAPE, 200, 66 - offset, types, False, "0")
     threads = torch.get_num_threads()
     model.train()
-    profile = measure(model, SHAPE, facts, batch_size=2, sequence_length=16, threads=1)
+    profile = measure(model, SHAPE, facts, LatencySpec(batch_size=2, sequence_length=16))
     parameters = sum(p.numel() for p in model.parameters())
-    assert profile.parameters == parameters
+    assert profile["parameters"] == parameters
     embeddings = sum(p.numel() for p in model.embeddings.parameters())
-    assert profile.parameters_without_embeddings == parameters - embeddings
-    assert profile.flops_per_token == flops_per_token(SHAPE, facts, 16)
-    assert 0 < profile.latency_p50_ms <= profile.latency_p95_ms
-    assert profile.peak_memory_mib > 4 * parameters / 2**20
-    assert profile.hardware == hardware()
+    assert profile["parameters_without_embeddings"] == parameters - embeddings
+    assert profile["flops_per_token"] == flops_per_token(SHAPE, facts, 16)
+    assert 0 < profile["latency_p50_ms"] <= profile["latency_p95_ms"]
+    assert profile["peak_memory_mib"] > 4 * parameters / 2**20
+    assert profile["hardware"] == hardware()
+    assert set(profile) == {column.name for column in columns_of_costs()} | {"hardware"}
     assert model.training
     assert torch.get_num_threads() == threads
+
+
+def test_a_subject_writes_its_files_once_and_they_go(tmp_path):
+    model = BUILDERS["bert"][0]()
+    facts = TeacherFacts("t", BertFacts("bert", 0), SHAPE, 200, 66, 2, False, "0")
+    with subject_of(model, SHAPE, facts, LatencySpec(sequence_length=16)) as subject:
+        folder = subject.folder()
+        assert folder == subject.folder() and (folder / "model.safetensors").is_file()
+        assert not subject.model.training
+        subject.forward()
+    assert not folder.exists()
 
 
 def test_a_longer_sequence_takes_longer_and_more_memory():

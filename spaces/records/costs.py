@@ -1,0 +1,177 @@
+"""What a student costs: an entry for each cost says all that tables, limits, figures, cards and commands need.
+
+A cost is a number of the trials table, smaller is better. It follows from the student's shape (`known`, before a trial
+starts) or is measured on a student (`measured`). Packages add costs through entry points of the group stillhouse.costs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from spaces.errors import StillhouseError
+from spaces.records.latency import LatencySpec
+from spaces.records.schemas import FLOAT, INT, Column
+from spaces.registry import Registry
+from spaces.students.architecture import StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
+
+Known = Callable[[StudentArchitecture, TeacherFacts, LatencySpec], Mapping[str, float]]
+"""From a shape, the teacher and how latency is measured -> the values of a cost's columns."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A student of which costs are measured. Its weights may be untrained: a cost is one of the shape."""
+
+    architecture: StudentArchitecture
+    teacher: TeacherFacts
+    latency: LatencySpec
+    model: Any
+    """the encoder, a model of transformers, in evaluation mode on `latency.device`"""
+    forward: Callable[[], object]
+    """one forward pass over full sequences as `latency` has them, on as many threads as it says"""
+    folder: Callable[[], Path]
+    """writes the model as `save_pretrained` does, the first time it is called; the folder is gone after measuring"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One cost of a student, and everything that is said of it anywhere."""
+
+    name: str
+    """in specs, limits, flags and reports"""
+    label: str
+    """in words, as in figures: 'median latency'"""
+    head: str
+    """of a narrow column of a table: 'ms'"""
+    decimals: int
+    """0: a count, shown with k, M and G"""
+    columns: tuple[Column, ...]
+    """of the trials table: the cost itself, and what is found along with it"""
+    known: Known | None = None
+    measured: str | Callable[[Subject], Mapping[str, float]] | None = None
+    """like `known`; "module:function" is imported when something is measured"""
+    inverse: str = ""
+    """what people say of its reciprocal against the teacher: 'speed'; empty: they say shares"""
+    direction: ClassVar[Literal["min"]] = "min"
+
+    @property
+    def column(self) -> str:
+        """The column of the cost itself."""
+        return self.columns[0].name
+
+    @property
+    def unit(self) -> str:
+        """Of its column."""
+        return self.columns[0].unit
+
+    @property
+    def title(self) -> str:
+        """Label and unit: 'median latency, ms'."""
+        return self.unit if self.label in self.unit else f"{self.label}, {self.unit}"
+
+    @property
+    def amount(self) -> str:
+        """What a number of it is followed by: 'ms of median latency'."""
+        return self.unit if self.label in self.unit else f"{self.unit} of {self.label}"
+
+    @property
+    def limit(self) -> str:
+        """The name of a limit on it: 'max_latency_ms'; the flag of commands is made of it."""
+        return f"max_{self.name}"
+
+    def measure(self, subject: Subject) -> Mapping[str, float]:
+        """The values of its columns, by `measured`."""
+        assert self.measured is not None, f"{self.name} is not measured"
+        if isinstance(self.measured, str):
+            module, _, function = self.measured.partition(":")
+            return self.checked(getattr(import_module(module), function)(subject))
+        return self.checked(self.measured(subject))
+
+    def checked(self, found: Mapping[str, float]) -> Mapping[str, float]:
+        """What was found, if it is a value for each column. Raises StillhouseError."""
+        columns = [column.name for column in self.columns]
+        if sorted(found) != sorted(columns):
+            raise StillhouseError(
+                f"cost {self.name!r} must give {', '.join(columns)}, got {', '.join(found) or 'nothing'}"
+            )
+        return found
+
+
+def known_parameters(
+    architecture: StudentArchitecture, teacher: TeacherFacts, latency: LatencySpec
+) -> Mapping[str, float]:
+    """With and without embeddings."""
+    return {
+        "parameters": count_parameters(architecture, teacher),
+        "parameters_without_embeddings": count_parameters(architecture, teacher, embeddings=False),
+    }
+
+
+def known_flops(architecture: StudentArchitecture, teacher: TeacherFacts, latency: LatencySpec) -> Mapping[str, float]:
+    """Of a forward pass over a sequence as long as latency is measured on."""
+    return {"flops_per_token": flops_per_token(architecture, teacher, latency.sequence_length)}
+
+
+PARAMETERS = Cost(
+    name="parameters",
+    label="parameters",
+    head="params",
+    decimals=0,
+    columns=(
+        Column("parameters", INT, "parameters", "parameters of the exported encoder, embeddings included"),
+        Column("parameters_without_embeddings", INT, "parameters", "parameters of the Transformer layers"),
+    ),
+    known=known_parameters,
+)
+LATENCY = Cost(
+    name="latency_ms",
+    label="median latency",
+    head="ms",
+    decimals=2,
+    columns=(
+        Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
+        Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
+    ),
+    measured="trainables.export.measuring:latency_columns",
+    inverse="speed",
+)
+FLOPS = Cost(
+    name="flops",
+    label="FLOPs",
+    head="FLOPs",
+    decimals=0,
+    columns=(
+        Column("flops_per_token", INT, "FLOPs per token", "forward FLOPs per token at the latency sequence length"),
+    ),
+    known=known_flops,
+)
+PEAK_MEMORY = Cost(
+    name="peak_memory_mib",
+    label="peak memory",
+    head="MiB",
+    decimals=1,
+    columns=(Column("peak_memory_mib", FLOAT, "MiB", "peak memory of the forward pass"),),
+    measured="trainables.export.measuring:peak_memory_columns",
+)
+
+OWN = (PARAMETERS, LATENCY, FLOPS, PEAK_MEMORY)
+COSTS: Registry[Cost] = Registry(Cost, "stillhouse.costs", {cost.name: cost for cost in OWN})
+"""In the order in which they are shown."""
+
+
+def columns_of_costs() -> tuple[Column, ...]:
+    """The columns of all costs; those of other packages are null in what was written without the package."""
+    own = [column for cost in OWN for column in cost.columns]
+    others = [column for cost in COSTS.values() if cost not in OWN for column in cost.columns]
+    return (*own, *(replace(column, since=max(2, column.since)) for column in others))
+
+
+def known_costs(architecture: StudentArchitecture, teacher: TeacherFacts, latency: LatencySpec) -> dict[str, float]:
+    """By column, what follows from the shape."""
+    found: dict[str, float] = {}
+    for cost in COSTS.values():
+        if cost.known is not None:
+            found |= cost.checked(cost.known(architecture, teacher, latency))
+    return found

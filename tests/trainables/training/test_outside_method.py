@@ -49,6 +49,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from small_trials import EXACT, STEP, fill
+from search.store.parts import Store
+from spaces.records.columns import axis_columns
 from spaces.space.reading import read_space
 from trainables.models.signals import states_of
 from trainables.models.student import build_student
@@ -59,7 +61,7 @@ from trainables.training.loop import distil
 from trainables.training.settings import TrainingRun
 from trainables.training.targets import Needs, TargetPlan
 
-path, folder = sys.argv[1:]
+path, folder = sys.argv[1:3]
 teacher, corpus = load_teacher(path), open_corpus(Path(folder))
 table = {"method": ["0.5 pooled + hs"], "shape": ["2x24/48h2"], "mapping": "last", "learning_rate": [3e-3],
          "initialisation": "projected", "batch_size": 8}
@@ -77,6 +79,9 @@ for name, targets in (("live", None), ("cache", fill(plan, teacher))):
     student, rows = build_student(config, teacher, 0, corpus), []
     trained = distil(student, teacher, corpus, TrainingRun(config, 20 * STEP, 0, EXACT), rows.append, targets=targets)
     told[name] = asdict(trained)
+store = Store(sys.argv[3], axes=axis_columns(space.method_axes))
+store.write_part("trials", 0, [{"trial": 0, **config}])
+(told["row"],) = store.read_rows("trials")
 print(json.dumps(told))
 """
 
@@ -90,13 +95,14 @@ def test_it_is_searched_and_trained_live_and_from_the_cache(tmp_path, write_teac
     (info / "entry_points.txt").write_text("[stillhouse.methods]\npooled = outside_method:METHOD\n")
     paths = [str(tmp_path), str(HERE.parent), str(HERE.parents[2])]
     done = subprocess.run(
-        [sys.executable, "-c", TRIAL, str(write_teacher("bert")), str(corpus_folder)],
+        [sys.executable, "-c", TRIAL, str(write_teacher("bert")), str(corpus_folder), str(tmp_path / "study")],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["config"]["method"] == "hs + 0.5 pooled"
     assert told["config"]["pooled_layer"] == 4  # its default, less what its rule forbids
+    assert told["row"]["pooled_layer"] == 4 and told["row"]["temperature"] is None
     live, cached = told["live"], told["cache"]
     assert (live["targets"], cached["targets"]) == ("live", "cache")
     assert live["loss_last"] < 0.9 * live["loss_first"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_families import TINY, sentences
+from tiny_families import TINY
+from tiny_tokenizers import sentences
 
 from trainables.models.encoder import build_model
 from trainables.models.signals import MASKED, TOKENS, State

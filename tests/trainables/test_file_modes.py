@@ -12,7 +12,8 @@ from trainables.cache import new_folder, store_value
 from trainables.export.folders import export_onnx, export_student
 from trainables.models.learned_vocabulary import learn_vocabulary
 from trainables.models.vocabulary import trim
-from trainables.tasks.scoring import TaskSpec, prepare_task
+from trainables.tasks.scoring import prepare_task
+from trainables.tasks.spec import TaskSpec
 from trainables.text.corpus import prepare_corpus
 from trainables.text.sources import CorpusSpec
 
@@ -37,7 +38,7 @@ def test_everything_written_follows_the_umask(umask, tmp_path, monkeypatch, teac
     (tmp_path / "corpus.txt").write_text("\n".join(texts(200)))
     prepare_corpus(CorpusSpec(source=str(tmp_path / "corpus.txt"), sequence_length=16), teacher.tokenizer)
     task = write(tmp_path / "task", train=separable(20, 0), dev=separable(20, 1))
-    prepare_task(TaskSpec("task", str(task)), teacher.tokenizer, tmp_path / "tasks")
+    prepare_task(TaskSpec("task", str(task), "classification"), teacher.tokenizer, tmp_path / "tasks")
     store_value(tmp_path / "value", {"known": 1})
     fill(plan, teacher)  # into $STILLHOUSE_CACHE
     student, *_ = run(

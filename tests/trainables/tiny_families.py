@@ -3,12 +3,10 @@
 A new family needs one entry in TINY; the contract tests and the fixtures `write_teacher` and `teachers` run over it.
 """
 
-import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tiny_tokenizers import byte_pairs, unigrams, word_pieces
 from transformers import (
     BertConfig,
     DistilBertConfig,
@@ -19,56 +17,8 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-WORDS = [a + b + c for a in "bdfgk" for b in "aeiou" for c in ("", "n", "rt")]
 POSITIONS = 40
-BERT_NAMES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-ROBERTA_NAMES = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
 COMMON = {"initializer_range": 0.1, "max_position_embeddings": POSITIONS}
-
-
-def sentences(count: int, seed: int = 0) -> list[str]:
-    """Texts in which a word often foretells the next."""
-    rng = np.random.default_rng(seed)
-    texts = []
-    for _ in range(count):
-        word, words = int(rng.integers(len(WORDS))), []
-        for _ in range(int(rng.integers(6, 20))):
-            words.append(WORDS[word])
-            word = (word * 7 + 3) % len(WORDS) if rng.random() < 0.7 else int(rng.integers(len(WORDS)))
-        texts.append(" ".join(words))
-    return texts
-
-
-def word_pieces(names: dict[str, str]) -> PreTrainedTokenizerFast:
-    """WordPiece with every ASCII character, so that nothing in ASCII is unknown."""
-    printable = [c for c in map(chr, range(33, 127)) if c not in string.ascii_uppercase]
-    pieces = [*names.values(), *printable, *(f"##{c}" for c in string.ascii_lowercase + string.digits), *WORDS]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    backend = Tokenizer(models.WordPiece(vocabulary, unk_token=names["unk"]))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    first, last = names["cls"], names["sep"]
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}", pair=f"{first} $A {last} $B {last}",
-        special_tokens=[(first, vocabulary[first]), (last, vocabulary[last])],
-    )  # fmt: skip
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **{f"{key}_token": name for key, name in names.items()})
-
-
-def byte_pairs() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, learned from the words."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=340, special_tokens=list(ROBERTA_NAMES.values()), show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    backend.train_from_iterator(sentences(200), trainer)
-    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, **{f"{key}_token": name for key, name in ROBERTA_NAMES.items()}
-    )
 
 
 Shape = tuple[int, int, int, int]
@@ -120,10 +70,10 @@ class Tiny:
 
 
 TINY: dict[str, Tiny] = {
-    "bert": Tiny(bert, lambda: word_pieces(BERT_NAMES)),
-    "roberta": Tiny(roberta(RobertaConfig), lambda: word_pieces(ROBERTA_NAMES)),
-    "xlm-roberta": Tiny(roberta(XLMRobertaConfig), lambda: word_pieces(ROBERTA_NAMES)),
-    "distilbert": Tiny(distilbert, lambda: word_pieces(BERT_NAMES)),
+    "bert": Tiny(bert, word_pieces),
+    "roberta": Tiny(roberta(RobertaConfig), byte_pairs),
+    "xlm-roberta": Tiny(roberta(XLMRobertaConfig), unigrams),
+    "distilbert": Tiny(distilbert, word_pieces),
     "modernbert": Tiny(modernbert, byte_pairs),
-    "electra": Tiny(electra, lambda: word_pieces(BERT_NAMES)),  # of the package in docs/extending.md
+    "electra": Tiny(electra, word_pieces),  # of the package in docs/extending.md
 }

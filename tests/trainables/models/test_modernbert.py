@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 from small_trials import METHODS, run
-from tiny_families import TINY, sentences
+from tiny_families import TINY
+from tiny_tokenizers import sentences
 from transformers import AutoModelForMaskedLM, ModernBertForSequenceClassification
 
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token

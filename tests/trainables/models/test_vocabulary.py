@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tiny_tokenizers import ROBERTA_NAMES, byte_pairs
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfig
 
 from search.cli.main import main
@@ -88,7 +89,6 @@ def test_what_cannot_be_trimmed_is_refused():
         kept_pieces(plain, Counter(), 10)
 
 
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 LANGUAGE = [a + b for a in ("be", "ka", "mó", "sta", "иго") for b in ("r", "лин", "ndo", "ф", "é", "")]
 
 
@@ -97,26 +97,18 @@ def subword_tokenizer(kind):
     rng = np.random.default_rng(1)
     lines = [" ".join(rng.choice(LANGUAGE, 12)) for _ in range(300)]
     if kind == "bpe":
-        backend = Tokenizer(models.BPE())
-        backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=420, special_tokens=[*SPECIAL, "<mask>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )  # fmt: skip
-        backend.train_from_iterator(lines, trainer)
-        backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    else:
-        backend = Tokenizer(models.Unigram())
-        backend.normalizer, backend.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=160, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False,
-            initial_alphabet=list(string.ascii_letters),
-        )  # fmt: skip
-        backend.train_from_iterator(lines, trainer)
-        backend.add_special_tokens(["<mask>"])
-        backend.post_processor = processors.TemplateProcessing(
-            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-        )
+        return byte_pairs(lines, 420)
+    backend = Tokenizer(models.Unigram())
+    backend.normalizer, backend.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=160, special_tokens=ROBERTA_NAMES, unk_token="<unk>", show_progress=False,
+        initial_alphabet=list(string.ascii_letters),
+    )  # fmt: skip
+    backend.train_from_iterator(lines, trainer)
+    backend.add_special_tokens(["<mask>"])
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
     names = {"bos": "<s>", "cls": "<s>", "pad": "<pad>", "sep": "</s>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **{f"{key}_token": name for key, name in names.items()})
 
@@ -183,7 +175,7 @@ def test_a_bpe_piece_brings_what_it_is_merged_from():
         ours = trim_tokenizer(tokenizer, pieces)
         merges = json.loads(ours.backend_tokenizer.to_str())["model"]["merges"]
         made = {"".join(pair) for pair in merges}
-        plain = {*SPECIAL, "<mask>", *pre_tokenizers.ByteLevel.alphabet()}
+        plain = {*ROBERTA_NAMES, "<mask>", *pre_tokenizers.ByteLevel.alphabet()}
         assert set(pieces) - plain == made
         for text in ("be kalin ~ €", "\t{x}"):
             assert ours.decode(ours(text, add_special_tokens=False)["input_ids"]) == text

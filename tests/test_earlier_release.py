@@ -13,10 +13,12 @@ from search.cli.main import main
 from search.phases.finish import make_card, place_on_front
 from search.phases.runner import refuse_other_study, stored_study
 from search.proposals.asktell import AskTell
+from search.proposals.searched import Searched
 from search.store.history import History
 from search.store.parts import Store
 from spaces.records.columns import DATASETS
 from spaces.records.meta import FORMAT
+from spaces.records.objectives import aim_of
 
 RELEASED = Path(__file__).parent / "data" / "study_0_1"
 FRONT = [14, 2, 10, 3]
@@ -62,10 +64,9 @@ def test_the_search_goes_on(study):
     store = Store(study, [task.name for task in spec.tasks])
     refuse_other_study(store, spec)
     assert [row["trial"] for row in History(store).finished] == sorted(FRONT)
-    asktell = AskTell(
-        store, space, lambda config: {}, sampler="random", objectives=["quality"], constraints={}, seed=spec.seed,
-        budget=spec.budget.trials,
-    )  # fmt: skip
+    aim = aim_of(["quality"], {})
+    searched = Searched(space, lambda config: {}, aim, seed=spec.seed, budget=spec.budget.trials, sampler="random")
+    asktell = AskTell(store, searched)
     assert asktell.left == 14 and asktell.ask().trial == 15
     assert "params" not in pq.read_schema(f"{study}/asked/part-00015.parquet").names
 

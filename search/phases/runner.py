@@ -17,7 +17,7 @@ from typing import Any
 from search.phases.baselines import score_baselines
 from search.phases.finish import score_front
 from search.phases.prepare import cost_columns, prepare
-from search.proposals.asktell import Asks, AskTell, Wanted
+from search.proposals.asktell import Agenda, Asks, AskTell
 from search.spec.checks import Study, check_all, load_table, read_spec
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
@@ -84,7 +84,7 @@ def confirm(
     say_once = functools.cache(say)
 
     def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
-        chosen = leading([row for row in asktell.progress.rows if row["seed"] == spec.seed], asktell.aim, top)
+        chosen = leading([row for row in asktell.tally.rows if row["seed"] == spec.seed], asktell.aim, top)
         configs = [asktell.history.config_of(row["trial"]) for row in chosen]
         numbers = ", ".join(str(row["trial"]) for row in chosen)
         say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
@@ -105,7 +105,7 @@ def run_study(
     *,
     address: str | None = None,
     say: Callable[[str], None] = print,
-    wanted: Wanted | None = None,
+    wanted: Agenda | None = None,
 ) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
     spec = study.spec

@@ -17,26 +17,25 @@ from typing import Any
 import numpy as np
 import optuna
 
-from search.proposals.observations import Costs, Memory
+from search.proposals.observations import Memory
 from search.proposals.rungs import Rungs
+from search.proposals.searched import Searched
 from search.proposals.told import Within, branches, study_of
-from search.samplers.context import Config, Context, Seen
+from search.samplers.context import Config, Context
 from search.samplers.drawing import sampler_of
 from search.samplers.registry import GRID
 from search.store.history import RAN, Ask, History, Running, qualities
 from search.store.parts import Store
 from search.store.rows import report_row, stopped_columns, test_rows, trial_row
 from spaces.errors import InfeasibleConfig
-from spaces.records.columns import axis_columns
-from spaces.records.fronts import costs_of_rows
-from spaces.records.objectives import Objective, aim_of
-from spaces.space.search_space import SearchSpace, config_hash
+from spaces.records.objectives import Objective
+from spaces.space.search_space import config_hash
 from trainables.lanes.messages import TrialOutcome
 from trainables.training.reports import TrialReport
 
 Asks = Sequence[tuple[Mapping[str, Any], int]]
 """(configuration, seed) of trials."""
-Wanted = Callable[["AskTell"], tuple[Asks, int]]
+Agenda = Callable[["AskTell"], tuple[Asks, int]]
 """The trials that a narrowed search should have run by now, and how many more it will want when they have."""
 MAX_INFEASIBLE = 200
 """Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
@@ -49,43 +48,22 @@ MAX_HAND_BACKS = 10
 class AskTell:
     """Asks for configurations until the budget is spent and records what became of them."""
 
-    def __init__(
-        self,
-        store: Store,
-        space: SearchSpace,
-        costs: Costs,
-        *,
-        sampler: str,
-        objectives: Sequence[str],
-        constraints: Mapping[str, float],
-        seed: int,
-        budget: int,
-        train_tokens: int = 1,
-        candidates: int = 1,
-        rungs: Rungs | None = None,
-        earlier: Sequence[Seen] = (),
-        constants: Mapping[str, Any] | None = None,
-        reference: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.store, self.space, self.costs = store, space, costs
-        self.sampler, self.seed, self.budget = sampler, seed, budget
-        self.rungs = rungs or Rungs((), 2, 0)
-        self.aim = aim_of(objectives, constraints, [column.name for column in axis_columns(space.method_axes)])
-        self.constants = dict(constants or {})
+    def __init__(self, store: Store, searched: Searched) -> None:
+        self.store, self.searched, self.aim = store, searched, searched.aim
+        self.rungs = Rungs(searched.rung_tokens, searched.rung_factor, searched.protected)
         self.history = History(store)
-        self.progress = self.history.progress
-        self.memory = Memory(self.history, space, costs, self.aim, earlier, train_tokens)
-        self.number_of_candidates, self.reference = candidates, dict(reference or {})
+        self.tally = self.history.tally
+        self.memory = Memory(self.history, searched)
         self._live: dict[int, Running] = {}
         self._duplicates = self.history.last_duplicates()
         self._wait_for_a_result = False
-        self._wanted: Wanted | None = None
+        self._agenda: Agenda | None = None
         self._queue: list[tuple[Mapping[str, Any], int]] = []
         self._to_come = 0
         self._handed_back: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._branches = branches(space)
-        self._grid = self._grid_order() if sampler == GRID else None
+        self._branches = branches(searched.space)
+        self._grid = self._grid_order() if searched.sampler == GRID else None
         self._fill_rungs()
 
     @property
@@ -93,17 +71,17 @@ class AskTell:
         """Trials that ran and do not run again: those of the study's own seed, or, in a narrowed search, of any."""
 
         def counts(seed: int) -> bool:
-            return self._wanted is not None or seed == self.seed
+            return self._agenda is not None or seed == self.searched.seed
 
-        again = (self.progress.by_trial.get(trial) for trial, each in self._live.items() if counts(each.ask.seed))
+        again = (self.tally.by_trial.get(trial) for trial, each in self._live.items() if counts(each.ask.seed))
         ran = sum(count for seed, count in self.history.ran.items() if counts(seed))
         return ran - sum(row is not None and row["status"] in RAN for row in again)
 
     @property
     def left(self) -> int:
         """Trials to come, those that run included."""
-        if self._wanted is None:
-            return self.budget - self.spent
+        if self._agenda is None:
+            return self.searched.budget - self.spent
         return len(self._live) + len(self.history.interrupted) + len(self._queue) + self._to_come
 
     @property
@@ -115,28 +93,28 @@ class AskTell:
         """Trials of an earlier run that are to be run again."""
         return len(self.history.interrupted)
 
-    def narrow(self, wanted: Wanted) -> None:
-        """Ask for what is wanted only. When all of that has ended it is asked what else; nothing new is the end."""
-        self._wanted = wanted
-        self._want()
+    def narrow(self, agenda: Agenda) -> None:
+        """Ask for what is on it only. When all of that has ended it is asked what else; nothing new is the end."""
+        self._agenda = agenda
+        self._read_agenda()
 
     def ask(self) -> Ask | None:
-        """The next trial to run; None when nothing can be asked now (see `progress.ended` for whether ever again)."""
+        """The next trial to run; None when nothing can be asked now (see `tally.ended` for whether ever again)."""
         if self.history.interrupted:
             return self._go_on(self.history.interrupted.pop(0))
-        if self.progress.ended:
+        if self.tally.ended:
             return None
-        if self._wanted is not None:
-            return self._next_wanted()
+        if self._agenda is not None:
+            return self._next_on_agenda()
         if (promoted := self.rungs.promotable()) is not None:
             self.rungs.go_on(promoted)
             return self._go_on(self.history.asked[promoted])
         if self._wait_for_a_result:
             return None
-        own = sum(each.ask.seed == self.seed for each in self._live.values())
-        if self.spent + own >= self.budget:
+        own = sum(each.ask.seed == self.searched.seed for each in self._live.values())
+        if self.spent + own >= self.searched.budget:
             if not self._live:
-                self.progress.ended = f"the budget of {self.budget} trials is spent"
+                self.tally.ended = f"the budget of {self.searched.budget} trials is spent"
             return None
         return self._next_of_grid() if self._grid is not None else self._draw()
 
@@ -146,13 +124,13 @@ class AskTell:
         self._handed_back.clear()
         live.reports = [row for row in live.reports if row["step"] < report.step] + [report_row(trial, report)]
         level = self.rungs.level(report.train_tokens) if report.scores is not None else 0
-        if report.scores is None or not level or live.ask.seed != self.seed:
+        if report.scores is None or not level or live.ask.seed != self.searched.seed:
             return None
         if not math.isfinite(report.scores.quality):
             return None
         reason = ""
         if not self.rungs.has_reached(trial, level):
-            costs = self._rung_costs(live.ask.config, report.scores.quality)
+            costs = self.searched.rung_costs(live.ask.config, report.scores.quality)
             self.rungs.reach(trial, level, live.ask.config["method"], costs)
             reason = self.rungs.judge(trial, level)
         if not reason:
@@ -171,7 +149,7 @@ class AskTell:
         row = self._row(live.ask, outcome.columns())
         row["reason"] = outcome.reason or _unusable(row, self.aim.objectives)
         row["status"] = "failed" if row["reason"] else "finished"
-        if self.rungs.tokens and live.ask.seed == self.seed:
+        if self.rungs.tokens and live.ask.seed == self.searched.seed:
             row["rung"] = len(qualities(live.reports))
         if live.reports:
             self.history.write_reports(live)
@@ -204,34 +182,33 @@ class AskTell:
         running = [self.memory.write(self.history.asked[trial]["config"]) for trial in self._live]
         for _ in range(MAX_INFEASIBLE):
             if self._duplicates >= MAX_DUPLICATES:
-                self.progress.ended = (
-                    f"the last {MAX_DUPLICATES} configurations that {self.sampler} asked for had all been tried"
-                )
+                name = self.searched.sampler
+                self.tally.ended = f"the last {MAX_DUPLICATES} configurations that {name} asked for had all been tried"
                 return None
             if number != self.history.next_number:  # counted from each row, where a resume begins to count as well
                 number, tries = self.history.next_number, 0
             context = self._context()
-            sampler = sampler_of(self.sampler, (self.seed, number + 1, tries), context)
+            sampler = sampler_of(self.searched.sampler, (self.searched.seed, number + 1, tries), context)
             tries += 1
             config = dict(context.space(study_of(told, running, self.aim.objectives, sampler).ask()))
-            digest = config_hash(config, self.seed)
+            digest = config_hash(config, self.searched.seed)
             try:
-                self._check(config)
+                self.searched.check(config)
             except InfeasibleConfig as error:
                 reasons[str(error)] += 1
-                if self.number_of_candidates == 1:
-                    self.history.record_infeasible(config, self.seed, str(error))
+                if self.searched.candidates == 1:
+                    self.history.record_infeasible(config, self.searched.seed, str(error))
                 continue
             if digest in self.history.by_hash:
                 self._duplicates += 1
                 self.history.record_duplicate(digest)
             elif not self._runs(digest):
                 self._duplicates = 0
-                return self._start(Ask(self.history.next_number, config, self.seed, digest))
+                return self._start(Ask(self.history.next_number, config, self.searched.seed, digest))
         self._wait_for_a_result = True
         if not self._live:
             common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
-            self.progress.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
+            self.tally.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
         return None
 
     def _context(self) -> Context:
@@ -239,28 +216,24 @@ class AskTell:
         branch = self._branch() or {}
 
         def space(trial: Any) -> Config:
-            return self.space.suggest(Within(trial, branch) if branch else trial)
+            return self.searched.space.suggest(Within(trial, branch) if branch else trial)
 
         return Context(
             space=space,
-            known=self._known,
+            known=self.searched.known,
             allowed=self._may_be_tried,
-            evidence=lambda: self.memory.evidence(list(self._live.values()), self.seed),
-            reference=[self.reference.get(o.column) if o.direction == "min" else None for o in self.aim.objectives],
-            candidates=self.number_of_candidates,
+            evidence=lambda: self.memory.evidence(list(self._live.values()), self.searched.seed),
+            reference=self.searched.worst(),
+            candidates=self.searched.candidates,
             fixed=branch,
         )
 
-    def _known(self, config: Config) -> Sequence[float | None]:
-        costs = self.costs(config)
-        return [costs.get(objective.column) for objective in self.aim.objectives]
-
     def _may_be_tried(self, config: Config) -> bool:
-        digest = config_hash(config, self.seed)
+        digest = config_hash(config, self.searched.seed)
         if digest in self.history.by_hash or self._runs(digest):
             return False
         try:
-            self._check(config)
+            self.searched.check(config)
         except InfeasibleConfig:
             return False
         return True
@@ -271,46 +244,46 @@ class AskTell:
     def _branch(self) -> Mapping[str, Any] | None:
         """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""
         turn = self.spent + len(self._live)
-        if turn >= len(self._branches) or 2 * len(self._branches) > self.budget:
+        if turn >= len(self._branches) or 2 * len(self._branches) > self.searched.budget:
             return None
         return self._branches[turn]
 
-    def _want(self) -> None:
-        assert self._wanted is not None
-        asks, self._to_come = self._wanted(self)
+    def _read_agenda(self) -> None:
+        assert self._agenda is not None
+        asks, self._to_come = self._agenda(self)
         self._queue = [ask for ask in asks if config_hash(*ask) not in self.history.known]
 
-    def _next_wanted(self) -> Ask | None:
+    def _next_on_agenda(self) -> Ask | None:
         if not self._queue and not self._live:
-            self._want()
+            self._read_agenda()
         if self._queue:
             config, seed = self._queue.pop(0)
             return self._start(Ask(self.history.next_number, dict(config), seed, config_hash(config, seed)))
         if not self._live:
-            self.progress.ended = "every wanted trial has run"
+            self.tally.ended = "every wanted trial has run"
         return None
 
     def _next_of_grid(self) -> Ask | None:
         assert self._grid is not None
         while self._grid:
             config = self._grid.pop()
-            digest = config_hash(config, self.seed)
+            digest = config_hash(config, self.searched.seed)
             if digest in self.history.known:
                 continue
             try:
-                self._check(config)
+                self.searched.check(config)
             except InfeasibleConfig as error:
-                self.history.record_infeasible(config, self.seed, str(error))
+                self.history.record_infeasible(config, self.searched.seed, str(error))
                 continue
-            return self._start(Ask(self.history.next_number, config, self.seed, digest))
+            return self._start(Ask(self.history.next_number, config, self.searched.seed, digest))
         self._wait_for_a_result = True
         if not self._live:
-            self.progress.ended = "every configuration of the grid has been tried"
+            self.tally.ended = "every configuration of the grid has been tried"
         return None
 
     def _grid_order(self) -> list[dict[str, Any]]:
-        configs = list(self.space.enumerate())
-        order = np.random.default_rng([self.seed]).permutation(len(configs))
+        configs = list(self.searched.space.enumerate())
+        order = np.random.default_rng([self.searched.seed]).permutation(len(configs))
         return [configs[i] for i in order]
 
     def _start(self, ask: Ask) -> Ask:
@@ -322,31 +295,18 @@ class AskTell:
         self._live[live.ask.trial] = live
         return live.ask
 
-    def _check(self, config: Mapping[str, Any]) -> None:
-        """The space's own rules, and the limits on costs that are known before anything is trained."""
-        self.space.check(dict(config))
-        costs = self.costs(config)
-        for objective, limit in self.aim.limits.items():
-            value = costs.get(objective.column)
-            if value is not None and value > limit:
-                raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
-
     def _row(self, ask: Ask, measured: Mapping[str, Any]) -> dict[str, Any]:
-        return trial_row(ask, self.costs(ask.config), self.constants, measured)
-
-    def _rung_costs(self, config: Config, quality: float) -> list[float]:
-        """What trials are compared by at a rung: quality there, and the costs known before they ran."""
-        return costs_of_rows([{**self.costs(config), "quality": quality}], self.aim.objectives)[0].tolist()
+        return trial_row(ask, self.searched.costs(ask.config), self.searched.constants, measured)
 
     def _fill_rungs(self) -> None:
         for trial, reports in self.history.reports.items():
-            if self.history.asked[trial]["seed"] == self.seed:
+            if self.history.asked[trial]["seed"] == self.searched.seed:
                 config = self.history.config_of(trial)
                 for tokens, quality in qualities(reports):
-                    costs = self._rung_costs(config, quality)
+                    costs = self.searched.rung_costs(config, quality)
                     self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
         for trial in self.history.stopped:
-            self.rungs.stop(trial, self.progress.by_trial[trial]["rung"])
+            self.rungs.stop(trial, self.tally.by_trial[trial]["rung"])
 
 
 def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:

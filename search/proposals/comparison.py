@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 
-from search.proposals.asktell import Asks, AskTell, Wanted
+from search.proposals.asktell import Agenda, Asks, AskTell
 from search.spec.sections import StudySpec
 from spaces.records.meta import ComparisonMeta
 from spaces.space.comparison import chosen_rates, compared_configs, count_trials, seeds_of, tuning_configs, tuning_seed
@@ -11,8 +11,8 @@ from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import architecture_of
 
 
-def comparison(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> Wanted:
-    """What a comparison wants: the trials that choose learning rates, and when they have run, all others.
+def comparison(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> Agenda:
+    """The agenda of a comparison: the trials that choose learning rates, and when they have run, all others.
 
     All configurations of one seed come before those of the next, so that a study stopped early is a smaller study.
     """
@@ -21,16 +21,16 @@ def comparison(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) 
     _, to_come = count_trials(space, len(seeds))
     say_once = functools.cache(say)
 
-    def wanted(asktell: AskTell) -> tuple[Asks, int]:
+    def agenda(asktell: AskTell) -> tuple[Asks, int]:
         if len(asktell.history.ended(tuning)) < len(tuning):
             return tuning, to_come
-        rates = chosen_rates(asktell.progress.rows, space, spec.seed)
+        rates = chosen_rates(asktell.tally.rows, space, spec.seed)
         if tuning:
             chosen = ", ".join(f"{method} ({start}) {rate:g}" for (method, start), rate in rates.items())
             say_once(f"learning rates chosen under seed {tuning_seed(spec.seed)}: {chosen}")
         return [(config, seed) for seed in seeds for config in compared_configs(space, rates)], 0
 
-    return wanted
+    return agenda
 
 
 def all_seeds(spec: StudySpec) -> list[int]:

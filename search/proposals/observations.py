@@ -5,21 +5,17 @@ is a function of the rows, whatever the order they came in, so that a resume rem
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from search.proposals.searched import Searched
 from search.proposals.told import Told, written
 from search.samplers.answers import Answers
 from search.samplers.context import Evidence, Seen
 from search.store.history import History, Running, qualities
 from spaces.records.fronts import costs_of_rows, front_costs, non_dominated, values_of
-from spaces.records.objectives import Aim
-from spaces.space.search_space import SearchSpace
-
-Costs = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""The cost columns of a configuration as far as they are known before it runs."""
 
 MOST_REMEMBERED, MOST_TOLD = 200, 100
 """Trials and observations that the model learns from, and trials that Optuna is told of for every draw."""
@@ -28,19 +24,10 @@ MOST_REMEMBERED, MOST_TOLD = 200, 100
 class Memory:
     """The front of the finished trials, and what is remembered of them."""
 
-    def __init__(
-        self,
-        history: History,
-        space: SearchSpace,
-        costs: Costs,
-        aim: Aim,
-        earlier: Sequence[Seen],
-        train_tokens: int,
-    ) -> None:
-        self.history, self.space, self.costs = history, space, costs
-        self.aim, self.earlier, self.train_tokens = aim, tuple(earlier), train_tokens
+    def __init__(self, history: History, searched: Searched) -> None:
+        self.history, self.searched, self.aim = history, searched, searched.aim
         self._written: dict[str, Answers] = {}
-        costs_NK = front_costs(values_of(history.finished), aim)
+        costs_NK = front_costs(values_of(history.finished), self.aim)
         self._front = [(row["trial"], costs_NK[i]) for i, row in enumerate(history.finished)]
         self._front = [self._front[i] for i in np.flatnonzero(non_dominated(costs_NK))]
 
@@ -69,15 +56,15 @@ class Memory:
             return finished
         on_front = [number for number, _ in self._front][-most // 2 :]
         latest = [row["trial"] for row in finished[len(on_front) - most :]]
-        return [self.history.progress.by_trial[number] for number in sorted({*on_front, *latest})]
+        return [self.history.tally.by_trial[number] for number in sorted({*on_front, *latest})]
 
     def told(self) -> list[Told]:
         """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
         groups: dict[str, list[Mapping[str, Any]]] = {}
         for row in self.rows(MOST_TOLD):
             groups.setdefault(self.history.asked[row["trial"]]["config"], []).append(row)
-        for each in (each for each in self.earlier if each.share == 1.0):
-            row = {**self.costs(each.config), "quality": each.quality}
+        for each in (each for each in self.searched.earlier if each.share == 1.0):
+            row = {**self.searched.costs(each.config), "quality": each.quality}
             if np.isfinite(costs_of_rows([row], self.aim.objectives)).all():
                 groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(row)
         told = []
@@ -100,16 +87,16 @@ class Memory:
         known = {row["trial"]: history.reports.get(row["trial"], []) for row in remembered}
         known |= {trial: history.reports.get(trial, []) for trial in history.stopped[-MOST_REMEMBERED:]}
         known |= {each.ask.trial: each.reports for each in live}
-        seen = list(self.earlier)
+        seen = list(self.searched.earlier)
         for trial in sorted(known):
             found = qualities(known[trial])
             config = history.config_of(trial) if found else {}
-            seen += [Seen(config, tokens / self.train_tokens, quality) for tokens, quality in found]
+            seen += [Seen(config, tokens / self.searched.train_tokens, quality) for tokens, quality in found]
         seen += [Seen(history.config_of(row["trial"]), 1.0, row["quality"]) for row in remembered]
         return seen[-MOST_REMEMBERED:]
 
     def write(self, text: str) -> Answers:
         """A configuration, as the history spells it, under Optuna's names."""
         if text not in self._written:
-            self._written[text] = written(self.space, json.loads(text))
+            self._written[text] = written(self.searched.space, json.loads(text))
         return self._written[text]

@@ -22,7 +22,6 @@ class Ask:
     config: dict[str, Any]
     seed: int
     config_hash: str
-    asked_again: bool = False
 
 
 @dataclass
@@ -35,8 +34,8 @@ class Running:
 
 
 @dataclass
-class Progress:
-    """Counts and rows, for whoever shows them."""
+class Tally:
+    """The trials that have ended, and how many of each status."""
 
     by_trial: dict[int, dict[str, Any]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
@@ -62,7 +61,7 @@ class History:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.progress = Progress()
+        self.tally = Tally()
         self._configs: dict[int, dict[str, Any]] = {}
         self.asked: dict[int, dict[str, Any]] = {row["trial"]: row for row in store.read_rows("asked")}
         self.reports: dict[int, list[dict[str, Any]]] = {}
@@ -119,7 +118,7 @@ class History:
 
     def again(self, row: Mapping[str, Any]) -> Running:
         """A trial that was interrupted or stopped: under its number, and from its checkpoint if it has one."""
-        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"], asked_again=True)
+        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"])
         return Running(ask, now(), self.reports.get(ask.trial, []))
 
     def write_reports(self, live: Running) -> None:
@@ -153,7 +152,7 @@ class History:
         """How many configurations in a row, the last ones, had been tried before."""
         found = 0
         for number in range(self.last_number, -1, -1):
-            status = self.progress.by_trial.get(number, {}).get("status")
+            status = self.tally.by_trial.get(number, {}).get("status")
             if status not in ("duplicate", "infeasible"):
                 break
             found += status == "duplicate"
@@ -161,13 +160,13 @@ class History:
 
     def remember(self, row: dict[str, Any]) -> None:
         """Take a row of the store into account; it replaces an earlier row of its trial."""
-        if (before := self.progress.by_trial.pop(row["trial"], None)) is not None:
+        if (before := self.tally.by_trial.pop(row["trial"], None)) is not None:
             self._count(before, -1)
             if before["status"] == "finished":
                 self.finished.remove(before)
             elif before["status"] == "stopped":
                 self.stopped.remove(before["trial"])
-        self.progress.by_trial[row["trial"]] = row
+        self.tally.by_trial[row["trial"]] = row
         self._count(row, 1)
         if row["status"] == "finished":
             bisect.insort(self.finished, row, key=lambda each: each["trial"])
@@ -187,7 +186,7 @@ class History:
             })  # fmt: skip
 
     def _count(self, row: Mapping[str, Any], by: int) -> None:
-        self.progress.counts[row["status"]] += by
+        self.tally.counts[row["status"]] += by
         if row["status"] in RAN:
             self.ran[row["seed"]] += by
 

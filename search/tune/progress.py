@@ -63,7 +63,7 @@ class StudyProgress(ray.tune.Callback):
 
     def best(self) -> str:
         """The best quality within the limits of the study so far."""
-        finished = [row for row in self.asktell.progress.rows if row["status"] == "finished"]
+        finished = [row for row in self.asktell.tally.rows if row["status"] == "finished"]
         kept = within(values_of(finished), self.asktell.aim.limits)
         return short(max((row["quality"] for row, keeps in zip(finished, kept, strict=True) if keeps), default=None))
 
@@ -97,15 +97,15 @@ class StudyProgress(ray.tune.Callback):
 
     def view(self) -> Group:
         """The live view."""
-        progress = self.asktell.progress
-        counts = f"{progress.count('finished')} finished, {progress.count('failed')} failed"
+        tally = self.asktell.tally
+        counts = f"{tally.count('finished')} finished, {tally.count('failed')} failed"
         line = f"{counts}, {self.asktell.running} running  [{self.counts()}]"
         if self.tokens_per_s:
             line += f"  {short(sum(self.tokens_per_s.values()), 0)} tokens/s"
         if self.waiting_since is not None:
             line += f"\nstarting worker processes ({time.time() - self.waiting_since:.0f} s)"
         objectives = self.asktell.aim.objectives
-        members = front_of(progress.rows, self.asktell.aim)
+        members = front_of(tally.rows, self.asktell.aim)
         table = Table(title="front so far", title_justify="left", box=None)
         for name in ("trial", "method", "shape", *(o.name for o in objectives)):
             table.add_column(name, justify="left" if name == "method" else "right")

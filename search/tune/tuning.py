@@ -11,10 +11,10 @@ from typing import Any
 
 from ray import tune
 
-from search.proposals.asktell import AskTell, Wanted
+from search.proposals.asktell import Agenda, AskTell
 from search.proposals.comparison import comparison
-from search.proposals.observations import Costs
-from search.proposals.rungs import Rungs, rung_tokens
+from search.proposals.rungs import rung_tokens
+from search.proposals.searched import Costs, Searched
 from search.proposals.warm_start import learn_from
 from search.spec.checks import Study
 from search.spec.writing import to_toml
@@ -27,7 +27,9 @@ from search.tune.loggers import loggers
 from search.tune.progress import StudyProgress
 from search.tune.searcher import RungScheduler, StudySearcher
 from search.tune.telling import duration
+from spaces.records.columns import axis_columns
 from spaces.records.meta import StudyMeta
+from spaces.records.objectives import aim_of
 from spaces.space.comparison import tuning_seed
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
@@ -67,15 +69,15 @@ def tune_study(
     plan: Plan,
     store: Store,
     say: Callable[[str], None] = print,
-    wanted: Wanted | None = None,
+    agenda: Agenda | None = None,
 ) -> Outcome:
-    """Run trials until the budget is spent, the space is used up, or somebody stops it; or only what is `wanted`."""
+    """Run trials until the budget is spent, the space is used up, or somebody stops it; or what an agenda holds."""
     spec = plan.study.spec
     store.write_text("study.json", plan.meta.to_json())
     store.write_text("spec.toml", to_toml(spec))  # last: its presence makes the folder a study
     asktell = ask_tell(plan, store, say)
-    if wanted is not None:
-        asktell.narrow(wanted)
+    if agenda is not None:
+        asktell.narrow(agenda)
     done = sum(asktell.history.ran.values())
     if done or asktell.waiting:
         say(f"going on: {done} trials done before, {asktell.waiting} to be run again")
@@ -83,10 +85,10 @@ def tune_study(
     try:
         with output_to(log_file(store)) as terminal:
             progress = StudyProgress(asktell, terminal)
-            if wanted is None and spec.comparison.seeds is not None:
+            if agenda is None and spec.comparison.seeds is not None:
                 asktell.narrow(comparison(spec, plan.study.space, progress.say))
             keeper = Keeper(store, asktell.aim, spec.storage.quota_gb, progress.say)
-            keeper.tidy(asktell.progress.rows)
+            keeper.tidy(asktell.tally.rows)
             make_job = job_maker(plan, store, keeper.started)
             searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))
             sweeper = Sweeper()
@@ -99,32 +101,33 @@ def tune_study(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     _report_end(asktell, store, say, progress)
-    return Outcome(tuple(asktell.progress.rows), asktell.progress.ended)
+    return Outcome(tuple(asktell.tally.rows), asktell.tally.ended)
 
 
 def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
     """The search of a plan, as far as the store has it."""
     spec = plan.study.spec
-    return AskTell(
-        store,
+    searched = Searched(
         plan.study.space,
         plan.costs,
-        sampler=spec.search.sampler,
-        objectives=spec.search.objectives,
-        constraints=spec.search.constraints,
+        aim_of(
+            spec.search.objectives,
+            spec.search.constraints,
+            [column.name for column in axis_columns(plan.study.space.method_axes)],
+        ),
         seed=spec.seed,
         budget=spec.budget.trials,
         train_tokens=spec.budget.train_tokens,
+        sampler=spec.search.sampler,
         candidates=spec.search.candidates,
-        rungs=Rungs(
-            rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
-            spec.rungs.factor,
-            spec.rungs.protected,
-        ),
-        earlier=learn_from(spec.search.warm_start, spec, plan.study.space, say),
+        rung_tokens=rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
+        rung_factor=spec.rungs.factor,
+        protected=spec.rungs.protected,
+        earlier=tuple(learn_from(spec.search.warm_start, spec, plan.study.space, say)),
         constants=plan.constants,
         reference=plan.meta.teacher.costs,
     )
+    return AskTell(store, searched)
 
 
 def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Callable[[Ask], TrialJob]:
@@ -198,17 +201,17 @@ def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], sc
 
 def _ended(row: dict[str, Any], keeper: Keeper, progress: StudyProgress) -> None:
     progress.row(row)
-    keeper.ended(row, progress.asktell.progress.rows)
+    keeper.ended(row, progress.asktell.tally.rows)
 
 
 def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress) -> None:
     counts = ", ".join(
-        f"{asktell.progress.count(status)} {status}"
+        f"{asktell.tally.count(status)} {status}"
         for status in ("finished", "stopped", "failed", "duplicate", "infeasible")
         if status != "stopped" or asktell.rungs.tokens
     )
-    if asktell.progress.ended:
+    if asktell.tally.ended:
         store.remove("checkpoints")  # of stopped trials; should a larger budget promote one later, it starts over
-        say(f"done: {asktell.progress.ended} ({counts}) after {duration(progress.elapsed_s)}")
+        say(f"done: {asktell.tally.ended} ({counts}) after {duration(progress.elapsed_s)}")
     else:
         say(f"stopped ({counts}). To go on: stillhouse resume {store.folder}")

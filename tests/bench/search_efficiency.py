@@ -34,8 +34,9 @@ import optuna
 from simulate import Ended, Recording, Rung, hypervolume_curve, load, simulate
 
 from search.proposals.asktell import AskTell
-from search.proposals.rungs import Rungs
+from search.proposals.searched import Searched
 from search.store.parts import Store
+from spaces.records.objectives import aim_of
 from spaces.space.search_space import assemble
 from spaces.students.architecture import parse_shape
 from trainables.lanes.messages import TrialOutcome
@@ -61,12 +62,13 @@ class Ours:
         self.rung_tokens = tuple(table.about["rungs"]) if options.pop("rungs", True) else ()
         self.budget_tokens = max(rungs[-1].train_tokens for rungs in table.trials.values() if rungs)
         chosen = {"sampler": "tpe", "candidates": 32, "protected": 1} | options
-        self.asktell = AskTell(
-            Store(folder, []), table.space, table.cost_columns, sampler=chosen["sampler"], objectives=OBJECTIVES,
-            constraints={}, seed=seed, budget=10_000, train_tokens=self.budget_tokens, candidates=chosen["candidates"],
-            rungs=Rungs(self.rung_tokens, 3, chosen["protected"]),
+        searched = Searched(
+            table.space, table.cost_columns, aim_of(OBJECTIVES, {}), seed=seed, budget=10_000,
+            train_tokens=self.budget_tokens, sampler=chosen["sampler"], candidates=chosen["candidates"],
+            rung_tokens=self.rung_tokens, rung_factor=3, protected=chosen["protected"],
             reference={"parameters": table.teacher_parameters},
         )  # fmt: skip
+        self.asktell = AskTell(Store(folder, []), searched)
         self.handles = 0
 
     def suggest(self) -> tuple[Any, Mapping[str, Any], int] | None:

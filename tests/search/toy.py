@@ -10,14 +10,17 @@ import sys
 import tomllib
 from pathlib import Path
 
+from search.proposals.searched import Searched
 from search.spec.checks import check_all
 from search.spec.writing import to_toml  # noqa: F401 - for the tests
 from search.store.parts import Store
 from search.tune.cluster import cluster
 from search.tune.tuning import Plan, log_file, tune_study
 from spaces.errors import StillhouseError
+from spaces.records.columns import axis_columns
 from spaces.records.latency import LatencySpec
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
+from spaces.records.objectives import aim_of
 from spaces.students.architecture import (
     StudentArchitecture,
     TeacherFacts,
@@ -80,6 +83,14 @@ def costs(config):
         "flops_per_token": flops_per_token(architecture, facts(), 128),
         "latency_p50_ms": architecture.num_layers * architecture.hidden_size / 100,
     }
+
+
+def searched(text=SPEC, objectives=None, limits=None, **more):
+    """What a spec searches; `more` are fields of Searched."""
+    spec, space = read(text)
+    axes = [column.name for column in axis_columns(space.method_axes)]
+    aim = aim_of(objectives or spec.search.objectives, limits or {}, axes)
+    return Searched(space, costs, aim, **{"seed": 5, "budget": 12, **more})
 
 
 def plan(text=SPEC, **orders):

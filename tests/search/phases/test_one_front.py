@@ -56,10 +56,7 @@ def test_whoever_asks(store, monkeypatch):
     assert len({shape for shapes in space.feasible.values() for shape in shapes}) > 40
     rows = store.read_rows("trials")
     study = load(store.folder)
-    asktell = AskTell(
-        store, space, toy.costs, sampler="random", objectives=spec.search.objectives,
-        constraints=spec.search.constraints, seed=5, budget=8,
-    )  # fmt: skip
+    asktell = AskTell(store, toy.searched(SPEC, limits=spec.search.constraints))
 
     assert numbers(front_of(rows, asktell.aim)) == FRONT
     assert study.front()["trial"].tolist() == FRONT

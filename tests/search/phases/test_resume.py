@@ -8,7 +8,6 @@ import pytest
 import toy
 
 from search.proposals.asktell import AskTell
-from search.proposals.rungs import Rungs
 from search.store.parts import Store
 
 STEPS = 3
@@ -43,10 +42,9 @@ def search(folder, text, checkpoints, writes=10**9, **more):
     """One driver's life in one lane; trials keep checkpoints, as real ones do. Returns why it ended."""
     store = MortalStore(folder, ["toy"])
     store.left = writes
-    _, space = toy.read(text)
-    options = {"sampler": "tpe", "objectives": ["quality", "parameters"], "constraints": {}, "seed": 5, "budget": 12,
-               "train_tokens": 300_000, "candidates": 3, "rungs": Rungs((100_000, 200_000), 2, 1), **more}  # fmt: skip
-    asktell = AskTell(store, space, toy.costs, **options)
+    options = {"train_tokens": 300_000, "candidates": 3, "rung_tokens": (100_000, 200_000), "rung_factor": 2,
+               "protected": 1, **more}  # fmt: skip
+    asktell = AskTell(store, toy.searched(text, **options))
     while (ask := asktell.ask()) is not None:
         quality, row = fake_trials.formula(ask.config), None
         for step in range(checkpoints.get(ask.trial, 0) + 1, STEPS + 1):
@@ -58,7 +56,7 @@ def search(folder, text, checkpoints, writes=10**9, **more):
                 break
         if row is None:
             asktell.tell(ask.trial, fake_trials.outcome(quality))
-    return asktell.progress.ended
+    return asktell.tally.ended
 
 
 def ending(folder):
@@ -73,7 +71,7 @@ def ending(folder):
 @pytest.mark.parametrize("writes", [(2,), (1, 3), (2, 3, 4)], ids=str)
 @pytest.mark.parametrize(
     ("text", "more"),
-    [(MANY, {}), (MANY, {"candidates": 1, "constraints": {"parameters": 5_000_000}}), (FEW, {"budget": 30})],
+    [(MANY, {}), (MANY, {"candidates": 1, "limits": {"parameters": 5_000_000}}), (FEW, {"budget": 30})],
     ids=["rungs", "infeasible", "used up"],
 )
 def test_whatever_write_is_the_last_the_study_comes_to_the_same_end(text, more, writes, tmp_path):

@@ -138,7 +138,7 @@ def test_resuming_runs_nothing(tmp_path, proof, payload, study):
         make_job = job_maker(plan, store, lambda trial: None)
         while (ask := again.ask()) is not None:
             again.tell(ask.trial, fake_trials.study_trial(make_job(ask), lambda row: None, 0, 1))
-    assert again.progress.ended == "the budget of 8 trials is spent"
+    assert again.tally.ended == "the budget of 8 trials is spent"
 
 
 def test_a_teacher_brings_weights_and_no_code(tmp_path, proof, payload, monkeypatch):

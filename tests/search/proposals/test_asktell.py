@@ -18,6 +18,7 @@ from spaces.space.search_space import config_hash
 LISTS = toy.SPEC.replace(
     "[[tasks]]", "learning_rate = [1e-3]\nmapping = ['uniform']\nteacher_layer = [6]\n[[tasks]]", 1
 )  # fmt: skip
+BOTH = ["quality", "parameters"]
 TINY = (
     LISTS.replace("teacher_layer = [6]", "initialisation = ['random']")
     .replace("[2, 3, 4]", "[2]")
@@ -31,10 +32,8 @@ def no_fsync(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-def make(folder, sampler="tpe", text=LISTS, budget=12, **more):
-    _, space = toy.read(text)
-    options = {"objectives": ["quality", "parameters"], "constraints": {}, "seed": 5, "budget": budget, **more}
-    return AskTell(Store(folder, ["toy"]), space, toy.costs, sampler=sampler, **options)
+def make(folder, sampler="tpe", text=LISTS, **more):
+    return AskTell(Store(folder, ["toy"]), toy.searched(text, sampler=sampler, **{"objectives": BOTH, **more}))
 
 
 def measure(config):
@@ -57,9 +56,9 @@ def test_every_sampler(sampler, tmp_path):
     configs = run(first)
     assert len(configs) == 12 == first.spent
     for config in configs:
-        first.space.check(config)
+        first.searched.space.check(config)
         json.dumps(config)
-    assert first.progress.ended == "the budget of 12 trials is spent"
+    assert first.tally.ended == "the budget of 12 trials is spent"
     assert run(make(tmp_path / "b", sampler, text)) == configs  # the same seed, the same asks
     assert run(make(tmp_path / "c", sampler, text, seed=6)) != configs
 
@@ -90,9 +89,8 @@ def test_what_was_asked_and_not_finished_comes_first(sampler, tmp_path):
     assert [(a.trial, a.config, a.config_hash) for a in resumed] == [
         (a.trial, a.config, a.config_hash) for a in asks if a.trial != asks[1].trial
     ]
-    assert all(ask.asked_again for ask in resumed)
     fresh = again.ask()
-    assert fresh.trial == 4 and not fresh.asked_again
+    assert fresh.trial == 4
 
 
 def test_asked_is_written_before_the_trial_runs(tmp_path):
@@ -129,7 +127,7 @@ def test_a_used_up_space_ends_the_search_with_duplicates(sampler, tmp_path):
     asktell = make(tmp_path, sampler, TINY, budget=100)
     configs = run(asktell)
     assert len(configs) == 3 == len({config_hash(c, 5) for c in configs})
-    assert "had all been tried" in asktell.progress.ended
+    assert "had all been tried" in asktell.tally.ended
     rows = {row["trial"]: row for row in asktell.store.read_rows("trials")}
     repeats = [row for row in rows.values() if row["status"] == "duplicate"]
     assert repeats
@@ -142,25 +140,25 @@ def test_a_used_up_space_ends_the_search_with_duplicates(sampler, tmp_path):
 
 def test_a_grid_visits_everything_once(tmp_path):
     asktell = make(tmp_path, "grid", LISTS, budget=1000)
-    everything = list(asktell.space.enumerate())
+    everything = list(asktell.searched.space.enumerate())
     configs = run(asktell, most=5) + run(make(tmp_path, "grid", LISTS, budget=1000))
     assert sorted(map(repr, configs)) == sorted(map(repr, everything))
     assert configs != everything  # shuffled
-    assert asktell.progress.count("duplicate") == 0
+    assert asktell.tally.count("duplicate") == 0
 
 
 def test_a_running_configuration_is_not_asked_again(tmp_path):
     asktell = make(tmp_path, "random", TINY)
     asks = [asktell.ask() for _ in range(3)]
     assert len({ask.config_hash for ask in asks}) == 3
-    assert asktell.ask() is None and not asktell.progress.ended
+    assert asktell.ask() is None and not asktell.tally.ended
     asktell.tell(asks[0].trial, measure(asks[0].config))
     assert asktell.ask() is None
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "grid"])
 def test_limits_on_known_costs_are_kept_before_anything_runs(sampler, tmp_path):
-    asktell = make(tmp_path, sampler, LISTS, constraints={"parameters": 3_000_000, "latency_ms": 6.0})
+    asktell = make(tmp_path, sampler, LISTS, limits={"parameters": 3_000_000, "latency_ms": 6.0})
     for config in run(asktell):
         costs = toy.costs(config)
         assert costs["parameters"] <= 3_000_000 and costs["latency_p50_ms"] <= 6.0
@@ -170,14 +168,16 @@ def test_limits_on_known_costs_are_kept_before_anything_runs(sampler, tmp_path):
 
 
 def test_nothing_within_the_limits(tmp_path):
-    asktell = make(tmp_path, "random", LISTS, constraints={"parameters": 1000})
+    asktell = make(tmp_path, "random", LISTS, limits={"parameters": 1000})
     assert asktell.ask() is None
-    assert "is above the limit of 1,000" in asktell.progress.ended
+    assert "is above the limit of 1,000" in asktell.tally.ended
 
 
 def test_a_limit_that_only_the_trial_can_know(tmp_path):
-    asktell = make(tmp_path, constraints={"latency_ms": 6.0})
-    asktell.costs = lambda config: {k: v for k, v in toy.costs(config).items() if k != "latency_p50_ms"}
+    searched = toy.searched(LISTS, limits={"latency_ms": 6.0})
+    asktell = AskTell(
+        Store(tmp_path, ["toy"]), replace(searched, costs=lambda c: {**toy.costs(c), "latency_p50_ms": None})
+    )
     ask = asktell.ask()
     row = asktell.tell(ask.trial, replace(measure(ask.config), costs={"latency_p50_ms": 50.0}))
     assert row["status"] == "finished"
@@ -189,19 +189,17 @@ def test_tpe_finds_better_fronts_than_random(tmp_path):
     def best(sampler, seed):
         asktell = make(tmp_path / f"{sampler}{seed}", sampler, toy.SPEC, budget=30, seed=seed, objectives=["quality"])
         run(asktell)
-        return max(row["quality"] for row in asktell.progress.rows if row["status"] == "finished")
+        return max(row["quality"] for row in asktell.tally.rows if row["status"] == "finished")
 
     assert sum(best("tpe", s) for s in range(3)) > sum(best("random", s) for s in range(3))
 
 
 def test_every_branch_is_tried_before_the_model_takes_over(tmp_path):
-    spec, space = toy.read(toy.SPEC.replace('["hs", "mha"]', '["hs", "mha", "mha_direct"]'))
+    text = toy.SPEC.replace('["hs", "mha"]', '["hs", "mha", "mha_direct"]')
+    _, space = toy.read(text)
     wanted = branches(space)
     assert len(wanted) == 2 + len(space.axes["mapping"].choices)
-    asktell = AskTell(
-        Store(tmp_path, ["toy"]), space, toy.costs, sampler="tpe", objectives=spec.search.objectives, constraints={},
-        seed=1, budget=4 * len(wanted),
-    )  # fmt: skip
+    asktell = make(tmp_path, text=text, seed=1, budget=4 * len(wanted))
     tried = set()
     for _ in wanted:
         ask = asktell.ask()

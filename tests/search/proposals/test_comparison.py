@@ -50,7 +50,7 @@ def test_rates_first_then_every_configuration_with_every_seed(tmp_path):
     assert plan.study.spec.search.sampler == "grid" and plan.study.spec.budget.trials == asktell.left == 4 + 12
     ran = run(asktell)
     assert [ask.seed for ask in ran] == [1005] * 4 + [5] * 6 + [6] * 6
-    assert asktell.progress.ended == "every wanted trial has run" and asktell.left == 0
+    assert asktell.tally.ended == "every wanted trial has run" and asktell.left == 0
     rates = {kind_of(ask.config): ask.config["learning_rate"] for ask in ran[4:]}
     assert rates == {("hs", "random"): 3e-3, ("mha", "random"): 1e-3}
     assert len({ask.config_hash for ask in ran}) == 16
@@ -65,7 +65,7 @@ def test_a_stopped_comparison_goes_on(tmp_path, stop):
     left_behind = asktell.ask()  # asked, and then the driver dies
     _, asktell = start(tmp_path, [])
     rest = run(asktell)
-    assert rest[0].trial == left_behind.trial and rest[0].asked_again
+    assert rest[0].trial == left_behind.trial
     assert len(first) + len(rest) == 16 == len({ask.config_hash for ask in [*first, *rest]})
 
 

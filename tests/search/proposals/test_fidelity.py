@@ -7,7 +7,6 @@ import pytest
 import toy
 
 from search.proposals.asktell import AskTell
-from search.proposals.rungs import Rungs
 from search.proposals.warm_start import learn_from, read_study
 from search.store.parts import Store
 from spaces.errors import StillhouseError
@@ -22,13 +21,9 @@ def no_fsync(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-def make(folder, sampler="tpe", budget=30, tokens=RUNGS, candidates=4, **more):
-    spec, space = toy.read(SPEC)
-    options = {"objectives": spec.search.objectives, "constraints": {}, "seed": 5, "budget": budget, **more}
-    return AskTell(
-        Store(folder, ["toy"]), space, toy.costs, sampler=sampler, train_tokens=300_000, candidates=candidates,
-        rungs=Rungs(tokens, 3, 1), **options,
-    )  # fmt: skip
+def make(folder, tokens=RUNGS, **more):
+    options = {"budget": 30, "train_tokens": 300_000, "candidates": 4, "rung_tokens": tokens, "protected": 1, **more}
+    return AskTell(Store(folder, ["toy"]), toy.searched(SPEC, **options))
 
 
 def run_one(asktell, ask):
@@ -87,7 +82,9 @@ def test_a_promoted_trial_goes_on_under_its_number(whole):
 def test_a_promoted_trial_that_starts_over_is_not_judged_twice(whole, tmp_path):
     """Its checkpoint may be gone: it then reports the rungs that it has passed once more."""
     asktell = make(tmp_path)
-    while not (ask := asktell.ask()).asked_again:
+    seen = set()
+    while (ask := asktell.ask()).trial not in seen:
+        seen.add(ask.trial)
         run_one(asktell, ask)
     for step, tokens in enumerate(
         RUNGS[: asktell.rungs.level(asktell._live[ask.trial].reports[-1]["train_tokens"])], 1
@@ -115,7 +112,8 @@ def test_killed_within_a_trial_the_resume_runs_it_again_and_goes_on(whole, tmp_p
     quality = fake_trials.formula(ask.config) * 0.1**0.3
     row = first.report(ask.trial, fake_trials.said(1, quality, train_tokens=RUNGS[0]))
     second = make(tmp_path)
-    assert second.waiting == (row is None and not ask.asked_again)  # a promoted one is found stopped, and promoted
+    again = ask.trial in {trial for trial, *_ in asked}  # a promoted one is found stopped, and promoted
+    assert second.waiting == (row is None and not again)
     rest = run(second)
     expected = straight[len(asked) + (row is not None) :]
     assert [entry[:2] for entry in rest] == [entry[:2] for entry in expected]
@@ -123,7 +121,7 @@ def test_killed_within_a_trial_the_resume_runs_it_again_and_goes_on(whole, tmp_p
 
 def test_stopped_trials_are_no_full_results_for_the_sampler(whole):
     asktell = make(whole[0])
-    rows = {row["trial"]: row for row in asktell.progress.rows}
+    rows = {row["trial"]: row for row in asktell.tally.rows}
     finished = [row for row in rows.values() if row["status"] == "finished"]
     assert sorted(t.values[0] for t in asktell.memory.told()) == sorted(row["quality"] for row in finished)
     shares = sorted({round(seen.share, 6) for seen in asktell.memory.seen([])})
@@ -133,7 +131,7 @@ def test_stopped_trials_are_no_full_results_for_the_sampler(whole):
 def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whole, tmp_path):
     first = make(tmp_path, budget=6, tokens=())
     run(first)
-    leader = next(row for row in first.progress.rows if row["status"] == "finished")
+    leader = next(row for row in first.tally.rows if row["status"] == "finished")
     config = first.history.config_of(leader["trial"])
     wanted = [(config, 5), (config, 6), (config, 7)]
     first = make(tmp_path, budget=6, tokens=RUNGS)
@@ -147,7 +145,7 @@ def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whol
     ask = again.ask()
     assert ask.seed == 7
     again.tell(ask.trial, fake_trials.outcome(leader["quality"]))
-    assert again.ask() is None and again.progress.ended == "every wanted trial has run"
+    assert again.ask() is None and again.tally.ended == "every wanted trial has run"
     assert again.spent == 8 and again.left == 0
     told = [t for t in again.memory.told() if t.values[0] == pytest.approx(leader["quality"] + 0.1)]
     assert len(again.memory.told()) == 6 and len(told) == 1
@@ -160,7 +158,7 @@ def test_earlier_studies_are_learned_from(whole, tmp_path):
     lines = []
     earlier = learn_from([str(whole[0])], spec, space, lines.append)
     assert {round(each.share, 6) for each in earlier} == {0.1, 0.3, 1.0} and lines[0].startswith("learned ")
-    warm = make(tmp_path, earlier=earlier)
+    warm = make(tmp_path, earlier=tuple(earlier))
     assert len(warm.memory.told()) == sum(each.share == 1.0 for each in earlier) > 0
     assert len(run(warm, most=3)) == 3
     _, few = toy.read(SPEC.replace("[2, 3, 4]", "[2, 3]"))

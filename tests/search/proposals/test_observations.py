@@ -23,7 +23,7 @@ def row_of(trial, rng):
 
 
 def memory_of(history):
-    return Memory(history, toy.read(toy.SPEC)[1], toy.costs, AIM, (), 1000)
+    return Memory(history, toy.searched(train_tokens=1000))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -52,7 +52,7 @@ def test_rows_are_counted_as_they_change(tmp_path):
     history = History(store)
     row = {"trial": 0, "config_hash": "a", "seed": 0, "status": "stopped", "rung": 1}
     history.remember(row)
-    assert (history.stopped, history.ran[0], history.progress.count("stopped")) == ([0], 1, 1)
+    assert (history.stopped, history.ran[0], history.tally.count("stopped")) == ([0], 1, 1)
     history.remember(row | {"status": "finished"})
-    assert (history.stopped, history.ran[0], history.progress.count("stopped", "failed")) == ([], 1, 0)
-    assert [each["status"] for each in history.finished] == ["finished"] == [r["status"] for r in history.progress.rows]
+    assert (history.stopped, history.ran[0], history.tally.count("stopped", "failed")) == ([], 1, 0)
+    assert [each["status"] for each in history.finished] == ["finished"] == [r["status"] for r in history.tally.rows]

@@ -10,7 +10,6 @@ import pytest
 import toy
 
 from search.proposals.asktell import AskTell
-from search.proposals.rungs import Rungs
 from search.spec.checks import read_spec
 from search.spec.languages import languages_of
 from search.spec.writing import differences, to_table, to_toml
@@ -91,12 +90,10 @@ def trial_of(config):
 
 
 def search(folder, rungs=()):
-    spec, space = toy.read(WORST)
+    spec, _ = toy.read(WORST)
     store = Store(folder, [task.name for task in spec.tasks], by_language=True)
-    return AskTell(
-        store, space, toy.costs, sampler="tpe", objectives=spec.search.objectives, constraints={}, seed=5, budget=12,
-        candidates=8, train_tokens=300_000, rungs=Rungs(tuple(rungs), 2, 1),
-    )  # fmt: skip
+    options = {"candidates": 8, "train_tokens": 300_000, "rung_tokens": rungs, "rung_factor": 2, "protected": 1}
+    return AskTell(store, toy.searched(WORST, **options))
 
 
 def test_a_search_for_the_worst_language_keeps_it_and_resumes_alike(tmp_path):

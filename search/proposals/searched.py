@@ -1,0 +1,66 @@
+"""What a study searches: the space, what is better, how much may be spent, and how configurations are chosen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.samplers.context import Config, Seen
+from spaces.errors import InfeasibleConfig
+from spaces.records.fronts import costs_of_rows
+from spaces.records.objectives import Aim
+from spaces.space.search_space import SearchSpace
+
+Costs = Callable[[Config], Mapping[str, Any]]
+"""The cost columns of a configuration as far as they are known before it runs."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One search, whatever has come of it so far."""
+
+    space: SearchSpace
+    costs: Costs
+    aim: Aim
+    seed: int
+    budget: int
+    """Trials."""
+    train_tokens: int = 1
+    """Of a trial that is not stopped."""
+    sampler: str = "tpe"
+    """A name of search/samplers/registry.py."""
+    candidates: int = 1
+    """Draws that a trial is chosen from; 1: without a model."""
+    rung_tokens: tuple[int, ...] = ()
+    """After which trials are compared."""
+    rung_factor: int = 3
+    """The best 1/factor of a rung go on."""
+    protected: int = 0
+    """Trials of each method that pass each rung whatever they score."""
+    earlier: tuple[Seen, ...] = ()
+    """What other studies know."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Columns that all rows share."""
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    """Cost columns of the teacher: students that are no cheaper gain nothing."""
+
+    def check(self, config: Config) -> None:
+        """Raise InfeasibleConfig unless the space has it and the costs known before it runs are within the limits."""
+        self.space.check(config)
+        costs = self.costs(config)
+        for objective, limit in self.aim.limits.items():
+            value = costs.get(objective.column)
+            if value is not None and value > limit:
+                raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
+
+    def known(self, config: Config) -> list[float | None]:
+        """The objectives that are known before a configuration runs."""
+        costs = self.costs(config)
+        return [costs.get(objective.column) for objective in self.aim.objectives]
+
+    def worst(self) -> list[float | None]:
+        """What a student must be better than to count: the teacher's costs."""
+        return [self.reference.get(o.column) if o.direction == "min" else None for o in self.aim.objectives]
+
+    def rung_costs(self, config: Config, quality: float) -> Sequence[float]:
+        """What trials are compared by at a rung: quality there, and the costs known before they ran."""
+        return costs_of_rows([{**self.costs(config), "quality": quality}], self.aim.objectives)[0].tolist()

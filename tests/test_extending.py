@@ -4,18 +4,17 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+from extra_package import ENTRIES, PAGE, install
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "extending.md"
-FILE = re.compile(r"^`([\w./]+)`:\n\n```(?:python|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONTRACTS = {
     "stillhouse.families": "tests/trainables/models/test_families.py",
     "stillhouse.methods": "tests/trainables/losses/test_methods.py",
     "stillhouse.tasks": "tests/trainables/tasks/test_kinds.py",
+    "stillhouse.costs": "tests/spaces/records/test_objectives.py",
     "stillhouse.samplers": "tests/search/samplers/test_samplers.py",
 }
 
@@ -54,40 +53,21 @@ def run(folder: Path, *words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def entries() -> dict[str, list[str]]:
-    """The names that the package adds, by group."""
-    files = dict(FILE.findall(PAGE.read_text(encoding="utf-8")))
-    return {
-        group: list(names) for group, names in tomllib.loads(files["pyproject.toml"])["project"]["entry-points"].items()
-    }
-
-
-@pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The package's files, and the metadata that an installer writes."""
+    """A folder that holds the package."""
     folder = tmp_path_factory.mktemp("outside")
-    files = dict(FILE.findall(PAGE.read_text(encoding="utf-8")))
-    for name, text in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    (folder / "stillhouse_extra" / "__init__.py").touch()
-    info = folder / "stillhouse_extra-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stillhouse-extra\nVersion: 1.0\n")
-    groups = tomllib.loads(files["pyproject.toml"])["project"]["entry-points"]
-    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()) for group, points in groups.items()]
-    (info / "entry_points.txt").write_text("\n".join(lines))
+    install(folder)
     return folder
 
 
-def test_every_entry_keeps_the_contract_of_its_registry(installed, entries):
-    assert entries.keys() == CONTRACTS.keys()
+def test_every_entry_keeps_the_contract_of_its_registry(installed):
+    assert ENTRIES.keys() == CONTRACTS.keys()
     contracts = {group: file for group, file in CONTRACTS.items() if group not in TABLES}
-    names = [name for group in contracts for name in entries[group]]
+    names = [name for group in contracts for name in ENTRIES[group]]
     options = ("-v", "-p", "no:cacheprovider", "-k", " or ".join(names))
     printed = run(installed, "-m", "pytest", *options, *contracts.values())
     for group, file in contracts.items():
-        for name in entries[group]:
+        for name in ENTRIES[group]:
             assert re.search(rf"^{re.escape(file)}::\S+\[\S*{name}\S*\] PASSED", printed, re.MULTILINE), (name, printed)
 
 
@@ -99,7 +79,7 @@ def test_a_spec_may_name_them(installed):
     assert "no problems" in run(installed, "-m", "search.cli", "check", str(installed / "extra.toml"))
 
 
-def test_the_page_names_every_group_with_its_contract(entries):
+def test_the_page_names_every_group_with_its_contract():
     text = PAGE.read_text(encoding="utf-8")
     for group, file in CONTRACTS.items():
         assert f"`{group}`" in text and f"`{file}`" in text and (ROOT / file).is_file()

@@ -1,24 +1,13 @@
-"""A cost of a package outside the tree is measured, recorded, limited and shown, and no other file knows of it."""
+"""The cost of docs/extending.md is measured, recorded, limited and shown, and no file of the tree knows of it."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from extra_package import install
+
 ROOT = Path(__file__).parents[1]
-PACKAGE = """
-from spaces.records.costs import Cost
-from spaces.records.schemas import FLOAT, Column
-
-
-def size(subject):
-    files = [path for path in subject.folder().rglob("*") if path.is_file()]
-    return {"disk_mb": sum(path.stat().st_size for path in files) / 1e6}
-
-
-DISK = Cost("disk_mb", "size on disk", "MB", 1, (Column("disk_mb", FLOAT, "MB", "all files of the student"),),
-            measured="disk_cost:size")
-"""
 CHECKS = """
 import io, sys, tomllib
 from pathlib import Path
@@ -90,11 +79,7 @@ assert "| all files of the student (MB) | 20 |" in card_text(card)
 
 
 def test_from_measuring_to_the_card(tmp_path):
-    (tmp_path / "disk_cost.py").write_text(PACKAGE)
-    info = tmp_path / "disk_cost-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: disk-cost\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[stillhouse.costs]\ndisk_mb = disk_cost:DISK\n")
+    install(tmp_path)
     folders = (tmp_path, ROOT, ROOT / "tests/analysis", ROOT / "tests/search")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     done = subprocess.run(

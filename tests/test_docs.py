@@ -49,12 +49,13 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words after `stillhouse` of every command in a page's shell blocks; A && B are two."""
+    """The words after `stillhouse` of every command in shell blocks; A && B are two, and > FILE is not its own."""
     found = []
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             chain = " ".join(map(shlex.quote, shlex.split(line, comments=True))).split(" '&&' ")
             for words in map(shlex.split, chain):
+                words = words[: words.index(">")] if ">" in words else words
                 if "stillhouse" in words:
                     found.append(words[len(words) - words[::-1].index("stillhouse") :])
     return found

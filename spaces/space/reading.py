@@ -8,7 +8,7 @@ from typing import Any
 from spaces.errors import SpecError
 from spaces.space.axes import SHAPE_AXES, all_axes, axes_of_trial
 from spaces.space.feasibility import Objection
-from spaces.space.search_space import HEADS_RULE, SearchSpace
+from spaces.space.search_space import SearchSpace
 from spaces.space.table import Values, default_values, read_table
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.axis import Scalar
@@ -100,7 +100,7 @@ def value_problems(space: SearchSpace, written: Mapping[str, Values], *, only_ow
 def own_objection(space: SearchSpace, name: str, value: Scalar, student: StudentArchitecture) -> Objection | None:
     """What is said against a value for a shape, the shape's own rule included."""
     if name in ("shape", *SHAPE_AXES):
-        return next((Objection(HEADS_RULE, problem) for problem in student.problems()), None)
+        return space.shape_objection(student)
     return space.objection(name, value, student)
 
 

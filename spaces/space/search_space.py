@@ -24,6 +24,7 @@ from spaces.students.transfer import axes_of
 
 ARCHITECTURE_KEYS = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 HEADS_RULE = "attention heads divide the student's width"
+FAMILY_RULE = "the teacher's family can build the student's shape"
 
 
 class Chooser(Protocol):
@@ -159,7 +160,7 @@ class SearchSpace:
         if reasons:
             raise InfeasibleConfig("; ".join(reasons))
         student = architecture_of(config)
-        reasons += student.problems()
+        reasons += student.problems() or self.teacher.family.problems(student)
         if student not in self.shapes:
             known = [shape.name for shape in self.shapes]
             reasons.append(
@@ -195,10 +196,18 @@ class SearchSpace:
             }
         )
 
-    def obstacle(self, method: str, student: StudentArchitecture) -> Objection | None:
-        """What keeps a method from serving a shape at all; None when some configuration has both."""
+    def shape_objection(self, student: StudentArchitecture) -> Objection | None:
+        """What is said against a shape, whatever is done with it."""
         if problems := student.problems():
             return Objection(HEADS_RULE, problems[0])
+        if problems := self.teacher.family.problems(student):
+            return Objection(FAMILY_RULE, problems[0])
+        return None
+
+    def obstacle(self, method: str, student: StudentArchitecture) -> Objection | None:
+        """What keeps a method from serving a shape at all; None when some configuration has both."""
+        if found := self.shape_objection(student):
+            return found
         if found := next(objections("method", method, student, self.teacher), None):
             return found
         for name in axes_of_trial(method):

@@ -134,6 +134,9 @@ class FamilyFacts(Protocol):
     def position_offset(self) -> int:
         """Rows of the position table before the first usable one."""
 
+    def problems(self, architecture: StudentArchitecture) -> list[str]:
+        """What keeps the family from building a shape that is sound in itself; empty when nothing does."""
+
     def parameters(self, architecture: StudentArchitecture, teacher: "TeacherFacts") -> Parameters:
         """Exact counts for a student of this shape with the teacher's vocabulary and positions."""
 

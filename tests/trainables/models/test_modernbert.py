@@ -9,6 +9,8 @@ from tiny_families import TINY
 from tiny_tokenizers import sentences
 from transformers import AutoModelForMaskedLM, ModernBertForSequenceClassification
 
+from spaces.errors import SpecError
+from spaces.space.reading import read_space
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
 from trainables.export.folders import export_student
 from trainables.models.encoder import build_model, family_of, has_lm_head, layers, lm_head
@@ -115,3 +117,12 @@ def test_every_method_trains_a_student_that_loads_as_it_was(teacher, method, cor
     student, _, outcome = run(config, teacher, corpus, steps=30)
     assert outcome.loss_last < outcome.loss_first
     export_student(student, teacher.tokenizer, tmp_path / "student", {})
+
+
+@pytest.mark.parametrize(
+    ("shape", "legal"), [("2x24/48h8", "nearest legal: 6 heads"), ("2x15/30h3", "width must be even")]
+)
+def test_heads_of_odd_size_are_refused_before_anything_is_spent(teacher, shape, legal):
+    with pytest.raises(SpecError, match=f"attention heads of modernbert must be of even size, got .*{legal}"):
+        read_space({"method": "hs", "shape": [shape]}, teacher.facts, 16)
+    read_space({"method": "hs", "shape": ["2x24/48h6"]}, teacher.facts, 16)

@@ -15,6 +15,10 @@ class BertFacts:
     name: str
     position_offset: int = 0
 
+    def problems(self, architecture: StudentArchitecture) -> list[str]:
+        """Any shape can be built."""
+        return []
+
     def parameters(self, architecture: StudentArchitecture, teacher: TeacherFacts) -> Parameters:
         """With d = hidden size and f = intermediate size, all maps with a bias and LayerNorms of 2 d.
 

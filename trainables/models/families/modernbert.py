@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
+from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts, divisors
 from trainables.models.families.bert import embed
 from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model
 
@@ -35,6 +35,17 @@ class ModernBertFacts:
     classifier_bias: bool
     decoder_bias: bool
     position_offset: int = 0
+
+    def problems(self, architecture: StudentArchitecture) -> list[str]:
+        """Rotations turn pairs of units."""
+        size = architecture.hidden_size // architecture.num_heads
+        if size % 2 == 0:
+            return []
+        width = architecture.hidden_size
+        legal = [heads for heads in divisors(width) if width // heads % 2 == 0]
+        nearest = min(legal, key=lambda heads: abs(heads - architecture.num_heads), default=None)
+        instead = f"nearest legal: {nearest} heads" if nearest else "the width must be even"
+        return [f"attention heads of {self.name} must be of even size, got {size} ({architecture.name}); {instead}"]
 
     def parameters(self, architecture: StudentArchitecture, teacher: TeacherFacts) -> Parameters:
         """With d = hidden size and f = intermediate size; biases where the config has them, norms of d or 2 d.

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from search.store.parts import Store, now
-from spaces.records.columns import CONFIG_COLUMNS
 from spaces.space.search_space import config_hash
 
 
@@ -142,7 +141,7 @@ class History:
         if digest in self.known:
             return
         self.known.add(digest)
-        row = config_columns(config) | {
+        row = dict(config) | {
             "trial": self.next_number, "config_hash": digest, "seed": seed, "status": "infeasible", "reason": reason,
             "started_at": now(), "student_path": "",
         }  # fmt: skip
@@ -189,11 +188,6 @@ class History:
         self.tally.counts[row["status"]] += by
         if row["status"] in RAN:
             self.ran[row["seed"]] += by
-
-
-def config_columns(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that has columns: axes of methods of other packages stand in `asked` alone."""
-    return {name: value for name, value in config.items() if name in CONFIG_COLUMNS}
 
 
 def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:

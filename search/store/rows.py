@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from search.store.history import Ask, config_columns
+from search.store.history import Ask
 from trainables.tasks.scores import StudentScore
 from trainables.training.reports import TrialReport
 
@@ -20,7 +20,7 @@ def trial_row(
     return {
         "student_path": "",
         **costs,
-        **config_columns(ask.config),
+        **ask.config,
         **constants,
         **measured,
         "trial": ask.trial,

@@ -277,7 +277,7 @@ def test_biases_and_norms_do_not_decay(teacher, corpus):
 def test_the_held_out_loss_does_not_depend_on_the_batch_size(teacher, corpus):
     """What two trials of different batch size are compared by: same blocks, same masks."""
     still = {**METHODS["mlm"], "learning_rate": 0.0}
-    losses = [run({**still, "batch_size": size}, teacher, corpus, steps=1)[2]["held_out_loss"] for size in (4, 8)]
+    losses = [run({**still, "batch_size": size}, teacher, corpus, steps=1)[2].held_out_loss for size in (4, 8)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import optuna
 
+from search.proposals.grid import Grid
 from search.proposals.observations import Memory
 from search.proposals.rungs import Rungs
 from search.proposals.searched import Searched
@@ -63,7 +63,7 @@ class AskTell:
         self._handed_back: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._branches = branches(searched.space)
-        self._grid = self._grid_order() if searched.sampler == GRID else None
+        self._grid = Grid(searched, self.history) if searched.sampler == GRID else None
         self._fill_rungs()
 
     @property
@@ -265,26 +265,13 @@ class AskTell:
 
     def _next_of_grid(self) -> Ask | None:
         assert self._grid is not None
-        while self._grid:
-            config = self._grid.pop()
-            digest = config_hash(config, self.searched.seed)
-            if digest in self.history.known:
-                continue
-            try:
-                self.searched.check(config)
-            except InfeasibleConfig as error:
-                self.history.record_infeasible(config, self.searched.seed, str(error))
-                continue
-            return self._start(Ask(self.history.next_number, config, self.searched.seed, digest))
+        if (config := self._grid.next()) is not None:
+            seed = self.searched.seed
+            return self._start(Ask(self.history.next_number, config, seed, config_hash(config, seed)))
         self._wait_for_a_result = True
         if not self._live:
             self.tally.ended = "every configuration of the grid has been tried"
         return None
-
-    def _grid_order(self) -> list[dict[str, Any]]:
-        configs = list(self.searched.space.enumerate())
-        order = np.random.default_rng([self.searched.seed]).permutation(len(configs))
-        return [configs[i] for i in order]
 
     def _start(self, ask: Ask) -> Ask:
         self._live[ask.trial] = self.history.start(ask)

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
 from search.proposals.searched import Searched
-from search.proposals.told import Told, written
+from search.proposals.told import finished, written
 from search.samplers.answers import Answers
 from search.samplers.context import Evidence, Seen
 from search.store.history import History, Running, qualities
@@ -27,6 +28,7 @@ class Memory:
     def __init__(self, history: History, searched: Searched) -> None:
         self.history, self.searched, self.aim = history, searched, searched.aim
         self._written: dict[str, Answers] = {}
+        self._finished: dict[tuple[Any, ...], FrozenTrial] = {}
         costs_NK = front_costs(values_of(history.finished), self.aim)
         self._front = [(row["trial"], costs_NK[i]) for i, row in enumerate(history.finished)]
         self._front = [self._front[i] for i in np.flatnonzero(non_dominated(costs_NK))]
@@ -58,7 +60,7 @@ class Memory:
         latest = [row["trial"] for row in finished[len(on_front) - most :]]
         return [self.history.tally.by_trial[number] for number in sorted({*on_front, *latest})]
 
-    def told(self) -> list[Told]:
+    def told(self) -> list[FrozenTrial]:
         """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
         groups: dict[str, list[Mapping[str, Any]]] = {}
         for row in self.rows(MOST_TOLD):
@@ -69,10 +71,15 @@ class Memory:
                 groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(row)
         told = []
         for text, rows in groups.items():
-            columns = {o.column for o in (*self.aim.objectives, *self.aim.limits) if rows[0].get(o.column) is not None}
+            wanted = dict.fromkeys(o.column for o in (*self.aim.objectives, *self.aim.limits))
+            columns = [column for column in wanted if rows[0].get(column) is not None]
             means = {column: float(np.mean([row[column] for row in rows])) for column in columns}
             broken = {o.name: (means[o.column] - m) / m for o, m in self.aim.limits.items() if o.column in means}
-            told.append(Told(self.write(text), [means[o.column] for o in self.aim.objectives], broken))
+            key = (text, *means.items())
+            if key not in self._finished:
+                values = [means[o.column] for o in self.aim.objectives]
+                self._finished[key] = finished(self.write(text), values, broken)
+            told.append(self._finished[key])
         return told
 
     def evidence(self, live: Sequence[Running], seed: int) -> Evidence:

@@ -6,13 +6,12 @@ the search space for it with a trial that answers from the configuration.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.samplers.answers import Answers
 from spaces.records.objectives import Objective
@@ -21,33 +20,24 @@ from spaces.students.architecture import architecture_of
 from spaces.students.transfer import axes_of
 
 
-@dataclass(frozen=True)
-class Told:
-    """A configuration and what the sampler may know about it."""
-
-    drawn: Answers
-    values: Sequence[float]
-    constraints: Mapping[str, float]
-    """Above 0 where a limit is broken."""
-
-
 def study_of(
-    told: Sequence[Told], running: Sequence[Answers], objectives: Sequence[Objective], sampler: BaseSampler
+    told: Sequence[FrozenTrial], running: Sequence[Answers], objectives: Sequence[Objective], sampler: BaseSampler
 ) -> optuna.Study:
     """A study that remembers these trials, in this order."""
     study = optuna.create_study(
         directions=["maximize" if o.direction == "max" else "minimize" for o in objectives], sampler=sampler
     )
-    for each in told:
-        study.add_trial(
-            create_trial(
-                values=list(each.values), params=each.drawn.params, distributions=each.drawn.distributions,
-                constraints=dict(each.constraints),
-            )
-        )  # fmt: skip
+    study.add_trials(told)
     for live in running:
         study.add_trial(create_trial(state=TrialState.RUNNING, params=live.params, distributions=live.distributions))
     return study
+
+
+def finished(drawn: Answers, values: Sequence[float], constraints: Mapping[str, float]) -> FrozenTrial:
+    """A trial of Optuna that has ended; constraints are above 0 where a limit is broken."""
+    return create_trial(
+        values=list(values), params=drawn.params, distributions=drawn.distributions, constraints=dict(constraints)
+    )
 
 
 def written(space: SearchSpace, config: Mapping[str, Any]) -> Answers:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.samplers.registry import GRID
 from search.spec.languages import by_language
 from search.spec.paths import resolve_paths
 from search.spec.reading import Draft, Unsound, is_int, read_section
@@ -85,7 +86,7 @@ def planned(spec: StudySpec, space: SearchSpace) -> StudySpec:
     """A comparison settles how its trials are chosen, and how many there are."""
     if spec.comparison.seeds is None:
         return spec
-    search = dataclasses.replace(spec.search, sampler="grid")
+    search = dataclasses.replace(spec.search, sampler=GRID)
     budget = dataclasses.replace(spec.budget, trials=sum(count_trials(space, spec.comparison.seeds)))
     return dataclasses.replace(spec, search=search, budget=budget)
 

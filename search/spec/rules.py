@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from search.samplers.registry import GRID, SAMPLERS
 from search.spec.languages import languages_of
 from search.spec.reading import Unsound
 from search.spec.sections import TRACKERS, StudySpec
-from spaces.errors import SpecError, nearest
+from spaces.errors import SpecError, StillhouseError, nearest
 from spaces.records.costs import COSTS
 from spaces.records.objectives import QUALITIES, all_objectives
 from spaces.space.search_space import SearchSpace
@@ -180,8 +181,16 @@ def comparison_is_finite(spec: StudySpec, space: SearchSpace) -> Problems:
 
 
 def grid_is_finite(spec: StudySpec, space: SearchSpace) -> Problems:
-    if spec.search.sampler == "grid" and spec.comparison.seeds is None:
+    if spec.search.sampler == GRID and spec.comparison.seeds is None:
         yield from _finite("[search] sampler 'grid'", space)
+
+
+def sampler_can_be_loaded(spec: StudySpec, space: SearchSpace) -> Problems:
+    """That of another package may be missing a part; better known now than when the first trial is asked for."""
+    try:
+        SAMPLERS.get(spec.search.sampler)
+    except StillhouseError as error:
+        yield f"[search] sampler: {error}"
 
 
 def _finite(where: str, space: SearchSpace) -> Problems:
@@ -217,5 +226,6 @@ SPACE_RULES = (
     tuned_shape_is_in_space,
     comparison_is_finite,
     grid_is_finite,
+    sampler_can_be_loaded,
 )
 """Rules on (spec, space)."""

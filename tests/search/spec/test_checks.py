@@ -1,14 +1,19 @@
 """Specs: every problem at once, named as the user wrote it; and back to TOML."""
 
 import tomllib
+from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 import toy
 
+from search.spec import rules
 from search.spec.checks import load_table, read_spec
 from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
+from spaces.registry import Registry
 
 SPECS = sorted((Path(__file__).parents[3] / "search" / "specs").glob("*.toml"))
 
@@ -263,3 +268,13 @@ def test_shipped_specs(path, tmp_path, monkeypatch):
     spec = read_spec(table, folder, str(path))
     assert spec.name == path.stem
     assert read_spec(tomllib.loads(to_toml(spec)), folder) == spec
+
+
+def test_a_sampler_of_another_package_that_cannot_be_loaded(monkeypatch):
+    place = EntryPoint("patchy", "nowhere_at_all:patchy", "stillhouse.samplers")
+    monkeypatch.setattr(rules, "SAMPLERS", Registry(FunctionType, "stillhouse.samplers", {"patchy": place}))
+    spec, space = toy.read()
+    spec = replace(spec, search=replace(spec.search, sampler="patchy"))
+    (problem,) = rules.sampler_can_be_loaded(spec, space)
+    assert problem.startswith("[search] sampler: 'patchy' of stillhouse.samplers cannot be loaded from nowhere_at_all")
+    assert not list(rules.sampler_can_be_loaded(toy.read()[0], space))

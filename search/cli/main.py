@@ -47,35 +47,38 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """Search."""
     before_ray(args.address)
-    from search.phases.runner import run_spec
+    from search.phases.runner import Driver, run_spec
 
-    end(run_spec(args.spec, args.folder, address=args.address, trials=args.trials, say=say))
+    end(run_spec(args.spec, args.folder, Driver(args.address, say), args.trials))
 
 
 def resume(args: argparse.Namespace) -> None:
     """Go on with a study."""
     before_ray(args.address)
+    from search.phases.runner import Driver
     from search.phases.runner import resume as resume_study
 
-    end(resume_study(args.folder, address=args.address, trials=args.trials, say=say))
+    end(resume_study(args.folder, Driver(args.address, say), args.trials))
 
 
 def confirm(args: argparse.Namespace) -> None:
     """Run the best students again with other seeds."""
     before_ray(args.address)
+    from search.phases.runner import Driver
     from search.phases.runner import confirm as confirm_study
 
-    end(confirm_study(args.folder, top=args.top, seeds=args.seeds, address=args.address, say=say))
+    end(confirm_study(args.folder, Driver(args.address, say), args.top, args.seeds))
 
 
 def promote(args: argparse.Namespace) -> None:
     """Distil a student again with more tokens."""
     before_ray(args.address)
+    from search.phases.promote import Promotion
     from search.phases.promote import promote as promote_trial
+    from search.phases.runner import Driver
 
-    trial = seeing.chosen_trial(args)
-    options = {"train_tokens": args.train_tokens, "seeds": args.seeds, "workers": args.workers, "go_on": args.go_on}
-    end(promote_trial(args.folder, args.to, trial, **options, address=args.address, say=say))
+    promotion = Promotion(args.train_tokens, args.seeds, args.workers, args.go_on)
+    end(promote_trial(args.folder, args.to, seeing.chosen_trial(args), promotion, Driver(args.address, say)))
 
 
 def before_ray(address: str | None) -> None:

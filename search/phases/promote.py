@@ -5,7 +5,8 @@ resumed, watched and reported like any other.
 """
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy as np
 
 from search.phases.finish import export_trial, score_tests, space_of
 from search.phases.prepare import prepare_data
-from search.phases.runner import Outcome, run_study, stored_study
+from search.phases.runner import Driver, Outcome, run_study, stored_study
 from search.spec.checks import check_all
 from search.store.parts import Store
+from search.tune.telling import Say
 from spaces.errors import StillhouseError
 from trainables.export.folders import quiet_transformers
 from trainables.models.teacher import load_teacher, read_facts
@@ -26,28 +28,28 @@ SETTLED = ("rungs", "search", "comparison")
 """Sections that say how a search chooses: nothing is left to be chosen."""
 
 
-def promote(
-    folder: str,
-    target: str,
-    trial: int,
-    *,
-    train_tokens: int | None = None,
-    seeds: int = 3,
-    workers: int | None = None,
-    go_on: bool = False,
-    address: str | None = None,
-    say: Callable[[str], None] = print,
-) -> Outcome:
-    """Distil the configuration of a trial again and export the best seed to `target`/best.
+@dataclass(frozen=True)
+class Promotion:
+    """How a student is distilled again."""
 
-    `go_on`: from the trial's weights instead of from scratch; the optimiser starts afresh, with a warm-up of its own.
-    """
+    train_tokens: int | None = None
+    """Of each seed; None: MORE_TOKENS times the search's."""
+    seeds: int = 3
+    workers: int | None = None
+    """Data-parallel workers of each seed; None: as in the search."""
+    go_on: bool = False
+    """From the trial's weights instead of from scratch; the optimiser starts afresh, with a warm-up of its own."""
+
+
+def promote(folder: str, target: str, trial: int, promotion: Promotion, driver: Driver) -> Outcome:
+    """Distil the configuration of a trial again and export the best seed to `target`/best."""
+    say = driver.say
     store = Store.of(folder)
     row = finished_trial(store, trial)
     score_search_time_self(folder, row, say)
-    table = promoted_table(store, row, train_tokens, seeds, workers, go_on)
+    table = promoted_table(store, row, promotion)
     study = check_all(table, Path("/"), f"{target}/spec.toml", read_facts)
-    outcome = run_study(study, target, address=address, say=say)
+    outcome = run_study(study, target, driver)
     if not outcome.ended:
         return outcome
     own = [each for each in outcome.rows if each["status"] == "finished"]
@@ -72,27 +74,25 @@ def finished_trial(store: Store, trial: int) -> Mapping[str, Any]:
     return row
 
 
-def promoted_table(
-    store: Store, row: Mapping[str, Any], train_tokens: int | None, seeds: int, workers: int | None, go_on: bool
-) -> dict[str, Any]:
+def promoted_table(store: Store, row: Mapping[str, Any], promotion: Promotion) -> dict[str, Any]:
     """The spec of the promoted study: the search's, with one configuration, all of the text, and more of everything."""
     table = tomllib.loads(store.read_text("spec.toml"))
     table = {name: section for name, section in table.items() if name not in SETTLED}
     space = tomllib.loads(space_of(row, store.config_columns))
-    table |= {"name": f"{table['name']}-promoted", **space, "comparison": {"seeds": seeds}}
-    tokens = train_tokens or MORE_TOKENS * table["budget"]["train_tokens"]
+    table |= {"name": f"{table['name']}-promoted", **space, "comparison": {"seeds": promotion.seeds}}
+    tokens = promotion.train_tokens or MORE_TOKENS * table["budget"]["train_tokens"]
     table["budget"] = {"train_tokens": tokens}
     table["corpus"] = {key: value for key, value in table["corpus"].items() if key != "max_tokens"}
-    if workers is not None:
-        table["cluster"] = {**table.get("cluster", {}), "workers_per_trial": workers}
-    if go_on:
+    if promotion.workers is not None:
+        table["cluster"] = {**table.get("cluster", {}), "workers_per_trial": promotion.workers}
+    if promotion.go_on:
         if not store.is_local or not row["student_path"]:
             raise StillhouseError(f"the weights of trial {row['trial']} are not on this disk: promote it from scratch")
         table["training"] = {**table.get("training", {}), "start": store.path(row["student_path"])}
     return table
 
 
-def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def score_search_time_self(folder: str, row: Mapping[str, Any], say: Say) -> None:
     """Score the student of the search on the test splits, if the search has not: what the promoted one must beat.
 
     Raises StillhouseError while the search runs, whose folder this writes to.
@@ -107,7 +107,7 @@ def score_search_time_self(folder: str, row: Mapping[str, Any], say: Callable[[s
         score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
 
 
-def tell_gain(folder: str, target: str, row: Mapping[str, Any], say: Callable[[str], None]) -> None:
+def tell_gain(folder: str, target: str, row: Mapping[str, Any], say: Say) -> None:
     """The promoted student beside its search-time self, on dev and on test."""
     old, new = Store.of(folder), Store.of(target)
     seeds = [each for each in new.read_rows("trials") if each["status"] == "finished"]

@@ -10,7 +10,8 @@ import functools
 import json
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from search.spec.sections import StudySpec
 from search.spec.writing import differences
 from search.store.parts import Store
 from search.tune.cluster import cluster
+from search.tune.telling import Say
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.columns import axis_columns
@@ -36,27 +38,28 @@ from trainables.models.teacher import read_facts
 from trainables.tasks.scores import Reference
 
 
-def run_spec(
-    path: str,
-    folder: str | None,
-    *,
-    address: str | None = None,
-    trials: int | None = None,
-    say: Callable[[str], None] = print,
-) -> Outcome:
+@dataclass(frozen=True)
+class Driver:
+    """Where a study runs, and who is told of it."""
+
+    address: str | None = None
+    """Of a running Ray cluster; None: this machine alone."""
+    say: Say = print
+
+
+def run_spec(path: str, folder: str | None, driver: Driver, trials: int | None = None) -> Outcome:
     """`stillhouse run`: a new study, or more of the one that is in the folder."""
     table, base = load_table(path)
-    if trials is not None:
-        table.setdefault("budget", {})["trials"] = trials
+    budget = table.setdefault("budget", {})
+    if trials is not None and isinstance(budget, dict):  # else the check says what it must be
+        budget["trials"] = trials
     study = check_all(table, base, path, read_facts)
-    return run_study(study, folder or f"studies/{study.spec.name}", address=address, say=say)
+    return run_study(study, folder or f"studies/{study.spec.name}", driver)
 
 
-def resume(
-    folder: str, *, address: str | None = None, trials: int | None = None, say: Callable[[str], None] = print
-) -> Outcome:
+def resume(folder: str, driver: Driver, trials: int | None = None) -> Outcome:
     """`stillhouse resume`: go on from the spec that the folder keeps."""
-    return run_study(stored_study(folder, trials), folder, address=address, say=say)
+    return run_study(stored_study(folder, trials), folder, driver)
 
 
 def stored_study(folder: str, trials: int | None = None) -> Study:
@@ -72,16 +75,14 @@ def stored_study(folder: str, trials: int | None = None) -> Study:
     return check_all(table, Path("/"), f"{folder}/spec.toml", read_facts)
 
 
-def confirm(
-    folder: str, *, top: int, seeds: int, address: str | None = None, say: Callable[[str], None] = print
-) -> Outcome:
+def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
     """`stillhouse confirm`: run the leaders of a study's front again, until each has this many seeds.
 
     Leaders are chosen by the trials of the study's own seed, so that a second call goes on with the same ones.
     """
     study = stored_study(folder)
     spec = study.spec
-    say_once = functools.cache(say)
+    say_once = functools.cache(driver.say)
 
     def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
         chosen = leading([row for row in asktell.tally.rows if row["seed"] == spec.seed], asktell.aim, top)
@@ -90,7 +91,7 @@ def confirm(
         say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
         return [(config, spec.seed + number) for number in range(1, seeds) for config in configs], 0
 
-    return run_study(study, folder, address=address, say=say, wanted=leaders_with_seeds)
+    return run_study(study, folder, driver, leaders_with_seeds)
 
 
 def leading(rows: Sequence[Mapping[str, Any]], aim: Aim, top: int) -> list[Mapping[str, Any]]:
@@ -99,16 +100,9 @@ def leading(rows: Sequence[Mapping[str, Any]], aim: Aim, top: int) -> list[Mappi
     return [members[i] for i in leaders(costs_of_rows(members, aim.objectives), top)]
 
 
-def run_study(
-    study: Study,
-    folder: str,
-    *,
-    address: str | None = None,
-    say: Callable[[str], None] = print,
-    wanted: Agenda | None = None,
-) -> Outcome:
+def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None = None) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
-    spec = study.spec
+    spec, say = study.spec, driver.say
     store = Store(
         folder,
         [task.name for task in spec.tasks],
@@ -117,7 +111,7 @@ def run_study(
     )
     with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
-        with cluster(spec.cluster, address, log_file(store)):
+        with cluster(spec.cluster, driver.address, log_file(store)):
             plan = make_plan(study, store, held, say)
             outcome = tune_study(plan, store, say, wanted)
         if outcome.ended:
@@ -126,7 +120,7 @@ def run_study(
     return outcome
 
 
-def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Callable[[str], None]) -> Plan:
+def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Say) -> Plan:
     """Prepare data, scores and costs; keep what a study on disk has already settled."""
     started, spec = time.perf_counter(), study.spec
     prepared = prepare(study, held, say)

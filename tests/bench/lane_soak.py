@@ -72,7 +72,7 @@ def main() -> None:
         "cluster": {"concurrent_trials": 1},
         "tasks": [{**small_study.read_table()["tasks"][0], "max_train": 100, "max_dev": 100}],
     }
-    runner.run_study(small_study.read_study(changes), str(options.out / "study"), say=print)
+    runner.run_study(small_study.read_study(changes), str(options.out / "study"), runner.Driver())
     rows = [json.loads(line) for line in (options.out / "study" / "memory.jsonl").read_text().splitlines()]
     print(f"\n{len(rows)} trials; {hardware()}; torch {versions()['torch']}, ray {versions()['ray']}\n")
     print("| trials | resident memory, MiB (mean) |\n| --- | --- |")

@@ -49,11 +49,11 @@ def read_table() -> dict:
 
 def run_small(changes: Changes, say: Callable[[str], None] = lambda line: None) -> Ran:
     """Run it in a temporary folder."""
-    from search.phases.runner import run_study
+    from search.phases.runner import Driver, run_study
 
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run_study(read_study(changes), f"{folder}/study", say=say)
+        run_study(read_study(changes), f"{folder}/study", Driver(say=say))
         seconds = time.perf_counter() - started
         asked = pd.read_parquet(f"{folder}/study/asked").sort_values("trial")
         return Ran(pd.read_parquet(f"{folder}/study/trials"), [json.loads(c) for c in asked.config], seconds)

@@ -4,7 +4,7 @@ import pytest
 import tomli_w
 import toy
 
-from search.phases.promote import finished_trial, promoted_table, score_search_time_self
+from search.phases.promote import Promotion, finished_trial, promoted_table, score_search_time_self
 from search.spec.writing import to_table
 from search.store.parts import Store
 from spaces.errors import StillhouseError
@@ -36,7 +36,7 @@ def test_only_what_finished_can_be_promoted(study):
 
 
 def test_one_configuration_with_more_of_everything(study):
-    table = promoted_table(study, finished_trial(study, 0), None, 4, 2, go_on=False)
+    table = promoted_table(study, finished_trial(study, 0), Promotion(seeds=4, workers=2))
     spec, space = toy.read(tomli_w.dumps(table))
     assert spec.name == "toy-promoted" and spec.budget.train_tokens == 3_000_000 and spec.budget.trials == 4
     assert spec.comparison.seeds == 4 and spec.cluster.workers_per_trial == 2 and spec.training.start is None
@@ -46,12 +46,12 @@ def test_one_configuration_with_more_of_everything(study):
 
 
 def test_tokens_and_a_start_from_the_weights(study):
-    table = promoted_table(study, finished_trial(study, 0), 1_000_000, 1, None, go_on=True)
+    table = promoted_table(study, finished_trial(study, 0), Promotion(1_000_000, 1, go_on=True))
     assert table["budget"] == {"train_tokens": 1_000_000} and "max_tokens" not in table["corpus"]
     assert table["training"]["start"] == study.path("students/00000")
     study.is_local = False
     with pytest.raises(StillhouseError, match="not on this disk"):
-        promoted_table(study, finished_trial(study, 0), None, 1, None, go_on=True)
+        promoted_table(study, finished_trial(study, 0), Promotion(seeds=1, go_on=True))
 
 
 def test_a_search_that_still_runs_is_not_written_to(study):

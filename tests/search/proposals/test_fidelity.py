@@ -82,10 +82,10 @@ def test_a_promoted_trial_goes_on_under_its_number(whole):
 def test_a_promoted_trial_that_starts_over_is_not_judged_twice(whole, tmp_path):
     """Its checkpoint may be gone: it then reports the rungs that it has passed once more."""
     asktell = make(tmp_path)
-    seen = set()
-    while (ask := asktell.ask()).trial not in seen:
-        seen.add(ask.trial)
+    met = set()
+    while (ask := asktell.ask()).trial not in met:
         run_one(asktell, ask)
+        met.add(ask.trial)
     for step, tokens in enumerate(
         RUNGS[: asktell.rungs.level(asktell._live[ask.trial].reports[-1]["train_tokens"])], 1
     ):
@@ -112,8 +112,8 @@ def test_killed_within_a_trial_the_resume_runs_it_again_and_goes_on(whole, tmp_p
     quality = fake_trials.formula(ask.config) * 0.1**0.3
     row = first.report(ask.trial, fake_trials.said(1, quality, train_tokens=RUNGS[0]))
     second = make(tmp_path)
-    again = ask.trial in {trial for trial, *_ in asked}  # a promoted one is found stopped, and promoted
-    assert second.waiting == (row is None and not again)
+    is_promoted = ask.trial in {trial for trial, *_ in asked}
+    assert second.waiting == (row is None and not is_promoted)  # a promoted one is found stopped, and promoted
     rest = run(second)
     expected = straight[len(asked) + (row is not None) :]
     assert [entry[:2] for entry in rest] == [entry[:2] for entry in expected]

@@ -14,7 +14,7 @@ CONTRACTS = {
     "stillhouse.families": "tests/trainables/models/test_families.py",
     "stillhouse.methods": "tests/trainables/losses/test_methods.py",
     "stillhouse.tasks": "tests/trainables/tasks/test_kinds.py",
-    "stillhouse.costs": "tests/spaces/records/test_objectives.py",
+    "stillhouse.costs": "tests/trainables/export/test_costs.py",
     "stillhouse.samplers": "tests/search/samplers/test_samplers.py",
 }
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from analysis.page import watch
 from analysis.page.watch import Server, Watcher, serve, sparkline, view
 from spaces.errors import StillhouseError
-from spaces.records.columns import asked_columns
+from spaces.records.columns import asked_columns, baselines_columns
 
 
 @pytest.fixture
@@ -61,6 +61,9 @@ def test_the_page_follows_the_folder(server: Server, tmp_path: Path, fake: Simpl
     write_part(folder / "asked", "part-00001.parquet", asked_columns(), [{"trial": 1}])
     write_part(folder / "asked", "part-00002.parquet", asked_columns(), [{"trial": 2}])
     assert state(server)["words"] == "2 trials ended, 40 planned, 1 under way"
+    version = state(server)["version"]
+    write_part(folder / "baselines", "part-00000.parquet", baselines_columns(), [])
+    assert state(server)["version"] != version
     (folder / "trials" / "part-00002.parquet").write_bytes(b"damaged")
     assert "is damaged" in state(server)["problem"] and "2 of 2 finished" in ask(server, "/body")[1]
 

@@ -1,0 +1,44 @@
+"""The contract of costs, over every entry: ours and those of installed packages."""
+
+import math
+
+import pytest
+
+from spaces.records.columns import trials_columns
+from spaces.records.costs import COSTS
+from spaces.records.latency import LatencySpec
+from spaces.students.architecture import StudentArchitecture, parse_shape
+from trainables.export.measuring import subject_of
+from trainables.models.student import build_student
+from trainables.models.teacher import load_teacher
+
+SMALL, LARGE = StudentArchitecture(1, 48, 12, 96), parse_shape("6x192")
+SETTING = LatencySpec(sequence_length=32)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_teacher("package:trainables/embedded_teacher")
+
+
+def found(cost, shape, teacher):
+    """What the cost says of a shape, known or measured."""
+    if cost.known is not None:
+        return cost.checked(cost.known(shape, teacher.facts, SETTING))
+    config = {"method": "hs", "initialisation": "random", **vars(shape)}
+    with subject_of(build_student(config, teacher, 0), shape, teacher.facts, SETTING) as subject:
+        return cost.measure(subject)
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_every_cost(name, teacher):
+    """It is known or measured, is larger for a much larger student, and can be named wherever costs are shown."""
+    cost = COSTS[name]
+    assert cost.name == name and (cost.known is None) != (cost.measured is None)
+    small, large = found(cost, SMALL, teacher), found(cost, LARGE, teacher)
+    for column in cost.columns:
+        assert column.unit and column.meaning
+        assert math.isfinite(large[column.name]) and 0 < small[column.name] < large[column.name]
+    assert {column.name for column in cost.columns} <= {column.name for column in trials_columns([])}
+    assert cost.head and cost.decimals >= 0 and cost.limit == f"max_{name}"
+    assert cost.label in f"{cost.title} {cost.amount}"

@@ -237,7 +237,18 @@ def methods() -> str:
 
 def supported() -> str:
     """Families, shapes, task kinds, costs, samplers."""
-    kinds = [[code(kind), ", ".join(code(metric.name) for metric in entry.metrics)] for kind, entry in KINDS.items()]
+    kinds = [
+        [
+            code(name),
+            kind.doc,
+            ", ".join(
+                code(column.name) + ("" if column.required else " (optional)") for column in kind.columns.values()
+            ),
+            ", ".join(code(metric.name) for metric in kind.metrics),
+            ", ".join(map(code, kind.protocols)),
+        ]
+        for name, kind in KINDS.items()
+    ]
     goals = [
         [code(each.name), "larger" if each.direction == "max" else "smaller", each.unit, code(each.column)]
         for each in all_objectives().values()
@@ -257,7 +268,8 @@ def supported() -> str:
         "and heads have size 64 or 32.\n",
         table(["shape", "layers", "width", "heads", "feed-forward width"], shapes),
         "## Task kinds\n",
-        table(["kind", "metrics (the first is the default)"], kinds),
+        "The first metric is the default. The first protocol serves studies that ask for one that a kind lacks.\n",
+        table(["kind", "what is predicted", "columns", "metrics", "protocols"], kinds),
         "## Objectives and costs\n",
         table(["name", "better", "unit", "column of `trials/`"], goals),
         "## Samplers\n",

@@ -17,6 +17,7 @@ from typing import Any
 
 from spaces.records.costs import columns_of_costs
 from spaces.records.schemas import Column
+from trainables.tasks.kinds import KINDS
 
 SCORE_COLUMNS = {
     "split": "split",
@@ -28,7 +29,6 @@ SCORE_COLUMNS = {
     "recovered": "recovered",
     "layer": "probe layer",
 }
-HUB_TASKS = {"token_classification": "token-classification"}
 ORIGIN = {
     "study": "study",
     "teacher": "teacher",
@@ -83,11 +83,12 @@ def evaluations(card: Mapping[str, Any]) -> list[dict[str, Any]]:
         dataset = {"name": str(task), "type": re.sub(r"[^\w.-]+", "-", str(task)).strip("-.") or "task"}
         if row.get("split"):
             dataset["split"] = row["split"]
+        kind = KINDS.get(row.get("kind"))
         metric = str(row.get("metric") or "score")
         how = f"{metric}, {row['protocol']}" if row.get("protocol") else metric
         found.append(
             {
-                "task": {"type": HUB_TASKS.get(str(row.get("kind")), "text-classification"), "name": str(task)},
+                "task": {"type": kind.hub_task if kind else "text-classification", "name": str(task)},
                 "dataset": dataset,
                 "metrics": [{"type": metric, "value": row["score"], "name": how}],
             }

@@ -50,6 +50,7 @@ class TaskKind:
     strata: the group of each row for stratified samples, from its labels; see sampling.py.
     metrics: what it can be scored by; the first is the default.
     protocols: how it is scored, by name; the first is taken when a study asks for one that is not here.
+    hub_task: what the Hugging Face hub calls such tasks, for cards.
     """
 
     doc: str
@@ -59,6 +60,7 @@ class TaskKind:
     strata: Callable[[Ragged], np.ndarray]
     metrics: tuple[Metric, ...]
     protocols: Mapping[str, Protocol]
+    hub_task: str = "text-classification"
 
     def metric(self, name: str | None) -> Metric:
         """One of its metrics by name, or its default; KeyError for another's."""

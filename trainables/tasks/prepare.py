@@ -83,7 +83,7 @@ def write_task(
         if split in rows and count is not None and count < len(rows[split]):
             strata = kind.strata(rows[split].labels)
             rows[split] = rows[split].take(np.sort(stratified_order(strata, generator(seed, split))[:count]))
-    check_variety(spec, rows)
+    check_variety(spec, rows, dropped)
     prepared = {split: kind.encode(data, tokenizer, spec.max_length) for split, data in rows.items()}
     with new_folder(folder) as unfinished:
         for split, data in prepared.items():
@@ -162,13 +162,14 @@ def separate(spec: TaskSpec, rows: Mapping[str, Rows], seed: int) -> tuple[dict[
     return rows, dropped
 
 
-def check_variety(spec: TaskSpec, rows: Mapping[str, Rows]) -> None:
+def check_variety(spec: TaskSpec, rows: Mapping[str, Rows], dropped: int) -> None:
     """Refuse a split on which no score means anything: one class, or one target."""
-    problems = [
-        f"task {spec.name!r}: {split} of {spec.source!r} has one class or target only, in {len(rows[split])} rows"
-        for split in SPLITS
-        if split in rows and len(np.unique(rows[split].labels.values)) < 2
-    ]
+    problems = []
+    for split in SPLITS:
+        if split in rows and len(np.unique(rows[split].labels.values)) < 2:
+            where, left = f"task {spec.name!r}: {split} of {spec.source!r}", f"in {len(rows[split]):,} rows"
+            without = f", without {dropped:,} that also stand in dev or test" if dropped and split == "train" else ""
+            problems.append(f"{where} has one class or target only, {left}{without}")
     if problems:
         raise SpecError(problems)
 

@@ -19,7 +19,7 @@ class TaskSpec:
     source: str = setting(
         "folder or file stem with train/dev/test, hub:glue/sst2, or docs:package; {language}: each of languages"
     )
-    kind: str = setting("what is predicted; token_classification: a tag for each word", choices=KINDS)
+    kind: str = setting("what is predicted", choices=KINDS)
     language: str | None = setting("code of the language of the task, for scores by language", None)
     languages: tuple[str, ...] | None = setting(
         "makes this one task for each code, named name_code, with {language} in source replaced", None
@@ -27,16 +27,13 @@ class TaskSpec:
     max_train: int | None = setting("use at most this many training examples", None, at_least=2)
     max_dev: int | None = setting("use at most this many development examples", None, at_least=2)
     max_test: int | None = setting("use at most this many test examples", None, at_least=2)
-    text_column: str | None = setting(
-        "column of the text; unset: text, or tokens (lists of words) for token_classification", None
+    text_column: str | None = setting("column of the text, or of lists of words; unset: as the kind calls it", None)
+    text2_column: str | None = setting("column of the second text of a pair; unset: as the kind calls it", None)
+    label_column: str | None = setting(
+        "column of the class, the target, or the list of tags; unset: as the kind calls it", None
     )
-    text2_column: str | None = setting("column of the second text of a pair; unset: text2", None)
-    label_column: str | None = setting("column of the label, the target, or the list of tags; unset: label", None)
     max_length: int = setting("tokens kept of an example", 128, at_least=4)
-    metric: str | None = setting(
-        "accuracy, f1, matthews, spearman, entity_f1 (tags O, B-X, I-X); unset: accuracy; spearman for regression",
-        None,
-    )
+    metric: str | None = setting("how predictions become a score; unset: the first metric of the kind", None)
 
     def __post_init__(self) -> None:
         """Settle the columns, so that a resolved spec has them."""

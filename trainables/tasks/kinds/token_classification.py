@@ -130,4 +130,5 @@ KIND = TaskKind(
         "probe": partial(probe, features=word_features, head=CLASSES, max_labels=MAX_FITTED_WORDS),
         "finetune": partial(finetune, head=CLASSES),
     },
+    hub_task="token-classification",
 )

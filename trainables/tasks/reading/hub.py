@@ -34,7 +34,9 @@ def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table
     if unused := [name for name in splits if name not in parts and split_of(name) is None]:
         source.say(f"task {source.task}: splits that are not used: {', '.join(unused)}")
     if not tables:
-        raise SpecError([f"task {source.task!r}: {source.address!r} has no known split, only {sorted(splits)}"])
+        raise SpecError(
+            [f"task {source.task!r}: {source.address!r} has no known split, only {', '.join(map(repr, splits))}"]
+        )
     return {split: tables[split] for split in (*SPLIT_WORDS, *parts) if split in tables}
 
 

@@ -8,6 +8,8 @@ import pandas as pd
 from spaces.records.costs import Cost
 
 MISSING = "-"
+WITHOUT_TEACHER = "mlm"
+"""The method that learns without the teacher: what distillation has to beat."""
 
 
 def number(value: float | None, digits: int = 3, missing: str = MISSING) -> str:

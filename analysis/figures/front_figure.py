@@ -15,15 +15,13 @@ import plotly.graph_objects as go
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
 from analysis.selection.front import aim, costs_of, values_of
 from analysis.study.table import StudyTable
-from analysis.words import config_of, cost_text, number, student_name
+from analysis.words import WITHOUT_TEACHER, config_of, cost_text, number, student_name
 from spaces.errors import choose
 from spaces.records.costs import COSTS, Cost
 from spaces.records.fronts import front_indices, non_dominated
 from spaces.records.objectives import QUALITY
 from spaces.students.architecture import SHAPES
 
-BASELINE = "mlm"
-"""The method that learns without the teacher."""
 MAX_DOMINATED, MAX_STOPPED, MAX_LABELS = 1000, 300, 10
 LABEL_ROOM = 0.12
 """Share of the costs' range that the name of a shape takes."""
@@ -97,7 +95,7 @@ def _legend(
     entry("teacher", {"color": GREY, "symbol": "star", "size": 13})
     if len(study.stopped):
         entry("stopped early", {"color": GREY, "symbol": "x-thin-open"}, "stopped")
-    if (rows["method"] == BASELINE).any():
+    if (rows["method"] == WITHOUT_TEACHER).any():
         line = {"dash": "dash", "color": GREY, "width": 1.5}
         figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name="without the teacher (mlm)")
 
@@ -128,7 +126,7 @@ def _add_view(
     for method, colour in colours.items():
         some = beaten[beaten["method"] == method]
         _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
-    _add_baseline(figure, study, rows[rows["method"] == BASELINE], cost)
+    _add_baseline(figure, study, rows[rows["method"] == WITHOUT_TEACHER], cost)
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)

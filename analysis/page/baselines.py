@@ -6,9 +6,8 @@ import pandas as pd
 
 from analysis.page import pieces
 from analysis.study.table import StudyTable
-from analysis.words import MISSING, decimal, number
+from analysis.words import MISSING, WITHOUT_TEACHER, decimal, number
 
-WITHOUT_TEACHER = "mlm"
 KEPT = {"first": "the teacher's first layers", "uniform": "its layers, evenly spaced"}
 
 

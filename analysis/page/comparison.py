@@ -7,7 +7,6 @@ import pandas as pd
 
 from analysis.page import pieces
 from analysis.statistics.comparison import (
-    WITHOUT_TEACHER,
     Claim,
     Difference,
     against_best,
@@ -19,7 +18,7 @@ from analysis.statistics.comparison import (
     tuned,
 )
 from analysis.study.table import StudyTable
-from analysis.words import MISSING, decimal, percent, plural
+from analysis.words import MISSING, WITHOUT_TEACHER, decimal, percent, plural
 
 Grid = tuple[list[str], list[tuple[str, list[tuple[str, str, bool]]]]]
 """(heads, (row, its cells: value, small print, whether it is the best of its column))."""

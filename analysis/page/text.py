@@ -11,7 +11,17 @@ from rich.text import Text
 from analysis.selection.front import aim, front, knee
 from analysis.statistics.effects import failures
 from analysis.study.table import StudyTable
-from analysis.words import MISSING, cost_text, decimal, in_teacher_units, percent, plural, student_name, teacher_share
+from analysis.words import (
+    MISSING,
+    WITHOUT_TEACHER,
+    cost_text,
+    decimal,
+    in_teacher_units,
+    percent,
+    plural,
+    student_name,
+    teacher_share,
+)
 
 MAX_TASK_COLUMNS = 4
 HEADLINE_COSTS = 2
@@ -55,9 +65,9 @@ def _in_units_of_the_teacher(study: StudyTable, row: pd.Series) -> str:
     costs = [in_teacher_units(cost, row[cost.column], teacher.get(cost.column), "its") for cost in shown]
     if costs := [words for words in costs if words]:
         text += f" at {', '.join(costs[:-1])} and {costs[-1]}" if len(costs) > 1 else f" at {costs[0]}"
-    baseline = study.students[study.students["method"] == "mlm"]
+    baseline = study.students[study.students["method"] == WITHOUT_TEACHER]
     alike = baseline[baseline["parameters"] <= row["parameters"]]["quality"].max()
-    if row["method"] != "mlm" and alike == alike:
+    if row["method"] != WITHOUT_TEACHER and alike == alike:
         text += f". The best of that size without the teacher recovers {percent(alike)}"
     return text
 

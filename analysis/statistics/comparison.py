@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis.study.noise import LEVEL, pooled_noise
 from analysis.study.table import StudyTable
+from analysis.words import WITHOUT_TEACHER
 from spaces.students.layer_mapping import MAPPINGS
 
 WORDS = {
@@ -30,7 +31,6 @@ ALWAYS_TOLD = ("mapping",)
 ONE_TO_MANY = ("uniform_consecutive", "uniform_last")
 CERTAIN = 1 - LEVEL
 LEAST_PAIRS = 3
-WITHOUT_TEACHER = "mlm"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def _read(hint: Any, value: Any) -> Any:
         return None if value is None else _read(typing.get_args(hint)[0], value)
     if dataclasses.is_dataclass(hint):
         hints = _hints(typing.cast(Any, hint))
-        return typing.cast(Any, hint)(**{name: _read(hints[name], each) for name, each in value.items()})
+        return typing.cast(Any, hint)(**{name: _read(hints.get(name), each) for name, each in value.items()})
     if typing.get_origin(hint) is tuple:
         return tuple(_read(typing.get_args(hint)[0], each) for each in value)
     if typing.get_origin(hint) is Mapping:

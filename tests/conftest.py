@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,39 @@ from search.tune.environment import quiet_environment
 HERE = Path(__file__).parent
 for folder in ("", "search", "trainables", "analysis"):
     sys.path.insert(0, str(HERE / folder))  # the browser, toy studies, fake trials, small trials, fake studies
+from processes import marked  # noqa: E402 - from the folders above
+
 quiet_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that each want both cores wait for one another
-LONGEST = {"two_nodes", "stillhouse"}
+GROUPS = {"stillhouse": "trials", "run_lane": "trials", "two_nodes": "clusters", "ray_cluster": "clusters"}
+"""Under pytest-xdist, two processes share what needs Ray: the group of a test is that of the first such fixture."""
 
 
 def pytest_collection_modifyitems(items):
-    """Under pytest-xdist, two processes share what waits for Ray: one takes the two longest tests."""
     for item in items:
-        if LONGEST.intersection(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group("longest"))
-        elif "ray_cluster" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        if (fixture := next((name for name in GROUPS if name in item.fixturenames), None)) is not None:
+            item.add_marker(pytest.mark.xdist_group(GROUPS[fixture]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left():
+    """Every process that the tests start has ended soon after them; their environment tells them."""
+    os.environ["STILLHOUSE_TEST_SESSION"] = mark = f"session {os.getpid()}."
+    yield
+    deadline_s = time.monotonic() + 60
+    while (left := started_by(mark)) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    assert not left, left
+
+
+def started_by(mark):
+    """{process id: command} of what is left of a session, without the helper of Python that ends with this process."""
+    return {pid: command for pid, command in marked(mark).items() if "multiprocessing.resource_tracker" not in command}
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
-    """Two CPUs of a cluster of our own, whose workers can import the fake trials."""
+def ray_cluster(tmp_path_factory):
+    """Two CPUs of a cluster of our own, whose workers can import the fake trials and share our cache."""
     import ray
     import toy
 
@@ -37,6 +54,7 @@ def ray_cluster():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in toy.ENVIRONMENT.items():
             patch.setenv(name, value)
+        patch.setenv("STILLHOUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
         start(num_cpus=2)
         yield ray
         ray.shutdown()

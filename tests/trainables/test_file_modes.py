@@ -2,9 +2,9 @@
 
 import importlib.util
 import os
-import stat
 
 import pytest
+from modes import wrong_modes
 from small_tasks import separable, write
 from small_trials import EXACT, METHODS, fill, run
 
@@ -23,14 +23,6 @@ def umask(request):
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
-
-
-def wrong_modes(folder, umask):
-    """Paths below the folder whose mode is not that of what this process makes by itself."""
-    modes = {True: 0o777 & ~umask, False: 0o666 & ~umask}
-    found = {path: stat.S_IMODE(path.stat().st_mode) for path in sorted(folder.rglob("*"))}
-    assert found
-    return {str(path.relative_to(folder)): oct(mode) for path, mode in found.items() if mode != modes[path.is_dir()]}
 
 
 def test_everything_written_follows_the_umask(umask, tmp_path, monkeypatch, teacher, corpus, plan, texts):

@@ -158,7 +158,7 @@ def test_a_node_is_lost_on_a_cluster_that_was_joined(two_nodes, tmp_path):
     address, node, environment = two_nodes
     intruder = Watched(tmp_path / "intruder", tmp_path / "none", {**environment, "RAY_AUTH_MODE": "disabled"},
                        address=address)  # fmt: skip
-    driver = Watched(tmp_path / "study", tmp_path / "journal", environment, address=address, step_s=0.8,
+    driver = Watched(tmp_path / "study", tmp_path / "journal", environment, address=address, step_s=0.5,
                      filling_width=96)  # fmt: skip
     mark = environment["STILLHOUSE_TEST_MARK"]
     (raylet,) = driver.until(lambda: named(of_node(node, mark), "/raylet/raylet ") or None)

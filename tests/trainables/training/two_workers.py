@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ from trainables.training.settings import TrainingRun, TrainingSpec, Worker
 def main(folder: Path, rank: int, world_size: int) -> None:
     """Train under every configuration of jobs.json; rank 0 writes the curves."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size)
+    meeting, patience = f"file://{folder}/meet", timedelta(minutes=5)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size, timeout=patience)
     jobs = json.loads((folder / "jobs.json").read_text())
     teacher, corpus = load_teacher(jobs["teacher"]), open_corpus(Path(jobs["corpus"]))
     curves = {}

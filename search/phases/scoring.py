@@ -14,9 +14,8 @@ from transformers import PreTrainedModel
 
 from search.spec.sections import StudySpec
 from search.tune.telling import Say
-from spaces.students.architecture import StudentArchitecture
 from trainables.cache import cache_folder, digest, store_value
-from trainables.models.student import build_student
+from trainables.models.student import untrained
 from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import load_task, score_task
@@ -74,15 +73,9 @@ def floor_scores(
     spec: StudySpec, teacher: Teacher, folder: Path, splits: Sequence[str], seed: int
 ) -> dict[str, dict[str, Any]]:
     """The scores of one untrained encoder of the teacher's shape and tokenizer."""
-    model = untrained(teacher, teacher.facts.architecture, seed)
+    model = untrained(teacher, teacher.facts.architecture, seed).to(teacher.model.device)  # type: ignore[arg-type]
     shape = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
     return cached_scores(model, digest("untrained", shape, seed), folder, spec, splits, seed)
-
-
-def untrained(teacher: Teacher, architecture: StudentArchitecture, seed: int) -> PreTrainedModel:
-    """An encoder of the teacher's family that has learned nothing."""
-    config = {"method": "hs", "initialisation": "random", **dataclasses.asdict(architecture)}
-    return build_student(config, teacher, seed).to(teacher.model.device)  # type: ignore[arg-type]
 
 
 def cached_scores(

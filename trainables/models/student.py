@@ -7,7 +7,6 @@ identity, and what is copied is copied as it is.
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -41,12 +40,19 @@ def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | No
     In evaluation mode: distillation runs without dropout, for a student underfits long before it overfits.
     """
     lm_head = any(METHODS[name].student_lm_head for name, _ in parse_method(config["method"]))
-    model_config = copy.deepcopy(teacher.model.config)
-    set_architecture(model_config, architecture_of(config))
-    torch.manual_seed(seed)
-    student = build_model(model_config, lm_head=lm_head).eval()
+    student = untrained(teacher, architecture_of(config), seed, lm_head=lm_head)
     INITIALISATIONS[config["initialisation"]](student, teacher, corpus)
     return student
+
+
+def untrained(
+    teacher: Teacher, architecture: StudentArchitecture, seed: int, *, lm_head: bool = False
+) -> PreTrainedModel:
+    """A model of the teacher's family and vocabulary that has learned nothing, in evaluation mode."""
+    model_config = copy.deepcopy(teacher.model.config)
+    set_architecture(model_config, architecture)
+    torch.manual_seed(seed)
+    return build_model(model_config, lm_head=lm_head).eval()
 
 
 def load_weights(student: PreTrainedModel, folder: str) -> None:
@@ -131,7 +137,6 @@ def truncated(teacher: Teacher, architecture: StudentArchitecture, kept: str, co
 
     What a student of that shape is worth before any distillation (Sajjad et al. 2020, arXiv:2004.03844).
     """
-    config = {"method": "hs", "initialisation": "random", **asdict(architecture)}
-    student = build_student(config, teacher, 0)
+    student = untrained(teacher, architecture, 0)
     projected_layers_start(student, teacher, corpus, kept)
     return student

@@ -12,6 +12,7 @@ from analysis.figures import figures, front_figure
 from analysis.figures.style import GREY, colours_of, evenly, tick
 from analysis.selection.front import front
 from spaces.records.columns import reports_columns
+from spaces.records.costs import COSTS
 
 
 def drawn(figure, view: int) -> list:
@@ -68,7 +69,7 @@ def test_large_studies_draw_a_bounded_number_of_points_and_curves(fake: SimpleNa
     fake.reports(folder, rows[:200], points=400, per_part=200)
     study = load(folder)
     points = sum(len(trace.x) for trace in front_figure.front_figure(study).data if trace.hovertext is not None)
-    assert points <= 3 * (front_figure.MAX_DOMINATED + 1)
+    assert points <= len(COSTS) * (front_figure.MAX_DOMINATED + 1)
     for figure in figures.learning_curves(study, front(study)).values():
         assert len(figure.data) <= figures.MAX_CURVES + figures.MAX_FRONT_CURVES
         assert all(len(trace.x) <= figures.MAX_CURVE_POINTS for trace in figure.data)

@@ -6,14 +6,19 @@ import pytest
 import torch
 
 from spaces.errors import TrialFailed
+from spaces.space.starts import STARTS
 from spaces.students.architecture import StudentArchitecture
-from trainables.models.student import TRUNCATIONS, build_student, copied_layers, load_weights
+from trainables.models.student import INITIALISATIONS, TRUNCATIONS, build_student, copied_layers, load_weights
 
 SAME = StudentArchitecture(4, 32, 4, 64)
 
 
 def config_of(shape=SAME, initialisation="projected_layers", method="od"):
     return {"method": method, "initialisation": initialisation, **vars(shape)}
+
+
+def test_every_start_that_a_space_knows_can_be_made():
+    assert INITIALISATIONS.keys() == STARTS.keys()
 
 
 @pytest.mark.parametrize("kept", TRUNCATIONS)

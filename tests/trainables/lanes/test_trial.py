@@ -1,4 +1,4 @@
-"""The scores of a trial: shares of the gap, their mean, and the worst language."""
+"""A trial: its scores, and a whole one from a job as JSON to an outcome as JSON, in this process."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_tasks import make_bert, make_tokenizer, separable, write
+from small_trials import EXACT, METHODS, STEP
 
-from trainables.lanes.messages import TrialJob
-from trainables.lanes.trial import kept_task, score
+from spaces.records.latency import LatencySpec
+from spaces.values import from_json, to_json
+from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.lanes.trial import kept_task, run_trial, score
+from trainables.lanes.worker import attempt
+from trainables.models.teacher import load_teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import prepare_task, score_task
 from trainables.tasks.spec import TaskSpec
@@ -48,3 +53,29 @@ def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
     assert not tested
     plain, _ = score(model, job_of(folders))
     assert plain == replace(found, worst_language=None, worst_language_quality=None)
+
+
+def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpus_folder, tmp_path):
+    columns = {split: separable(count, count) for split, count in (("train", 60), ("dev", 40), ("test", 42))}
+    task = TaskSpec("toy", str(write(tmp_path / "toy", **columns)), "classification", max_length=16)
+    folder, reference = prepare_task(task, teacher.tokenizer, tmp_path / "cache"), {"toy": Reference(1.0, 0.4)}
+    job = TrialJob(
+        trial=7, config=METHODS["hs"], seed=0, teacher=str(write_teacher("bert")), corpus=str(corpus_folder),
+        tasks=(str(folder),), train_tokens=10 * STEP, protocol="probe", floors=reference, rung_floors=reference,
+        test_floors=reference, training=EXACT, latency=LatencySpec(sequence_length=16), rungs=(5 * STEP,),
+        folder=str(tmp_path / "checkpoints/00007"), student_folder=str(tmp_path / "students/00007"),
+    )  # fmt: skip
+    reports = []
+    outcome = attempt(run_trial, from_json(TrialJob, to_json(job)), reports.append)
+    assert outcome is not None and not outcome.reason
+    assert from_json(TrialOutcome, to_json(outcome)) == outcome
+    assert [report.step for report in reports] == list(range(1, 11))
+    assert [report.step for report in reports if report.scores] == [5]
+    row = outcome.columns()
+    assert row["steps"] == 10 and row["loss_last"] == reports[-1].loss and row["targets"] == "live"
+    assert row["quality"] == row["recovered_toy"] == pytest.approx((row["score_toy"] - 0.4) / 0.6)
+    assert row["parameters"] > 0 and row["latency_p50_ms"] > 0 and row["evaluate_s"] > 0
+    assert outcome.test_scores["toy"].protocol == "probe" and row["student_path"] == "students/00007"
+    assert load_teacher(job.student_folder).facts.architecture.num_layers == 2
+    again = attempt(run_trial, job, reports.append)  # from the checkpoint of the last step
+    assert again is not None and again.scores == outcome.scores and len(reports) == 11

@@ -204,6 +204,8 @@ def load_table(folder: str, kept: Kept | None = None) -> StudyTable:
         read_parts(filesystem, parts, trials_columns(list(meta.tasks), bool(meta.languages), meta.axes), kept)
     )
     notes = []
+    if absent := [name for name in meta.costs if name not in COSTS]:
+        notes.append(f"Measured by a package that is not installed here: {', '.join(absent)}.")
     if meta.unknown:
         notes.append(f"study.json says more than this version of stillhouse knows: {', '.join(meta.unknown)}.")
     if repeated := sorted(set(trials.loc[trials["trial"].duplicated(), "trial"])):

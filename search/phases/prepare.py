@@ -24,7 +24,7 @@ from search.store.parts import now
 from search.tune.telling import Say
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
-from spaces.records.costs import columns_of_costs, known_costs
+from spaces.records.costs import COSTS, columns_of_costs, known_costs
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import (
@@ -207,6 +207,7 @@ def study_meta(
         latency=spec.latency,
         hardware=hardware(),
         versions=versions(),
+        costs=tuple(COSTS),
         comparison=comparison_meta(spec, study.space),
         axes=axis_columns(study.space.method_axes),
         named_shapes={name: known_costs(shape, facts, spec.latency) for name, shape in SHAPES.items()},

@@ -107,6 +107,8 @@ class StudyMeta:
     constraints: Mapping[str, float] = field(default_factory=dict)
     """upper limits by the name of a cost"""
     comparison: ComparisonMeta | None = None
+    costs: tuple[str, ...] = ()
+    """names of the costs that were known or measured; empty in files of format 1"""
     prepare_s: float | None = None
     """seconds before the first trial"""
     axes: tuple[Column, ...] = ()

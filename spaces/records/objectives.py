@@ -18,9 +18,11 @@ class Quality:
     decimals: int = 3
     direction: ClassVar[Literal["max"]] = "max"
 
+    unit: ClassVar[str] = "share"
+
     @property
-    def unit(self) -> str:
-        """A share has none; it is told by its label."""
+    def amount(self) -> str:
+        """What a number of it is followed by."""
         return self.label
 
 

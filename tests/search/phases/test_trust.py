@@ -72,7 +72,9 @@ def study(tmp_path, proof, payload):
     rows = [finished_row(trial, 0.5 + trial / 10, (2 + trial, 128)) for trial in range(2)]
     folder = write_study(tmp_path / "study", rows)
     text = toy.SPEC.replace('path = "invented"', 'path = "package:trainables/embedded_teacher"')
-    (folder / "spec.toml").write_text(toy.to_toml(toy.read(text.replace("[2, 3, 4]", "[2, 3]"))[0]))
+    (folder / "spec.toml").write_text(
+        toy.to_toml(toy.read(text.replace("[2, 3, 4]", "[2, 3]").replace(", 384]", "]"))[0])
+    )
     store = Store(folder)
     for row in rows:
         shutil.copytree(EMBEDDED, folder / row["student_path"])

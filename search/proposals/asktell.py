@@ -54,7 +54,8 @@ class AskTell:
         self.history = History(store)
         self.tally = self.history.tally
         self.memory = Memory(self.history, searched)
-        self._live: dict[int, Running] = {}
+        self.live: dict[int, Running] = {}
+        """Trials between ask and tell, by number."""
         self._duplicates = self.history.last_duplicates()
         self._wait_for_a_result = False
         self._agenda: Agenda | None = None
@@ -73,7 +74,7 @@ class AskTell:
         def counts(seed: int) -> bool:
             return self._agenda is not None or seed == self.searched.seed
 
-        again = (self.tally.by_trial.get(trial) for trial, each in self._live.items() if counts(each.ask.seed))
+        again = (self.tally.by_trial.get(trial) for trial, each in self.live.items() if counts(each.ask.seed))
         ran = sum(count for seed, count in self.history.ran.items() if counts(seed))
         return ran - sum(row is not None and row["status"] in RAN for row in again)
 
@@ -82,11 +83,7 @@ class AskTell:
         """Trials to come, those that run included."""
         if self._agenda is None:
             return self.searched.budget - self.spent
-        return len(self._live) + len(self.history.interrupted) + len(self._queue) + self._to_come
-
-    @property
-    def running(self) -> int:
-        return len(self._live)
+        return len(self.live) + len(self.history.interrupted) + len(self._queue) + self._to_come
 
     @property
     def waiting(self) -> int:
@@ -111,16 +108,16 @@ class AskTell:
             return self._go_on(self.history.asked[promoted])
         if self._wait_for_a_result:
             return None
-        own = sum(each.ask.seed == self.searched.seed for each in self._live.values())
+        own = sum(each.ask.seed == self.searched.seed for each in self.live.values())
         if self.spent + own >= self.searched.budget:
-            if not self._live:
+            if not self.live:
                 self.tally.ended = f"the budget of {self.searched.budget} trials is spent"
             return None
         return self._next_of_grid() if self._grid is not None else self._draw()
 
     def report(self, trial: int, report: TrialReport) -> dict[str, Any] | None:
         """Take what a running trial says; its row when it has to stop here, at a rung."""
-        live = self._live[trial]
+        live = self.live[trial]
         self._handed_back.clear()
         live.reports = [row for row in live.reports if row["step"] < report.step] + [report_row(trial, report)]
         level = self.rungs.level(report.train_tokens) if report.scores is not None else 0
@@ -143,7 +140,7 @@ class AskTell:
 
     def tell(self, trial: int, outcome: TrialOutcome) -> dict[str, Any]:
         """Record the result of a trial."""
-        live = self._live[trial]
+        live = self.live[trial]
         if outcome.test_scores:
             self.store.write_part("test_scores", trial, test_rows(trial, outcome.test_scores))
         row = self._row(live.ask, outcome.columns())
@@ -162,12 +159,12 @@ class AskTell:
             return self.tell(
                 trial, TrialOutcome(reason=f"handed back {MAX_HAND_BACKS} times while no trial ran: {why}")
             )
-        del self._live[trial]
+        del self.live[trial]
         self.history.interrupted.append(self.history.asked[trial])
         return None
 
     def _end(self, live: Running, row: dict[str, Any]) -> dict[str, Any]:
-        del self._live[live.ask.trial]
+        del self.live[live.ask.trial]
         self._wait_for_a_result = False
         self.history.reports[live.ask.trial] = live.reports
         self.history.record(row)
@@ -179,7 +176,7 @@ class AskTell:
         number, tries = self.history.next_number, 0
         reasons: Counter[str] = Counter()
         told = self.memory.told()
-        running = [self.memory.write(self.history.asked[trial]["config"]) for trial in self._live]
+        running = [self.memory.write(self.history.asked[trial]["config"]) for trial in self.live]
         for _ in range(MAX_INFEASIBLE):
             if self._duplicates >= MAX_DUPLICATES:
                 name = self.searched.sampler
@@ -206,7 +203,7 @@ class AskTell:
                 self._duplicates = 0
                 return self._start(Ask(self.history.next_number, config, self.searched.seed, digest))
         self._wait_for_a_result = True
-        if not self._live:
+        if not self.live:
             common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
             self.tally.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
         return None
@@ -222,7 +219,7 @@ class AskTell:
             space=space,
             known=self.searched.known,
             allowed=self._may_be_tried,
-            evidence=lambda: self.memory.evidence(list(self._live.values()), self.searched.seed),
+            evidence=lambda: self.memory.evidence(list(self.live.values()), self.searched.seed),
             reference=self.searched.worst(),
             candidates=self.searched.candidates,
             fixed=branch,
@@ -239,11 +236,11 @@ class AskTell:
         return True
 
     def _runs(self, digest: str) -> bool:
-        return any(live.ask.config_hash == digest for live in self._live.values())
+        return any(live.ask.config_hash == digest for live in self.live.values())
 
     def _branch(self) -> Mapping[str, Any] | None:
         """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""
-        turn = self.spent + len(self._live)
+        turn = self.spent + len(self.live)
         if turn >= len(self._branches) or 2 * len(self._branches) > self.searched.budget:
             return None
         return self._branches[turn]
@@ -254,12 +251,12 @@ class AskTell:
         self._queue = [ask for ask in asks if config_hash(*ask) not in self.history.known]
 
     def _next_on_agenda(self) -> Ask | None:
-        if not self._queue and not self._live:
+        if not self._queue and not self.live:
             self._read_agenda()
         if self._queue:
             config, seed = self._queue.pop(0)
             return self._start(Ask(self.history.next_number, dict(config), seed, config_hash(config, seed)))
-        if not self._live:
+        if not self.live:
             self.tally.ended = "every wanted trial has run"
         return None
 
@@ -269,17 +266,17 @@ class AskTell:
             seed = self.searched.seed
             return self._start(Ask(self.history.next_number, config, seed, config_hash(config, seed)))
         self._wait_for_a_result = True
-        if not self._live:
+        if not self.live:
             self.tally.ended = "every configuration of the grid has been tried"
         return None
 
     def _start(self, ask: Ask) -> Ask:
-        self._live[ask.trial] = self.history.start(ask)
+        self.live[ask.trial] = self.history.start(ask)
         return ask
 
     def _go_on(self, row: Mapping[str, Any]) -> Ask:
         live = self.history.again(row)
-        self._live[live.ask.trial] = live
+        self.live[live.ask.trial] = live
         return live.ask
 
     def _row(self, ask: Ask, measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""One driver at a time where the filesystem has no locks: a small object that the driver renews while it runs.
+"""One driver at a time: a lock on a disk, and a lease on an object store, which has no locks.
 
-Nothing in it is compared with a clock of another machine. Who finds a lease watches it: if it changes, its driver is
-alive, and the study is refused; if it stays as it is for STALE_S, its driver is gone, and the lease is taken over. An
-object store cannot write on a condition, so whoever has written a lease reads it back after SETTLE_S, and a driver that
-finds another's name in its place writes nothing more.
+A lease is a small object that the driver renews while it runs. Nothing in it is compared with a clock of another
+machine. Who finds one watches it: if it changes, its driver is alive, and the study is refused; if it stays as it is
+for STALE_S, its driver is gone, and the lease is taken over. An object store cannot write on a condition, so whoever
+has written a lease reads it back after SETTLE_S, and a driver that finds another's name in its place writes nothing
+more.
 """
 
+import fcntl
 import getpass
 import json
 import logging
@@ -124,6 +126,21 @@ def leased(filesystem: pafs.FileSystem, path: str, folder: str, say: Callable[[s
         yield lease
     finally:
         lease.release(thread)
+
+
+@contextmanager
+def file_lock(path: str, folder: str) -> Iterator[None]:
+    """The same on a disk: a lock that ends with the process. StillhouseError: another process has it."""
+    with open(path, "a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StillhouseError(
+                f"another stillhouse process is running the study in {folder}; wait for it or stop it first"
+            ) from None
+        except OSError:
+            pass  # the filesystem has no locks (some network mounts): one driver at a time is then up to the user
+        yield
 
 
 def who() -> str:

@@ -7,7 +7,6 @@ an object store makes an object visible only when it is whole, so there it is on
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -16,13 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from search.store.lease import Lease, leased
+from search.store.lease import Lease, file_lock, leased
 from spaces.errors import StillhouseError
 from spaces.records.columns import CONFIG_COLUMNS, dataset_columns
 from spaces.records.filesystems import open_filesystem, read_parquet
@@ -144,8 +143,7 @@ class Store:
                     self._lease = None
             return
         os.makedirs(self.root, exist_ok=True)
-        with open(self.path(".lock"), "a") as handle:
-            _lock(handle, self.folder)
+        with file_lock(self.path(".lock"), self.folder):
             yield
 
     def remove(self, *parts: str) -> None:
@@ -233,14 +231,3 @@ def _replace_file(path: str, data: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _lock(handle: IO[str], folder: str) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StillhouseError(
-            f"another stillhouse process is running the study in {folder}; wait for it or stop it first"
-        ) from None
-    except OSError:
-        return  # the filesystem has no locks (some network mounts): one driver at a time is then up to the user

@@ -99,7 +99,7 @@ class StudyProgress(ray.tune.Callback):
         """The live view."""
         tally = self.asktell.tally
         counts = f"{tally.count('finished')} finished, {tally.count('failed')} failed"
-        line = f"{counts}, {self.asktell.running} running  [{self.counts()}]"
+        line = f"{counts}, {len(self.asktell.live)} running  [{self.counts()}]"
         if self.tokens_per_s:
             line += f"  {short(sum(self.tokens_per_s.values()), 0)} tokens/s"
         if self.waiting_since is not None:

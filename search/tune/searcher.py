@@ -53,7 +53,7 @@ class StudySearcher(Searcher):
             self.fatal = error
             return FINISHED
         if ask is None:
-            return FINISHED if self.asktell.tally.ended and not self.asktell.running else None
+            return FINISHED if self.asktell.tally.ended and not self.asktell.live else None
         self._trials[trial_id] = ask.trial
         return {"job": to_json(self.make_job(ask))}
 

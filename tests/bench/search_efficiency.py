@@ -75,7 +75,7 @@ class Ours:
         ask = self.asktell.ask()
         if ask is None:
             return None
-        passed = sum(r.get("quality") is not None for r in self.asktell._live[ask.trial].reports)
+        passed = sum(r.get("quality") is not None for r in self.asktell.live[ask.trial].reports)
         return ask.trial, ask.config, passed if self.rung_tokens else 0
 
     def report(self, handle: Any, level: int, rung: Rung) -> bool:

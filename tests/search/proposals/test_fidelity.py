@@ -28,7 +28,7 @@ def make(folder, tokens=RUNGS, **more):
 
 def run_one(asktell, ask):
     """A trial by formula, which goes on after the rungs that an earlier run of it has passed."""
-    passed = len(asktell._live[ask.trial].reports)
+    passed = len(asktell.live[ask.trial].reports)
     for step, tokens in list(enumerate(asktell.rungs.tokens, start=1))[passed:]:
         quality = fake_trials.formula(ask.config) * (tokens / 300_000) ** 0.3
         row = asktell.report(ask.trial, fake_trials.said(step, quality, train_tokens=tokens))
@@ -86,9 +86,7 @@ def test_a_promoted_trial_that_starts_over_is_not_judged_twice(whole, tmp_path):
     while (ask := asktell.ask()).trial not in met:
         run_one(asktell, ask)
         met.add(ask.trial)
-    for step, tokens in enumerate(
-        RUNGS[: asktell.rungs.level(asktell._live[ask.trial].reports[-1]["train_tokens"])], 1
-    ):
+    for step, tokens in enumerate(RUNGS[: asktell.rungs.level(asktell.live[ask.trial].reports[-1]["train_tokens"])], 1):
         assert asktell.report(ask.trial, fake_trials.said(step, -1.0, train_tokens=tokens)) is None
     assert asktell.tell(ask.trial, fake_trials.outcome(0.5))["status"] == "finished"
 

@@ -189,7 +189,7 @@ def _read(kind: Any, value: Any, where: str, problems: list[str], unknown: list[
     if kind is pa.DataType and isinstance(value, str):
         return pa.type_for_alias(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return value  # a count stays one
     if kind not in WORDS or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         what = WORDS.get(kind, "a list" if get_origin(kind) is tuple else "a table")
         problems.append(f"{where} must be {what}, got {value!r}")

@@ -16,7 +16,8 @@ META = StudyMeta(
     name="x", created="2026-01-02", seed=1, space_digest="0", objectives=("quality", "latency_ms"),
     constraints={"latency_ms": 4.0}, train_tokens=1000, num_trials=2, sampler="tpe", protocol="probe",
     teacher=TeacherMeta(
-        "t", "bert", "abc", StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, True, {"latency_p50_ms": None}
+        "t", "bert", "abc", StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, True,
+        {"latency_p50_ms": None, "parameters": 12},
     ),
     tasks={
         "pos_de": TaskMeta("token_classification", "accuracy", 0.9, 0.5, (0.4, 0.6), 3, language="de"),
@@ -36,6 +37,7 @@ def changed(**changes):
 
 def test_there_and_back():
     assert StudyMeta.from_json(META.to_json(), "there") == META
+    assert StudyMeta.from_json(META.to_json(), "there").to_json() == META.to_json()
     assert META.languages == {"de": ["pos_de"]} and META.aim.limits_text == "latency_ms <= 4"
     least = dataclasses.replace(META, comparison=None, prepare_s=None, axes=(), constraints={})
     assert StudyMeta.from_json(least.to_json(), "there") == least

@@ -3,7 +3,7 @@
 #   docker run -v stillhouse-cache:/cache -v $PWD:/work stillhouse stillhouse run my.toml studies/mine
 FROM python:3.11-slim
 
-# For GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+# For GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cuNNN, a CUDA version that pytorch.org lists.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 # KubeRay asks for the health of a node with wget.

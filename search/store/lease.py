@@ -62,16 +62,20 @@ class Lease:
 
     def renew_until_released(self) -> None:
         """What a thread does while the study runs."""
-        while not self._ended.wait(RENEW_S):
-            try:
-                holder = self._read()
-                if holder is not None and holder["id"] != self.id:
-                    self.lost_to = holder["who"]
-                    LOG.error("%s has taken over %s", self.lost_to, self.folder)
-                    return
-                self._write()
-            except OSError as error:
-                LOG.warning("the lease of %s was not renewed: %s", self.folder, error)
+        while not self.lost_to and not self._ended.wait(RENEW_S):
+            self.renew()
+
+    def renew(self) -> None:
+        """Say that the driver is alive, unless another has taken over."""
+        try:
+            holder = self._read()
+            if holder is not None and holder["id"] != self.id:
+                self.lost_to = holder["who"]
+                LOG.error("%s has taken over %s", self.lost_to, self.folder)
+                return
+            self._write()
+        except OSError as error:
+            LOG.warning("the lease of %s was not renewed: %s", self.folder, error)
 
     def release(self, renewing: threading.Thread) -> None:
         """Take the object away, if it is ours, after the last renewal: one that came later would bring it back."""

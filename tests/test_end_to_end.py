@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from modes import wrong_modes
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from search.cli.main import main
@@ -21,6 +22,7 @@ from spaces.records.columns import CONFIG_COLUMNS
 from trainables.text.docstrings import read_file, sources
 
 ROOT = Path(__file__).parents[1]
+UMASK = 0o027
 PACKAGES = ("torch", "pandas", "sympy")
 SPEC = """
 name = "whole"
@@ -80,25 +82,28 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def stillhouse(data, monkeypatch, capsys):
-    """A command: a search in a process of its own, what shows its results in this one; returns what it printed."""
+def stillhouse(data, ray_cluster, monkeypatch, capfd):
+    """A command in this process and on the cluster of the tests; returns what it printed."""
     monkeypatch.chdir(data)
-    monkeypatch.setenv("STILLHOUSE_CACHE", str(data / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "unused")  # so that no command makes one
 
     def call(*arguments):
-        words = [str(each) for each in arguments]
-        if words[0] not in ("run", "promote"):
-            assert main(words) == 0
-            return "".join(capsys.readouterr())
-        done = subprocess.run(
-            [sys.executable, "-m", "search.cli", *words], capture_output=True, text=True, timeout=300,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        capfd.readouterr()
+        assert main([str(each) for each in arguments]) == 0
+        return "".join(capfd.readouterr())
 
     return call
+
+
+def in_its_own_process(data, *arguments):
+    """A command as a user gives it, with a cluster of its own; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "search.cli", *map(str, arguments)], capture_output=True, text=True, timeout=600,
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+        | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}, cwd=data, umask=UMASK,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def write_spec(path, space, **options):
@@ -107,10 +112,11 @@ def write_spec(path, space, **options):
     return path
 
 
-def test_from_a_spec_to_a_student_that_loads(data, stillhouse, ray_cluster):
+def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
     spec, study = write_spec(data / "several.toml", SEVERAL), data / "study"
     assert "no problems" in stillhouse("check", spec)
-    printed = stillhouse("run", spec, study)
+    printed = in_its_own_process(data, "run", spec, study)
+    assert not wrong_modes(study, UMASK)
     assert "(5 finished, 0 failed" in printed
     assert re.search(r"teacher targets: \d+ shards written", printed)
     assert "the budget of 5 trials is spent" in stillhouse("resume", study)

@@ -36,7 +36,6 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "OMP_NUM_THREADS": "1",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # what a killed driver leaves behind looks for it so long, not 60 s
     "RAY_worker_niceness": "0",  # the default, 15, makes the tests crawl on a machine that has anything else to do
 }
 """What a driver needs so that its workers find the packages and the fake trials."""

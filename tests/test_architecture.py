@@ -79,6 +79,36 @@ def test_heavy_packages_stay_where_they_are_needed():
         assert not heavy & light, name_of(path)
 
 
+def own_imports(tree: ast.AST) -> set[str]:
+    return {name for name in imports(tree) if name.partition(".")[0] in PACKAGES}
+
+
+def test_own_modules_are_imported_at_the_top():
+    """But for commands, which load what they need, and for kernels that need an optional package."""
+    late = [
+        name_of(path)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and own_imports(node)
+    ]
+    assert {name for name in late if not name.startswith("search/cli/")} == {"trainables/losses/fused.py"}
+    assert not [name_of(path) for path in FILES if "typing.TYPE_CHECKING" in imports_of(path)]
+
+
+def test_no_module_imports_itself_in_a_circle():
+    modules = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
+    left = {
+        module: {
+            name if name in modules else name.rpartition(".")[0] for name in own_imports(ast.parse(path.read_text()))
+        }
+        for module, path in modules.items()
+    }
+    while free := [module for module, wanted in left.items() if not wanted & left.keys()]:
+        for module in free:
+            del left[module]
+    assert not left
+
+
 @pytest.mark.parametrize("path", [p for p in FILES if p.is_relative_to(ROOT / "trainables")], ids=name_of)
 def test_optional_packages_are_imported_where_they_are_used(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))

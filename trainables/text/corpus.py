@@ -12,7 +12,7 @@ from spaces.errors import SpecError
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import pack, tokenised, tokenizer_digest
-from trainables.text.sources import CorpusSpec, Progress, read_texts, source_digest
+from trainables.text.sources import CorpusSpec, Say, read_texts, source_digest
 
 HELD_OUT_BLOCKS = 512
 
@@ -34,9 +34,7 @@ class Corpus:
         return int(self.train.size)
 
 
-def prepare_corpus(
-    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress = lambda line: None
-) -> Path:
+def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say = lambda line: None) -> Path:
     """Tokenise and pack a corpus once; the folder is keyed by content, tokenizer and cut.
 
     Raises SpecError for a source that cannot be found, has no text, or is shorter than one block.
@@ -63,7 +61,7 @@ def prepare_corpus(
     return folder
 
 
-def cut(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress) -> dict[str, np.ndarray]:
+def cut(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say) -> dict[str, np.ndarray]:
     """The blocks of `train` and `held_out`, at least one of each."""
     held_out_tokens = HELD_OUT_BLOCKS * spec.sequence_length
     if spec.language_temperature is not None:

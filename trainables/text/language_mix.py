@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from trainables.text.packing import pack, tokenised
-from trainables.text.sources import CorpusSpec, Progress, files_texts, text_files
+from trainables.text.sources import CorpusSpec, Say, files_texts, text_files
 
 SEED = 0
 """Of the order of documents; a trial's order of blocks has the trial's seed."""
@@ -84,7 +84,7 @@ def interleaved(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts)[np.argsort(positions, kind="stable")]
 
 
-def read_languages(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress) -> dict[str, Language]:
+def read_languages(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say) -> dict[str, Language]:
     """The languages of a corpus, tokenised. Raises SpecError with every language that has no text to train on."""
     found: dict[str, Language] = {}
     problems: list[str] = []
@@ -109,14 +109,14 @@ def read_languages(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
     return found
 
 
-def mixed_texts(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Progress) -> list[str]:
+def mixed_texts(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say) -> list[str]:
     """The train texts of all languages, sampled by their tokens under this tokenizer."""
     languages = read_languages(spec, tokenizer, progress).values()
     return [each.texts[i] for each in languages for i in each.order]
 
 
 def mixed_blocks(
-    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, held_out_tokens: int, progress: Progress
+    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, held_out_tokens: int, progress: Say
 ) -> dict[str, np.ndarray]:
     """Blocks of `train`, sampled, and of `held_out`, as much of each language and `held_out_tokens` at the most.
 

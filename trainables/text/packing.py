@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from trainables.cache import digest
-from trainables.text.sources import Progress
+from trainables.text.sources import Say
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -26,7 +26,7 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def tokenised(
-    texts: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int | None, progress: Progress, chunk: int = 2000
+    texts: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int | None, progress: Say, chunk: int = 2000
 ) -> Iterator[list[int]]:
     """Token ids of each text without special tokens, until `max_tokens` are reached."""
     tokens = 0

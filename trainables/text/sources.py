@@ -15,7 +15,7 @@ from trainables.cache import digest, digest_files
 from trainables.text.docstrings import docs_table, docs_texts
 from trainables.text.splits import split_of
 
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 HELD_OUT_EVERY = 50  # one text in fifty is held out of a corpus that has no split of its own
 TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
 
@@ -37,7 +37,7 @@ class CorpusSpec:
     )
 
 
-def source_digest(spec: CorpusSpec, progress: Progress) -> str:
+def source_digest(spec: CorpusSpec, progress: Say) -> str:
     """What the text is, without reading it twice: the docs table's key, the files' contents, the hub's name."""
     if spec.source == "docs":
         return docs_table(progress).parent.name
@@ -73,7 +73,7 @@ def part_of(path: Path, root: Path) -> str:
     return "train"
 
 
-def read_texts(spec: CorpusSpec, progress: Progress) -> tuple[list[str], list[str]]:
+def read_texts(spec: CorpusSpec, progress: Say) -> tuple[list[str], list[str]]:
     """(train texts, held-out texts); of a folder, `part_of` says which files train; a single file trains."""
     if spec.source == "docs":
         return docs_texts("train", progress), docs_texts("dev", progress)

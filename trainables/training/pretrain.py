@@ -5,7 +5,6 @@ copy of the source model, then `od + hs + mlm` from the first stage into the wan
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,13 +17,11 @@ from trainables.models.teacher import Teacher, load_teacher
 from trainables.models.vocabulary import trim
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.language_mix import mixed_texts, read_languages
-from trainables.text.sources import CorpusSpec, read_texts
+from trainables.text.sources import CorpusSpec, Say, read_texts
 from trainables.training.checkpoint import CheckpointFile
 from trainables.training.loop import distil, masked_accuracy
 from trainables.training.reports import TrialReport
 from trainables.training.settings import TrainingRun, TrainingSpec
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class PretrainSpec:
     seed: int = 0
 
 
-def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Progress) -> float:
+def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Say) -> float:
     """Write the teacher to `target` in float16 and return its masked-token accuracy on held-out text.
 
     Stages and checkpoints stay in `work`, so that an interrupted run goes on where it stood.
@@ -80,7 +77,7 @@ def corpus_of(spec: PretrainSpec) -> CorpusSpec:
     return CorpusSpec(spec.corpus, spec.sequence_length, language_temperature=spec.language_temperature)
 
 
-def write_vocabulary(spec: PretrainSpec, source: Teacher, folder: Path, progress: Progress) -> str:
+def write_vocabulary(spec: PretrainSpec, source: Teacher, folder: Path, progress: Say) -> str:
     """The source over a trimmed or a learned vocabulary, written to `folder`; what became of it, in words."""
     cut = corpus_of(spec)
     if spec.language_temperature is None:
@@ -101,9 +98,7 @@ def write_vocabulary(spec: PretrainSpec, source: Teacher, folder: Path, progress
     return told
 
 
-def trim_teacher(
-    path: str, corpus: str, text_column: str, pieces: int | None, target: Path, progress: Progress
-) -> None:
+def trim_teacher(path: str, corpus: str, text_column: str, pieces: int | None, target: Path, progress: Say) -> None:
     """`stillhouse trim`: write a teacher over the pieces that the corpus's train text uses. Raises SpecError."""
     if target.exists():
         raise SpecError([f"{target} is there already; give a folder that is not"])
@@ -126,7 +121,7 @@ def stage_config(
 
 
 def train_stage(
-    spec: PretrainSpec, teacher_path: str, config: dict, tokens: int, checkpoint: Path, target: Path, progress: Progress
+    spec: PretrainSpec, teacher_path: str, config: dict, tokens: int, checkpoint: Path, target: Path, progress: Say
 ) -> None:
     """One stage: build, train with checkpoints, save in float32 with the tokenizer."""
     teacher = load_teacher(teacher_path)
@@ -147,7 +142,7 @@ def train_stage(
         teacher.tokenizer.save_pretrained(folder)
 
 
-def publish(spec: PretrainSpec, final: Path, target: Path, progress: Progress) -> float:
+def publish(spec: PretrainSpec, final: Path, target: Path, progress: Say) -> float:
     """Halve the weights' precision, write the card, and measure what is written."""
     made = load_teacher(str(final))
     with new_folder(target) as folder:

@@ -7,6 +7,7 @@ from spaces.errors import SpecError
 from trainables.tasks.reading.files import read_files
 from trainables.tasks.reading.hub import read_hub
 from trainables.tasks.reading.tables import Table, TaskSource
+from trainables.text.docstrings import docs_task
 from trainables.text.splits import SPLIT_WORDS
 
 
@@ -42,8 +43,6 @@ def hidden(labels: Sequence[Any]) -> bool:
 
 def read_docs(source: TaskSource) -> dict[str, Table]:
     """A task made of the docstrings of the installed packages, under the column names of the source."""
-    from trainables.text.docstrings import docs_task
-
     tables = {}
     for split, given in docs_task(source.address.removeprefix("docs:")).items():
         columns = {column.name: list(given[role]) for role, column in source.columns.items() if role in given}

@@ -51,8 +51,8 @@ def test_it_is_shown_and_picked_from(study, capsys):
     assert main(["best", study, "--max-parameters", "50%"]) == 0
     assert capsys.readouterr().out.startswith("trial 10: 3x144 by hs")
     opened = Store.of(study)
-    meta, rows = opened.read_meta(), opened.read_rows("trials")
-    row = next(row for row in rows if row["trial"] == 10)
+    meta, rows = opened.read_meta(), opened.read_trials()
+    row = next(row for row in rows if row.trial == 10)
     assert place_on_front(row, rows, meta.aim).startswith("One of 4 students on the front")
     card = make_card(meta, tomllib.loads(opened.read_text("spec.toml")), row, {}, opened.read_rows("test_scores"))
     assert card["scores"]["pairs"]["split"] == "test" and card["teacher_digest"] == meta.teacher.digest
@@ -63,7 +63,7 @@ def test_the_search_goes_on(study):
     spec, space = found.spec, found.space
     store = Store(study, [task.name for task in spec.tasks])
     refuse_other_study(store, spec)
-    assert [row["trial"] for row in History(store).finished] == sorted(FRONT)
+    assert [row.trial for row in History(store).finished] == sorted(FRONT)
     aim = aim_of(["quality"], {})
     searched = Searched(space, lambda config: {}, aim, seed=spec.seed, budget=spec.budget.trials, sampler="random")
     asktell = AskTell(store, searched)

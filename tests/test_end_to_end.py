@@ -18,7 +18,6 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from search.cli.main import main
 from search.phases.finish import space_of
 from search.store.parts import Store
-from spaces.records.columns import CONFIG_COLUMNS
 from trainables.text.docstrings import read_file, sources
 
 ROOT = Path(__file__).parents[1]
@@ -152,8 +151,8 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
     kept = pd.read_parquet(data / "again" / "baselines")
     assert set(kept.kept) == {"first", "uniform"} and set(kept.split) == {"dev", "test"}
     # Two workers, with the teacher live, train a student along the curve that one did from the cache.
-    chosen = next(row for row in Store(study).read_rows("trials") if row["method"] == "od + 0.5 hs")
-    axes = tomllib.loads(space_of(chosen, CONFIG_COLUMNS))["space"]
+    chosen = next(row for row in Store(study).read_trials() if row.config["method"] == "od + 0.5 hs")
+    axes = tomllib.loads(space_of(chosen))["space"]
     space = "\n".join(
         f"{name} = {json.dumps(axes[name])}" for name in sorted({*axes} - {"learning_rate", "batch_size"})
     )

@@ -56,8 +56,8 @@ older.write_part("trials", 9, [{**finished_row(9, 0.95), "disk_mb": 0.0}])
 import pyarrow.parquet as pq
 part = f"{folder}/trials/part-00009.parquet"
 pq.write_table(pq.read_table(part).drop_columns(["disk_mb"]), part)
-stored = Store.of(folder).read_rows("trials")
-assert [row["disk_mb"] for row in stored] == [10.0, 20.0, 40.0, None]
+stored = Store.of(folder).read_trials()
+assert [row.value("disk_mb") for row in stored] == [10.0, 20.0, 40.0, None]
 
 # shown and picked by
 study = load(folder)

@@ -22,6 +22,7 @@ from search.spec.reading import default_of, show  # noqa: E402
 from search.spec.sections import SECTIONS  # noqa: E402
 from spaces.records import columns  # noqa: E402
 from spaces.records.objectives import all_objectives  # noqa: E402
+from spaces.records.rows import STATUSES  # noqa: E402
 from spaces.space.axes import all_axes  # noqa: E402
 from spaces.space.starts import STARTS  # noqa: E402
 from spaces.space.table import default_values  # noqa: E402
@@ -177,7 +178,7 @@ def columns_page() -> str:
     for name, (known, text) in sets.items():
         rows = [[code(c.name), str(c.type), c.unit, c.meaning] for c in known]
         parts += [f"## {name}/\n", f"{text}\n", table(["column", "type", "unit", "meaning"], rows)]
-    statuses = [[code(name), text] for name, text in columns.STATUSES.items()]
+    statuses = [[code(name), text] for name, text in STATUSES.items()]
     parts += ["## Status of a trial\n", table(["status", "meaning"], statuses)]
     return page("Columns of a study", *parts)
 

@@ -23,6 +23,7 @@ from search.store.parts import Store
 from spaces.errors import StillhouseError
 from spaces.records.costs import columns_of_costs
 from spaces.records.objectives import Objective
+from spaces.records.rows import TrialRow
 
 HOST = "127.0.0.1"
 STATES = {"finished": TrialState.COMPLETE, "duplicate": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
@@ -37,7 +38,7 @@ def write_journal(folder: str, file: str) -> str:
     meta = store.read_meta()
     asked = {row["trial"]: json.loads(row["config"]) for row in store.read_rows("asked")}
     objectives = meta.aim.objectives
-    rows = sorted(store.read_rows("trials"), key=lambda row: row["trial"])
+    rows = sorted(store.read_trials(), key=lambda row: row.trial)
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -51,14 +52,14 @@ def write_journal(folder: str, file: str) -> str:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([objective.name for objective in objectives])
     study.set_user_attr("teacher", meta.teacher.name)
-    configs = {row["trial"]: _config(row, asked) for row in rows}
+    configs = {row.trial: _config(row, asked) for row in rows}
     distributions = _distributions(list(configs.values()))
-    study.add_trials([_frozen(row, configs[row["trial"]], distributions, objectives) for row in rows])
+    study.add_trials([_frozen(row, configs[row.trial], distributions, objectives) for row in rows])
     return str(path)
 
 
-def _config(row: Mapping[str, Any], asked: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    config = asked.get(row["of_trial"] if row["status"] == "duplicate" else row["trial"], {})
+def _config(row: TrialRow, asked: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    config = asked.get(row.trial if row.of_trial is None else row.of_trial, {})
     return {key: value for key, value in config.items() if isinstance(value, str | int | float)}
 
 
@@ -80,25 +81,26 @@ def _distributions(configs: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistri
 
 
 def _frozen(
-    row: Mapping[str, Any], config: dict[str, Any], distributions: Mapping[str, BaseDistribution],
+    row: TrialRow, config: dict[str, Any], distributions: Mapping[str, BaseDistribution],
     objectives: Sequence[Objective],
 ) -> FrozenTrial:  # fmt: skip
-    values = [row[objective.column] for objective in objectives]
-    known = all(value is not None and math.isfinite(value) for value in values)
-    state = STATES.get(row["status"], TrialState.FAIL)
-    if state == TrialState.COMPLETE and not known:
+    values = [row.value(objective.column) for objective in objectives]
+    known = [float(value) for value in values if value is not None and math.isfinite(value)]
+    state = STATES.get(row.status, TrialState.FAIL)
+    if state == TrialState.COMPLETE and len(known) < len(values):
         state = TrialState.FAIL
     shown = (*ATTRIBUTES, *(column.name for column in columns_of_costs()))
-    attributes = {key: row[key] for key in shown if row.get(key) not in (None, "")}
+    columns = row.columns()
+    attributes = {key: columns[key] for key in shown if columns.get(key, "") != ""}
     trial = create_trial(
         state=state,
-        values=[float(value) for value in values] if state == TrialState.COMPLETE else None,
+        values=known if state == TrialState.COMPLETE else None,
         params=config,
         distributions={key: distributions[key] for key in config},
-        user_attrs={"trial": row["trial"], **attributes},
+        user_attrs={"trial": row.trial, **attributes},
     )
-    start = row["started_at"] or datetime.now(UTC)
-    spent_s = sum(row[key] or 0.0 for key in ("start_up_s", "train_s", "evaluate_s", "profile_s"))
+    start = row.started_at or datetime.now(UTC)
+    spent_s = sum(each or 0.0 for each in (row.start_up_s, row.train_s, row.evaluate_s, row.profile_s))
     trial.datetime_start = start.astimezone().replace(tzinfo=None)
     trial.datetime_complete = trial.datetime_start + timedelta(seconds=spent_s)
     return trial

@@ -25,10 +25,12 @@ def score_baselines(spec: StudySpec, store: Store, aim: Aim, job: TrialJob, say:
 
     `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
     """
-    rows: list[Any] = [row for row in store.read_rows("trials") if row["status"] == "finished"]
+    rows = [row for row in store.read_trials() if row.status == "finished"]
     if spec.comparison.seeds is None:
         rows = front_of(rows, aim)
-    shapes = sorted({architecture_of(row) for row in rows}, key=lambda shape: (shape.num_layers, shape.hidden_size))
+    shapes = sorted(
+        {architecture_of(row.config) for row in rows}, key=lambda shape: (shape.num_layers, shape.hidden_size)
+    )
     kept: list[Any] = store.read_rows("baselines")
     missing = [shape for shape in shapes if shape not in {architecture_of(row) for row in kept}]
     if not missing:

@@ -23,6 +23,7 @@ from spaces.records.costs import columns_of_costs
 from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
+from spaces.records.rows import TrialRow
 from trainables.export.folders import export_onnx, export_student, quiet_transformers
 from trainables.models.encoder import load_model
 from trainables.models.teacher import load_teacher
@@ -33,18 +34,18 @@ TEACHER, FLOOR = -1, -2
 
 def score_front(spec: StudySpec, store: Store, aim: Aim, task_folders: Sequence[str], say: Say) -> None:
     """Test scores of teacher, floor and every member of the front; what is already scored stays."""
-    members = [row for row in front_of(store.read_rows("trials"), aim) if row["student_path"]]
+    members = [row for row in front_of(store.read_trials(), aim) if row.student_path]
     score_tests(spec, store, members, task_folders, say)
 
 
 def score_tests(
-    spec: StudySpec, store: Store, members: Sequence[Mapping[str, Any]], task_folders: Sequence[str], say: Say
+    spec: StudySpec, store: Store, members: Sequence[TrialRow], task_folders: Sequence[str], say: Say
 ) -> None:
     """Test scores of teacher, floor and these trials."""
     tasks = {load_task(folder).name: Path(folder) for folder in task_folders}
     tasks = {name: folder for name, folder in tasks.items() if "test" in load_task(folder).splits}
     done = {number for number, _ in store.parts("test_scores")}
-    missing = [row for row in members if row["trial"] not in done]
+    missing = [row for row in members if row.trial not in done]
     if not tasks or not members or (not missing and TEACHER in done):
         return
     if missing:
@@ -64,44 +65,44 @@ def score_tests(
             model = load_model(folder, dtype=torch.float32).eval().to(teacher.model.device)  # type: ignore[arg-type]
         rows = []
         for name, path in tasks.items():
-            found = score_task(model, load_task(path), spec.evaluation.protocol, ["test"], member["seed"])["test"]
+            found = score_task(model, load_task(path), spec.evaluation.protocol, ["test"], member.seed)["test"]
             reference = references[name]
             share = recovered(found.score, reference["teacher"], reference["floor"])
             rows.append({
-                "trial": member["trial"], "task": name, "protocol": found.protocol, "score": found.score,
+                "trial": member.trial, "task": name, "protocol": found.protocol, "score": found.score,
                 "recovered": share, "layer": found.layer, "metric": found.metric,
             })  # fmt: skip
-        store.write_part("test_scores", member["trial"], rows)
+        store.write_part("test_scores", member.trial, rows)
 
 
 @contextmanager
-def local_student(store: Store, row: Mapping[str, Any]) -> Iterator[Path]:
+def local_student(store: Store, row: TrialRow) -> Iterator[Path]:
     """The folder of a trial's student on this machine, fetched when the study is on an object store."""
-    if row["status"] == "finished" and not row.get("student_path"):
+    if row.status == "finished" and not row.student_path:
         raise StillhouseError(
-            f"the weights of trial {row['trial']} were not kept: the study had reached [storage] quota_gb, and others "
+            f"the weights of trial {row.trial} were not kept: the study had reached [storage] quota_gb, and others "
             f"beat it (log.txt lists what was deleted). To have them again, train it alone in a new folder, from "
-            f"{store.folder}/spec.toml with [budget] trials = 1, seed = {row['seed']} and\n\n"
-            f"{space_of(row, store.config_columns)}"
+            f"{store.folder}/spec.toml with [budget] trials = 1, seed = {row.seed} and\n\n"
+            f"{space_of(row)}"
         )
-    if not row.get("student_path") or not store.exists(row["student_path"]):
-        raise StillhouseError(f"trial {row['trial']} left no student in {store.folder}/students")
+    if not row.student_path or not store.exists(row.student_path):
+        raise StillhouseError(f"trial {row.trial} left no student in {store.folder}/students")
     if store.is_local:
-        yield Path(store.path(row["student_path"]))
+        yield Path(store.path(row.student_path))
         return
     with tempfile.TemporaryDirectory() as scratch:
         pyarrow.fs.copy_files(
-            store.path(row["student_path"]), scratch, source_filesystem=store.filesystem,
+            store.path(row.student_path), scratch, source_filesystem=store.filesystem,
             destination_filesystem=pyarrow.fs.LocalFileSystem(),
         )  # fmt: skip
         yield Path(scratch)
 
 
-def space_of(row: Mapping[str, Any], columns: Sequence[str]) -> str:
-    """The `[space]` that holds the configuration of a trial and nothing else, as TOML; `columns` say what it was."""
-    config = {name: row.get(name) for name in columns if name != "intermediate_size"}
-    config["ffn_ratio"] = row["intermediate_size"] / row["hidden_size"]
-    return tomli_w.dumps({"space": {name: [value] for name, value in config.items() if value is not None}})
+def space_of(row: TrialRow) -> str:
+    """The `[space]` that holds the configuration of a trial and nothing else, as TOML."""
+    config = {name: value for name, value in row.config.items() if name != "intermediate_size"}
+    config["ffn_ratio"] = row.config["intermediate_size"] / row.config["hidden_size"]
+    return tomli_w.dumps({"space": {name: [value] for name, value in config.items()}})
 
 
 def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, onnx: bool = False) -> Path:
@@ -109,17 +110,17 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
 
     store = Store.of(folder)
     study = store.read_meta()
-    rows = {row["trial"]: row for row in store.read_rows("trials")}
+    rows = {row.trial: row for row in store.read_trials()}
     if trial not in rows:
         raise StillhouseError(f"{folder} has no trial {trial}; it has {min(rows, default=0)} to {max(rows, default=0)}")
     row = rows[trial]
-    if row["status"] == "duplicate":
-        row = rows[row["of_trial"]]
+    if row.of_trial is not None:  # a duplicate
+        row = rows[row.of_trial]
     asked = {each["trial"]: each for each in store.read_rows("asked")}
     with local_student(store, row) as source, quiet_transformers():
         student = load_teacher(str(source))
     spec = tomllib.loads(store.read_text("spec.toml"))
-    card = make_card(study, spec, row, json.loads(asked[row["trial"]]["config"]), store.read_rows("test_scores"))
+    card = make_card(study, spec, row, json.loads(asked[row.trial]["config"]), store.read_rows("test_scores"))
     card["front"] = place_on_front(row, list(rows.values()), study.aim)
     written = export_student(student.model, student.tokenizer, target, card, weights=weights)
     if onnx:
@@ -127,14 +128,14 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
     return written
 
 
-def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], aim: Aim) -> str:
+def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:
     """Where a trial stands among all of its study, in words."""
     members = front_of(rows, aim)
     front = f"the front of {', '.join(objective.name for objective in aim.objectives)}"
     key = functools.partial(configuration, axes=aim.axes)
     own = next((member for member in members if key(member) == key(row)), None)
     if own is not None:
-        better = sum(member["quality"] > own["quality"] for member in members)
+        better = sum(member.rank_quality > own.rank_quality for member in members)
         return f"One of {len(members)} students on {front}; {better} have more quality."
     if not within(values_of([row]), aim.limits).all():
         return f"Not on {front}: it is beyond the limits of its study ({aim.limits_text})."
@@ -144,29 +145,28 @@ def place_on_front(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ai
 def make_card(
     study: StudyMeta,
     spec: Mapping[str, Any],
-    row: Mapping[str, Any],
+    row: TrialRow,
     config: Mapping[str, Any],
     tested: Sequence[Any],
 ) -> dict[str, Any]:
     """What a card shows and what repeats the trial, from the records of the study; no local paths."""
     scores = {}
     for task, facts in study.tasks.items():
+        own = row.tasks[task]
         scores[task] = {
             "kind": facts.kind, "split": "dev", "protocol": facts.protocol or study.protocol, "metric": facts.metric,
-            "score": row[f"score_{task}"],
-            "teacher": facts.teacher, "floor": facts.floor, "recovered": row[f"recovered_{task}"],
-            "layer": row[f"probe_layer_{task}"],
+            "score": own.score,
+            "teacher": facts.teacher, "floor": facts.floor, "recovered": own.recovered,
+            "layer": own.probe_layer,
         }  # fmt: skip
-    for found in (each for each in tested if each["trial"] == row["trial"]):
+    for found in (each for each in tested if each["trial"] == row.trial):
         base = {each["trial"]: each["score"] for each in tested if each["task"] == found["task"]}
         scores[found["task"]] |= {
             "split": "test", "score": found["score"], "teacher": base[TEACHER], "floor": base[FLOOR],
             "recovered": found["recovered"], "layer": found["layer"],
         }  # fmt: skip
-    costs = [column.name for column in columns_of_costs()]
-    columns = ("method", "seed", "train_tokens", "quality", *costs, "hardware")
     return {
-        "name": f"{study.name}-{row['trial']:05d}",
+        "name": f"{study.name}-{row.trial:05d}",
         "study": study.name,
         "teacher": study.teacher.name,
         "teacher_digest": study.teacher.digest,
@@ -178,7 +178,12 @@ def make_card(
         "config": dict(config),
         "num_trials": study.num_trials,
         "latency": asdict(study.latency),
-        "versions": json.loads(row["versions"]) if row["versions"] else {},
+        "versions": json.loads(row.versions) if row.versions else {},
         "scores": scores,
-        **{name: row[name] for name in columns},
+        "method": row.config["method"],
+        "seed": row.seed,
+        "train_tokens": row.train_tokens,
+        "quality": row.quality,
+        **{column.name: row.costs.get(column.name) for column in columns_of_costs()},
+        "hardware": row.hardware,
     }

@@ -34,7 +34,7 @@ def profile_study(
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
     store = Store.of(folder)
-    finished = {row["trial"]: row for row in store.read_rows("trials") if row["status"] == "finished"}
+    finished = {row.trial: row for row in store.read_trials() if row.status == "finished"}
     wanted = finished if trials is None else {trial: finished.get(trial) for trial in trials}
     if missing := [trial for trial, row in wanted.items() if row is None]:
         raise StillhouseError(f"{folder} has no finished trial {', '.join(map(str, missing))}")
@@ -42,15 +42,15 @@ def profile_study(
     done = {row["trial"] for row in store.read_rows("profiles") if row["profile"] == name}
     shapes: dict[Any, list[int]] = {}
     for trial, row in finished.items():
-        shapes.setdefault(architecture_of(row), []).append(trial)
-    todo = [shape for shape in shapes if shape in {architecture_of(row) for row in wanted.values() if row}]
+        shapes.setdefault(architecture_of(row.config), []).append(trial)
+    todo = [shape for shape in shapes if shape in {architecture_of(row.config) for row in wanted.values() if row}]
     with store.locked(say), quiet_transformers():
         if TEACHER not in done:
             path = tomllib.loads(store.read_text("spec.toml"))["teacher"]["path"]
             _record(store, name, setting, [TEACHER], load_teacher(path).model, say, "teacher")
         for shape in sorted(todo, key=lambda each: each.name):
             if missing := [trial for trial in shapes[shape] if trial not in done]:
-                kept = [trial for trial in shapes[shape] if finished[trial]["student_path"]]
+                kept = [trial for trial in shapes[shape] if finished[trial].student_path]
                 if not kept and trials is None:
                     say(f"{shape.name:<12} not measured: no student of this shape was kept (see [storage] quota_gb)")
                     continue

@@ -5,7 +5,6 @@ resumed, watched and reported like any other.
 """
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from search.spec.checks import check_all
 from search.store.parts import Store
 from search.tune.telling import Say
 from spaces.errors import StillhouseError
+from spaces.records.rows import TrialRow
 from trainables.export.folders import quiet_transformers
 from trainables.models.teacher import load_teacher, read_facts
 
@@ -52,33 +52,33 @@ def promote(folder: str, target: str, trial: int, promotion: Promotion, driver: 
     outcome = run_study(study, target, driver)
     if not outcome.ended:
         return outcome
-    own = [each for each in outcome.rows if each["status"] == "finished"]
+    own = [each for each in outcome.rows if each.status == "finished"]
     if not own:
         raise StillhouseError(f"no seed of the promoted student finished; {target} holds the reasons")
-    best = max(own, key=lambda each: each["quality"])
-    written = export_trial(target, best["trial"], f"{target}/best")
+    best = max(own, key=lambda each: each.rank_quality)
+    written = export_trial(target, best.trial, f"{target}/best")
     tell_gain(folder, target, row, say)
-    say(f"trial {best['trial']}, the best of {len(own)} seeds on the dev splits, is written to {written}")
+    say(f"trial {best.trial}, the best of {len(own)} seeds on the dev splits, is written to {written}")
     return outcome
 
 
-def finished_trial(store: Store, trial: int) -> Mapping[str, Any]:
+def finished_trial(store: Store, trial: int) -> TrialRow:
     """The row of a finished trial. Raises StillhouseError for any other."""
-    rows = {row["trial"]: row for row in store.read_rows("trials")}
+    rows = {row.trial: row for row in store.read_trials()}
     row = rows.get(trial)
-    if row is not None and row["status"] == "duplicate":
-        row = rows[row["of_trial"]]
-    if row is None or row["status"] != "finished":
-        known = f"there is no trial {trial}" if row is None else f"trial {trial} is {row['status']}"
+    if row is not None and row.of_trial is not None:
+        row = rows[row.of_trial]
+    if row is None or row.status != "finished":
+        known = f"there is no trial {trial}" if row is None else f"trial {trial} is {row.status}"
         raise StillhouseError(f"{known} in {store.folder}; only a finished one can be promoted")
     return row
 
 
-def promoted_table(store: Store, row: Mapping[str, Any], promotion: Promotion) -> dict[str, Any]:
+def promoted_table(store: Store, row: TrialRow, promotion: Promotion) -> dict[str, Any]:
     """The spec of the promoted study: the search's, with one configuration, all of the text, and more of everything."""
     table = tomllib.loads(store.read_text("spec.toml"))
     table = {name: section for name, section in table.items() if name not in SETTLED}
-    space = tomllib.loads(space_of(row, store.config_columns))
+    space = tomllib.loads(space_of(row))
     table |= {"name": f"{table['name']}-promoted", **space, "comparison": {"seeds": promotion.seeds}}
     tokens = promotion.train_tokens or MORE_TOKENS * table["budget"]["train_tokens"]
     table["budget"] = {"train_tokens": tokens}
@@ -86,19 +86,19 @@ def promoted_table(store: Store, row: Mapping[str, Any], promotion: Promotion) -
     if promotion.workers is not None:
         table["cluster"] = {**table.get("cluster", {}), "workers_per_trial": promotion.workers}
     if promotion.go_on:
-        if not store.is_local or not row["student_path"]:
-            raise StillhouseError(f"the weights of trial {row['trial']} are not on this disk: promote it from scratch")
-        table["training"] = {**table.get("training", {}), "start": store.path(row["student_path"])}
+        if not store.is_local or not row.student_path:
+            raise StillhouseError(f"the weights of trial {row.trial} are not on this disk: promote it from scratch")
+        table["training"] = {**table.get("training", {}), "start": store.path(row.student_path)}
     return table
 
 
-def score_search_time_self(folder: str, row: Mapping[str, Any], say: Say) -> None:
+def score_search_time_self(folder: str, row: TrialRow, say: Say) -> None:
     """Score the student of the search on the test splits, if the search has not: what the promoted one must beat.
 
     Raises StillhouseError while the search runs, whose folder this writes to.
     """
-    if not row["student_path"]:
-        say(f"the weights of trial {row['trial']} were not kept: its test scores stay unknown")
+    if not row.student_path:
+        say(f"the weights of trial {row.trial} were not kept: its test scores stay unknown")
         return
     spec = stored_study(folder).spec
     store = Store.of(folder)
@@ -107,16 +107,16 @@ def score_search_time_self(folder: str, row: Mapping[str, Any], say: Say) -> Non
         score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
 
 
-def tell_gain(folder: str, target: str, row: Mapping[str, Any], say: Say) -> None:
+def tell_gain(folder: str, target: str, row: TrialRow, say: Say) -> None:
     """The promoted student beside its search-time self, on dev and on test."""
     old, new = Store.of(folder), Store.of(target)
-    seeds = [each for each in new.read_rows("trials") if each["status"] == "finished"]
-    before = shares(old, [row["trial"]])
-    after = shares(new, [each["trial"] for each in seeds])
+    seeds = [each for each in new.read_trials() if each.status == "finished"]
+    before = shares(old, [row.trial])
+    after = shares(new, [each.trial for each in seeds])
     say(f"{'':12}  {'dev':>6}  {'test':>6}  tokens")
-    say(f"{'in the search':12}  {row['quality']:6.3f}  {np.mean(before):6.3f}  {row['train_tokens']:,}")
+    say(f"{'in the search':12}  {row.rank_quality:6.3f}  {np.mean(before):6.3f}  {row.train_tokens:,}")
     for each, share in zip(seeds, after, strict=True):
-        say(f"{'seed ' + str(each['seed']):12}  {each['quality']:6.3f}  {share:6.3f}  {each['train_tokens']:,}")
+        say(f"{f'seed {each.seed}':12}  {each.rank_quality:6.3f}  {share:6.3f}  {each.train_tokens:,}")
 
 
 def shares(store: Store, trials: list[int]) -> list[float]:

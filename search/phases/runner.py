@@ -10,10 +10,9 @@ import functools
 import json
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from search.phases.baselines import score_baselines
 from search.phases.finish import score_front
@@ -32,6 +31,7 @@ from spaces.records.columns import axis_columns
 from spaces.records.fronts import costs_of_rows, front_of, leaders
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
+from spaces.records.rows import TrialRow
 from trainables.export.folders import quiet_transformers
 from trainables.lanes.messages import TrialJob
 from trainables.models.teacher import read_facts
@@ -85,16 +85,16 @@ def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
     say_once = functools.cache(driver.say)
 
     def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
-        chosen = leading([row for row in asktell.tally.rows if row["seed"] == spec.seed], asktell.aim, top)
-        configs = [asktell.history.config_of(row["trial"]) for row in chosen]
-        numbers = ", ".join(str(row["trial"]) for row in chosen)
+        chosen = leading([row for row in asktell.tally.rows if row.seed == spec.seed], asktell.aim, top)
+        configs = [asktell.history.config_of(row.trial) for row in chosen]
+        numbers = ", ".join(str(row.trial) for row in chosen)
         say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
         return [(config, spec.seed + number) for number in range(1, seeds) for config in configs], 0
 
     return run_study(study, folder, driver, leaders_with_seeds)
 
 
-def leading(rows: Sequence[Mapping[str, Any]], aim: Aim, top: int) -> list[Mapping[str, Any]]:
+def leading(rows: Sequence[TrialRow], aim: Aim, top: int) -> list[TrialRow]:
     """The members of the front that hold up most of its hypervolume."""
     members = front_of(rows, aim)
     return [members[i] for i in leaders(costs_of_rows(members, aim.objectives), top)]

@@ -12,6 +12,7 @@ another seed than the study's are confirmations: they count against no budget an
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -26,9 +27,10 @@ from search.samplers.drawing import sampler_of
 from search.samplers.registry import GRID
 from search.store.history import RAN, Ask, History, Running, qualities
 from search.store.parts import Store
-from search.store.rows import report_row, stopped_columns, test_rows, trial_row
+from search.store.rows import ended_row, report_row, stopped_row, test_rows
 from spaces.errors import InfeasibleConfig
 from spaces.records.objectives import Objective
+from spaces.records.rows import TrialRow
 from spaces.space.search_space import config_hash
 from trainables.lanes.messages import TrialOutcome
 from trainables.training.reports import TrialReport
@@ -76,7 +78,7 @@ class AskTell:
 
         again = (self.tally.by_trial.get(trial) for trial, each in self.live.items() if counts(each.ask.seed))
         ran = sum(count for seed, count in self.history.ran.items() if counts(seed))
-        return ran - sum(row is not None and row["status"] in RAN for row in again)
+        return ran - sum(row is not None and row.status in RAN for row in again)
 
     @property
     def left(self) -> int:
@@ -115,7 +117,7 @@ class AskTell:
             return None
         return self._next_of_grid() if self._grid is not None else self._draw()
 
-    def report(self, trial: int, report: TrialReport) -> dict[str, Any] | None:
+    def report(self, trial: int, report: TrialReport) -> TrialRow | None:
         """Take what a running trial says; its row when it has to stop here, at a rung."""
         live = self.live[trial]
         self._handed_back.clear()
@@ -133,26 +135,26 @@ class AskTell:
         if not reason:
             self.history.write_reports(live)
             return None
-        row = self._row(live.ask, stopped_columns(report, reason, level, live.started_at))
+        row = stopped_row(live, self.searched.costs(live.ask.config), self.searched.constants, report, reason, level)
         ended = self._end(live, row)  # first: reports without a row mean that the trial passed the rung
         self.history.write_reports(live)
         return ended
 
-    def tell(self, trial: int, outcome: TrialOutcome) -> dict[str, Any]:
+    def tell(self, trial: int, outcome: TrialOutcome) -> TrialRow:
         """Record the result of a trial."""
         live = self.live[trial]
         if outcome.test_scores:
             self.store.write_part("test_scores", trial, test_rows(trial, outcome.test_scores))
-        row = self._row(live.ask, outcome.columns())
-        row["reason"] = outcome.reason or _unusable(row, self.aim.objectives)
-        row["status"] = "failed" if row["reason"] else "finished"
+        row = ended_row(live.ask, self.searched.costs(live.ask.config), self.searched.constants, outcome)
+        if row.status == "finished" and (reason := _unusable(row, self.aim.objectives)):
+            row = replace(row, status="failed", reason=reason)
         if self.rungs.tokens and live.ask.seed == self.searched.seed:
-            row["rung"] = len(qualities(live.reports))
+            row = replace(row, rung=len(qualities(live.reports)))
         if live.reports:
             self.history.write_reports(live)
         return self._end(live, row)
 
-    def hand_back(self, trial: int, why: str) -> dict[str, Any] | None:
+    def hand_back(self, trial: int, why: str) -> TrialRow | None:
         """A trial could not be run now: it is asked for again, before any new one; its row when that leads nowhere."""
         self._handed_back[trial] += 1
         if self._handed_back[trial] == MAX_HAND_BACKS:
@@ -163,12 +165,12 @@ class AskTell:
         self.history.interrupted.append(self.history.asked[trial])
         return None
 
-    def _end(self, live: Running, row: dict[str, Any]) -> dict[str, Any]:
+    def _end(self, live: Running, row: TrialRow) -> TrialRow:
         del self.live[live.ask.trial]
         self._wait_for_a_result = False
         self.history.reports[live.ask.trial] = live.reports
         self.history.record(row)
-        if row["status"] == "finished":
+        if row.status == "finished":
             self.memory.add(row)
         return row
 
@@ -279,9 +281,6 @@ class AskTell:
         self.live[live.ask.trial] = live
         return live.ask
 
-    def _row(self, ask: Ask, measured: Mapping[str, Any]) -> dict[str, Any]:
-        return trial_row(ask, self.searched.costs(ask.config), self.searched.constants, measured)
-
     def _fill_rungs(self) -> None:
         for trial, reports in self.history.reports.items():
             if self.history.asked[trial]["seed"] == self.searched.seed:
@@ -290,13 +289,13 @@ class AskTell:
                     costs = self.searched.rung_costs(config, quality)
                     self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
         for trial in self.history.stopped:
-            self.rungs.stop(trial, self.tally.by_trial[trial]["rung"])
+            self.rungs.stop(trial, self.tally.by_trial[trial].rung or 0)
 
 
-def _unusable(row: Mapping[str, Any], objectives: Sequence[Objective]) -> str:
+def _unusable(row: TrialRow, objectives: Sequence[Objective]) -> str:
     """Why a row cannot be compared with others, or nothing."""
     for objective in objectives:
-        value = row.get(objective.column)
+        value = row.value(objective.column)
         if value is None:
             return f"the trial measured no {objective.column}"
         if not math.isfinite(value):

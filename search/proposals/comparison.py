@@ -1,12 +1,14 @@
 """A comparative study as the search runs it: first the learning rates, then everything, seed by seed."""
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 from search.proposals.asktell import Agenda, Asks, AskTell
 from search.spec.sections import StudySpec
 from spaces.records.meta import ComparisonMeta
-from spaces.space.comparison import chosen_rates, compared_configs, count_trials, seeds_of, tuning_configs, tuning_seed
+from spaces.records.rows import TrialRow
+from spaces.space.comparison import Kind, compared_configs, count_trials, kind_of, seeds_of, tuning_configs, tuning_seed
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import architecture_of
 
@@ -31,6 +33,17 @@ def comparison(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) 
         return [(config, seed) for seed in seeds for config in compared_configs(space, rates)], 0
 
     return agenda
+
+
+def chosen_rates(rows: Iterable[TrialRow], space: SearchSpace, seed: int) -> dict[Kind, float]:
+    """The learning rate of each kind, from the finished rows of the tuning seed; the lowest where nothing finished."""
+    lowest = min(float(rate) for rate in space.axes["learning_rate"].choices)
+    best: dict[Kind, tuple[float, float]] = {kind_of(c): (-math.inf, lowest) for c in space.enumerate()}
+    for row in rows:
+        if row.seed == tuning_seed(seed) and row.status == "finished" and kind_of(row.config) in best:
+            kind, rate = kind_of(row.config), float(row.config["learning_rate"])
+            best[kind] = max(best[kind], (row.rank_quality, -rate))
+    return {kind: abs(rate) for kind, (_, rate) in best.items()}
 
 
 def all_seeds(spec: StudySpec) -> list[int]:

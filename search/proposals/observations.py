@@ -5,7 +5,7 @@ is a function of the rows, whatever the order they came in, so that a resume rem
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from search.proposals.told import finished, written
 from search.samplers.answers import Answers
 from search.samplers.context import Evidence, Seen
 from search.store.history import History, Running, qualities
-from spaces.records.fronts import costs_of_rows, front_costs, non_dominated, values_of
+from spaces.records.fronts import Lookup, costs_of, front_costs, looked_up, non_dominated, values_of
+from spaces.records.objectives import QUALITY
+from spaces.records.rows import TrialRow
 
 MOST_REMEMBERED, MOST_TOLD = 200, 100
 """Trials and observations that the model learns from, and trials that Optuna is told of for every draw."""
@@ -30,12 +32,12 @@ class Memory:
         self._written: dict[str, Answers] = {}
         self._finished: dict[tuple[Any, ...], FrozenTrial] = {}
         costs_NK = front_costs(values_of(history.finished), self.aim)
-        self._front = [(row["trial"], costs_NK[i]) for i, row in enumerate(history.finished)]
+        self._front = [(row.trial, costs_NK[i]) for i, row in enumerate(history.finished)]
         self._front = [self._front[i] for i in np.flatnonzero(non_dominated(costs_NK))]
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: TrialRow) -> None:
         """A trial has finished."""
-        costs_K, trial = front_costs(values_of([row]), self.aim)[0], row["trial"]
+        costs_K, trial = front_costs(values_of([row]), self.aim)[0], row.trial
         kept = [each for each in self._front if each[0] != trial]
         as_good = [number for number, other_K in kept if (other_K <= costs_K).all()]
         equal = [number for number, other_K in kept if (other_K == costs_K).all()]
@@ -51,29 +53,29 @@ class Memory:
         """Costs of the members of the front, in the order of their numbers."""
         return np.array([costs_K for _, costs_K in self._front]).reshape(-1, len(self.aim.objectives))
 
-    def rows(self, most: int = MOST_REMEMBERED) -> list[dict[str, Any]]:
+    def rows(self, most: int = MOST_REMEMBERED) -> list[TrialRow]:
         """Finished trials that are learned from: all, or the front and the latest of many, by number."""
         finished = self.history.finished
         if len(finished) <= most:
             return finished
         on_front = [number for number, _ in self._front][-most // 2 :]
-        latest = [row["trial"] for row in finished[len(on_front) - most :]]
+        latest = [row.trial for row in finished[len(on_front) - most :]]
         return [self.history.tally.by_trial[number] for number in sorted({*on_front, *latest})]
 
     def told(self) -> list[FrozenTrial]:
         """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
-        groups: dict[str, list[Mapping[str, Any]]] = {}
+        groups: dict[str, list[Lookup]] = {}
         for row in self.rows(MOST_TOLD):
-            groups.setdefault(self.history.asked[row["trial"]]["config"], []).append(row)
+            groups.setdefault(self.history.asked[row.trial]["config"], []).append(row.value)
         for each in (each for each in self.searched.earlier if each.share == 1.0):
-            row = {**self.searched.costs(each.config), "quality": each.quality}
-            if np.isfinite(costs_of_rows([row], self.aim.objectives)).all():
-                groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(row)
+            known = {**self.searched.costs(each.config), QUALITY.column: each.quality}
+            if np.isfinite(costs_of(looked_up([known.get]), self.aim.objectives)).all():
+                groups.setdefault(json.dumps(each.config, sort_keys=True), []).append(known.get)
         told = []
-        for text, rows in groups.items():
+        for text, group in groups.items():
             wanted = dict.fromkeys(o.column for o in (*self.aim.objectives, *self.aim.limits))
-            columns = [column for column in wanted if rows[0].get(column) is not None]
-            means = {column: float(np.mean([row[column] for row in rows])) for column in columns}
+            columns = [column for column in wanted if group[0](column) is not None]
+            means = {column: float(np.mean([look_up(column) for look_up in group])) for column in columns}
             broken = {o.name: (means[o.column] - m) / m for o, m in self.aim.limits.items() if o.column in means}
             key = (text, *means.items())
             if key not in self._finished:
@@ -91,7 +93,7 @@ class Memory:
     def seen(self, live: Sequence[Running]) -> list[Seen]:
         """The qualities that the model is fitted to, at whatever share of the budget; the latest of many."""
         history, remembered = self.history, self.rows()
-        known = {row["trial"]: history.reports.get(row["trial"], []) for row in remembered}
+        known = {row.trial: history.reports.get(row.trial, []) for row in remembered}
         known |= {trial: history.reports.get(trial, []) for trial in history.stopped[-MOST_REMEMBERED:]}
         known |= {each.ask.trial: each.reports for each in live}
         seen = list(self.searched.earlier)
@@ -99,7 +101,7 @@ class Memory:
             found = qualities(known[trial])
             config = history.config_of(trial) if found else {}
             seen += [Seen(config, tokens / self.searched.train_tokens, quality) for tokens, quality in found]
-        seen += [Seen(history.config_of(row["trial"]), 1.0, row["quality"]) for row in remembered]
+        seen += [Seen(history.config_of(row.trial), 1.0, row.rank_quality) for row in remembered]
         return seen[-MOST_REMEMBERED:]
 
     def write(self, text: str) -> Answers:

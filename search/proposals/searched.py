@@ -6,8 +6,8 @@ from typing import Any
 
 from search.samplers.context import Config, Seen
 from spaces.errors import InfeasibleConfig
-from spaces.records.fronts import costs_of_rows
-from spaces.records.objectives import Aim
+from spaces.records.fronts import costs_of, looked_up
+from spaces.records.objectives import QUALITY, Aim
 from spaces.space.search_space import SearchSpace
 
 Costs = Callable[[Config], Mapping[str, Any]]
@@ -63,4 +63,5 @@ class Searched:
 
     def rung_costs(self, config: Config, quality: float) -> Sequence[float]:
         """What trials are compared by at a rung: quality there, and the costs known before they ran."""
-        return costs_of_rows([{**self.costs(config), "quality": quality}], self.aim.objectives)[0].tolist()
+        known = {**self.costs(config), QUALITY.column: quality}
+        return costs_of(looked_up([known.get]), self.aim.objectives)[0].tolist()

@@ -63,8 +63,8 @@ def read_study(store: Store, tasks: Sequence[str], space: SearchSpace, train_tok
         for tokens, quality in qualities(reports[trial])
     ]
     seen += [
-        Seen(usable[row["trial"]], row["train_tokens"] / train_tokens, row["quality"])
-        for row in store.read_rows("trials")
-        if row["status"] == "finished" and row["trial"] in usable
+        Seen(usable[row.trial], (row.train_tokens or 0) / train_tokens, row.rank_quality)
+        for row in store.read_trials()
+        if row.status == "finished" and row.trial in usable
     ]
     return seen, len(asked) - len(usable)

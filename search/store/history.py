@@ -5,11 +5,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from search.store.parts import Store, now
+from spaces.records.rows import TrialRow
 from spaces.space.search_space import config_hash
 
 
@@ -36,13 +37,13 @@ class Running:
 class Tally:
     """The trials that have ended, and how many of each status."""
 
-    by_trial: dict[int, dict[str, Any]] = field(default_factory=dict)
+    by_trial: dict[int, TrialRow] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     ended: str = ""
     """Why no more trials are asked; empty while they are."""
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[TrialRow]:
         """One for each trial that has ended, in the order in which they did."""
         return list(self.by_trial.values())
 
@@ -64,14 +65,14 @@ class History:
         self._configs: dict[int, dict[str, Any]] = {}
         self.asked: dict[int, dict[str, Any]] = {row["trial"]: row for row in store.read_rows("asked")}
         self.reports: dict[int, list[dict[str, Any]]] = {}
-        for row in store.read_rows("reports"):
-            self.reports.setdefault(row["trial"], []).append(row)
-        rows = sorted(store.read_rows("trials"), key=lambda row: row["trial"])
+        for report in store.read_rows("reports"):
+            self.reports.setdefault(report["trial"], []).append(report)
+        rows = sorted(store.read_trials(), key=lambda row: row.trial)
         self.last_number = max([-1, *self.asked])
-        self.known = {row["config_hash"] for row in [*self.asked.values(), *rows]}
+        self.known = {row["config_hash"] for row in self.asked.values()} | {row.config_hash for row in rows}
         """Hashes of everything that was asked or found infeasible."""
-        self.by_hash: dict[str, dict[str, Any]] = {}
-        self.finished: list[dict[str, Any]] = []
+        self.by_hash: dict[str, TrialRow] = {}
+        self.finished: list[TrialRow] = []
         """In the order of their numbers, which a resume does not change."""
         self.stopped: list[int] = []
         """Trials that stand at a rung, by number."""
@@ -79,9 +80,9 @@ class History:
         """Trials that were run, by seed."""
         for row in rows:
             self.remember(row)
-            if row["status"] == "stopped":
+            if row.status == "stopped":
                 self._complete_reports(row)
-        done = {row["trial"] for row in rows}
+        done = {row.trial for row in rows}
         self.interrupted = [self.asked[number] for number in sorted(self.asked) if number not in done]
         """Asked by an earlier run and not ended; each is to be run again."""
 
@@ -124,16 +125,26 @@ class History:
         """All that a running trial has said so far."""
         self.store.write_part("reports", live.ask.trial, live.reports)
 
-    def record(self, row: dict[str, Any]) -> None:
+    def record(self, row: TrialRow) -> None:
         """Write the row of a trial that has ended."""
-        self.store.write_part("trials", row["trial"], [row])
+        self.store.write_trial(row)
         self.remember(row)
+
+    def forget_student(self, row: TrialRow) -> None:
+        """Write that a trial's student is gone; nothing else of the row changes, nor its place among the others."""
+        without = replace(row, student_path="")
+        self.store.write_trial(without)
+        self.tally.by_trial[row.trial] = without
+        if row.status == "finished":
+            self.finished[bisect.bisect_left(self.finished, row.trial, key=lambda each: each.trial)] = without
+        if (known := self.by_hash.get(row.config_hash)) is not None and known.trial == row.trial:
+            self.by_hash[row.config_hash] = without
 
     def record_duplicate(self, digest: str) -> None:
         """A configuration that was tried before: repeat its row under a new number."""
         earlier = self.by_hash[digest]
-        row = {**earlier, "trial": self.next_number, "status": "duplicate", "of_trial": earlier["trial"]}
-        self.record({**row, "started_at": now()})
+        number, of_trial = self.next_number, earlier.trial
+        self.record(replace(earlier, trial=number, status="duplicate", of_trial=of_trial, started_at=now()))
 
     def record_infeasible(self, config: Mapping[str, Any], seed: int, reason: str) -> None:
         """A draw that may not run, unless it is written down already."""
@@ -141,53 +152,53 @@ class History:
         if digest in self.known:
             return
         self.known.add(digest)
-        row = dict(config) | {
-            "trial": self.next_number, "config_hash": digest, "seed": seed, "status": "infeasible", "reason": reason,
-            "started_at": now(), "student_path": "",
-        }  # fmt: skip
+        row = TrialRow(
+            trial=self.next_number, config_hash=digest, seed=seed, status="infeasible", reason=reason,
+            started_at=now(), config=dict(config),
+        )  # fmt: skip
         self.record(row)
 
     def last_duplicates(self) -> int:
         """How many configurations in a row, the last ones, had been tried before."""
         found = 0
         for number in range(self.last_number, -1, -1):
-            status = self.tally.by_trial.get(number, {}).get("status")
-            if status not in ("duplicate", "infeasible"):
+            row = self.tally.by_trial.get(number)
+            if row is None or row.status not in ("duplicate", "infeasible"):
                 break
-            found += status == "duplicate"
+            found += row.status == "duplicate"
         return found
 
-    def remember(self, row: dict[str, Any]) -> None:
+    def remember(self, row: TrialRow) -> None:
         """Take a row of the store into account; it replaces an earlier row of its trial."""
-        if (before := self.tally.by_trial.pop(row["trial"], None)) is not None:
+        if (before := self.tally.by_trial.pop(row.trial, None)) is not None:
             self._count(before, -1)
-            if before["status"] == "finished":
+            if before.status == "finished":
                 self.finished.remove(before)
-            elif before["status"] == "stopped":
-                self.stopped.remove(before["trial"])
-        self.tally.by_trial[row["trial"]] = row
+            elif before.status == "stopped":
+                self.stopped.remove(before.trial)
+        self.tally.by_trial[row.trial] = row
         self._count(row, 1)
-        if row["status"] == "finished":
-            bisect.insort(self.finished, row, key=lambda each: each["trial"])
-        elif row["status"] == "stopped":
-            bisect.insort(self.stopped, row["trial"])
-        self.last_number = max(self.last_number, row["trial"])
-        if row["status"] in RAN and (self.by_hash.get(row["config_hash"]) or row)["trial"] == row["trial"]:
-            self.by_hash[row["config_hash"]] = row
+        if row.status == "finished":
+            bisect.insort(self.finished, row, key=lambda each: each.trial)
+        elif row.status == "stopped":
+            bisect.insort(self.stopped, row.trial)
+        self.last_number = max(self.last_number, row.trial)
+        if row.status in RAN and (self.by_hash.get(row.config_hash) or row).trial == row.trial:
+            self.by_hash[row.config_hash] = row
 
-    def _complete_reports(self, row: Mapping[str, Any]) -> None:
+    def _complete_reports(self, row: TrialRow) -> None:
         """The report that stopped a trial is written after its row, and an end in between loses it: take the row's."""
-        reports = self.reports.setdefault(row["trial"], [])
-        if all(report["step"] != row["steps"] for report in reports):
+        reports = self.reports.setdefault(row.trial, [])
+        if all(report["step"] != row.steps for report in reports):
             reports.append({
-                "trial": row["trial"], "step": row["steps"], "train_tokens": row["train_tokens"],
-                "loss": row["loss_last"], "elapsed_s": row["train_s"], "quality": row["quality"],
+                "trial": row.trial, "step": row.steps, "train_tokens": row.train_tokens,
+                "loss": row.loss_last, "elapsed_s": row.train_s, "quality": row.quality,
             })  # fmt: skip
 
-    def _count(self, row: Mapping[str, Any], by: int) -> None:
-        self.tally.counts[row["status"]] += by
-        if row["status"] in RAN:
-            self.ran[row["seed"]] += by
+    def _count(self, row: TrialRow, by: int) -> None:
+        self.tally.counts[row.status] += by
+        if row.status in RAN:
+            self.ran[row.seed] += by
 
 
 def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:

@@ -9,33 +9,35 @@ that loses its student keeps its row, with an empty `student_path`; each deletio
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from search.store.parts import Store
+from search.store.history import History
 from spaces.records.columns import PROFILED
 from spaces.records.fronts import by_configuration, configuration, costs_of_rows, front_of, ranks
 from spaces.records.objectives import Aim, all_objectives
+from spaces.records.rows import TrialRow
 
 LOG = logging.getLogger("stillhouse.keeping")
 GB = 1e9
 NEEDED_FRONTS = 2
 """The front, and the one behind it."""
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[TrialRow]
 
 
 class Keeper:
     """The students and checkpoints of one study, kept within `quota_gb`."""
 
-    def __init__(self, store: Store, aim: Aim, quota_gb: float, say: Callable[[str], None] = LOG.warning) -> None:
-        self.store, self.aim, self.quota_gb, self.say = store, aim, quota_gb, say
+    def __init__(self, history: History, aim: Aim, quota_gb: float, say: Callable[[str], None] = LOG.warning) -> None:
+        self.history, self.store, self.aim, self.quota_gb, self.say = history, history.store, aim, quota_gb, say
         self.sizes: dict[tuple[str, int], int] = {}
         """Bytes by (students or checkpoints, trial)."""
         self.running: set[int] = set()
         self._warned = False
         for kind in ("students", "checkpoints"):
-            for name in store.folders(kind):
+            for name in self.store.folders(kind):
                 if name.isdigit():
                     self._measure(kind, int(name))
 
@@ -44,45 +46,47 @@ class Keeper:
         """Disk that students and checkpoints take."""
         return sum(self.sizes.values()) / GB
 
-    def tidy(self, rows: Rows) -> None:
+    def tidy(self) -> None:
         """Finish deletions that an earlier run began, and make room should the quota have become smaller."""
-        stopped = {row["trial"] for row in rows if row["status"] == "stopped"}
+        rows = self.history.tally.rows
+        stopped = {row.trial for row in rows if row.status == "stopped"}
         for kind, trial in list(self.sizes):
             if kind == "checkpoints" and trial not in stopped:  # of an interrupted trial, which runs again
                 del self.sizes[kind, trial]
         for row in rows:
-            if row["status"] == "finished" and not row["student_path"]:
-                self._drop("students", row["trial"], "its row names no student")
-        self.make_room(rows)
+            if row.status == "finished" and not row.student_path:
+                self._drop("students", row.trial, "its row names no student")
+        self.make_room()
 
     def started(self, trial: int) -> None:
         """A trial runs, for the first time or again: its checkpoint is its own."""
         self.running.add(trial)
         self.sizes.pop(("checkpoints", trial), None)
 
-    def ended(self, row: Mapping[str, Any], rows: Rows) -> None:
-        """A trial has ended: drop the checkpoint that it needs no more, and make room. `rows` are all of the study."""
-        self.running.discard(row["trial"])
-        if row["status"] != "stopped":  # a stopped trial may be promoted, and goes on from there
-            self.store.remove("checkpoints", _name(row["trial"]))
-        self._measure("students", row["trial"])
-        self._measure("checkpoints", row["trial"])
-        self.make_room(rows)
+    def ended(self, row: TrialRow) -> None:
+        """A trial has ended: drop the checkpoint that it needs no more, and make room."""
+        self.running.discard(row.trial)
+        if row.status != "stopped":  # a stopped trial may be promoted, and goes on from there
+            self.store.remove("checkpoints", _name(row.trial))
+        self._measure("students", row.trial)
+        self._measure("checkpoints", row.trial)
+        self.make_room()
 
-    def make_room(self, rows: Rows) -> None:
+    def make_room(self) -> None:
         """Delete what is needed least until the rest fits; rows of trials that lose their student are rewritten."""
         if self.taken_gb <= self.quota_gb:
             return
+        rows = self.history.tally.rows
         for row in beaten(rows, self._needed(rows)):
             if self.taken_gb <= self.quota_gb:
                 return
             self._drop_student(row, rows)
-        stopped = (row for row in rows if row["status"] == "stopped" and row["trial"] not in self.running)
-        for row in sorted(stopped, key=_quality):
+        stopped = (row for row in rows if row.status == "stopped" and row.trial not in self.running)
+        for row in sorted(stopped, key=lambda row: row.rank_quality):
             if self.taken_gb <= self.quota_gb:
                 return
-            if self._drop("checkpoints", row["trial"], f"stopped with quality {_quality(row):.3f}"):
-                self.say(f"trial {row['trial']} would start over if it were promoted: its checkpoint was deleted")
+            if self._drop("checkpoints", row.trial, f"stopped with quality {row.rank_quality:.3f}"):
+                self.say(f"trial {row.trial} would start over if it were promoted: its checkpoint was deleted")
         if self.taken_gb > self.quota_gb and not self._warned:
             self._warned = True
             self.say(
@@ -93,14 +97,13 @@ class Keeper:
     def _needed(self, rows: Rows) -> set[int]:
         return needed(rows, self.aim, self.store.read_rows("profiles"))
 
-    def _drop_student(self, row: dict[str, Any], rows: Rows) -> None:
-        if ("students", row["trial"]) not in self.sizes:
+    def _drop_student(self, row: TrialRow, rows: Rows) -> None:
+        if ("students", row.trial) not in self.sizes:
             return
         for each in rows:  # the row first: what it does not name is nobody's, what it names is there
-            if row["trial"] in (each["trial"], each.get("of_trial")) and each["student_path"]:
-                each["student_path"] = ""
-                self.store.write_part("trials", each["trial"], [each])
-        self._drop("students", row["trial"], f"quality {_quality(row):.3f}, beaten by others at its cost")
+            if row.trial in (each.trial, each.of_trial) and each.student_path:
+                self.history.forget_student(each)
+        self._drop("students", row.trial, f"quality {row.rank_quality:.3f}, beaten by others at its cost")
 
     def _drop(self, kind: str, trial: int, why: str) -> bool:
         if (size := self.sizes.pop((kind, trial), None)) is None:
@@ -124,42 +127,40 @@ def needed(rows: Rows, aim: Aim, profiles: Sequence[Mapping[str, Any]] = ()) -> 
     students = by_configuration(rows, aim.axes)
     seeds: dict[Any, set[int]] = {}
     for row in rows:
-        if row["status"] == "finished":
-            seeds.setdefault(configuration(row, aim.axes), set()).add(row["seed"])
-    found = {row["trial"] for row in front_of(rows, aim)}
-    found |= {row["trial"] for row in students if len(seeds[configuration(row, aim.axes)]) > 1}
+        if row.status == "finished":
+            seeds.setdefault(configuration(row, aim.axes), set()).add(row.seed)
+    found = {row.trial for row in front_of(rows, aim)}
+    found |= {row.trial for row in students if len(seeds[configuration(row, aim.axes)]) > 1}
     for view in views(students, profiles):
-        measured = [o for o in all_objectives().values() if any(row.get(o.column) is not None for row in view)]
+        measured = [o for o in all_objectives().values() if any(row.value(o.column) is not None for row in view)]
         rank_N = ranks(costs_of_rows(view, measured))
-        found |= {row["trial"] for row, rank in zip(view, rank_N, strict=True) if rank < NEEDED_FRONTS}
+        found |= {row.trial for row, rank in zip(view, rank_N, strict=True) if rank < NEEDED_FRONTS}
     return found
 
 
-def views(students: Rows, profiles: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+def views(students: Rows, profiles: Sequence[Mapping[str, Any]]) -> list[list[TrialRow]]:
     """The students with the costs of the study, and with those that each profile measured."""
     found = [list(students)]
     for name in sorted({row["profile"] for row in profiles}):
         measured = {row["trial"]: row for row in profiles if row["profile"] == name}
-        found.append(
-            [
-                {**row, **{cost.column: measured.get(row["trial"], {}).get(cost.column) for cost in PROFILED}}
-                for row in students
-            ]
-        )
+        found.append([_measured_again(row, measured.get(row.trial, {})) for row in students])
     return found
 
 
-def beaten(rows: Rows, kept: set[int]) -> list[dict[str, Any]]:
+def _measured_again(row: TrialRow, profile: Mapping[str, Any]) -> TrialRow:
+    """A row with the costs of a profile; what the profile does not have is unknown."""
+    again = {cost.column: profile[cost.column] for cost in PROFILED if profile.get(cost.column) is not None}
+    kept = {name: value for name, value in row.costs.items() if name not in {cost.column for cost in PROFILED}}
+    return replace(row, costs={**kept, **again})
+
+
+def beaten(rows: Rows, kept: set[int]) -> list[TrialRow]:
     """Finished trials that nobody needs, the most beaten first: by front, and on one front by quality."""
-    finished = [row for row in rows if row["status"] == "finished" and row["trial"] not in kept]
-    measured = [o for o in all_objectives().values() if any(row.get(o.column) is not None for row in finished)]
+    finished = [row for row in rows if row.status == "finished" and row.trial not in kept]
+    measured = [o for o in all_objectives().values() if any(row.value(o.column) is not None for row in finished)]
     rank_N = ranks(costs_of_rows(finished, measured)) if finished else np.zeros(0, dtype=int)
-    order = sorted(range(len(finished)), key=lambda i: (-rank_N[i], _quality(finished[i]), finished[i]["trial"]))
+    order = sorted(range(len(finished)), key=lambda i: (-rank_N[i], finished[i].rank_quality, finished[i].trial))
     return [finished[i] for i in order]
-
-
-def _quality(row: Mapping[str, Any]) -> float:
-    return float("-inf") if row.get("quality") is None else float(row["quality"])
 
 
 def _name(trial: int) -> str:

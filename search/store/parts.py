@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 
 from search.store.lease import Lease, file_lock, leased
 from spaces.errors import StillhouseError
-from spaces.records.columns import CONFIG_COLUMNS, dataset_columns
+from spaces.records.columns import dataset_columns
 from spaces.records.filesystems import open_filesystem, read_parquet
 from spaces.records.meta import StudyMeta
+from spaces.records.rows import TrialRow
 from spaces.records.schemas import Column, conformed, schema
 
 LOG = logging.getLogger("stillhouse.store")
@@ -62,7 +63,7 @@ class Store:
             self.filesystem, self.root = filesystem, str(folder)
         self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
         self._lease: Lease | None = None
-        self.config_columns = (*CONFIG_COLUMNS, *(column.name for column in axes))
+        self.tasks = tuple(tasks)
         self.columns = dataset_columns(list(tasks), by_language, axes)
         self.schemas = {name: schema(columns) for name, columns in self.columns.items()}
 
@@ -107,7 +108,7 @@ class Store:
         unknown = sorted({key for row in rows for key in row} - set(wanted.names))
         if unknown:
             raise StillhouseError(
-                f"{dataset} has no column {', '.join(map(repr, unknown))}; spaces/records/columns.py declares columns"
+                f"{dataset} has no column {', '.join(map(repr, unknown))}; spaces/records declares columns"
             )
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=wanted)
         sink = pa.BufferOutputStream()
@@ -124,6 +125,14 @@ class Store:
         for _, path in self.parts(dataset):
             rows += self._read_part(dataset, path)
         return rows
+
+    def write_trial(self, row: TrialRow) -> None:
+        """Write (or replace) the row of a trial. Raises StillhouseError as `write_part` does."""
+        self.write_part("trials", row.trial, [row.columns()])
+
+    def read_trials(self) -> list[TrialRow]:
+        """The rows of all trials that ended, in the order of their numbers. Raises StillhouseError as `read_rows`."""
+        return [TrialRow.from_columns(row, self.tasks) for row in self.read_rows("trials")]
 
     def parts(self, dataset: str) -> list[tuple[int, str]]:
         """(trial number, path) of every part, temporary files left out."""

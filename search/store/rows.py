@@ -1,46 +1,72 @@
 """Rows of a study's tables, built here from typed values. The store refuses a row with a key that no column has."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import asdict
 from typing import Any
 
-from search.store.history import Ask
-from trainables.tasks.scores import StudentScore
+from search.store.history import Ask, Running
+from spaces.records.rows import TaskScore, TrialRow
+from trainables.lanes.messages import TrialOutcome
+from trainables.tasks.scores import Scores, StudentScore
 from trainables.training.reports import TrialReport
 
 
-def trial_row(
-    ask: Ask, costs: Mapping[str, Any], constants: Mapping[str, Any], measured: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The row of a trial that ran.
+def ended_row(ask: Ask, costs: Mapping[str, Any], constants: Mapping[str, Any], outcome: TrialOutcome) -> TrialRow:
+    """The row of a trial that ran to its end, finished unless the outcome has a reason.
 
-    costs: columns that are known before a trial runs, of its shape. constants: columns that all rows share.
-    measured: what came of the trial.
+    costs: columns that are known before a trial runs, of its shape. constants: fields that all rows share.
     """
-    return {
-        "student_path": "",
-        **costs,
-        **ask.config,
+    return TrialRow(
+        **_asked(ask),
         **constants,
-        **measured,
-        "trial": ask.trial,
-        "config_hash": ask.config_hash,
-        "seed": ask.seed,
-    }
+        **_scored(outcome.scores),
+        **(asdict(outcome.trained) if outcome.trained else {}),
+        status="failed" if outcome.reason else "finished",
+        reason=outcome.reason,
+        costs={**costs, **outcome.costs},
+        evaluate_s=outcome.evaluate_s,
+        profile_s=outcome.profile_s,
+        start_up_s=outcome.start_up_s,
+        started_at=outcome.started_at,
+        student_path=outcome.student_path,
+    )
 
 
-def stopped_columns(report: TrialReport, reason: str, rung: int, started_at: datetime) -> dict[str, Any]:
-    """What the row of a trial says that was stopped at a rung."""
+def stopped_row(
+    live: Running, costs: Mapping[str, Any], constants: Mapping[str, Any], report: TrialReport, reason: str, rung: int
+) -> TrialRow:
+    """The row of a trial that was stopped at a rung; `costs` and `constants` as in `ended_row`."""
+    return TrialRow(
+        **_asked(live.ask),
+        **constants,
+        **_scored(report.scores),
+        status="stopped",
+        reason=reason,
+        costs=costs,
+        rung=rung,
+        started_at=live.started_at,
+        train_tokens=report.train_tokens,
+        loss_last=report.loss,
+        steps=report.step,
+        train_s=report.elapsed_s,
+    )
+
+
+def _asked(ask: Ask) -> dict[str, Any]:
+    return {"trial": ask.trial, "config_hash": ask.config_hash, "seed": ask.seed, "config": ask.config}
+
+
+def _scored(scores: Scores | None) -> dict[str, Any]:
+    if scores is None:
+        return {}
     return {
-        **(report.scores.columns() if report.scores else {}),
-        "status": "stopped",
-        "reason": reason,
-        "rung": rung,
-        "started_at": started_at,
-        "train_tokens": report.train_tokens,
-        "loss_last": report.loss,
-        "steps": report.step,
-        "train_s": report.elapsed_s,
+        "quality": scores.quality,
+        "worst_language": scores.worst_language,
+        "worst_language_quality": scores.worst_language_quality,
+        "tasks": {
+            name: TaskScore(score=each.score, recovered=each.recovered, probe_layer=each.layer)
+            for name, each in scores.tasks.items()
+        },
     }
 
 

@@ -13,6 +13,7 @@ from search.proposals.asktell import AskTell
 from search.tune.telling import duration, short
 from spaces.records.costs import LATENCY, PARAMETERS
 from spaces.records.fronts import front_of, values_of, within
+from spaces.records.rows import TrialRow
 from spaces.values import from_json
 from trainables.training.reports import TrialReport
 
@@ -49,23 +50,23 @@ class StudyProgress(ray.tune.Callback):
         """A line that stays."""
         self.console.print(line, markup=False, soft_wrap=True)
 
-    def row(self, row: dict[str, Any]) -> None:
+    def row(self, row: TrialRow) -> None:
         """A trial has ended."""
-        if row["status"] == "finished":
+        if row.status == "finished":
             shown = dict.fromkeys([PARAMETERS, LATENCY, *self.asktell.aim.costs, *self.asktell.aim.limits])
-            known = [cost for cost in shown if row.get(cost.column) is not None]
-            costs = [f"{short(row[cost.column], cost.decimals)} {cost.unit}" for cost in known]
-            what = "  ".join([f"quality {row['quality']:.3f} (best {self.best()})", *costs])
+            known = [cost for cost in shown if cost.column in row.costs]
+            costs = [f"{short(row.costs[cost.column], cost.decimals)} {cost.unit}" for cost in known]
+            what = "  ".join([f"quality {row.rank_quality:.3f} (best {self.best()})", *costs])
         else:
-            what = row["reason"]
-        shape = f"{row['num_layers']}x{row['hidden_size']}"
-        self.say(f"trial {row['trial']:>3}  {row['status']:<8}  {row['method']} {shape}  {what}  [{self.counts()}]")
+            what = row.reason
+        method, shape = row.config["method"], f"{row.config['num_layers']}x{row.config['hidden_size']}"
+        self.say(f"trial {row.trial:>3}  {row.status:<8}  {method} {shape}  {what}  [{self.counts()}]")
 
     def best(self) -> str:
         """The best quality within the limits of the study so far."""
-        finished = [row for row in self.asktell.tally.rows if row["status"] == "finished"]
+        finished = [row for row in self.asktell.tally.rows if row.status == "finished"]
         kept = within(values_of(finished), self.asktell.aim.limits)
-        return short(max((row["quality"] for row, keeps in zip(finished, kept, strict=True) if keeps), default=None))
+        return short(max((row.rank_quality for row, keeps in zip(finished, kept, strict=True) if keeps), default=None))
 
     @property
     def elapsed_s(self) -> float:
@@ -110,6 +111,6 @@ class StudyProgress(ray.tune.Callback):
         for name in ("trial", "method", "shape", *(o.name for o in objectives)):
             table.add_column(name, justify="left" if name == "method" else "right")
         for row in members[-FRONT_ROWS:]:
-            shape = f"{row['num_layers']}x{row['hidden_size']}"
-            table.add_row(str(row["trial"]), row["method"], shape, *(short(row[o.column]) for o in objectives))
+            method, shape = row.config["method"], f"{row.config['num_layers']}x{row.config['hidden_size']}"
+            table.add_row(str(row.trial), method, shape, *(short(row.value(o.column)) for o in objectives))
         return Group(Text(line), table) if members else Group(Text(line))

@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 from search.proposals.asktell import AskTell
 from search.store.history import Ask
 from spaces.errors import StillhouseError
+from spaces.records.rows import TrialRow
 from spaces.values import from_json, to_json
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.training.reports import TrialReport
@@ -34,7 +35,7 @@ class StudySearcher(Searcher):
         self,
         asktell: AskTell,
         make_job: Callable[[Ask], TrialJob],
-        on_row: Callable[[dict[str, Any]], None],
+        on_row: Callable[[TrialRow], None],
         room: Callable[[], int],
     ) -> None:
         super().__init__(metric=None, mode=None)
@@ -87,7 +88,7 @@ class StudySearcher(Searcher):
         except Exception as failure:
             self.fatal = failure
 
-    def _tell(self, number: int, outcome: TrialOutcome) -> dict[str, Any]:
+    def _tell(self, number: int, outcome: TrialOutcome) -> TrialRow:
         """Raises StillhouseError when the trial, and so the next one, had no disk to write to: it stays asked."""
         if outcome.traceback:
             LOG.error("trial %d failed: %s\n%s", number, outcome.reason, outcome.traceback)

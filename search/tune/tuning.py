@@ -30,6 +30,7 @@ from search.tune.telling import duration
 from spaces.records.columns import axis_columns
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import aim_of
+from spaces.records.rows import TrialRow
 from spaces.space.comparison import tuning_seed
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
@@ -60,7 +61,7 @@ class Plan:
 class Outcome:
     """How a run ended."""
 
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[TrialRow, ...]
     ended: str
     """Why the search was over; empty when it was stopped before."""
 
@@ -87,8 +88,8 @@ def tune_study(
             progress = StudyProgress(asktell, terminal)
             if agenda is None and spec.comparison.seeds is not None:
                 asktell.narrow(comparison(spec, plan.study.space, progress.say))
-            keeper = Keeper(store, asktell.aim, spec.storage.quota_gb, progress.say)
-            keeper.tidy(asktell.tally.rows)
+            keeper = Keeper(asktell.history, asktell.aim, spec.storage.quota_gb, progress.say)
+            keeper.tidy()
             make_job = job_maker(plan, store, keeper.started)
             searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))
             sweeper = Sweeper()
@@ -199,9 +200,9 @@ def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], sc
         tuner.fit()
 
 
-def _ended(row: dict[str, Any], keeper: Keeper, progress: StudyProgress) -> None:
+def _ended(row: TrialRow, keeper: Keeper, progress: StudyProgress) -> None:
     progress.row(row)
-    keeper.ended(row, progress.asktell.tally.rows)
+    keeper.ended(row)
 
 
 def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress) -> None:

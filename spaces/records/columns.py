@@ -6,20 +6,11 @@ to any reader. An axis that a configuration does not have (a mapping without `hs
 
 from collections.abc import Iterable, Sequence
 
-import pyarrow as pa
-
 from spaces.errors import StillhouseError
-from spaces.records.costs import LATENCY, PEAK_MEMORY, columns_of_costs
+from spaces.records.costs import LATENCY, PEAK_MEMORY
+from spaces.records.rows import TIME, columns_of_rows
 from spaces.records.schemas import FLOAT, INT, TEXT, Column
 from spaces.students.axis import Axis
-
-STATUSES: dict[str, str] = {
-    "finished": "trained and scored",
-    "stopped": "ended at a rung, where other trials were better; its scores are those of that rung",
-    "failed": "started and could not finish; the reason says why",
-    "infeasible": "could not be built; nothing was spent",
-    "duplicate": "the same configuration and seed as an earlier trial, whose result it repeats",
-}
 
 DATASETS = ("asked", "trials", "reports", "test_scores", "baselines", "profiles")
 """The folders of a study that hold Parquet parts."""
@@ -46,56 +37,12 @@ CONFIG_COLUMNS = tuple(column.name for column in AXIS_COLUMNS)
 def trials_columns(
     task_names: Sequence[str], by_language: bool = False, axes: Sequence[Column] = ()
 ) -> tuple[Column, ...]:
-    """One row per trial that ended: what was asked, what was measured, on what. Three columns per task.
+    """Those of TrialRow, one row per trial that ended. Three columns per task.
 
     by_language: two more columns, for a study some of whose tasks name their language.
     axes: the columns of `axis_columns`, for a study with axes that not every study has.
     """
-    tasks = [
-        column
-        for task in task_names
-        for column in (
-            Column(f"score_{task}", FLOAT, "the task's metric", f"raw dev score of the student on {task}"),
-            Column(f"recovered_{task}", FLOAT, "share", f"(score - floor) / (teacher - floor) on {task}"),
-            Column(f"probe_layer_{task}", INT, "layer", f"layer the probe chose on {task}; 0 = embeddings"),
-        )
-    ]
-    languages = (
-        Column("worst_language", TEXT, "code", "language with the smallest worst_language_quality"),
-        Column(
-            "worst_language_quality", FLOAT, "share", "smallest mean over a language's tasks of the recovered share"
-        ),
-    )
-    return (
-        Column("trial", INT, "number", "number of the trial in its study, from 0"),
-        Column("config_hash", TEXT, "", "hash of configuration and seed"),
-        Column("status", TEXT, "", "one of " + ", ".join(STATUSES)),
-        Column("reason", TEXT, "", "why the trial did not finish, in words; empty if it did"),
-        Column("seed", INT, "", "seed of initialisation, order and masking"),
-        *AXIS_COLUMNS,
-        *axes,
-        Column("quality", FLOAT, "share", "mean over tasks of the recovered share: 0 untrained, 1 the teacher"),
-        *tasks,
-        *(languages if by_language else ()),
-        *columns_of_costs(),
-        Column("loss_first", FLOAT, "", "first training loss; scales differ between methods"),
-        Column("loss_last", FLOAT, "", "last training loss; scales differ between methods"),
-        Column("held_out_loss", FLOAT, "", "distillation loss on held-out text; scales differ between methods"),
-        Column("targets", TEXT, "", "where the teacher's part of the loss came from: cache, live, or none"),
-        Column("train_tokens", INT, "tokens", "tokens trained on"),
-        Column("steps", INT, "steps", "optimiser steps"),
-        Column("rung", INT, "rungs", "rungs reached; null in a study without rungs"),
-        Column("train_s", FLOAT, "s", "wall-clock time of training"),
-        Column("teacher_s", FLOAT, "s", "of train_s, what the teacher took since the last resume; not told on a GPU"),
-        Column("evaluate_s", FLOAT, "s", "wall-clock time of scoring on tasks"),
-        Column("profile_s", FLOAT, "s", "wall-clock time of measuring size and latency"),
-        Column("start_up_s", FLOAT, "s", "wall-clock time from being handed the trial to its first step"),
-        Column("started_at", pa.timestamp("us", tz="UTC"), "UTC", "when the trial started"),
-        Column("hardware", TEXT, "", "what the latency was measured on"),
-        Column("versions", TEXT, "JSON", "versions of the packages that matter"),
-        Column("student_path", TEXT, "", "folder of the student inside the study folder; empty if none"),
-        Column("of_trial", INT, "number", "the earlier trial this one repeats"),
-    )
+    return columns_of_rows(task_names, (*AXIS_COLUMNS, *axes), by_language)
 
 
 def axis_columns(axes: Iterable[Axis]) -> tuple[Column, ...]:
@@ -129,7 +76,7 @@ def asked_columns() -> tuple[Column, ...]:
         Column("config_hash", TEXT, "", "hash of configuration and seed"),
         Column("config", TEXT, "JSON", "the canonical configuration"),
         Column("seed", INT, "", "seed of the trial"),
-        Column("asked_at", pa.timestamp("us", tz="UTC"), "UTC", "when the sampler asked for it"),
+        Column("asked_at", TIME, "UTC", "when the sampler asked for it"),
     )
 
 
@@ -183,7 +130,7 @@ def profiles_columns() -> tuple[Column, ...]:
         Column("hardware", TEXT, "", "the machine in words"),
         Column("fingerprint", TEXT, "", "hash of the machine and of the versions of the runtime"),
         Column("versions", TEXT, "JSON", "versions of the packages that matter"),
-        Column("measured_at", pa.timestamp("us", tz="UTC"), "UTC", "when it was measured"),
+        Column("measured_at", TIME, "UTC", "when it was measured"),
     )
 
 

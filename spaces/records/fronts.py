@@ -4,6 +4,7 @@ Every column is a cost, smaller is better. Shapes: N rows, K columns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,26 @@ import numpy as np
 from spaces.records.columns import CONFIG_COLUMNS
 from spaces.records.costs import Cost
 from spaces.records.objectives import QUALITIES, Aim, Objective
+from spaces.records.rows import TrialRow
 
 QUALITY_COLUMNS = tuple(quality.column for quality in QUALITIES.values())
 Values = Callable[[list[str]], np.ndarray]
 """Columns by name -> (N, columns) numbers, NaN where there is none. Rows and data frames each give their own."""
+Lookup = Callable[[str], float | None]
+"""The number in a column: `value` of a row, or `get` of what has no row yet."""
 
 
-def values_of(rows: Sequence[Mapping[str, Any]]) -> Values:
+def values_of(rows: Sequence[TrialRow]) -> Values:
     """The numbers of rows as they are in memory."""
+    return looked_up([row.value for row in rows])
+
+
+def looked_up(lookups: Sequence[Lookup]) -> Values:
+    """The numbers that each of N finds in a column."""
 
     def values(names: list[str]) -> np.ndarray:
-        found = [[np.nan if row.get(name) is None else float(row[name]) for name in names] for row in rows]
-        return np.array(found, dtype=float).reshape(len(rows), len(names))
+        found = [[look_up(name) for name in names] for look_up in lookups]
+        return np.array(found, dtype=float).reshape(len(lookups), len(names))  # None is NaN
 
     return values
 
@@ -33,7 +42,7 @@ def costs_of(values: Values, objectives: Sequence[Objective]) -> np.ndarray:
     return values([o.column for o in objectives]) * signs
 
 
-def costs_of_rows(rows: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> np.ndarray:
+def costs_of_rows(rows: Sequence[TrialRow], objectives: Sequence[Objective]) -> np.ndarray:
     """`costs_of` for rows."""
     return costs_of(values_of(rows), objectives)
 
@@ -52,23 +61,24 @@ def front_costs(values: Values, aim: Aim) -> np.ndarray:
     return costs_NK
 
 
-def configuration(row: Mapping[str, Any], axes: Sequence[str] = ()) -> tuple[Any, ...]:
+def configuration(row: TrialRow, axes: Sequence[str] = ()) -> tuple[Any, ...]:
     """What two trials share that differ in their seed only. axes: those of the study beside CONFIG_COLUMNS."""
-    return tuple(row.get(name) for name in (*CONFIG_COLUMNS, *axes))
+    return tuple(row.config.get(name) for name in (*CONFIG_COLUMNS, *axes))
 
 
-def by_configuration(rows: Sequence[Mapping[str, Any]], axes: Sequence[str] = ()) -> list[dict[str, Any]]:
+def by_configuration(rows: Sequence[TrialRow], axes: Sequence[str] = ()) -> list[TrialRow]:
     """One row for each configuration of finished trials, that of its first seed, its qualities means over seeds."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    finished = (row for row in rows if row["status"] == "finished" and row["quality"] is not None)
-    for row in sorted(finished, key=lambda row: row["trial"]):
+    groups: dict[tuple[Any, ...], list[TrialRow]] = {}
+    finished = (row for row in rows if row.status == "finished" and row.quality is not None)
+    for row in sorted(finished, key=lambda row: row.trial):
         groups.setdefault(configuration(row, axes), []).append(row)
-    return [{**group[0], **_mean_qualities(group)} for group in groups.values()]
+    return [replace(group[0], **_mean_qualities(group)) for group in groups.values()]
 
 
-def _mean_qualities(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    known = (name for name in QUALITY_COLUMNS if all(row.get(name) is not None for row in rows))
-    return {name: sum(row[name] for row in rows) / len(rows) for name in known}
+def _mean_qualities(rows: Sequence[TrialRow]) -> dict[str, Any]:
+    values = {name: [row.value(name) for row in rows] for name in QUALITY_COLUMNS}
+    known = {name: [value for value in found if value is not None] for name, found in values.items()}
+    return {name: sum(found) / len(found) for name, found in known.items() if len(found) == len(rows)}
 
 
 def non_dominated(costs_NK: np.ndarray) -> np.ndarray:
@@ -196,7 +206,7 @@ def front_indices(values: Values, aim: Aim) -> np.ndarray:
     return members_M[np.lexsort(keys[::-1])]
 
 
-def front_of(rows: Sequence[Mapping[str, Any]], aim: Aim) -> list[Mapping[str, Any]]:
+def front_of(rows: Sequence[TrialRow], aim: Aim) -> list[TrialRow]:
     """The finished configurations on the front of a study, seeds averaged, cheapest first."""
     finished = by_configuration(rows, aim.axes)
     return [finished[i] for i in front_indices(values_of(finished), aim)]

@@ -1,12 +1,11 @@
-"""A comparative study as data: the trials it consists of, and how its learning rates are chosen.
+"""A comparative study as data: the trials it consists of, and those that choose its learning rates.
 
 Every configuration of a space under every seed, each method at a learning rate of its own: an untuned comparison
 compares learning rates. A rate is chosen per kind (method and initialisation) on one student, under a seed that the
 comparison does not use, by dev quality; then it serves all of that kind.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from spaces.space.search_space import SearchSpace
@@ -28,7 +27,7 @@ def tuning_seed(seed: int) -> int:
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
-    """What shares a learning rate: configurations, and rows of trials."""
+    """What shares a learning rate."""
     return str(config["method"]), str(config["initialisation"])
 
 
@@ -53,16 +52,6 @@ def _has_shape(config: Mapping[str, Any], shape: str | None) -> bool:
     return shape is None or architecture_of(config) == parse_shape(shape)
 
 
-def chosen_rates(rows: Iterable[Mapping[str, Any]], space: SearchSpace, seed: int) -> dict[Kind, float]:
-    """The learning rate of each kind, from the finished rows of the tuning seed; the lowest where nothing finished."""
-    lowest = min(float(rate) for rate in space.axes["learning_rate"].choices)
-    best: dict[Kind, tuple[float, float]] = {kind_of(c): (-math.inf, lowest) for c in space.enumerate()}
-    for row in rows:
-        if row["seed"] == tuning_seed(seed) and row["status"] == "finished" and kind_of(row) in best:
-            best[kind_of(row)] = max(best[kind_of(row)], (float(row["quality"]), -float(row["learning_rate"])))
-    return {kind: abs(rate) for kind, (_, rate) in best.items()}
-
-
 def compared_configs(space: SearchSpace, rates: Mapping[Kind, float]) -> list[dict[str, Any]]:
     """Every configuration of the space at the rate of its kind."""
     return [config for config in space.enumerate() if config["learning_rate"] == rates[kind_of(config)]]
@@ -72,8 +61,3 @@ def count_trials(space: SearchSpace, seeds: int) -> tuple[int, int]:
     """(trials that choose learning rates, trials that are compared)."""
     configs = {tuple(sorted((k, v) for k, v in config.items() if k != "learning_rate")) for config in space.enumerate()}
     return len(tuning_configs(space, None)), seeds * len(configs)
-
-
-def compared(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[Mapping[str, Any]]:
-    """The finished rows that are compared: those of the comparison's seeds."""
-    return [row for row in rows if row["seed"] in set(seeds) and row["status"] == "finished"]

@@ -21,6 +21,7 @@ from spaces.records.columns import axis_columns
 from spaces.records.latency import LatencySpec
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.records.objectives import aim_of
+from spaces.records.rows import TrialRow
 from spaces.students.architecture import (
     StudentArchitecture,
     TeacherFacts,
@@ -73,6 +74,11 @@ def read(text=SPEC, folder=Path("/nowhere")):
     """The checked spec and its space."""
     study = check_all(tomllib.loads(text), folder, "toy.toml", facts)
     return study.spec, study.space
+
+
+def row(**columns):
+    """A row of the trials table, finished unless told; `columns` as the table has them."""
+    return TrialRow.from_columns({"config_hash": "", "seed": 0, "status": "finished", **columns}, ["toy"])
 
 
 def costs(config):

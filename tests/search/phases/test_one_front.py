@@ -48,13 +48,13 @@ def store(tmp_path):
 
 
 def numbers(rows):
-    return [row["trial"] for row in rows]
+    return [row.trial for row in rows]
 
 
 def test_whoever_asks(store, monkeypatch):
     spec, space = toy.read(SPEC)
     assert len({shape for shapes in space.feasible.values() for shape in shapes}) > 40
-    rows = store.read_rows("trials")
+    rows = store.read_trials()
     study = load(store.folder)
     asktell = AskTell(store, toy.searched(SPEC, limits=spec.search.constraints))
 
@@ -75,7 +75,7 @@ def test_whoever_asks(store, monkeypatch):
     monkeypatch.setattr(baselines, "open_corpus", lambda path: None)
     monkeypatch.setattr(baselines, "_rows", lambda spec, job, shape, *rest: cut.append(shape) or [])
     baselines.score_baselines(spec, store, asktell.aim, toy.plan(SPEC).job, lambda line: None)
-    assert set(cut) == {architecture_of(rows[trial]) for trial in FRONT}
+    assert set(cut) == {architecture_of(rows[trial].config) for trial in FRONT}
 
     terminal = io.StringIO()
     progress = StudyProgress(asktell, terminal)

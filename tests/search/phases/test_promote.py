@@ -29,7 +29,7 @@ def study(tmp_path):
 
 
 def test_only_what_finished_can_be_promoted(study):
-    assert finished_trial(study, 0)["trial"] == finished_trial(study, 1)["trial"] == 0
+    assert finished_trial(study, 0).trial == finished_trial(study, 1).trial == 0
     for trial, why in ((2, "trial 2 is failed"), (9, "there is no trial 9")):
         with pytest.raises(StillhouseError, match=why):
             finished_trial(study, trial)
@@ -65,5 +65,5 @@ def test_a_search_that_still_runs_is_not_written_to(study):
 
 def test_a_student_whose_weights_are_gone_can_still_be_promoted(study):
     said = []
-    score_search_time_self(study.folder, {"trial": 0, "student_path": ""}, said.append)
+    score_search_time_self(study.folder, toy.row(trial=0), said.append)
     assert len(said) == 1 and "weights of trial 0 were not kept" in said[0]

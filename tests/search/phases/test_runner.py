@@ -137,11 +137,11 @@ def endings(rows):
 
 def test_leaders_hold_up_the_front():
     rows = [
-        {"trial": t, "status": "finished", "method": f"method {t}", "quality": q, "parameters": p}
+        toy.row(trial=t, method=f"method {t}", quality=q, parameters=p)
         for t, (q, p) in enumerate([(0.5, 10), (0.501, 14), (0.9, 30), (0.4, 40)])
     ]
     aim = aim_of(["quality", "parameters"], {})
-    assert {row["trial"] for row in leading(rows, aim, 2)} == {0, 2}
+    assert {row.trial for row in leading(rows, aim, 2)} == {0, 2}
     assert len(leading(rows, aim, 9)) == 3
 
 

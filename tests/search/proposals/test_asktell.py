@@ -116,7 +116,7 @@ def test_a_result_that_cannot_be_compared_is_a_failed_trial(measured, reason, tm
     trial = asktell.ask().trial
     assert asktell.report(trial, fake_trials.said(1, loss=2.0)) is None
     row = asktell.tell(trial, measured)
-    assert (row["status"], row["reason"]) == ("failed", reason)
+    assert (row.status, row.reason) == ("failed", reason)
     assert asktell.store.read_rows("trials")[0]["reason"] == reason
     assert asktell.store.read_rows("reports")[0]["loss"] == 2.0
     assert len(run(make(tmp_path))) == 11  # a failed trial is spent
@@ -180,7 +180,7 @@ def test_a_limit_that_only_the_trial_can_know(tmp_path):
     )
     ask = asktell.ask()
     row = asktell.tell(ask.trial, replace(measure(ask.config), costs={"latency_p50_ms": 50.0}))
-    assert row["status"] == "finished"
+    assert row.status == "finished"
     (told,) = asktell.memory.told()
     assert told.constraints == {"latency_ms": pytest.approx(44 / 6)}
 
@@ -189,7 +189,7 @@ def test_tpe_finds_better_fronts_than_random(tmp_path):
     def best(sampler, seed):
         asktell = make(tmp_path / f"{sampler}{seed}", sampler, toy.SPEC, budget=30, seed=seed, objectives=["quality"])
         run(asktell)
-        return max(row["quality"] for row in asktell.tally.rows if row["status"] == "finished")
+        return max(row.quality for row in asktell.tally.rows if row.status == "finished")
 
     assert sum(best("tpe", s) for s in range(3)) > sum(best("random", s) for s in range(3))
 

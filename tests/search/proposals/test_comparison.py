@@ -7,11 +7,11 @@ import fake_trials
 import pytest
 import toy
 
-from search.proposals.comparison import comparison
+from search.proposals.comparison import chosen_rates, comparison
 from search.store.parts import Store
 from search.tune.tuning import ask_tell, job_maker
 from spaces.errors import SpecError
-from spaces.space.comparison import kind_of
+from spaces.space.comparison import kind_of, tuning_configs, tuning_seed
 from trainables.lanes.messages import TrialOutcome
 from trainables.tasks.scores import Reference
 
@@ -42,6 +42,20 @@ def run(asktell, most=1000):
         scores = fake_trials.scored(quality(ask.config))
         asktell.tell(ask.trial, TrialOutcome(scores=scores, test_scores=scores.tasks))
     return ran
+
+
+def test_the_best_rate_is_chosen_under_the_tuning_seed_only():
+    _, space = toy.read(SPEC)
+    configs = tuning_configs(space, None)
+    tuned = [toy.row(trial=0, seed=tuning_seed(0), quality=quality(config), **config) for config in configs]
+    rows = [each for each in tuned if each.config["method"] == "hs"]
+    rows += [replace(each, quality=9.0, seed=0) for each in tuned]
+    rows += [replace(each, quality=9.0, status="failed") for each in tuned]
+    assert chosen_rates(rows, space, 0) == {("hs", "random"): 3e-3, ("mha", "random"): 1e-3}  # none of mha: the lowest
+    assert chosen_rates([replace(each, quality=-each.quality) for each in tuned], space, 0) == {
+        ("hs", "random"): 1e-3, ("mha", "random"): 3e-3
+    }  # fmt: skip
+    assert set(chosen_rates([], space, 0).values()) == {1e-3}
 
 
 def test_rates_first_then_every_configuration_with_every_seed(tmp_path):

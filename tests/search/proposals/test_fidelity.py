@@ -41,7 +41,7 @@ def run(asktell, most=10_000):
     """(trial, configuration, status) of each ask."""
     asked = []
     while len(asked) < most and (ask := asktell.ask()) is not None:
-        asked.append((ask.trial, ask.config, run_one(asktell, ask)["status"]))
+        asked.append((ask.trial, ask.config, run_one(asktell, ask).status))
     return asked
 
 
@@ -88,7 +88,7 @@ def test_a_promoted_trial_that_starts_over_is_not_judged_twice(whole, tmp_path):
         met.add(ask.trial)
     for step, tokens in enumerate(RUNGS[: asktell.rungs.level(asktell.live[ask.trial].reports[-1]["train_tokens"])], 1):
         assert asktell.report(ask.trial, fake_trials.said(step, -1.0, train_tokens=tokens)) is None
-    assert asktell.tell(ask.trial, fake_trials.outcome(0.5))["status"] == "finished"
+    assert asktell.tell(ask.trial, fake_trials.outcome(0.5)).status == "finished"
 
 
 def test_a_resume_asks_what_an_undisturbed_run_would_have(whole, tmp_path):
@@ -119,9 +119,9 @@ def test_killed_within_a_trial_the_resume_runs_it_again_and_goes_on(whole, tmp_p
 
 def test_stopped_trials_are_no_full_results_for_the_sampler(whole):
     asktell = make(whole[0])
-    rows = {row["trial"]: row for row in asktell.tally.rows}
-    finished = [row for row in rows.values() if row["status"] == "finished"]
-    assert sorted(t.values[0] for t in asktell.memory.told()) == sorted(row["quality"] for row in finished)
+    rows = {row.trial: row for row in asktell.tally.rows}
+    finished = [row for row in rows.values() if row.status == "finished"]
+    assert sorted(t.values[0] for t in asktell.memory.told()) == sorted(row.quality for row in finished)
     shares = sorted({round(seen.share, 6) for seen in asktell.memory.seen([])})
     assert shares == [0.1, 0.3, 1.0]
 
@@ -129,23 +129,23 @@ def test_stopped_trials_are_no_full_results_for_the_sampler(whole):
 def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whole, tmp_path):
     first = make(tmp_path, budget=6, tokens=())
     run(first)
-    leader = next(row for row in first.tally.rows if row["status"] == "finished")
-    config = first.history.config_of(leader["trial"])
+    leader = next(row for row in first.tally.rows if row.status == "finished")
+    config = first.history.config_of(leader.trial)
     wanted = [(config, 5), (config, 6), (config, 7)]
     first = make(tmp_path, budget=6, tokens=RUNGS)
     first.narrow(lambda asktell: (wanted, 0))
     ask = first.ask()
     assert ask.seed == 6 and ask.config == config and first.spent == 6 and first.left == 2
     assert first.report(ask.trial, fake_trials.said(1, -5.0, train_tokens=RUNGS[0])) is None  # never stopped
-    first.tell(ask.trial, fake_trials.outcome(leader["quality"] + 0.3))
+    first.tell(ask.trial, fake_trials.outcome(leader.quality + 0.3))
     again = make(tmp_path, budget=6, tokens=())
     again.narrow(lambda asktell: (wanted, 0))
     ask = again.ask()
     assert ask.seed == 7
-    again.tell(ask.trial, fake_trials.outcome(leader["quality"]))
+    again.tell(ask.trial, fake_trials.outcome(leader.quality))
     assert again.ask() is None and again.tally.ended == "every wanted trial has run"
     assert again.spent == 8 and again.left == 0
-    told = [t for t in again.memory.told() if t.values[0] == pytest.approx(leader["quality"] + 0.1)]
+    told = [t for t in again.memory.told() if t.values[0] == pytest.approx(leader.quality + 0.1)]
     assert len(again.memory.told()) == 6 and len(told) == 1
 
 

@@ -1,6 +1,7 @@
 """What is remembered of a long history does not depend on how it came in."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,8 @@ AIM = aim_of(["quality", "parameters"], {})
 
 
 def row_of(trial, rng):
-    return {
-        "trial": trial, "config_hash": f"{trial:016d}", "seed": 0, "status": "finished", "student_path": "",
-        "quality": float(rng.integers(0, 40)) / 40, "parameters": int(rng.integers(1, 9)),
-    }  # fmt: skip
+    quality, parameters = float(rng.integers(0, 40)) / 40, int(rng.integers(1, 9))
+    return toy.row(trial=trial, config_hash=f"{trial:016d}", quality=quality, parameters=parameters)
 
 
 def memory_of(history):
@@ -35,13 +34,13 @@ def test_the_front_that_grew_is_the_front_of_all(seed, tmp_path):
     for number in rng.permutation(len(rows)):
         history.remember(rows[number])
         memory.add(rows[number])
-    assert [row["trial"] for row in history.finished] == list(range(len(rows)))
+    assert [row.trial for row in history.finished] == list(range(len(rows)))
     expected = np.flatnonzero(non_dominated(costs_of_rows(rows, AIM.objectives)))
     assert memory.front_MK.tolist() == costs_of_rows([rows[i] for i in expected], AIM.objectives).tolist()
     again = memory_of(history)
     assert again.front_MK.tolist() == memory.front_MK.tolist()
-    remembered = [row["trial"] for row in memory.rows()]
-    assert remembered == [row["trial"] for row in again.rows()] == sorted(remembered)
+    remembered = [row.trial for row in memory.rows()]
+    assert remembered == [row.trial for row in again.rows()] == sorted(remembered)
     assert set(expected.tolist()) <= set(remembered) and len(rows) - 1 in remembered
     assert len(remembered) <= MOST_REMEMBERED
 
@@ -50,9 +49,9 @@ def test_rows_are_counted_as_they_change(tmp_path):
     store = Store(tmp_path, ["toy"])
     store.write_part("asked", 0, [{"trial": 0, "config_hash": "a", "config": json.dumps({}), "seed": 0}])
     history = History(store)
-    row = {"trial": 0, "config_hash": "a", "seed": 0, "status": "stopped", "rung": 1}
+    row = toy.row(trial=0, config_hash="a", status="stopped", rung=1)
     history.remember(row)
     assert (history.stopped, history.ran[0], history.tally.count("stopped")) == ([0], 1, 1)
-    history.remember(row | {"status": "finished"})
+    history.remember(replace(row, status="finished"))
     assert (history.stopped, history.ran[0], history.tally.count("stopped", "failed")) == ([], 1, 0)
-    assert [each["status"] for each in history.finished] == ["finished"] == [r["status"] for r in history.tally.rows]
+    assert [each.status for each in history.finished] == ["finished"] == [r.status for r in history.tally.rows]

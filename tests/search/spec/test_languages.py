@@ -105,7 +105,7 @@ def test_a_search_for_the_worst_language_keeps_it_and_resumes_alike(tmp_path):
             tell = search(folder)
             while len(asked) < limit and (ask := tell.ask()) is not None:
                 asked.append(json.dumps(ask.config, sort_keys=True))
-                assert tell.tell(ask.trial, TrialOutcome(scores=trial_of(ask.config)))["status"] == "finished"
+                assert tell.tell(ask.trial, TrialOutcome(scores=trial_of(ask.config))).status == "finished"
         return asked
 
     assert run(tmp_path / "whole", [12]) == run(tmp_path / "halves", [6, 12])
@@ -118,7 +118,7 @@ def test_a_trial_that_measured_no_worst_language_failed(tmp_path):
     tell = search(tmp_path)
     ask = tell.ask()
     row = tell.tell(ask.trial, fake_trials.outcome(0.5))
-    assert (row["status"], row["reason"]) == ("failed", "the trial measured no worst_language_quality")
+    assert (row.status, row.reason) == ("failed", "the trial measured no worst_language_quality")
 
 
 def test_rungs_compare_by_quality_alone_before_and_after_a_resume(tmp_path):

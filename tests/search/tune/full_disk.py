@@ -30,7 +30,7 @@ def drive(folder):
     asktell = ask_tell(plan, Store(folder, ["toy"]), print)
     searcher = StudySearcher(asktell, job_maker(plan, asktell.store, lambda trial: None), lambda row: None, lambda: 1)
     finish(searcher)
-    return searcher, [(row["trial"], row["config_hash"], row["quality"]) for row in asktell.tally.rows]
+    return searcher, [(row.trial, row.config_hash, row.quality) for row in asktell.tally.rows]
 
 
 disk = Path(sys.argv[1]) / "disk"

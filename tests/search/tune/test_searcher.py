@@ -48,7 +48,7 @@ def test_a_trial_without_a_place_is_asked_for_again_before_any_new_one(search):
     assert job_of(searcher.suggest("c")) == job_of(first) and not rows
     assert len(searcher.asktell.store.parts("asked")) == 2
     searcher.on_trial_complete("c", FINE)
-    assert [(row["trial"], row["status"]) for row in rows] == [(0, "finished")]
+    assert [(row.trial, row.status) for row in rows] == [(0, "finished")]
     assert number_of(searcher.suggest("d")) == 2
 
 
@@ -77,10 +77,10 @@ def test_a_trial_that_never_finds_a_place_is_given_up(search):
     for turn in range(MAX_HAND_BACKS):
         assert not rows and number_of(searcher.suggest(f"b{turn}")) == 1
         searcher.on_trial_complete(f"b{turn}", NO_ROOM)
-    assert [(row["trial"], row["status"], row["reason"]) for row in rows] == [
+    assert [(row.trial, row.status, row.reason) for row in rows] == [
         (1, "failed", f"handed back {MAX_HAND_BACKS} times while no trial ran: no free CPUs")
     ]
-    assert searcher.asktell.store.read_rows("trials")[0]["reason"] == rows[0]["reason"]
+    assert searcher.asktell.store.read_rows("trials")[0]["reason"] == rows[0].reason
     assert number_of(searcher.suggest("c")) == 2
 
 

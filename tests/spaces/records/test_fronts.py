@@ -1,11 +1,14 @@
 """The front against its definition."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from spaces.errors import SpecError
 from spaces.records.fronts import by_configuration, front_of, hypervolume, leaders, non_dominated, ranks
 from spaces.records.objectives import aim_of
+from spaces.records.rows import TrialRow
 
 BOTH = aim_of(["quality", "parameters"], {})
 
@@ -70,27 +73,31 @@ def test_of_a_front_that_fits_in_part_each_next_leader_adds_most(seed):
     assert leaders(costs, 5).tolist() == chosen
 
 
+def row_of(**columns):
+    return TrialRow.from_columns({"config_hash": "", "seed": 0, "status": "finished", **columns})
+
+
 def test_rows():
     rows = [
-        {"trial": 0, "status": "finished", "method": "a", "quality": 0.5, "parameters": 10},
-        {"trial": 1, "status": "finished", "method": "b", "quality": 0.4, "parameters": 20},
-        {"trial": 2, "status": "finished", "method": "c", "quality": 0.9, "parameters": 30},
-        {"trial": 3, "status": "failed", "method": "d", "quality": 1.0, "parameters": 1},
-        {"trial": 4, "status": "finished", "method": "e", "quality": None, "parameters": 1},
+        row_of(trial=0, method="a", quality=0.5, parameters=10),
+        row_of(trial=1, method="b", quality=0.4, parameters=20),
+        row_of(trial=2, method="c", quality=0.9, parameters=30),
+        row_of(trial=3, status="failed", method="d", quality=1.0, parameters=1),
+        row_of(trial=4, method="e", quality=None, parameters=1),
     ]
     members = front_of(rows, BOTH)
-    assert [row["trial"] for row in members] == [0, 2]
-    assert [row["trial"] for row in front_of(rows, aim_of(["quality"], {}))] == [2]
+    assert [row.trial for row in members] == [0, 2]
+    assert [row.trial for row in front_of(rows, aim_of(["quality"], {}))] == [2]
     assert front_of([], aim_of(["quality"], {})) == []
 
 
 def test_limits_keep_rows_off_the_front():
     rows = [
-        {"trial": trial, "status": "finished", "method": str(trial), "quality": quality, "latency_p50_ms": ms}
+        row_of(trial=trial, method=str(trial), quality=quality, latency_p50_ms=ms)
         for trial, (quality, ms) in enumerate([(0.9, 9.0), (0.8, 4.0), (0.8, 3.0), (0.95, None), (0.1, 1.0)])
     ]
-    assert [row["trial"] for row in front_of(rows, aim_of(["quality"], {"latency_ms": 4.0}))] == [1]
-    assert [row["trial"] for row in front_of(rows, aim_of(["quality", "latency_ms"], {"latency_ms": 4.0}))] == [4, 2]
+    assert [row.trial for row in front_of(rows, aim_of(["quality"], {"latency_ms": 4.0}))] == [1]
+    assert [row.trial for row in front_of(rows, aim_of(["quality", "latency_ms"], {"latency_ms": 4.0}))] == [4, 2]
     assert aim_of(["quality"], {"latency_ms": 4, "parameters": 15e6}).limits_text == (
         "latency_ms <= 4, parameters <= 15,000,000"
     )
@@ -100,25 +107,25 @@ def test_limits_keep_rows_off_the_front():
 
 def test_seeds_of_a_configuration_are_one_row():
     rows = [
-        {"trial": 5, "status": "finished", "method": "a", "seed": 1, "quality": 0.1, "parameters": 10},
-        {"trial": 0, "status": "finished", "method": "a", "seed": 0, "quality": 0.9, "parameters": 10},
-        {"trial": 1, "status": "finished", "method": "b", "seed": 0, "quality": 0.6, "parameters": 10},
+        row_of(trial=5, method="a", seed=1, quality=0.1, parameters=10),
+        row_of(trial=0, method="a", seed=0, quality=0.9, parameters=10),
+        row_of(trial=1, method="b", seed=0, quality=0.6, parameters=10),
     ]
-    assert [(row["trial"], row["quality"]) for row in by_configuration(rows)] == [(0, 0.5), (1, 0.6)]
-    assert [row["trial"] for row in front_of(rows, BOTH)] == [1]
+    assert [(row.trial, row.quality) for row in by_configuration(rows)] == [(0, 0.5), (1, 0.6)]
+    assert [row.trial for row in front_of(rows, BOTH)] == [1]
 
 
 def test_an_axis_of_the_study_makes_another_configuration():
-    row = {"trial": 0, "status": "finished", "method": "a", "seed": 0, "quality": 0.5, "parameters": 10, "depth": 1}
-    rows = [row, {**row, "trial": 1, "depth": 2, "quality": 0.9}]
-    assert [row["trial"] for row in by_configuration(rows)] == [0]
-    assert [row["trial"] for row in by_configuration(rows, ["depth"])] == [0, 1]
-    assert [row["trial"] for row in front_of(rows, aim_of(["quality", "parameters"], {}, ["depth"]))] == [1]
+    row = row_of(trial=0, method="a", seed=0, quality=0.5, parameters=10, depth=1)
+    rows = [row, replace(row, trial=1, config={"method": "a", "depth": 2}, quality=0.9)]
+    assert [row.trial for row in by_configuration(rows)] == [0]
+    assert [row.trial for row in by_configuration(rows, ["depth"])] == [0, 1]
+    assert [row.trial for row in front_of(rows, aim_of(["quality", "parameters"], {}, ["depth"]))] == [1]
 
 
 def test_seeds_of_one_configuration_are_averaged_in_both_qualities():
-    row = {"trial": 0, "status": "finished", "method": "hs", "quality": 0.4, "worst_language_quality": 0.1, "seed": 0}
-    other = {**row, "trial": 1, "seed": 1, "quality": 0.6, "worst_language_quality": 0.3}
-    assert by_configuration([other, row]) == [{**row, "quality": 0.5, "worst_language_quality": pytest.approx(0.2)}]
-    plain = {name: value for name, value in row.items() if name != "worst_language_quality"}
+    row = row_of(trial=0, method="hs", quality=0.4, worst_language_quality=0.1, seed=0)
+    other = replace(row, trial=1, seed=1, quality=0.6, worst_language_quality=0.3)
+    assert by_configuration([other, row]) == [replace(row, quality=0.5, worst_language_quality=pytest.approx(0.2))]
+    plain = replace(row, worst_language_quality=None)
     assert by_configuration([plain]) == [plain]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spaces.space.comparison import chosen_rates, compared_configs, count_trials, kind_of, tuning_configs, tuning_seed
+from spaces.space.comparison import compared_configs, count_trials, kind_of, tuning_configs
 from spaces.space.reading import read_space
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from trainables.models.families.bert import BertFacts
@@ -25,10 +25,6 @@ def space():
     return read_space(TABLE, TEACHER, 64)
 
 
-def row(config, quality, seed, status="finished"):
-    return {**config, "quality": quality, "seed": seed, "status": status}
-
-
 def test_each_kind_is_tuned_on_the_wanted_shape_at_every_rate(space):
     configs = tuning_configs(space, "3x192")
     kinds = {kind_of(config) for config in configs}
@@ -43,18 +39,6 @@ def test_each_kind_is_tuned_on_the_wanted_shape_at_every_rate(space):
 def test_one_rate_leaves_nothing_to_tune():
     space = read_space({**TABLE, "learning_rate": [1e-3]}, TEACHER, 64)
     assert tuning_configs(space, None) == []
-    assert set(chosen_rates([], space, 0).values()) == {1e-3}
-
-
-def test_the_best_rate_is_chosen_under_the_tuning_seed_only(space):
-    configs = tuning_configs(space, "3x192")
-    rows = [row(config, config["learning_rate"], tuning_seed(0)) for config in configs if config["method"] == "hs"]
-    rows += [row(config, 1 - config["learning_rate"], tuning_seed(0)) for config in configs if config["method"] == "od"]
-    rows += [row(config, 9.0, 0) for config in configs]
-    rows += [row(config, 9.0, tuning_seed(0), "failed") for config in configs]
-    rates = chosen_rates(rows, space, 0)
-    assert {rates[kind] for kind in rates if kind[0] == "hs"} == {3e-3}
-    assert {rates[kind] for kind in rates if kind[0] in ("od", "mha")} == {1e-3}  # nothing finished: the lowest
 
 
 def test_everything_is_compared_once_at_its_rate(space):

@@ -50,6 +50,7 @@ def ray_cluster(tmp_path_factory):
     import toy
 
     from search.tune.cluster import start
+    from search.tune.leftovers import end_with_workers
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in toy.ENVIRONMENT.items():
@@ -57,7 +58,7 @@ def ray_cluster(tmp_path_factory):
         patch.setenv("STILLHOUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
         start(num_cpus=2)
         yield ray
-        ray.shutdown()
+        end_with_workers(ray.shutdown)
 
 
 @pytest.fixture(scope="session")

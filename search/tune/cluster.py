@@ -13,6 +13,7 @@ from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
 from search.tune.environment import output_to
+from search.tune.leftovers import end_with_workers
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
 from trainables.lanes.settings import ClusterSpec
@@ -52,7 +53,7 @@ def cluster(wanted: ClusterSpec, address: str | None, log: Path) -> Iterator[Non
     finally:
         if ours:
             with output_to(log):
-                ray.shutdown()
+                end_with_workers(ray.shutdown)
 
 
 def start(num_cpus: int | None = None) -> None:

@@ -16,32 +16,53 @@ GRACE_S = 5.0
 
 
 def end_with_workers(shut_down: Callable[[], None]) -> None:
-    """Shut a cluster down, then end the workers of it that do not end by themselves."""
+    """Shut a cluster down, then end the workers of it that do not end by themselves.
+
+    Whose raylet still runs belongs to another cluster, or to one that was not shut down, and is left alone.
+    """
     workers = workers_below(os.getpid())
     shut_down()
     deadline_s = time.monotonic() + GRACE_S
-    while (left := [pid for pid in workers if is_worker(pid)]) and time.monotonic() < deadline_s:
+    while (
+        left := [pid for pid, raylet in workers.items() if is_orphan(pid, raylet)]
+    ) and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    for pid in left:
+    for pid, _ in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def workers_below(ancestor: int) -> list[int]:
-    """Ray's workers among the descendants of a process; none where the system has no /proc to list them."""
+def workers_below(ancestor: int) -> dict[int, int]:
+    """Ray's workers among the descendants of a process, each with the process that started it, its raylet.
+
+    None where the system has no /proc to list them.
+    """
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            parents[int(entry.name)] = parent_of(int(entry.name))
     below = {ancestor}
     while more := {pid for pid, parent in parents.items() if parent in below} - below:
         below |= more
-    return [pid for pid in below if is_worker(pid)]
+    return {pid: parents[pid] for pid in below if is_worker(pid)}
+
+
+def parent_of(pid: int) -> int:
+    """Raises OSError for a process that is gone."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def is_worker(pid: int) -> bool:
     """Whether a process runs that calls itself one of Ray's workers; a process that has ended has no command left."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
+    except OSError:
+        return False
+
+
+def is_orphan(pid: int, raylet: int) -> bool:
+    """Whether a worker runs on after its raylet has ended, so that the system has given it another parent."""
+    try:
+        return is_worker(pid) and parent_of(pid) != raylet
     except OSError:
         return False

@@ -1,44 +1,74 @@
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from search.tune import leftovers
 
-STAY = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+WORKER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep({seconds})"
+RAYLET = """
+import subprocess, sys
+worker = subprocess.Popen([{name!r}, "-c", {code!r}], executable=sys.executable, stdout=subprocess.PIPE)
+worker.stdout.readline()
+print(worker.pid, flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
-def child():
-    """Start a process that calls itself by a name; unless told otherwise it ends for nothing but a kill."""
+def start():
+    """Start a process that starts a worker of this name and ends, without it, with its input: (process, worker)."""
     started = []
 
-    def start(name, code=STAY):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        process = subprocess.Popen([name, "-c", code], executable=sys.executable, **pipes)
-        process.stdout.readline()
-        started.append(process)
-        return process
+    def run(name, seconds=60):
+        code = RAYLET.format(name=name, code=WORKER.format(seconds=seconds))
+        raylet = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append((raylet, int(raylet.stdout.readline())))
+        return started[-1]
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stdin.close()
+    yield run
+    for raylet, worker in started:
+        raylet.kill()
+        raylet.wait(10)
+        raylet.stdin.close()
+        raylet.stdout.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
 
 
-def test_a_worker_that_does_not_end_is_ended_and_nothing_else(child, monkeypatch):
+def end(raylet):
+    """End a raylet in an orderly way; its worker is told nothing."""
+    raylet.stdin.close()
+    raylet.wait(10)
+
+
+def runs(pid):
+    """Whether a process has not ended."""
+    try:
+        return os.path.exists(f"/proc/{pid}") and open(f"/proc/{pid}/cmdline").read() != ""
+    except OSError:
+        return False
+
+
+def test_a_worker_that_does_not_end_with_its_raylet_is_ended_and_nothing_else(start, monkeypatch):
     monkeypatch.setattr(leftovers, "GRACE_S", 0.2)
-    worker, other = child("ray::TrainController"), child("python")
-    assert leftovers.workers_below(os.getpid()) == [worker.pid]
-    shut = []
-    leftovers.end_with_workers(lambda: shut.append(True))
-    assert shut and worker.wait(10) == -9 and other.poll() is None
+    (raylet, worker), (_, of_another), (_, other) = start("ray::TrainController"), start("ray::IDLE"), start("python")
+    assert set(leftovers.workers_below(os.getpid())) == {worker, of_another}
+    leftovers.end_with_workers(lambda: end(raylet))
+    deadline_s = time.monotonic() + 10
+    while runs(worker) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert not runs(worker) and runs(of_another) and runs(other)
 
 
-def test_who_ends_by_itself_is_waited_for_and_not_killed(child):
-    worker = child("ray::IDLE", "import sys, time; print(flush=True); sys.stdin.read(); time.sleep(0.3); sys.exit(7)")
-    leftovers.end_with_workers(worker.stdin.close)
-    assert worker.wait(10) == 7
+def test_who_ends_by_itself_is_waited_for_and_not_killed(start, monkeypatch):
+    monkeypatch.setattr(os, "kill", lambda *ignored: pytest.fail("nothing had to be killed"))
+    raylet, worker = start("ray::IDLE", seconds=1)
+    leftovers.end_with_workers(lambda: end(raylet))
+    assert not runs(worker)

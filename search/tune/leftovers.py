@@ -23,9 +23,7 @@ def end_with_workers(shut_down: Callable[[], None]) -> None:
     workers = workers_below(os.getpid())
     shut_down()
     deadline_s = time.monotonic() + GRACE_S
-    while (
-        left := [pid for pid, raylet in workers.items() if is_orphan(pid, raylet)]
-    ) and time.monotonic() < deadline_s:
+    while (left := [each for each in workers.items() if is_orphan(*each)]) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     for pid, _ in left:
         with contextlib.suppress(ProcessLookupError):

@@ -158,7 +158,7 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
     )
     both = write_spec(data / "both.toml", space, trials=1, sampler="grid", concurrent=1, workers=2, targets="live")
     stillhouse("run", both, data / "both")
-    one = reports[reports.trial == chosen["trial"]].sort_values("step")
+    one = reports[reports.trial == chosen.trial].sort_values("step")
     two = pd.read_parquet(data / "both" / "reports").sort_values("step")
     assert len(one) > 5
     np.testing.assert_allclose(one.loss, two.loss, rtol=2e-3)  # the teacher runs in bf16 where the machine has it

@@ -1,16 +1,24 @@
-"""Frozen values as JSON, and back exactly: tuples as tuples, nested values as what they were."""
+"""Frozen values as JSON, and back exactly: tuples as tuples, nested values as what they were.
+
+What does not fit the type of its field is told with its place, all of it at once.
+"""
 
 import dataclasses
 import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
 T = TypeVar("T")
+WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+FROM_TEXT: dict[Any, Callable[[str], Any]] = {datetime: datetime.fromisoformat, pa.DataType: pa.type_for_alias}
+"""Types that JSON has as texts."""
 
 
 def to_json(value: Any) -> str:
@@ -19,21 +27,52 @@ def to_json(value: Any) -> str:
 
 
 def from_json(kind: type[T], text: str) -> T:
-    """The value that `to_json` wrote. Raises TypeError for fields that the class has not, or that are missing."""
-    return _read(kind, json.loads(text))
+    """The value that `to_json` wrote. Raises TypeError for what does not fit, is missing, or has no field."""
+    problems: list[str] = []
+    unknown: list[str] = []
+    value = read_value(kind, json.loads(text), "", problems, unknown)
+    if problems := [*problems, *(f"{name} is no field of {kind.__name__}" for name in unknown)]:
+        raise TypeError("; ".join(problems))
+    return value
 
 
-def _read(hint: Any, value: Any) -> Any:
-    if isinstance(hint, types.UnionType):
-        return None if value is None else _read(typing.get_args(hint)[0], value)
-    if dataclasses.is_dataclass(hint):
-        hints = _hints(typing.cast(Any, hint))
-        return typing.cast(Any, hint)(**{name: _read(hints.get(name), each) for name, each in value.items()})
-    if typing.get_origin(hint) is tuple:
-        return tuple(_read(typing.get_args(hint)[0], each) for each in value)
-    if typing.get_origin(hint) is Mapping:
-        return {key: _read(typing.get_args(hint)[1], each) for key, each in value.items()}
-    return datetime.fromisoformat(value) if hint is datetime else value
+def read_value(kind: Any, value: Any, where: str, problems: list[str], unknown: list[str]) -> Any:
+    """A value of a type from what JSON gave. `where` is its place, empty for the whole.
+
+    problems, unknown: what does not fit or is missing, and the places of keys that have no field, are added there.
+    """
+    if dataclasses.is_dataclass(kind):
+        return _read_fields(kind, value, where, problems, unknown)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else read_value(inner[0], value, where, problems, unknown)
+    if origin is tuple and isinstance(value, list):
+        return tuple(read_value(inner[0], each, f"{where}[{i}]", problems, unknown) for i, each in enumerate(value))
+    if origin is Mapping and isinstance(value, dict):
+        return {key: read_value(inner[1], each, f"{where}.{key}", problems, unknown) for key, each in value.items()}
+    if kind in FROM_TEXT and isinstance(value, str):
+        return FROM_TEXT[kind](value)
+    fits = isinstance(value, int | float) if kind is float else kind in WORDS and isinstance(value, kind)
+    if kind is not Any and (not fits or (kind in (int, float) and isinstance(value, bool))):
+        what = WORDS.get(kind, "a list" if origin is tuple else "a table" if origin is Mapping else "a text")
+        problems.append(f"{where} must be {what}, got {value!r}")
+    return value
+
+
+def _read_fields(kind: Any, value: Any, where: str, problems: list[str], unknown: list[str]) -> Any:
+    if not isinstance(value, dict):
+        problems.append(f"{where or 'the whole'} must be a table, got {value!r}")
+        return None
+    hints, start = _hints(kind), f"{where}." if where else ""
+    known = {each.name: each for each in dataclasses.fields(kind)}
+    unknown += [f"{start}{key}" for key in value if key not in known]
+    found = {}
+    for name, each in known.items():
+        if name in value:
+            found[name] = read_value(hints[name], value[name], f"{start}{name}", problems, unknown)
+        elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+            problems.append(f"{start}{name} is missing")
+    return None if problems else kind(**found)
 
 
 @functools.cache

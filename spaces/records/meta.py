@@ -9,10 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
-
-import pyarrow as pa
+from typing import Any
 
 from spaces.errors import StillhouseError
 from spaces.records.columns import CONFIG_COLUMNS
@@ -20,10 +17,10 @@ from spaces.records.latency import LatencySpec
 from spaces.records.objectives import Aim, aim_of
 from spaces.records.schemas import Column
 from spaces.students.architecture import StudentArchitecture
+from spaces.values import read_value
 
 FORMAT = 2
 """Of study.json and of the tables beside it. 1: shape and costs of the teacher stood among its other facts."""
-WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,7 @@ class StudyMeta:
         table = {key: value for key, value in table.items() if key != "format"}
         problems: list[str] = []
         unknown: list[str] = []
-        meta = _read(cls, _of_format_1(table) if found == 1 else table, "", problems, unknown)
+        meta = read_value(cls, _of_format_1(table) if found == 1 else table, "", problems, unknown)
         if problems:
             raise StillhouseError(f"{place}: {'; '.join(problems)}. {mend}")
         return dataclasses.replace(meta, unknown=tuple(unknown))
@@ -171,42 +168,3 @@ def _of_format_1(table: dict[str, Any]) -> dict[str, Any]:
     shape = {key: teacher.pop(key) for key in list(teacher) if key in StudentArchitecture.__dataclass_fields__}
     costs = {key: teacher.pop(key) for key in list(teacher) if key not in TeacherMeta.__dataclass_fields__}
     return {**table, "teacher": {**teacher, "architecture": shape, "costs": costs}}
-
-
-def _read(kind: Any, value: Any, where: str, problems: list[str], unknown: list[str]) -> Any:
-    """A value of a type from what JSON gave; what does not fit is told with its place."""
-    if dataclasses.is_dataclass(kind):
-        return _read_fields(kind, value, where, problems, unknown)
-    if get_origin(kind) is UnionType:
-        if value is None and NoneType in get_args(kind):
-            return None
-        return _read(get_args(kind)[0], value, where, problems, unknown)
-    inner = get_args(kind)
-    if get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(_read(inner[0], each, f"{where}[{i}]", problems, unknown) for i, each in enumerate(value))
-    if get_origin(kind) is Mapping and isinstance(value, dict):
-        return {key: _read(inner[1], each, f"{where}.{key}", problems, unknown) for key, each in value.items()}
-    if kind is pa.DataType and isinstance(value, str):
-        return pa.type_for_alias(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return value  # a count stays one
-    if kind not in WORDS or not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        what = WORDS.get(kind, "a list" if get_origin(kind) is tuple else "a table")
-        problems.append(f"{where} must be {what}, got {value!r}")
-    return value
-
-
-def _read_fields(kind: Any, value: Any, where: str, problems: list[str], unknown: list[str]) -> Any:
-    if not isinstance(value, dict):
-        problems.append(f"{where or 'study.json'} must be a table, got {value!r}")
-        return None
-    hints, start = get_type_hints(kind), f"{where}." if where else ""
-    known = {each.name: each for each in dataclasses.fields(kind) if each.name != "unknown"}
-    unknown += [f"{start}{key}" for key in value if key not in known]
-    found = {}
-    for name, each in known.items():
-        if name in value:
-            found[name] = _read(hints[name], value[name], f"{start}{name}", problems, unknown)
-        elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
-            problems.append(f"{start}{name} is missing")
-    return None if problems else kind(**found)

@@ -62,6 +62,6 @@ class Registry(Mapping[str, T]):
             raise StillhouseError(f"{name!r} of {self.group} cannot be loaded from {place.value}: {error}") from error
         if not isinstance(found, self.kind):
             raise StillhouseError(
-                f"{name!r} of {self.group} must be a {self.kind.__name__}, got {type(found).__name__} ({place.value})"
+                f"{name!r} of {self.group} must be of type {self.kind.__name__}, got {type(found).__name__} ({place.value})"
             )
         return found

@@ -77,6 +77,12 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     add_profile_name(parser)
 
 
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Which student `export` and `promote` take: a trial, or the best one within limits."""
+    add_limits(parser)
+    parser.add_argument("--trial", type=int, metavar="ID", help="this trial instead of the best one")
+
+
 def add_profile_name(parser: argparse.ArgumentParser) -> None:
     """Latencies of another device."""
     parser.add_argument("--profile", metavar="NAME", help="latencies of this profile; the start of its name will do")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from search.cli import making, seeing
-from search.cli.arguments import add_address, add_cluster, add_folder, add_limits, parse_count
+from search.cli.arguments import add_address, add_choice, add_cluster, add_folder, parse_count
 from search.cli.seeing import say
 from spaces.errors import SpecError, StillhouseError
 
@@ -142,8 +142,7 @@ def add_promote(parser: argparse.ArgumentParser) -> None:
     """Arguments of `promote`."""
     add_folder(parser)
     parser.add_argument("to", metavar="TO", help="folder of the promoted study")
-    add_limits(parser)
-    parser.add_argument("--trial", type=int, metavar="ID", help="this trial instead of the best one")
+    add_choice(parser)
     parser.add_argument(
         "--train-tokens", type=parse_count, metavar="N", help="tokens of each seed; default ten times the search's"
     )
@@ -157,8 +156,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """Arguments of `export`."""
     add_folder(parser)
     parser.add_argument("to", metavar="TO", help="folder to write")
-    add_limits(parser)
-    parser.add_argument("--trial", type=int, metavar="ID", help="this trial instead of the best one")
+    add_choice(parser)
     parser.add_argument("--config-only", action="store_true", help="config, tokenizer and recipe without weights")
     parser.add_argument("--onnx", action="store_true", help="write model.onnx as well")
 

@@ -37,7 +37,7 @@ def test_packages_outside_add_entries(tmp_path, monkeypatch):
     [
         ("three = outside_entries:GONE\n", "'three' of stillhouse.tests cannot be loaded from outside_entries:GONE"),
         ("three = nowhere_at_all:NUMBER\n", "cannot be loaded from nowhere_at_all:NUMBER"),
-        ("three = outside_entries:WORD\n", "must be a int, got str"),
+        ("three = outside_entries:WORD\n", "must be of type int, got str"),
     ],
 )
 def test_what_cannot_be_used_is_said_when_it_is_asked_for(tmp_path, monkeypatch, points, problem):

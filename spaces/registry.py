@@ -61,7 +61,6 @@ class Registry(Mapping[str, T]):
         except (ImportError, AttributeError) as error:
             raise StillhouseError(f"{name!r} of {self.group} cannot be loaded from {place.value}: {error}") from error
         if not isinstance(found, self.kind):
-            raise StillhouseError(
-                f"{name!r} of {self.group} must be of type {self.kind.__name__}, got {type(found).__name__} ({place.value})"
-            )
+            rule = f"must be of type {self.kind.__name__}, got {type(found).__name__}"
+            raise StillhouseError(f"{name!r} of {self.group} {rule} ({place.value})")
         return found

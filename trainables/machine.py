@@ -69,4 +69,5 @@ def versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    found["torch"] = torch.__version__  # with its build, such as "+cu130", which the metadata of some wheels leaves out
     return found

@@ -65,7 +65,7 @@ def score_tests(
             model = load_model(folder, dtype=torch.float32).eval().to(teacher.model.device)  # type: ignore[arg-type]
         rows = []
         for name, path in tasks.items():
-            found = score_task(model, load_task(path), spec.evaluation.protocol, ["test"], member.seed)["test"]
+            found = score_task(model, load_task(path), spec.evaluation, ["test"], member.seed)["test"]
             reference = references[name]
             share = recovered(found.score, reference["teacher"], reference["floor"])
             rows.append({

@@ -38,7 +38,7 @@ from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scores import Reference
-from trainables.tasks.scoring import check_gap, load_task, prepare_task
+from trainables.tasks.scoring import check_gap, load_task, metric_of, prepare_task
 from trainables.text.corpus import prepare_corpus
 
 MAX_SHAPES = 40
@@ -84,7 +84,9 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
     problems: list[str] = []
     for name, scores in scored.items():
         try:
-            check_gap(name, scores["teacher"], scores["floor"], load_task(tasks[name]).metric.sign)
+            check_gap(
+                name, scores["teacher"], scores["floor"], metric_of(load_task(tasks[name]), scores["metric"]).sign
+            )
         except SpecError as error:
             problems += error.problems
     if problems:

@@ -137,7 +137,7 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Say) 
         tasks=tuple(prepared.tasks.values()),
         languages=languages_of(spec.tasks),
         train_tokens=spec.budget.train_tokens,
-        protocol=spec.evaluation.protocol,
+        evaluation=spec.evaluation,
         floors={name: Reference(task.teacher, task.floor) for name, task in meta.tasks.items()},
         rung_floors=prepared.rung_scores,
         test_floors=prepared.test_scores,

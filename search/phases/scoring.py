@@ -55,11 +55,12 @@ def score_all(
 def score_rungs(
     spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: dict[str, dict[str, Any]], say: Say
 ) -> dict[str, dict[str, Any]]:
-    """`score_all` by the probe on dev, where that is not what `scored` holds already."""
-    if spec.evaluation.protocol == "probe" or spec.rungs.first_tokens is None:
+    """`score_all` on dev as students are scored at rungs, where that is not what `scored` holds already."""
+    evaluation = spec.evaluation.at_rungs()
+    if evaluation == spec.evaluation or spec.rungs.first_tokens is None:
         return scored
     return score_all(
-        dataclasses.replace(spec, evaluation=dataclasses.replace(spec.evaluation, protocol="probe")),
+        dataclasses.replace(spec, evaluation=evaluation),
         teacher, tasks, ["dev"], lambda line: say(f"{line} at rungs"),
     )["dev"]  # fmt: skip
 
@@ -81,12 +82,12 @@ def floor_scores(
 def cached_scores(
     model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Score a model once per task, protocol, split and seed; what is missing, after one fit."""
-    protocol = spec.evaluation.protocol
+    """Score a model once per task, way of scoring, split and seed; what is missing, after one fit."""
+    how = (spec.evaluation.protocol, spec.evaluation.layer)
     scores = cache_folder() / "scores"
-    folders = {split: scores / digest(2, identity, task.name, protocol, split, seed) for split in splits}
+    folders = {split: scores / digest(3, identity, task.name, *how, split, seed) for split in splits}
     if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
-        for split, result in score_task(model, load_task(task), protocol, missing, seed).items():
+        for split, result in score_task(model, load_task(task), spec.evaluation, missing, seed).items():
             value = {name: getattr(result, name) for name in ("score", "layer", "metric", "protocol")}
             store_value(folders[split], value)
     return {split: json.loads((folder / "value.json").read_text()) for split, folder in folders.items()}

@@ -17,7 +17,8 @@ from spaces.records.costs import COSTS
 from spaces.records.objectives import QUALITIES, all_objectives
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts, parse_shape
-from trainables.tasks.spec import TaskSpec, protocol_problem, task_problems
+from trainables.tasks.kinds import KINDS
+from trainables.tasks.spec import TaskSpec, protocol_for, protocol_problem, task_problems
 
 Problems = Iterator[str]
 WORST = "worst_language_quality"
@@ -37,6 +38,18 @@ def broken(rules: tuple[Callable[..., Problems], ...], *values: Any) -> list[str
 def known_protocol(spec: StudySpec) -> Problems:
     if problem := protocol_problem(spec.evaluation.protocol):
         yield f"[evaluation] {problem}"
+
+
+def metrics_of_protocol(spec: StudySpec) -> Problems:
+    """A metric that the kind has under another protocol only."""
+    if protocol_problem(spec.evaluation.protocol):
+        return
+    for task in spec.tasks:
+        kind = KINDS.get(task.kind)
+        if kind is not None and task.metric in {metric.name for metric in kind.metrics}:
+            own = protocol_for(task.kind, spec.evaluation.protocol)
+            if task.metric not in (known := [metric.name for metric in kind.protocols[own].metrics]):
+                yield f"[[tasks]] {task.name} metric: {task.metric!r} does not fit {own!r}. Known: {', '.join(known)}"
 
 
 def known_objectives(spec: StudySpec) -> Problems:
@@ -202,6 +215,7 @@ def _finite(where: str, space: SearchSpace) -> Problems:
 
 SPEC_RULES = (
     known_protocol,
+    metrics_of_protocol,
     known_objectives,
     quality_and_a_cost,
     worst_of_two_languages,

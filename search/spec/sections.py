@@ -12,7 +12,7 @@ from search.samplers.registry import GRID, SAMPLERS
 from spaces.records.latency import LatencySpec
 from spaces.settings import setting
 from trainables.lanes.settings import ClusterSpec
-from trainables.tasks.spec import TaskSpec
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.sources import CorpusSpec
 from trainables.training.settings import TrainingSpec
 
@@ -63,15 +63,6 @@ class StorageSpec:
         20.0,
         above=0,
     )
-
-
-@dataclass(frozen=True)
-class EvaluationSpec:
-    protocol: str = setting(
-        "how a student is scored: probe or finetune; kinds of tasks without it are scored by their own first protocol",
-        "probe",
-    )
-    floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def test_scores_columns() -> tuple[Column, ...]:
     return (
         Column("trial", INT, "number", "number of the trial; -1 the teacher, -2 the floor"),
         Column("task", TEXT, "", "name of the task"),
-        Column("protocol", TEXT, "", "how the student was scored: probe or finetune"),
+        Column("protocol", TEXT, "", "how the student was scored: zero_shot, probe or finetune"),
         Column("score", FLOAT, "the task's metric", "raw test score"),
         Column("recovered", FLOAT, "share", "(score - floor) / (teacher - floor) on the test split"),
         Column("layer", INT, "layer", "layer the probe chose; 0 = embeddings"),
@@ -103,7 +103,7 @@ def baselines_columns() -> tuple[Column, ...]:
         Column("intermediate_size", INT, "units", "feed-forward width"),
         Column("task", TEXT, "", "name of the task"),
         Column("split", TEXT, "", "dev or test"),
-        Column("protocol", TEXT, "", "how it was scored: probe or finetune"),
+        Column("protocol", TEXT, "", "how it was scored: zero_shot, probe or finetune"),
         Column("score", FLOAT, "the task's metric", "raw score"),
         Column("recovered", FLOAT, "share", "(score - floor) / (teacher - floor)"),
         Column("metric", TEXT, "", "name of the metric"),

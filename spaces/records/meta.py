@@ -92,7 +92,7 @@ class StudyMeta:
     num_trials: int
     sampler: str
     protocol: str
-    """how students are scored: probe or finetune"""
+    """how students are scored: zero_shot, probe or finetune"""
     teacher: TeacherMeta
     tasks: Mapping[str, TaskMeta]
     """by name, in the order of the spec"""

@@ -28,7 +28,7 @@ from trainables.machine import hardware, versions
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 from trainables.tasks.scoring import load_task, prepare_task, recovered, score_task
-from trainables.tasks.spec import TaskSpec
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 from trainables.training.distillation import teacher_states, use_bf16
@@ -134,7 +134,7 @@ def reference(kind: str, seed: int, split: str, folders: Prepared) -> dict:
 def scores(model: torch.nn.Module, tasks: list[Path], split: str, seed: int) -> dict:
     """Probe scores by task."""
     loaded = [load_task(folder) for folder in tasks]
-    return {task.name: score_task(model, task, "probe", [split], seed)[split].score for task in loaded}
+    return {task.name: score_task(model, task, EvaluationSpec(), [split], seed)[split].score for task in loaded}
 
 
 class Results:

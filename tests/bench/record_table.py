@@ -39,6 +39,7 @@ from trainables.machine import hardware, versions
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher, read_facts
 from trainables.tasks.scores import Scores
+from trainables.tasks.spec import EvaluationSpec
 from trainables.text.corpus import open_corpus
 from trainables.training.loop import distil
 from trainables.training.settings import TrainingRun
@@ -98,7 +99,7 @@ def prepared() -> tuple[Any, Any, TrialJob]:
     write_plan(plan)
     shared = TrialJob(
         trial=0, config={}, seed=0, teacher=spec.teacher.path, corpus=ready.corpus, tasks=tuple(ready.tasks.values()),
-        train_tokens=spec.budget.train_tokens, protocol="probe", floors=ready.scores, training=spec.training,
+        train_tokens=spec.budget.train_tokens, evaluation=EvaluationSpec(), floors=ready.scores, training=spec.training,
         rungs=RUNGS, targets=str(plan.folder),
     )  # fmt: skip
     return space, cost_columns(ready, study), shared

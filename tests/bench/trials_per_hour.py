@@ -21,6 +21,7 @@ import torch
 from trainables.machine import hardware, versions
 from trainables.models.encoder import build_model, word_embeddings
 from trainables.models.teacher import load_teacher
+from trainables.tasks.spec import EvaluationSpec
 
 EMBEDDED = "package:trainables/embedded_teacher"
 TOKENS = {"embedded": 30_000, "12x768": 12_000}
@@ -62,7 +63,7 @@ def ray_guide(teacher: str, tokens: int, chosen: list[dict]) -> float:
         prepared = prepare(study, held, lambda line: None)
         job = TrialJob(
             trial=0, config={}, seed=0, teacher=teacher, corpus=prepared.corpus, tasks=tuple(prepared.tasks.values()),
-            train_tokens=tokens, protocol="probe", floors=prepared.scores, training=study.spec.training,
+            train_tokens=tokens, evaluation=EvaluationSpec(), floors=prepared.scores, training=study.spec.training,
         )  # fmt: skip
 
         def work(config: dict) -> None:

@@ -31,6 +31,7 @@ from spaces.students.architecture import (
 )
 from trainables.lanes.messages import TrialJob
 from trainables.models.families.bert import BertFacts
+from trainables.tasks.spec import EvaluationSpec
 
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)]),
@@ -104,7 +105,7 @@ def plan(text=SPEC, **orders):
     study = check_all(tomllib.loads(text), Path("/nowhere"), "toy.toml", facts)
     job = TrialJob(
         trial=-1, config={}, seed=study.spec.seed, teacher=json.dumps(orders), corpus="", tasks=(),
-        train_tokens=study.spec.budget.train_tokens, protocol="probe", floors={},
+        train_tokens=study.spec.budget.train_tokens, evaluation=EvaluationSpec(), floors={},
     )  # fmt: skip
     return Plan(study, costs, ("toy",), job, meta(study.spec, study.space), {}, "fake_trials:study_trial")
 

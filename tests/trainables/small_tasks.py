@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from trainables.tasks.data import TaskData
+from trainables.tasks.kind import Terms
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.prepare import load_task, prepare_task
 from trainables.tasks.spec import TaskSpec
@@ -84,13 +85,26 @@ def write(folder, suffix="parquet", **splits):
     return folder
 
 
+def write_beir(folder, documents, queries, **qrels):
+    """id -> text of documents and queries, and for each split rows of (query, document, grade)."""
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    for name, texts_by_id in (("corpus", documents), ("queries", queries)):
+        rows = [json.dumps({"_id": each, "text": text}) for each, text in texts_by_id.items()]
+        (folder / f"{name}.jsonl").write_text("".join(row + "\n" for row in rows))
+    for split, rows in qrels.items():
+        lines = ["\t".join(map(str, row)) for row in (("query-id", "corpus-id", "score"), *rows)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def prepared(tmp_path, tokenizer, kind="classification", options=None, **splits) -> TaskData:
-    source = write(tmp_path / "source", **splits)
+    source = write(tmp_path / "source", **splits) if splits else tmp_path / "source"
     spec = TaskSpec("toy", str(source), kind, **(options or {}))
     return load_task(prepare_task(spec, tokenizer, tmp_path / "cache"))
 
 
 def tuned(model, task, split, **options) -> float:
     """The score of fine-tuning with settings of a test's own."""
-    predictions = KINDS[task.kind].protocols["finetune"](model, task, 0, **options)(split)
+    run = KINDS[task.kind].protocols["finetune"].run
+    predictions = run(model, task, Terms(task.metric, seed=0), **options)(split)
     return task.metric.function(task.splits[split].labels, predictions.values, task.label_names)

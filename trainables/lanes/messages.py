@@ -12,6 +12,7 @@ from typing import Any
 
 from spaces.records.latency import LatencySpec
 from trainables.tasks.scores import Reference, Scores, StudentScore
+from trainables.tasks.spec import EvaluationSpec
 from trainables.training.reports import Trained
 from trainables.training.settings import TrainingSpec
 
@@ -29,7 +30,7 @@ class TrialJob:
     tasks: tuple[str, ...]
     """The prepared task folders."""
     train_tokens: int
-    protocol: str
+    evaluation: EvaluationSpec
     floors: Mapping[str, Reference]
     """What dev scores are measured against, by task."""
     training: TrainingSpec = field(default_factory=TrainingSpec)
@@ -46,9 +47,9 @@ class TrialJob:
     targets: str = ""
     """The target cache; empty when the teacher runs live."""
     rungs: tuple[int, ...] = ()
-    """Token counts at which the student is scored by the probe while it trains."""
+    """Token counts at which the student is scored while it trains."""
     rung_floors: Mapping[str, Reference] = field(default_factory=dict)
-    """`floors` of the probe."""
+    """`floors` of how students are scored at rungs."""
     test_floors: Mapping[str, Reference] = field(default_factory=dict)
     """`floors` on the test splits, for the tasks on which the student is to be scored there too."""
 

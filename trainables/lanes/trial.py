@@ -128,7 +128,7 @@ def score(student: PreTrainedModel, job: TrialJob) -> tuple[Scores, dict[str, St
         references = {"dev": job.floors[task.name]}
         if task.name in job.test_floors:
             references["test"] = job.test_floors[task.name]
-        for split, each in score_task(student, task, job.protocol, list(references), job.seed).items():
+        for split, each in score_task(student, task, job.evaluation, list(references), job.seed).items():
             share = recovered(each.score, references[split].teacher, references[split].floor)
             found[split][task.name] = StudentScore(each.score, share, each.layer, each.metric, each.protocol)
     shares = {name: each.recovered for name, each in found["dev"].items()}
@@ -137,8 +137,8 @@ def score(student: PreTrainedModel, job: TrialJob) -> tuple[Scores, dict[str, St
 
 
 def score_rung(student: PreTrainedModel, job: TrialJob) -> Scores:
-    """The probe's scores in the middle of training, whatever protocol decides at its end."""
-    return score(student, replace(job, protocol="probe", floors=job.rung_floors, test_floors={}))[0]
+    """The scores in the middle of training, whatever protocol decides at its end."""
+    return score(student, replace(job, evaluation=job.evaluation.at_rungs(), floors=job.rung_floors, test_floors={}))[0]
 
 
 def profile(student: PreTrainedModel, job: TrialJob, teacher: Teacher) -> dict[str, Any]:

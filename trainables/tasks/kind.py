@@ -29,12 +29,35 @@ class Predictions:
     converged: bool = True
 
 
-Protocol = Callable[[Any, TaskData, int], Callable[[str], Predictions]]
-"""(model, task, seed) -> a function from the name of a split to predictions for it.
+LAYERS = ("any", "last")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a protocol is asked for beside model and task.
+
+    metric: by which what is fitted may choose. layer: of LAYERS, whether features may come from any layer.
+    """
+
+    metric: Metric
+    seed: int
+    layer: str = "any"
+
+
+Run = Callable[[Any, TaskData, Terms], Callable[[str], Predictions]]
+"""(model, task, terms) -> a function from the name of a split to predictions for it.
 
 What is fitted is fitted on train before that function is returned; zero-shot protocols fit nothing. The model is a
 PreTrainedModel, and is left as it was.
 """
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to make predictions, and the metrics that read them; the first is the default."""
+
+    run: Run
+    metrics: tuple[Metric, ...]
 
 
 @dataclass(frozen=True)
@@ -48,8 +71,8 @@ class TaskKind:
         the classes, if any. Raises SpecError with every problem found. See reading/rows.py for functions to use.
     encode: (rows, tokenizer, max_length) -> the same as token ids; labels of what is cut off may be dropped.
     strata: the group of each row for stratified samples, from its labels; see sampling.py.
-    metrics: what it can be scored by; the first is the default.
     protocols: how it is scored, by name; the first is taken when a study asks for one that is not here.
+    fits: whether any protocol is fitted on train; where none is, train only serves to make a dev split that is absent.
     hub_task: what the Hugging Face hub calls such tasks, for cards.
     """
 
@@ -58,10 +81,20 @@ class TaskKind:
     read: Callable[[TaskSource], tuple[dict[str, Rows], tuple[str, ...]]]
     encode: Callable[[Rows, Any, int], Split]
     strata: Callable[[Ragged], np.ndarray]
-    metrics: tuple[Metric, ...]
     protocols: Mapping[str, Protocol]
+    fits: bool = True
     hub_task: str = "text-classification"
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of all protocols, each once; the first is that of a task that names none."""
+        return tuple({each.name: each for way in self.protocols.values() for each in way.metrics}.values())
+
     def metric(self, name: str | None) -> Metric:
-        """One of its metrics by name, or its default; KeyError for another's."""
+        """One of its metrics by name, or its first; KeyError for another's."""
         return {metric.name: metric for metric in self.metrics}[name or self.metrics[0].name]
+
+    def metric_under(self, protocol: str, name: str) -> Metric:
+        """The metric of that name where the protocol has it, or the protocol's first."""
+        own = self.protocols[protocol].metrics
+        return next((metric for metric in own if metric.name == name), own[0])

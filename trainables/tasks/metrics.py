@@ -73,6 +73,13 @@ def f1(labels: Ragged, predictions: np.ndarray, names: Sequence[str]) -> float:
     return float(f1_score(np.asarray(labels.values), predictions, average=average, zero_division=0.0))
 
 
+def v_measure(targets: np.ndarray, predictions: np.ndarray) -> float:
+    """Harmonic mean of homogeneity and completeness of clusters (Rosenberg & Hirschberg 2007)."""
+    from sklearn.metrics import v_measure_score
+
+    return float(v_measure_score(targets, predictions))
+
+
 METRICS = {
     metric.name: metric
     for metric in (
@@ -80,10 +87,13 @@ METRICS = {
         Metric("f1", f1),
         Metric("matthews", by_label(matthews), worst=-1.0),
         Metric("spearman", by_label(spearman), worst=-1.0),
+        Metric("v_measure", by_label(v_measure)),
         Metric("entity_f1", entity_f1, misfit=bio_problem),
     )
 }
 """The metrics that come with stillhouse. A kind of task names those that fit it, and may bring others."""
+OF_CLASSES = (METRICS["accuracy"], METRICS["f1"], METRICS["matthews"])
+"""Those of one class id for each text or pair."""
 
 
 def recovered(score: float, teacher: float, floor: float) -> float:

@@ -23,6 +23,7 @@ from spaces.errors import SpecError
 from spaces.settings import problems_of
 from trainables.cache import digest, new_folder
 from trainables.tasks.data import Rows, Split, TaskData
+from trainables.tasks.documents import DOCUMENTS, with_fewer_documents
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.ragged import Ragged
 from trainables.tasks.reading.tables import quiet
@@ -30,9 +31,11 @@ from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.packing import tokenizer_digest
 
-FORMAT = 3
+FORMAT = 4
 SPLITS = ("train", "dev", "test")
 DEV_SHARE = 0.1
+MAX_DEV_FROM_TRAIN = 2000
+"""Rows that become dev where nothing is fitted, so that train has no other use."""
 
 
 def prepare_task(
@@ -45,8 +48,9 @@ def prepare_task(
 ) -> Path:
     """Read, check, cut and tokenise a task into its folder under `cache`; the same content is prepared only once.
 
-    Without a dev split a stratified tenth of train becomes dev. `max_train`, `max_dev` and `max_test` take stratified
-    samples (numbers: over ten equal groups of the sorted targets). `say` is told what is left out, in lines for people.
+    Without a dev split a stratified tenth of train becomes dev, or MAX_DEV_FROM_TRAIN rows where nothing is fitted.
+    `max_train`, `max_dev` and `max_test` take stratified samples (numbers: over ten equal groups of the sorted
+    targets); `max_docs` keeps the documents that answer queries. `say` is told what is left out, in lines for people.
     """
     where = f"task {spec.name!r}:"
     if problems := [*problems_of(where, spec), *(f"{where} {problem}" for problem in task_problems(spec))]:
@@ -83,6 +87,9 @@ def write_task(
         if split in rows and count is not None and count < len(rows[split]):
             strata = kind.strata(rows[split].labels)
             rows[split] = rows[split].take(np.sort(stratified_order(strata, generator(seed, split))[:count]))
+    num_documents = len(rows.get(DOCUMENTS, ()))
+    if num_documents and spec.max_docs is not None:
+        rows = with_fewer_documents(spec.name, rows, spec.max_docs, generator(seed, DOCUMENTS))
     check_variety(spec, rows, dropped)
     prepared = {split: kind.encode(data, tokenizer, spec.max_length) for split, data in rows.items()}
     with new_folder(folder) as unfinished:
@@ -97,6 +104,7 @@ def write_task(
             "views": {split: list(data.views) for split, data in prepared.items()},
             "dropped_from_train": dropped,
             "dev_from_train": carved,
+            "num_documents": num_documents,
             "labels_dropped": {
                 split: len(rows[split].labels.values) - len(data.labels.values) for split, data in prepared.items()
             },
@@ -109,6 +117,9 @@ def left_out(task: TaskData) -> Iterator[str]:
     sizes, dropped, labels = task.meta["sizes"], task.meta["dropped_from_train"], task.meta["labels_dropped"]
     if task.meta["dev_from_train"]:
         yield f"task {task.name}: there is no dev split, so {sizes['dev']:,} rows are taken from train"
+    if task.meta["num_documents"] > sizes.get(DOCUMENTS, 0):
+        kept = f"{sizes[DOCUMENTS]:,} of {task.meta['num_documents']:,} documents"
+        yield f"task {task.name}: {kept} are searched, all that answer queries among them (max_docs)"
     if dropped:
         yield f"task {task.name}: {dropped:,} rows of train are not used, since they also stand in dev or test"
     if lost := sum(labels.values()):
@@ -146,13 +157,24 @@ def load_task(path: str | Path) -> TaskData:
 def separate(spec: TaskSpec, rows: Mapping[str, Rows], seed: int) -> tuple[dict[str, Rows], int]:
     """(parts with a dev split and without train examples that stand in dev or test, how many were dropped)."""
     rows = dict(rows)
+    kind = KINDS[spec.kind]
     if "train" not in rows:
+        if "dev" not in rows:
+            raise SpecError(
+                [
+                    f"task {spec.name!r}: {spec.source!r} has neither a dev split nor train to take one from; students "
+                    "are chosen by dev, so that test may tell how good the choice was"
+                ]
+            )
         return rows, 0
     if "dev" not in rows:
         train = rows["train"]
-        order = stratified_order(KINDS[spec.kind].strata(train.labels), generator(seed, "carve"))
-        count = max(1, round(DEV_SHARE * len(train)))
+        order = stratified_order(kind.strata(train.labels), generator(seed, "carve"))
+        count = max(1, round(DEV_SHARE * len(train))) if kind.fits else min(len(train), MAX_DEV_FROM_TRAIN)
         rows["dev"], rows["train"] = train.take(np.sort(order[:count])), train.take(np.sort(order[count:]))
+    if not kind.fits:
+        del rows["train"]
+        return rows, 0
     held_out = {key for split in ("dev", "test") if split in rows for key in rows[split].examples()}
     kept = [i for i, key in enumerate(rows["train"].examples()) if key not in held_out]
     dropped = len(rows["train"]) - len(kept)

@@ -1,6 +1,6 @@
 """Lists of numbers of different lengths, stored one after the other: token ids of texts, labels of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ class Ragged:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(len(self)))
 
     def lengths(self) -> np.ndarray:
         """Numbers in each list."""

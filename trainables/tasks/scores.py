@@ -22,10 +22,10 @@ class StudentScore:
     recovered: float
     """The share of the gap between floor and teacher."""
     layer: int | None
-    """The layer that the probe chose: 0 the embeddings; None under fine-tuning."""
+    """The layer that the probe chose: 0 the embeddings; None where none was chosen."""
     metric: str
     protocol: str
-    """How it was scored: probe or finetune."""
+    """How it was scored: zero_shot, probe or finetune."""
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,28 @@ from transformers import PreTrainedModel
 from spaces.errors import SpecError
 from trainables.models.encoder import usable_positions
 from trainables.tasks.data import TaskData
+from trainables.tasks.kind import Terms
 from trainables.tasks.kinds import KINDS
-from trainables.tasks.metrics import check_gap, recovered, worst_language
+from trainables.tasks.metrics import Metric, check_gap, recovered, worst_language
 from trainables.tasks.prepare import load_task, prepare_task
-from trainables.tasks.spec import protocol_for
+from trainables.tasks.spec import EvaluationSpec, protocol_for
 
 __all__ = [
     "TaskData",
     "TaskScore",
     "check_gap",
     "load_task",
+    "metric_of",
     "prepare_task",
     "recovered",
     "score_task",
     "worst_language",
 ]
+
+
+def metric_of(task: TaskData, name: str) -> Metric:
+    """One of the metrics by which tasks of this kind are scored."""
+    return KINDS[task.kind].metric(name)
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,13 @@ class TaskScore:
 
 
 def score_task(
-    model: PreTrainedModel, task: TaskData, protocol: str, splits: Sequence[str], seed: int
+    model: PreTrainedModel, task: TaskData, evaluation: EvaluationSpec, splits: Sequence[str], seed: int
 ) -> dict[str, TaskScore]:
     """Score a model on the dev or test split of a task, or on both after one fit; the model is left as it was.
 
     A kind that does not have the protocol is scored by its own first one.
     """
-    own = protocol_for(task.kind, protocol)
+    own, kind = protocol_for(task.kind, evaluation.protocol), KINDS[task.kind]
     for split in splits:
         if split not in ("dev", "test") or split not in task.splits:
             has = ", ".join(name for name in ("dev", "test") if name in task.splits)
@@ -60,10 +67,13 @@ def score_task(
     if (longest := task.longest()) > usable:
         problem = f"task {task.name!r} has texts of {longest} tokens, the model reads {usable}"
         raise SpecError([f"{problem}; set max_length = {usable}"])
-    predict = KINDS[task.kind].protocols[own](model, task, seed)
+    metric = kind.metric_under(own, task.metric.name)
+    if misfit := metric.misfit(task.label_names):
+        raise SpecError([f"task {task.name!r}: {metric.name}, by which {own} scores it, {misfit}"])
+    predict = kind.protocols[own].run(model, task, Terms(metric, seed, evaluation.layer))
     scores = {}
     for split in splits:
         found = predict(split)
-        value = task.metric.function(task.splits[split].labels, found.values, task.label_names)
-        scores[split] = TaskScore(value, found.layer, task.metric.name, own, found.converged)
+        value = metric.function(task.splits[split].labels, found.values, task.label_names)
+        scores[split] = TaskScore(value, found.layer, metric.name, own, found.converged)
     return scores

@@ -1,9 +1,10 @@
-"""The settings of one labelled task, as a spec writes them under [[tasks]]."""
+"""The settings of one labelled task, as a spec writes them under [[tasks]], and of how all are scored, [evaluation]."""
 
 from dataclasses import dataclass, replace
 
 from spaces.errors import SpecError, nearest
 from spaces.settings import setting
+from trainables.tasks.kind import LAYERS
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.reading.tables import TaskSource
 
@@ -27,6 +28,9 @@ class TaskSpec:
     max_train: int | None = setting("use at most this many training examples", None, at_least=2)
     max_dev: int | None = setting("use at most this many development examples", None, at_least=2)
     max_test: int | None = setting("use at most this many test examples", None, at_least=2)
+    max_docs: int | None = setting(
+        "search in at most this many documents; those that answer queries are always among them", 10_000, at_least=2
+    )
     text_column: str | None = setting("column of the text, or of lists of words; unset: as the kind calls it", None)
     text2_column: str | None = setting("column of the second text of a pair; unset: as the kind calls it", None)
     label_column: str | None = setting(
@@ -50,6 +54,26 @@ class TaskSpec:
             for role, column in KINDS[self.kind].columns.items()
         }
         return TaskSource(self.name, self.source, columns)
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """How the students of a study are scored."""
+
+    protocol: str = setting(
+        "how a student is scored: zero_shot, probe or finetune; kinds of tasks without it are scored by their first",
+        "probe",
+    )
+    layer: str = setting(
+        "any: a probe reads the layer that serves best; last: only what the exported student gives",
+        "any",
+        choices=LAYERS,
+    )
+    floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
+
+    def at_rungs(self) -> "EvaluationSpec":
+        """How students are scored while they train: fine-tuning would take too long."""
+        return replace(self, protocol="probe") if self.protocol == "finetune" else self
 
 
 def task_problems(task: TaskSpec) -> list[str]:

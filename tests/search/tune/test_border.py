@@ -43,7 +43,7 @@ def study_of(folder):
 def tiny(job, report, rank, world_size):
     """Says what it was given."""
     report(TrialReport(1, 100_000, 2.0, 1e-4, 0.5, 1e3, 4.0, Scores(0.25, {"toy": TESTED})))
-    scores = Scores(0.5, {"toy": StudentScore(0.6, 0.5, 1, "accuracy", job.protocol)}, "en", 0.5)
+    scores = Scores(0.5, {"toy": StudentScore(0.6, 0.5, 1, "accuracy", job.evaluation.protocol)}, "en", 0.5)
     costs = {"latency_p50_ms": 1.25, "parameters": 1000}
     return TrialOutcome(TRAINED, scores, {"toy": TESTED}, costs, evaluate_s=1.0, profile_s=2.0, student_path="x")
 

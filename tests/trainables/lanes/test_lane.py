@@ -9,10 +9,11 @@ from spaces.values import from_json, to_json
 from trainables.lanes.lane import NO_ROOM, lane_trainable, loss_of
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.settings import ClusterSpec, LaneSettings
+from trainables.tasks.spec import EvaluationSpec
 from trainables.training.reports import TrialReport
 
 JOB = TrialJob(
-    trial=0, config={}, seed=3, teacher="", corpus="", tasks=(), train_tokens=1, protocol="probe", floors={}
+    trial=0, config={}, seed=3, teacher="", corpus="", tasks=(), train_tokens=1, evaluation=EvaluationSpec(), floors={}
 )  # fmt: skip
 
 

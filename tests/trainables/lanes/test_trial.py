@@ -16,14 +16,14 @@ from trainables.lanes.worker import attempt
 from trainables.models.teacher import load_teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import prepare_task, score_task
-from trainables.tasks.spec import TaskSpec
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 
 
 def job_of(folders, **more):
     floors = {name: Reference(1.0, 0.4) for name in folders}
     return TrialJob(
         trial=0, config={}, seed=0, teacher="", corpus="", tasks=tuple(map(str, folders.values())), train_tokens=1,
-        protocol="probe", floors=floors, **more,
+        evaluation=EvaluationSpec(), floors=floors, **more,
     )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
     languages = {"a_en": "en", "b_en": "en", "a_de": "de"}
     found, tested = score(model, job_of(folders, languages=languages))
     expected = {
-        name: (score_task(model, kept_task(str(folder)), "probe", ["dev"], 0)["dev"].score - 0.4) / 0.6
+        name: (score_task(model, kept_task(str(folder)), EvaluationSpec(), ["dev"], 0)["dev"].score - 0.4) / 0.6
         for name, folder in folders.items()
     }
     assert found.quality == pytest.approx(np.mean(list(expected.values())))
@@ -61,8 +61,9 @@ def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpu
     folder, reference = prepare_task(task, teacher.tokenizer, tmp_path / "cache"), {"toy": Reference(1.0, 0.4)}
     job = TrialJob(
         trial=7, config=METHODS["hs"], seed=0, teacher=str(write_teacher("bert")), corpus=str(corpus_folder),
-        tasks=(str(folder),), train_tokens=10 * STEP, protocol="probe", floors=reference, rung_floors=reference,
-        test_floors=reference, training=EXACT, latency=LatencySpec(sequence_length=16), rungs=(5 * STEP,),
+        tasks=(str(folder),), train_tokens=10 * STEP, evaluation=EvaluationSpec(), floors=reference,
+        rung_floors=reference, test_floors=reference, training=EXACT, latency=LatencySpec(sequence_length=16),
+        rungs=(5 * STEP,),
         folder=str(tmp_path / "checkpoints/00007"), student_folder=str(tmp_path / "students/00007"),
     )  # fmt: skip
     reports = []

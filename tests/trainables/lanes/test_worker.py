@@ -11,9 +11,10 @@ from spaces.values import from_json, to_json
 from trainables.lanes import trial
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.worker import attempt, is_disk_full
+from trainables.tasks.spec import EvaluationSpec
 
 JOB = TrialJob(
-    trial=3, config={}, seed=0, teacher="", corpus="", tasks=(), train_tokens=1, protocol="probe", floors={}
+    trial=3, config={}, seed=0, teacher="", corpus="", tasks=(), train_tokens=1, evaluation=EvaluationSpec(), floors={}
 )  # fmt: skip
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_tasks import WORDS, make_bert, prepared, texts, write
+from small_tasks import WORDS, make_bert, prepared, texts, write, write_beir
 
 from spaces.errors import SpecError
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.prepare import prepare_task
 from trainables.tasks.scoring import score_task
-from trainables.tasks.spec import TaskSpec
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,46 +36,77 @@ def tags(count, rng):
     return {"tokens": words, "label": [["O", "B-X", "I-X", "B-Y"] for _ in words]}
 
 
+def alike(count, rng):
+    return {"text": texts(count, rng), "text2": texts(count, rng), "label": rng.normal(size=count).tolist()}
+
+
+def topics(count, rng):
+    return {"text": texts(count, rng), "label": [*"abc", *rng.choice(list("abc"), count - 3)]}
+
+
+def lists(count, rng):
+    return {
+        "query": texts(count, rng),
+        "positive": [texts(2, rng) for _ in range(count)],
+        "negative": [texts(3, rng) for _ in range(count)],
+    }
+
+
 EXAMPLES = {
     "classification": classes,
     "pair_classification": pairs,
     "regression": numbers,
     "token_classification": tags,
+    "sts": alike,
+    "clustering": topics,
+    "reranking": lists,
 }
-"""A small table of each kind, with labels that all its metrics fit."""
+"""A small table of each kind that is read from tables, with labels that all its metrics fit."""
+SIZES = {"train": 60, "dev": 30, "test": 24}
 PROTOCOLS = [(name, protocol) for name, kind in KINDS.items() for protocol in kind.protocols]
 
 
 def test_every_kind_has_an_example():
-    assert set(EXAMPLES) == set(KINDS)
+    assert {*EXAMPLES, "retrieval"} == set(KINDS)
+
+
+def write_example(folder, kind):
+    rng = np.random.default_rng(0)
+    if kind != "retrieval":
+        return write(folder, **{split: EXAMPLES[kind](count, rng) for split, count in SIZES.items()})
+    documents = {f"d{i}": text for i, text in enumerate(texts(150, rng))}
+    queries = {f"{split}{i}": texts(1, rng)[0] for split, count in SIZES.items() for i in range(count)}
+    rows = {split: [(f"{split}{i}", f"d{i + 9 * j}", 2 - j) for i in range(n) for j in (0, 1)] for split, n in
+            (("train", 41), ("dev", 30), ("test", 24))}  # fmt: skip
+    return write_beir(folder, documents, queries, **rows)
 
 
 @pytest.fixture
 def task(request, tmp_path, tokenizer):
-    rng = np.random.default_rng(0)
-    make = EXAMPLES[request.param]
-    return prepared(
-        tmp_path, tokenizer, request.param, **{s: make(n, rng) for s, n in (("train", 60), ("dev", 30), ("test", 24))}
-    )
+    write_example(tmp_path / "source", request.param)
+    return prepared(tmp_path, tokenizer, request.param)
 
 
 @pytest.mark.parametrize(("task", "protocol"), PROTOCOLS, indirect=["task"])
 def test_a_task_is_scored_and_the_model_left_alone(task, protocol):
     model = make_bert().eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = score_task(model, task, protocol, ["dev", "test"], 0)
-    low, high = sorted((task.metric.worst, task.metric.best))
+    found = score_task(model, task, EvaluationSpec(protocol), ["dev", "test"], 0)
+    ways = KINDS[task.kind].protocols
+    metric = ways[protocol].metrics[0]
+    low, high = sorted((metric.worst, metric.best))
     for split in ("dev", "test"):
         assert low <= found[split].score <= high
-        assert (found[split].metric, found[split].protocol) == (KINDS[task.kind].metrics[0].name, protocol)
-    assert found == score_task(model, task, protocol, ["dev", "test"], 0)
+        assert (found[split].metric, found[split].protocol) == (ways[protocol].metrics[0].name, protocol)
+    assert found == score_task(model, task, EvaluationSpec(protocol), ["dev", "test"], 0)
     assert not model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("task", EXAMPLES, indirect=True)
+@pytest.mark.parametrize("task", KINDS, indirect=True)
 def test_what_is_prepared_is_what_was_read(task):
-    assert task.meta["sizes"] == {"train": 60, "dev": 30, "test": 24}
+    sizes = {split: size for split, size in task.meta["sizes"].items() if split != "documents"}
+    assert sizes == {split: size for split, size in SIZES.items() if split != "train" or KINDS[task.kind].fits}
     assert set(task.meta["labels_dropped"].values()) == {0}
     for split in task.splits.values():
         assert all(len(view) == len(split) == len(split.labels) for view in split.views.values())
@@ -83,13 +114,25 @@ def test_what_is_prepared_is_what_was_read(task):
     assert len(groups) == 30
 
 
-@pytest.mark.parametrize("task", EXAMPLES, indirect=True)
+def answers_of(task):
+    """What a protocol of the kind would say if it knew the labels of dev."""
+    labels = task.splits["dev"].labels
+    if task.kind == "reranking":
+        return np.array(labels.values["grade"])
+    if task.kind == "retrieval":
+        first = [judged["document"][np.argsort(-judged["grade"], kind="stable")] for judged in labels]
+        everything = np.arange(len(task.splits["documents"]))
+        return np.array([[*best, *np.setdiff1d(everything, best)][:100] for best in first])
+    return np.array(labels.values)
+
+
+@pytest.mark.parametrize("task", KINDS, indirect=True)
 def test_who_knows_the_answers_gets_the_best_score(task):
     for metric in KINDS[task.kind].metrics:
         assert metric.misfit(task.label_names) is None
-        answers = np.array(task.splits["dev"].labels.values)
+        answers = answers_of(task)
         assert metric.function(task.splits["dev"].labels, answers, task.label_names) == pytest.approx(metric.best)
-        worse = metric.function(task.splits["dev"].labels, np.roll(answers, 1), task.label_names)
+        worse = metric.function(task.splits["dev"].labels, np.roll(answers, 1, axis=0), task.label_names)
         assert metric.sign * worse < metric.sign * metric.best
 
 
@@ -128,7 +171,7 @@ from functools import partial
 import numpy as np
 
 from trainables.tasks.data import Rows
-from trainables.tasks.kind import Predictions, TaskKind
+from trainables.tasks.kind import Predictions, Protocol, TaskKind
 from trainables.tasks.metrics import METRICS, Metric
 from trainables.tasks.protocols.features import encoded_features
 from trainables.tasks.ragged import ragged
@@ -144,7 +187,7 @@ def embedding(model, task, texts):
     return last_ND / np.linalg.norm(last_ND, axis=-1, keepdims=True)
 
 
-def cosine(model, task, seed):
+def cosine(model, task, terms):
     def predict(split):
         u_ND, v_ND = (embedding(model, task, task.splits[split].views[view]) for view in ("text", "text2"))
         return Predictions((u_ND * v_ND).sum(-1))
@@ -158,24 +201,23 @@ STS = TaskKind(
     read=partial(read_rows, read_labels=targets, needed=("dev",)),
     encode=encode_texts,
     strata=by_tenth,
-    metrics=(METRICS["spearman"],),
-    protocols={"zero_shot": cosine},
+    protocols={"zero_shot": Protocol(cosine, (METRICS["spearman"],))},
 )
 
 
 def read_queries(source):
-    tables = read_tables(source, needed=("documents", "dev"))
-    documents = tables.pop("documents").columns
+    tables = read_tables(source, needed=("passages", "dev"))
+    documents = tables.pop("passages").columns
     number = {name: i for i, name in enumerate(documents["id"])}
-    rows = {"documents": Rows({"text": documents["text"]}, ragged([[]] * len(number), np.int64))}
+    rows = {"passages": Rows({"text": documents["text"]}, ragged([[]] * len(number), np.int64))}
     for split, table in tables.items():
         query, relevant = (table.columns[source.columns[role].name] for role in ("text", "relevant"))
         rows[split] = Rows({"text": query}, ragged([[number[name] for name in each] for each in relevant], np.int64))
     return rows, ()
 
 
-def search(model, task, seed):
-    documents_ND = embedding(model, task, task.splits["documents"].views["text"])
+def search(model, task, terms):
+    documents_ND = embedding(model, task, task.splits["passages"].views["text"])
     return lambda split: Predictions(embedding(model, task, task.splits[split].views["text"]) @ documents_ND.T)
 
 
@@ -190,8 +232,7 @@ RETRIEVAL = TaskKind(
     read=read_queries,
     encode=encode_texts,
     strata=as_one,
-    metrics=(Metric("mrr", reciprocal_rank),),
-    protocols={"zero_shot": search},
+    protocols={"zero_shot": Protocol(search, (Metric("mrr", reciprocal_rank),))},
 )
 '''
 USE = """
@@ -204,30 +245,30 @@ from small_tasks import make_bert, make_tokenizer, texts, write
 from search.spec.checks import read_spec
 from trainables.tasks.prepare import load_task, prepare_task
 from trainables.tasks.scoring import score_task
-from trainables.tasks.spec import protocol_for
+from trainables.tasks.spec import EvaluationSpec, protocol_for
 
 here, rng = Path(sys.argv[1]), np.random.default_rng(0)
 first, second, documents = texts(40, rng), texts(40, rng), texts(20, rng)
 alike = [len(set(a.split()) & set(b.split())) / len(set(a.split()) | set(b.split())) for a, b in zip(first, second)]
 write(here / "sts", dev={"sentence1": first, "sentence2": second, "score": alike})
 queries = {"query": [text.rsplit(" ", 1)[0] for text in documents], "relevant": [[f"d{i}"] for i in range(20)]}
-write(here / "search", documents={"id": [f"d{i}" for i in range(20)], "text": documents}, dev=queries, test=queries)
+write(here / "search", passages={"id": [f"d{i}" for i in range(20)], "text": documents}, dev=queries, test=queries)
 table = {
     "teacher": {"path": "package:trainables/embedded_teacher"},
     "corpus": {"source": "docs"},
     "tasks": [
-        {"name": "sts", "source": str(here / "sts"), "kind": "sts"},
-        {"name": "search", "source": str(here / "search"), "kind": "retrieval", "metric": "mrr", "max_dev": 15},
+        {"name": "sts", "source": str(here / "sts"), "kind": "alike"},
+        {"name": "search", "source": str(here / "search"), "kind": "finding", "metric": "mrr", "max_dev": 15},
     ],
 }
 found = {}
 for task in read_spec(table, here).tasks:
     data = load_task(prepare_task(task, make_tokenizer(), here / "cache"))
-    score = score_task(make_bert(), data, "probe", ["dev"], 0)["dev"]
+    score = score_task(make_bert(), data, EvaluationSpec(), ["dev"], 0)["dev"]
     found[task.name] = (score.protocol, score.metric, data.meta["sizes"], protocol_for(task.kind, "finetune"))
     assert score.score > 0.4, score
 assert found["sts"] == ("zero_shot", "spearman", {"dev": 40}, "zero_shot"), found
-assert found["search"] == ("zero_shot", "mrr", {"documents": 20, "dev": 15, "test": 20}, "zero_shot"), found
+assert found["search"] == ("zero_shot", "mrr", {"passages": 20, "dev": 15, "test": 20}, "zero_shot"), found
 """
 
 
@@ -237,7 +278,7 @@ def test_packages_outside_add_kinds(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-kinds\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[stillhouse.tasks]\nsts = outside_kinds:STS\nretrieval = outside_kinds:RETRIEVAL\n"
+        "[stillhouse.tasks]\nalike = outside_kinds:STS\nfinding = outside_kinds:RETRIEVAL\n"
     )
     (tmp_path / "outside_kinds.py").write_text(OUTSIDE)
     (tmp_path / "use.py").write_text(USE)

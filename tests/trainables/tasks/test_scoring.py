@@ -6,6 +6,7 @@ from small_tasks import make_bert, prepared, texts
 
 from spaces.errors import SpecError
 from trainables.tasks.scoring import score_task
+from trainables.tasks.spec import EvaluationSpec
 
 
 @pytest.mark.parametrize("protocol", ["probe", "finetune"])
@@ -16,14 +17,14 @@ def test_labels_without_meaning_score_like_chance(tmp_path, tokenizer, protocol)
         return {"text": texts(count, rng), "label": rng.integers(0, 2, count).tolist()}
 
     task = prepared(tmp_path, tokenizer, train=noise(200), dev=noise(400))
-    assert abs(score_task(make_bert(), task, protocol, ["dev"], 0)["dev"].score - 0.5) < 0.1
+    assert abs(score_task(make_bert(), task, EvaluationSpec(protocol), ["dev"], 0)["dev"].score - 0.5) < 0.1
 
 
 def test_wrong_protocol_split_and_length(easy):
     model = make_bert()
     with pytest.raises(SpecError, match="Did you mean 'probe'"):
-        score_task(model, easy, "prob", ["dev"], 0)["dev"]
+        score_task(model, easy, EvaluationSpec("prob"), ["dev"], 0)["dev"]
     with pytest.raises(SpecError, match="cannot be scored on 'train'"):
-        score_task(model, easy, "probe", ["train"], 0)["train"]
+        score_task(model, easy, EvaluationSpec(), ["train"], 0)["train"]
     with pytest.raises(SpecError, match="max_length = 8"):
-        score_task(make_bert(max_position_embeddings=8), easy, "probe", ["dev"], 0)["dev"]
+        score_task(make_bert(max_position_embeddings=8), easy, EvaluationSpec(), ["dev"], 0)["dev"]

@@ -8,6 +8,15 @@ KINDS: Registry[TaskKind] = Registry(
     "stillhouse.tasks",
     {
         name: f"trainables.tasks.kinds.{name}:KIND"
-        for name in ("classification", "pair_classification", "regression", "token_classification")
+        for name in (
+            "classification",
+            "pair_classification",
+            "regression",
+            "token_classification",
+            "sts",
+            "retrieval",
+            "reranking",
+            "clustering",
+        )
     },
 )

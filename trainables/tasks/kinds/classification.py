@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from trainables.tasks.kind import TaskKind
-from trainables.tasks.metrics import METRICS
+from trainables.tasks.kind import Protocol, TaskKind
+from trainables.tasks.metrics import OF_CLASSES
 from trainables.tasks.protocols.features import text_features
 from trainables.tasks.protocols.finetune import finetune
 from trainables.tasks.protocols.heads import CLASSES
@@ -19,9 +19,8 @@ KIND = TaskKind(
     read=partial(read_rows, read_labels=class_ids),
     encode=encode_texts,
     strata=by_class,
-    metrics=(METRICS["accuracy"], METRICS["f1"], METRICS["matthews"]),
     protocols={
-        "probe": partial(probe, features=text_features, head=CLASSES),
-        "finetune": partial(finetune, head=CLASSES),
+        "probe": Protocol(partial(probe, features=text_features, head=CLASSES), OF_CLASSES),
+        "finetune": Protocol(partial(finetune, head=CLASSES), OF_CLASSES),
     },
 )

@@ -2,12 +2,14 @@
 
 from functools import partial
 
-from trainables.tasks.kind import TaskKind
-from trainables.tasks.metrics import METRICS
+from trainables.tasks.kind import Protocol, TaskKind
+from trainables.tasks.metrics import OF_CLASSES
 from trainables.tasks.protocols.features import pair_features
 from trainables.tasks.protocols.finetune import finetune
 from trainables.tasks.protocols.heads import CLASSES
 from trainables.tasks.protocols.probe import probe
+from trainables.tasks.protocols.zero_shot import cosines
+from trainables.tasks.ranking import OF_PAIRS
 from trainables.tasks.reading.encoding import encode_texts
 from trainables.tasks.reading.rows import class_ids, read_rows
 from trainables.tasks.reading.tables import Column
@@ -19,9 +21,9 @@ KIND = TaskKind(
     read=partial(read_rows, read_labels=class_ids),
     encode=encode_texts,
     strata=by_class,
-    metrics=(METRICS["accuracy"], METRICS["f1"], METRICS["matthews"]),
     protocols={
-        "probe": partial(probe, features=pair_features, head=CLASSES),
-        "finetune": partial(finetune, head=CLASSES),
+        "probe": Protocol(partial(probe, features=pair_features, head=CLASSES), OF_CLASSES),
+        "zero_shot": Protocol(cosines, OF_PAIRS),
+        "finetune": Protocol(partial(finetune, head=CLASSES), OF_CLASSES),
     },
 )

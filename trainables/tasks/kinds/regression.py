@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from trainables.tasks.kind import TaskKind
+from trainables.tasks.kind import Protocol, TaskKind
 from trainables.tasks.metrics import METRICS
 from trainables.tasks.protocols.features import likeness_features
 from trainables.tasks.protocols.finetune import finetune
@@ -19,9 +19,8 @@ KIND = TaskKind(
     read=partial(read_rows, read_labels=targets),
     encode=encode_texts,
     strata=by_tenth,
-    metrics=(METRICS["spearman"],),
     protocols={
-        "probe": partial(probe, features=likeness_features, head=NUMBERS),
-        "finetune": partial(finetune, head=NUMBERS),
+        "probe": Protocol(partial(probe, features=likeness_features, head=NUMBERS), (METRICS["spearman"],)),
+        "finetune": Protocol(partial(finetune, head=NUMBERS), (METRICS["spearman"],)),
     },
 )

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from trainables.tasks.data import Rows, Split
-from trainables.tasks.kind import TaskKind
+from trainables.tasks.kind import Protocol, TaskKind
 from trainables.tasks.metrics import METRICS
 from trainables.tasks.protocols.features import word_features
 from trainables.tasks.protocols.finetune import finetune
@@ -29,6 +29,7 @@ from trainables.tasks.sampling import as_one
 
 MAX_FITTED_WORDS = 4000
 """A tagged sentence gives the probe some twenty examples, and its fits take time in proportion."""
+METRICS_OF_TAGS = (METRICS["accuracy"], METRICS["entity_f1"])
 
 
 def read(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
@@ -125,10 +126,11 @@ KIND = TaskKind(
     read=read,
     encode=encode_words,
     strata=as_one,
-    metrics=(METRICS["accuracy"], METRICS["entity_f1"]),
     protocols={
-        "probe": partial(probe, features=word_features, head=CLASSES, max_labels=MAX_FITTED_WORDS),
-        "finetune": partial(finetune, head=CLASSES),
+        "probe": Protocol(
+            partial(probe, features=word_features, head=CLASSES, max_labels=MAX_FITTED_WORDS), METRICS_OF_TAGS
+        ),
+        "finetune": Protocol(partial(finetune, head=CLASSES), METRICS_OF_TAGS),
     },
     hub_task="token-classification",
 )

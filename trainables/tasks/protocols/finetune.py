@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from trainables.models.encoder import architecture, hidden_states
 from trainables.tasks.data import TaskData
-from trainables.tasks.kind import Predictions
+from trainables.tasks.kind import Predictions, Terms
 from trainables.tasks.protocols.features import length_batches, mean_pool, padded, word_places
 from trainables.tasks.protocols.heads import Head
 from trainables.tasks.ragged import Ragged
@@ -57,7 +57,7 @@ class Classifier(nn.Module):
 def finetune(
     model: PreTrainedModel,
     task: TaskData,
-    seed: int,
+    terms: Terms,
     *,
     head: Head,
     epochs: int = EPOCHS,
@@ -69,9 +69,9 @@ def finetune(
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+        torch.manual_seed(terms.seed)
         classifier = Classifier(copy.deepcopy(model), width, head.num_outputs(len(task.label_names))).to(device)
-        train(classifier, task, head, seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / width)
+        train(classifier, task, head, terms.seed, epochs, batch_size, learning_rate or RATE_TIMES_WIDTH / width)
 
     return lambda split: Predictions(predict(classifier, task, head, split))
 

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
+from trainables.models.encoder import architecture
 from trainables.tasks.data import Split, TaskData
-from trainables.tasks.kind import Predictions
+from trainables.tasks.kind import Predictions, Terms
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.protocols.features import Features, encoded_features
 from trainables.tasks.protocols.heads import Head
@@ -52,7 +53,7 @@ class Fit:
 def probe(
     model: PreTrainedModel,
     task: TaskData,
-    seed: int,
+    terms: Terms,
     *,
     features: Features,
     head: Head,
@@ -60,32 +61,34 @@ def probe(
 ) -> Callable[[str], Predictions]:
     """Fit on frozen features; the same model, task and seed give the same predictions.
 
+    terms: with the layer "last" no other is asked.
     max_labels: the fits see the rows, drawn by the seed, that have so many labels together; None: all.
     """
     everything = task.splits["train"]
-    order = stratified_order(KINDS[task.kind].strata(everything.labels), generator(seed, "held out"))
+    order = stratified_order(KINDS[task.kind].strata(everything.labels), generator(terms.seed, "held out"))
     rows = np.sort(order[: num_fitted(everything.labels, order, max_labels)])
     train = everything.take(rows)
     order = np.searchsorted(rows, order[: len(rows)])
-    train_LNF = task_features(model, task, train, features)
+    layers = range(architecture(model.config).num_layers + 1)[-1 if terms.layer == "last" else 0 :]
+    train_LNF = task_features(model, task, train, features, layers)
     labels_N = train.labels.values
     held_out_rows, fitted_rows = np.split(order, [max(1, round(HELD_OUT_SHARE * len(order)))])
     held_out, fitted = train.labels.indices(held_out_rows), train.labels.indices(fitted_rows)
     held_out_labels = train.labels.take(held_out_rows)
 
-    def trial_score(layer: int, strength: float) -> float:
-        fit = fit_linear(head, train_LNF[layer][fitted], labels_N[fitted], strength)
-        predictions = fit.predict(train_LNF[layer][held_out])
-        return task.metric.sign * task.metric.function(held_out_labels, predictions, task.label_names)
+    def trial_score(place: int, strength: float) -> float:
+        fit = fit_linear(head, train_LNF[place][fitted], labels_N[fitted], strength)
+        predictions = fit.predict(train_LNF[place][held_out])
+        return terms.metric.sign * terms.metric.function(held_out_labels, predictions, task.label_names)
 
     middle = STRENGTHS[len(STRENGTHS) // 2]
-    layer_scores = [trial_score(layer, middle) for layer in range(len(train_LNF))]
-    layer = int(np.argmax(layer_scores))
-    others = {strength: trial_score(layer, strength) for strength in STRENGTHS if strength != middle}
-    strength_scores = others | {middle: layer_scores[layer]}
+    layer_scores = [trial_score(place, middle) for place in range(len(layers))]
+    best = int(np.argmax(layer_scores))
+    others = {strength: trial_score(best, strength) for strength in STRENGTHS if strength != middle}
+    strength_scores = others | {middle: layer_scores[best]}
     strength = max(STRENGTHS, key=lambda value: (strength_scores[value], -value))
 
-    fit = fit_linear(head, train_LNF[layer], labels_N, strength)
+    layer, fit = layers[best], fit_linear(head, train_LNF[best], labels_N, strength)
     if not fit.converged:
         log.info("probe of %s: stopped at its limit of iterations (layer %d, C %g)", task.name, layer, strength)
 

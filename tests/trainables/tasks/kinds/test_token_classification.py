@@ -13,12 +13,13 @@ from transformers import PreTrainedTokenizerFast
 
 from spaces.errors import SpecError
 from trainables.models.encoder import hidden_states
+from trainables.tasks.kind import Terms
 from trainables.tasks.protocols.features import word_features
 from trainables.tasks.protocols.heads import CLASSES
 from trainables.tasks.protocols.probe import HELD_OUT_SHARE, fit_linear, probe, task_features
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.scoring import load_task, prepare_task, score_task
-from trainables.tasks.spec import TaskSpec
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 
 KIND = "token_classification"
 UPOS = {"label_column": "upos"}
@@ -206,7 +207,7 @@ def test_the_probe_equals_a_slow_reference(easy):
     layer = int(np.argmax([held_score(layer, 0.1) for layer in range(3)]))
     strength = max((0.01, 0.1, 1.0), key=lambda value: (held_score(layer, value), -value))
     expected = fit(layer, strength, "all").predict(task_features(model, easy, dev, word_features)[layer])
-    found = probe(model, easy, 3, features=word_features, head=CLASSES, max_labels=200)("dev")
+    found = probe(model, easy, Terms(easy.metric, 3), features=word_features, head=CLASSES, max_labels=200)("dev")
     assert found.layer == layer
     assert found.values.tolist() == expected.tolist()
     assert 0.5 < np.mean(found.values == dev.labels.values) < 1.0
@@ -221,13 +222,13 @@ def test_tags_without_meaning_score_like_chance(tmp_path, tokenizer, protocol):
         return columns | {"upos": [rng.integers(0, 3, len(tags)).tolist() for tags in columns["upos"]]}
 
     task = prepared(tmp_path, tokenizer, KIND, UPOS, train=noise(0), dev=noise(1))
-    assert abs(score_task(make_bert(), task, protocol, ["dev"], 0)["dev"].score - 1 / 3) < 0.1
+    assert abs(score_task(make_bert(), task, EvaluationSpec(protocol), ["dev"], 0)["dev"].score - 1 / 3) < 0.1
 
 
 @pytest.mark.parametrize("family", MODELS)
 def test_both_protocols_learn_what_depends_on_the_word(easy, family):
     model = MODELS[family]().eval()
-    assert score_task(model, easy, "probe", ["test"], 0)["test"].score > 0.9
+    assert score_task(model, easy, EvaluationSpec(), ["test"], 0)["test"].score > 0.9
     assert tuned(model, easy, "test", epochs=6, batch_size=8, learning_rate=3e-3) > 0.9
 
 
@@ -239,6 +240,6 @@ def test_entities_are_scored_by_both_protocols(tmp_path, tokenizer):
     task = prepared(
         tmp_path, tokenizer, KIND, UPOS | {"metric": "entity_f1"}, train=entities(120, 0), dev=entities(30, 1)
     )
-    score = score_task(make_bert(), task, "probe", ["dev"], 0)["dev"]
+    score = score_task(make_bert(), task, EvaluationSpec(), ["dev"], 0)["dev"]
     assert (score.metric, score.score > 0.9) == ("entity_f1", True)
     assert tuned(make_bert(), task, "dev", epochs=6, batch_size=8, learning_rate=3e-3) > 0.9

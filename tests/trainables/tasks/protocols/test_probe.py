@@ -13,11 +13,12 @@ from trainables.tasks.protocols.features import likeness_features, pair_features
 from trainables.tasks.protocols.probe import HELD_OUT_SHARE, STRENGTHS, task_features
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.scoring import score_task
+from trainables.tasks.spec import EvaluationSpec
 
 
 @pytest.mark.parametrize("family", MODELS)
 def test_the_probe_solves_a_separable_task(easy, family):
-    score = score_task(MODELS[family](), easy, "probe", ["dev"], 0)["dev"]
+    score = score_task(MODELS[family](), easy, EvaluationSpec(), ["dev"], 0)["dev"]
     assert score.score > 0.95
     assert score.metric == "accuracy"
     assert score.layer in (0, 1, 2)
@@ -26,8 +27,8 @@ def test_the_probe_solves_a_separable_task(easy, family):
 def test_a_masked_lm_is_probed_at_its_encoder(easy):
     model = BertForMaskedLM(BertConfig(**SHAPE, **LAYERS))
     assert (
-        score_task(model, easy, "probe", ["test"], 0)["test"]
-        == score_task(model.bert, easy, "probe", ["test"], 0)["test"]
+        score_task(model, easy, EvaluationSpec(), ["test"], 0)["test"]
+        == score_task(model.bert, easy, EvaluationSpec(), ["test"], 0)["test"]
     )
 
 
@@ -72,7 +73,7 @@ def test_the_probe_equals_a_slow_reference(tmp_path, tokenizer):
     strength = max(STRENGTHS, key=lambda value: (held_scores[layer, value], -value))
     expected = fitted(train[layer], labels, strength).score(dev[layer], np.array(task.splits["dev"].labels.values))
 
-    score = score_task(model, task, "probe", ["dev"], 7)["dev"]
+    score = score_task(model, task, EvaluationSpec(), ["dev"], 7)["dev"]
     assert score.layer == layer
     assert score.score == pytest.approx(expected, abs=0.011)
 
@@ -80,9 +81,9 @@ def test_the_probe_equals_a_slow_reference(tmp_path, tokenizer):
 def test_the_reported_split_has_no_say(easy):
     """Layer and strength are the same whatever split is reported, and the score repeats exactly."""
     model = make_bert()
-    dev, test = (score_task(model, easy, "probe", [split], 0)[split] for split in ("dev", "test"))
+    dev, test = (score_task(model, easy, EvaluationSpec(), [split], 0)[split] for split in ("dev", "test"))
     assert dev.layer == test.layer
-    assert dev == score_task(model, easy, "probe", ["dev"], 0)["dev"]
+    assert dev == score_task(model, easy, EvaluationSpec(), ["dev"], 0)["dev"]
 
 
 def overlap(count, seed):
@@ -98,7 +99,7 @@ def overlap(count, seed):
 def test_pair_regression_by_the_probe(tmp_path, tokenizer):
     task = prepared(tmp_path, tokenizer, "regression", train=overlap(400, 0), dev=overlap(150, 1))
     model = make_bert()
-    score = score_task(model, task, "probe", ["dev"], 0)["dev"]
+    score = score_task(model, task, EvaluationSpec(), ["dev"], 0)["dev"]
     assert score.metric == "spearman"
     assert score.score > 0.6
     assert task_features(model, task, task.splits["dev"], likeness_features).shape == (3, 150, 64)
@@ -110,7 +111,7 @@ def test_pair_classification_by_the_probe(tmp_path, tokenizer):
         split["label"] = [int(value > 0.5) for value in split["label"]]
     task = prepared(tmp_path, tokenizer, "pair_classification", **columns)
     model = make_bert()
-    assert score_task(model, task, "probe", ["dev"], 0)["dev"].score > 0.75
+    assert score_task(model, task, EvaluationSpec(), ["dev"], 0)["dev"].score > 0.75
     assert task_features(model, task, task.splits["dev"], pair_features).shape == (3, 150, 128)
 
 
@@ -118,6 +119,6 @@ def test_running_out_of_iterations_is_reported(easy, monkeypatch):
     monkeypatch.setattr("trainables.tasks.protocols.heads.MAX_ITERATIONS", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert score_task(make_bert(), easy, "probe", ["dev"], 0)["dev"].converged is False
+        assert score_task(make_bert(), easy, EvaluationSpec(), ["dev"], 0)["dev"].converged is False
     monkeypatch.undo()
-    assert score_task(make_bert(), easy, "probe", ["dev"], 0)["dev"].converged is True
+    assert score_task(make_bert(), easy, EvaluationSpec(), ["dev"], 0)["dev"].converged is True

@@ -32,6 +32,11 @@ def percent(value: float | None, missing: str = MISSING) -> str:
     return missing if value is None or pd.isna(value) else f"{value * 100:.0f} %"
 
 
+def share_text(share: float, low: float, high: float) -> str:
+    """'86 % (69 to 103 %)': a share with its 95 % interval, where that is known."""
+    return percent(share) + (f" ({low * 100:.0f} to {high * 100:.0f} %)" if low == low else "")
+
+
 def ratio(numerator: float | None, denominator: float | None) -> float:
     """The quotient, NaN when either is unknown or the denominator is 0."""
     if numerator is None or not denominator or pd.isna(numerator) or pd.isna(denominator):

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from analysis import load
 from analysis.page.report import content
-from analysis.page.text import front_text
+from analysis.page.terminal import front_text
 from search.cli.main import main
 from search.phases.finish import make_card
 from search.store.parts import Store

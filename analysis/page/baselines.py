@@ -18,7 +18,7 @@ def baselines(study: StudyTable) -> pd.DataFrame:
     the same budget, `first` and `uniform` the teacher cut to that shape (projected, if narrower) and not trained.
     """
     rows = study.baselines[study.baselines["split"] == "dev"]
-    cut = rows.groupby(["architecture", "kept"])["recovered"].mean().unstack()
+    cut = study.mean_shares(rows, ["architecture", "kept"]).unstack()
     students = study.students.assign(alone=study.students["method"] == WITHOUT_TEACHER)
     best = students.groupby(["architecture", "alone"])["quality"].max().unstack()
     table = pd.DataFrame({

@@ -9,6 +9,7 @@ from analysis.figures.style import evenly
 from analysis.page import pieces
 from analysis.study.table import StudyTable
 from analysis.words import percent, plural, student_name
+from spaces.records.shares import mean_share
 
 MAX_ROWS = 60
 
@@ -20,7 +21,7 @@ def language_section(study: StudyTable, members: pd.DataFrame) -> str:
         return ""
     lines = []
     for _, member in evenly(members, MAX_ROWS).iterrows():
-        shares = language_shares(member, tasks_of)
+        shares = language_shares(study, member)
         known = {code: share for code, share in shares.items() if np.isfinite(share)}
         worst = min(known, key=lambda code: known[code], default="")
         cells = [
@@ -38,6 +39,9 @@ def language_section(study: StudyTable, members: pd.DataFrame) -> str:
     )
 
 
-def language_shares(member: pd.Series, tasks_of: dict[str, list[str]]) -> dict[str, float]:
-    """Language -> mean share recovered over its tasks."""
-    return {code: float(np.mean([member[f"recovered_{task}"] for task in tasks])) for code, tasks in tasks_of.items()}
+def language_shares(study: StudyTable, member: pd.Series) -> dict[str, float]:
+    """Language -> mean share recovered over its tasks, as quality is one."""
+    return {
+        code: mean_share({task: member[f"recovered_{task}"] for task in tasks}, study.meta.weights)
+        for code, tasks in study.meta.languages.items()
+    }

@@ -23,6 +23,7 @@ from analysis.selection.front import front
 from analysis.study.table import StudyTable, load_table
 from analysis.words import number, plural
 from spaces.records.filesystems import open_filesystem
+from spaces.records.shares import WEAK
 
 
 def write_report(folder: str, out: str | None = None, profile: str | None = None) -> str:
@@ -114,11 +115,12 @@ def _header(study: StudyTable) -> str:
         "Objectives": pieces.under(escape(", ".join(meta.objectives)), escape(meta.aim.limits_text)),
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
-    notes = "".join(f'<p class="warn">{escape(note)}</p>' for note in study.notes)
+    notes = [*(f"{WEAK} {line}" for line in study.warnings), *study.notes]
+    warned = "".join(f'<p class="warn">{escape(note)}</p>' for note in notes)
     created = escape(meta.created[:10])
     return (
         f'<header>\n<p class="eyebrow"><b>stillhouse</b> &nbsp; {escape(meta.name)} &nbsp; {created}</p>\n'
-        f"<h1>{escape(verdict(study))}</h1>\n<dl>{listed}</dl>\n{notes}</header>"
+        f"<h1>{escape(verdict(study))}</h1>\n<dl>{listed}</dl>\n{warned}</header>"
     )
 
 

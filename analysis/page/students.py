@@ -15,7 +15,8 @@ from analysis.page.text import noise_text
 from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
 from analysis.study.table import FLOOR_ROW, SHAPE_COLUMNS, TEACHER_ROW, StudyTable
-from analysis.words import MISSING, config_of, cost_text, decimal, percent, plural, student_name, teacher_share
+from analysis.words import MISSING, config_of, cost_text, decimal, plural, share_text, student_name, teacher_share
+from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
 
 MAX_FRONT_ROWS, MAX_ARCHITECTURES = 60, 40
 
@@ -69,26 +70,35 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
         small = _words({axis: value for axis, value in configs[index].items() if axis not in common})
         name = f"{escape(student_name(member))}{mark}"
         scores = [
-            pieces.under(decimal(member[f"score_{task}"]), percent(member[f"recovered_{task}"])) for task in study.tasks
+            pieces.under(decimal(member[f"score_{task}"]), _share(member, f"recovered_{task}", f"error_{task}"))
+            for task in study.tasks
         ]
         seeds = f", {member['seeds']} seeds" if member["seeds"] > 1 else ""
         noise = f", within noise of {plural(member['rivals'], 'cheaper student')}" if member["rivals"] else ""
         small = f"trial {member['trial']}{seeds}{noise}" + (f'<span class="config">: {small}</span>' if small else "")
-        rows.append(pieces.row(pieces.under(name, small), [*_costs(study, member), *scores]))
+        rows.append(pieces.row(pieces.under(name, small), [*scores, *_costs(study, member)]))
     top = {**teacher.costs, "quality": 1.0}
     label = pieces.under(f"teacher {teacher.architecture.name}", "")
-    rows.append(pieces.row(label, [*_costs(study, top), *(decimal(tasks[t].teacher) for t in tasks)], "reference rule"))
+    rows.append(pieces.row(label, [*(decimal(tasks[t].teacher) for t in tasks), *_costs(study, top)], "reference rule"))
     floors = [decimal(tasks[task].floor) for task in tasks]
-    rows.append(pieces.row("floor (untrained)", [decimal(0.0), *[MISSING] * len(study.costs), *floors], "reference"))
-    head = ["student", "quality", *(escape(cost.title) for cost in study.costs)]
-    head += [f"{escape(task)}<small>{escape(tasks[task].metric)}, dev</small>" for task in tasks]
+    rows.append(pieces.row("floor (untrained)", [*floors, decimal(0.0), *[MISSING] * len(study.costs)], "reference"))
+    weak = {task: f"{WEAK} " if task in study.meta.weak_tasks else "" for task in tasks}
+    head = ["student", *(f"{escape(t)}{weak[t]}<small>{escape(tasks[t].metric)}, dev</small>" for t in tasks)]
+    head += ["quality", *(escape(cost.title) for cost in study.costs)]
     note = f" The same in every front member: {_words(common)}." if common else ""
     note += f" {len(shown)} of {len(members)} front members are shown." if len(shown) < len(members) else ""
     caption = (
-        '<p class="note">Small figures: share of the teacher\'s cost, or speed relative to the '
-        f"teacher (median), share of the gap recovered on the task's dev split.{note}</p>\n"
+        '<p class="note">Small figures: share of the gap between floor and teacher recovered on the dev split (95 % by '
+        "the number of examples), the 95 % interval of quality, share of the teacher's cost, or speed relative to the "
+        f"teacher (median).{note}</p>\n"
     )
     return pieces.table(head, rows, kind="sticky") + caption
+
+
+def _share(row: Any, share: str, error: str) -> str:
+    """'86 % (69 to 103 %)' of the columns of a share and its standard error."""
+    reach = NORMAL_95 * row[error]
+    return share_text(row[share], row[share] - reach, row[share] + reach)
 
 
 def _words(config: dict[str, str]) -> str:
@@ -97,7 +107,8 @@ def _words(config: dict[str, str]) -> str:
 
 def _costs(study: StudyTable, row: Any) -> list[str]:
     """Quality and every cost, with the interval and what each is of the teacher's."""
-    interval = f"{row['low']:.2f} to {row['high']:.2f}" if row.get("low") == row.get("low") and "low" in row else ""
+    known = pd.notna(row.get("share_low"))
+    interval = f"{row['share_low']:.2f} to {row['share_high']:.2f}" if known else ""
     cells, teacher = [pieces.under(decimal(row.get("quality")), interval)], study.meta.teacher.costs
     for cost in study.costs:
         value = row.get(cost.column)
@@ -113,14 +124,24 @@ def test_section(study: StudyTable, members: pd.DataFrame) -> str:
     tasks = list(dict.fromkeys(scores["task"]))
     by_trial = {trial: rows.set_index("task") for trial, rows in scores.groupby("trial")}
     names = {TEACHER_ROW: "teacher", FLOOR_ROW: "floor (untrained)"}
+    metrics = dict(zip(scores["task"], scores["metric"], strict=True))
     on_front, trials = set(members["trial"]), study.trials.set_index("trial", drop=False)
+
+    gaps = {
+        task: Gap(str(metrics[task]), study.meta.tasks[task].num_test, *(by_trial[t].loc[task, "score"] for t in names))
+        for task in tasks
+    }
 
     def cells(trial: int) -> list[str]:
         rows = by_trial[trial]
         rows = rows[~rows.index.duplicated(keep="last")].reindex(tasks)
-        small = [percent(share, "") if trial >= 0 else "" for share in rows["recovered"]]
+        small = ["" for _ in tasks]
+        if trial >= 0:
+            errors = [gaps[task].share_error(score) for task, score in rows["score"].items()]
+            rows = rows.assign(error=errors)
+            small = [_share(row, "recovered", "error") for row in rows.to_dict("records")]
         scored = [pieces.under(decimal(score), text) for score, text in zip(rows["score"], small, strict=True)]
-        return [*scored, percent(rows["recovered"].mean()) if trial >= 0 else ""]
+        return [*scored, _mean(study, rows) if trial >= 0 else ""]
 
     def line(trial: int) -> str:
         name = escape(student_name(trials.loc[trial]))
@@ -130,16 +151,29 @@ def test_section(study: StudyTable, members: pd.DataFrame) -> str:
     lines = [line(trial) for trial in tested if trial in on_front]
     for i, trial in enumerate(t for t in names if t in by_trial):
         lines.append(pieces.row(names[trial], cells(trial), "reference rule" if i == 0 else "reference"))
-    metrics = dict(zip(scores["task"], scores["metric"], strict=True))
-    head = ["student", *(f"{escape(t)}<small>{escape(str(metrics[t]))}, test</small>" for t in tasks), "mean recovered"]
+    weak = {task: f"{WEAK} " if gaps[task].is_weak else "" for task in tasks}
+    head = ["student", *(f"{escape(t)}{weak[t]}<small>{escape(str(metrics[t]))}, test</small>" for t in tasks),
+            "quality on test"]  # fmt: skip
     protocols = escape(", ".join(sorted(set(scores["protocol"].dropna()))))
     when = "as a part of its trial" if study.meta.comparison else "after the search"
-    lead = f"Each student scored once, {when}, by {protocols}. Nothing was selected on these splits."
+    lead = (
+        f"Each student scored once, {when}, by {protocols}. Nothing was selected on these splits. Quality on test is "
+        "the same mean over tasks as quality on dev, with 95 % by the number of test examples."
+    )
     body = pieces.table(head, lines, kind="sticky")
     if others := [line(trial) for trial in tested if trial not in on_front]:
         summary = f"{plural(len(others), 'more student')}, not on the front"
         body += f"<details><summary>{summary}</summary>{pieces.table(head, others, kind='sticky')}</details>\n"
     return pieces.section("On the test split", lead, body)
+
+
+def _mean(study: StudyTable, rows: pd.DataFrame) -> str:
+    """Quality on the test split from rows by task with `recovered` and `error`."""
+    rows, weights = rows[rows["recovered"].notna()], study.meta.weights
+    if rows.empty:
+        return MISSING
+    mean, reach = mean_share(rows["recovered"], weights), NORMAL_95 * mean_error(rows["error"], weights)
+    return pieces.under(decimal(mean), f"{mean - reach:.2f} to {mean + reach:.2f}" if reach == reach else "")
 
 
 def _interval(row: Any) -> str:

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.page.report import content, page
-from analysis.page.text import front_text
+from analysis.page.terminal import front_text
 from analysis.selection.front import hypervolume_history
 from analysis.study.parts import Kept, part_files
 from analysis.study.table import SHOWN, StudyTable, load_table

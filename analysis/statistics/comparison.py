@@ -72,7 +72,7 @@ def outcomes(study: StudyTable) -> pd.DataFrame:
     seeds = study.meta.comparison.seeds if study.meta.comparison else ()
     rows = study.finished[study.finished["seed"].isin(seeds)]
     scores = study.test_scores
-    tested = scores.groupby("trial")["recovered"].mean() if len(scores) else pd.Series(dtype=float)
+    tested = study.mean_shares(scores, ["trial"])
     rows = rows.assign(
         student=rows["architecture"], dev=rows["quality"], test=rows["trial"].map(tested).fillna(rows["quality"])
     )

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.fs
 
+from analysis.study.intervals import with_share_intervals
 from analysis.study.noise import Noise, pooled_noise
 from analysis.study.parts import Kept, part_files, read_parts, read_text
 from spaces.errors import StillhouseError, choose
@@ -28,6 +29,7 @@ from spaces.records.fronts import QUALITY_COLUMNS
 from spaces.records.latency import ProfileSpec
 from spaces.records.meta import StudyMeta
 from spaces.records.schemas import Column
+from spaces.records.shares import mean_share
 from spaces.students.architecture import StudentArchitecture
 
 SHAPE_COLUMNS = tuple(StudentArchitecture.__dataclass_fields__)
@@ -95,8 +97,10 @@ class StudyTable:
     def students(self) -> pd.DataFrame:
         """The finished configurations, one row each, under the number of their first trial.
 
-        Quality, scores and shares recovered are means over seeds; `seeds` counts them, `low` and `high` are the 95 %
-        interval of quality (NaN when no configuration of the study ran with two seeds).
+        Quality, scores and shares recovered are means over seeds; `seeds` counts them. `low` and `high` are the 95 %
+        interval of quality among students, from the noise between seeds (NaN when no configuration of the study ran
+        with two). `share_low` and `share_high` are that of quality as a share of the teacher's gain, where the number
+        of dev examples counts as well; `error_TASK` is the standard error of a task's share by that number.
         """
         rows, number = self.finished, self._configuration
         counts = number.groupby(number).transform("size")
@@ -110,7 +114,21 @@ class StudyTable:
             students[means] = averaged.loc[students.index]
         errors = {count: self.noise.errors(count) for count in students["seeds"].unique()}
         below, above = (students["seeds"].map({count: pair[end] for count, pair in errors.items()}) for end in (0, 1))
-        return students.assign(low=students["quality"] - above, high=students["quality"] - below)
+        students = students.assign(low=students["quality"] - above, high=students["quality"] - below)
+        return with_share_intervals(students, self.meta.tasks)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Tasks whose shares say little, and what to do, in sentences."""
+        found = [task.gap.warning(name, "dev") for name, task in self.meta.tasks.items()]
+        return [f"{line[0].upper()}{line[1:]}." for line in found if line]
+
+    def mean_shares(self, scores: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+        """The mean share by group of rows with `task` and `recovered`, as quality is one; of repeats the last row."""
+        groups, weights = dict(list(scores.groupby(list(by)))), self.meta.weights
+        index = pd.MultiIndex.from_tuples(groups, names=by) if len(by) > 1 else pd.Index([key for (key,) in groups])
+        shares = [dict(zip(rows["task"], rows["recovered"], strict=True)) for rows in groups.values()]
+        return pd.Series([mean_share(each, weights) for each in shares], index, dtype=float)
 
     @cached_property
     def costs(self) -> tuple[Cost, ...]:

@@ -9,10 +9,11 @@ import pandas as pd
 from analysis import Study, load
 from analysis.page.text import noise_text
 from analysis.selection.picking import Pick
-from analysis.words import config_of, cost_text, in_teacher_units, student_name
+from analysis.words import config_of, cost_text, decimal, in_teacher_units, share_text, student_name
 from spaces.errors import SpecError
 from spaces.records.costs import COSTS
 from spaces.records.objectives import all_objectives
+from spaces.records.shares import NORMAL_95, WEAK
 
 
 def load_study(args: argparse.Namespace) -> Study:
@@ -54,12 +55,7 @@ def pick_json(chosen: Pick) -> str:
 def pick_text(study: Study, chosen: Pick) -> str:
     """The pick in lines: quality, every cost, configuration, runner-up, and how far to trust it."""
     row, other, teacher = chosen.trial, chosen.runner_up, study.meta.teacher.costs
-    interval = f" (95 % interval {row['low']:.3f} to {row['high']:.3f})" if row["low"] == row["low"] else ""
-    seeds = f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else ""
-    lines = [
-        f"trial {row['trial']}: {student_name(row)}, {chosen.reason}",
-        f"quality {row['quality']:.3f}{interval}{seeds}",
-    ]
+    lines = [f"trial {row['trial']}: {student_name(row)}, {chosen.reason}", *scores_text(study, row)]
     for cost in study.costs:
         value = row[cost.column]
         if value == value:
@@ -68,8 +64,25 @@ def pick_text(study: Study, chosen: Pick) -> str:
     lines.append(", ".join(f"{axis} {value}" for axis, value in config_of(row, study.meta.config_columns).items()))
     if other is not None:
         lines.append(f"runner-up: trial {other['trial']}, {student_name(other)}: {trade_text(chosen)}")
-    lines += [f"quality below the teacher's: {1 - row['quality']:.3f}", noise_text(study)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"{WEAK} {line}" for line in study.warnings), noise_text(study)])
+
+
+def scores_text(study: Study, row: pd.Series) -> list[str]:
+    """A line for each task, the raw score first; then quality, and how far it is known."""
+    lines = []
+    for task, facts in study.meta.tasks.items():
+        reach = NORMAL_95 * row[f"error_{task}"]
+        share = share_text(row[f"recovered_{task}"], row[f"recovered_{task}"] - reach, row[f"recovered_{task}"] + reach)
+        mark = WEAK if task in study.meta.weak_tasks else ""
+        lines.append(
+            f"{task}{mark}: {decimal(row[f'score_{task}'])} {facts.metric}, teacher {decimal(facts.teacher)}, "
+            f"untrained {decimal(facts.floor)}: {share} of the gap"
+        )
+    interval = (
+        f" (95 % interval {row['share_low']:.3f} to {row['share_high']:.3f})" if pd.notna(row["share_low"]) else ""
+    )
+    seeds = f", mean of {row['seeds']} seeds" if row["seeds"] > 1 else ""
+    return [*lines, f"quality {row['quality']:.3f}{interval}{seeds}"]
 
 
 def trade_text(chosen: Pick) -> str:

@@ -21,7 +21,7 @@ def front(args: argparse.Namespace) -> None:
     """Show the front."""
     from rich.console import Console
 
-    from analysis.page.text import front_text
+    from analysis.page.terminal import front_text
     from search.cli.picking import load_study, plain_rows
 
     study = load_study(args)
@@ -36,7 +36,9 @@ def front(args: argparse.Namespace) -> None:
             rows.to_parquet(args.parquet, index=False)
             print(f"written to {args.parquet}", file=sys.stderr)
         return
-    Console(width=None if sys.stdout.isatty() else 160).print(front_text(study, args.objectives))
+    console, terminal = Console(), sys.stdout.isatty()
+    width = console.width if terminal and not args.wide else None
+    console.print(front_text(study, args.objectives, width), crop=False, soft_wrap=not terminal)
 
 
 def best(args: argparse.Namespace) -> None:
@@ -141,6 +143,7 @@ def add_front(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--objectives", nargs="+", metavar="NAME", help="instead of the study's: quality latency_ms")
     add_profile_name(parser)
+    parser.add_argument("--wide", action="store_true", help="all columns, whatever the width of the terminal")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV")
     parser.add_argument("--parquet", metavar="FILE", help="write the rows as Parquet")

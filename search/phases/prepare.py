@@ -26,6 +26,7 @@ from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
 from spaces.records.costs import COSTS, columns_of_costs, known_costs
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
+from spaces.records.shares import Gap
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import (
     SHAPES,
@@ -91,6 +92,10 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
             problems += error.problems
     if problems:
         raise SpecError(problems)
+    for name, scores in scored.items():
+        gap = Gap(scores["metric"], len(load_task(tasks[name]).splits["dev"]), scores["teacher"], scores["floor"])
+        if warning := gap.warning(name, "dev"):
+            say(f"warning: {warning}")
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
     targets = prepare_targets(spec, space, teacher, str(corpus), all_seeds(spec), held, say)
@@ -181,14 +186,15 @@ def study_meta(
 ) -> StudyMeta:
     """study.json: `scored` are the dev scores by task, `costs` those of the teacher."""
     spec, facts = study.spec, study.teacher
-    kinds, languages = {task.name: task.kind for task in spec.tasks}, languages_of(spec.tasks)
+    own, languages = {task.name: task for task in spec.tasks}, languages_of(spec.tasks)
     task_metas = {}
     for name, scores in scored.items():
         splits = load_task(tasks[name]).splits
         sizes: dict[str, Any] = {
             f"num_{split}": len(splits[split]) if split in splits else 0 for split in ("train", "dev", "test")
         }
-        task_metas[name] = TaskMeta(kind=kinds[name], language=languages.get(name), **sizes, **scores)
+        task = own[name]
+        task_metas[name] = TaskMeta(kind=task.kind, language=languages.get(name), weight=task.weight, **sizes, **scores)
     return StudyMeta(
         name=spec.name,
         created=now().isoformat(),

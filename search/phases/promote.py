@@ -19,6 +19,7 @@ from search.store.parts import Store
 from search.tune.telling import Say
 from spaces.errors import StillhouseError
 from spaces.records.rows import TrialRow
+from spaces.records.shares import mean_share
 from trainables.export.folders import quiet_transformers
 from trainables.models.teacher import load_teacher, read_facts
 
@@ -120,7 +121,7 @@ def tell_gain(folder: str, target: str, row: TrialRow, say: Say) -> None:
 
 
 def shares(store: Store, trials: list[int]) -> list[float]:
-    """Mean share recovered on the test splits of each trial; NaN where no task has one."""
-    tested = store.read_rows("test_scores")
-    found = [[row["recovered"] for row in tested if row["trial"] == trial] for trial in trials]
-    return [float(np.mean(each)) if each else float("nan") for each in found]
+    """Mean share recovered on the test splits of each trial, as quality is one; NaN where no task has one."""
+    tested, weights = store.read_rows("test_scores"), store.read_meta().weights
+    found = [{row["task"]: row["recovered"] for row in tested if row["trial"] == trial} for trial in trials]
+    return [mean_share(each, weights) if each else float("nan") for each in found]

@@ -136,6 +136,7 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Say) 
         targets=prepared.targets,
         tasks=tuple(prepared.tasks.values()),
         languages=languages_of(spec.tasks),
+        weights={task.name: task.weight for task in spec.tasks},
         train_tokens=spec.budget.train_tokens,
         evaluation=spec.evaluation,
         floors={name: Reference(task.teacher, task.floor) for name, task in meta.tasks.items()},

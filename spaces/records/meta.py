@@ -16,6 +16,7 @@ from spaces.records.columns import CONFIG_COLUMNS
 from spaces.records.latency import LatencySpec
 from spaces.records.objectives import Aim, aim_of
 from spaces.records.schemas import Column
+from spaces.records.shares import Gap
 from spaces.students.architecture import StudentArchitecture
 from spaces.values import read_value
 
@@ -62,6 +63,13 @@ class TaskMeta:
     num_dev: int = 0
     num_test: int = 0
     language: str | None = None
+    weight: float = 1.0
+    """in quality, beside the other tasks"""
+
+    @property
+    def gap(self) -> Gap:
+        """What dev shares are measured by."""
+        return Gap(self.metric, self.num_dev, self.teacher, self.floor)
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,16 @@ class StudyMeta:
     def config_columns(self) -> tuple[str, ...]:
         """The columns that say what a trial of this study was, its seed aside."""
         return (*CONFIG_COLUMNS, *(column.name for column in self.axes))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Task -> its weight in quality."""
+        return {name: task.weight for name, task in self.tasks.items()}
+
+    @property
+    def weak_tasks(self) -> tuple[str, ...]:
+        """Tasks whose gap is so small, for so few dev examples, that shares of it say little."""
+        return tuple(name for name, task in self.tasks.items() if task.gap.is_weak)
 
     @property
     def languages(self) -> dict[str, list[str]]:

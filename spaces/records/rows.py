@@ -54,12 +54,15 @@ class TrialRow:
     config: Mapping[str, Any] = field(default_factory=dict)
     """axis -> value, the shape included; axes that the configuration does not have are left out"""
     quality: Annotated[
-        float | None, About("share", "mean over tasks of the recovered share: 0 untrained, 1 the teacher")
+        float | None,
+        About(
+            "share", "weighted mean over tasks of the recovered share, each within -1 and 1: 0 untrained, 1 the teacher"
+        ),
     ] = None
     tasks: Mapping[str, TaskScore] = field(default_factory=dict)
     worst_language: Annotated[str | None, About("code", "language with the smallest worst_language_quality")] = None
     worst_language_quality: Annotated[
-        float | None, About("share", "smallest mean over a language's tasks of the recovered share")
+        float | None, About("share", "smallest such mean over the tasks of one language")
     ] = None
     costs: Mapping[str, float] = field(default_factory=dict)
     """column of the costs' registry -> value; what was not measured is left out"""

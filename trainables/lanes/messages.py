@@ -44,6 +44,8 @@ class TrialJob:
     """URI of a copy of the checkpoint, for nodes that do not share `folder`; empty when they do."""
     languages: Mapping[str, str] = field(default_factory=dict)
     """The language of each task that names one."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of each task in quality; a task without one has 1."""
     targets: str = ""
     """The target cache; empty when the teacher runs live."""
     rungs: tuple[int, ...] = ()

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from spaces.records.costs import known_parameters
 from spaces.records.filesystems import open_filesystem
 from spaces.records.latency import LatencySpec
+from spaces.records.shares import mean_share
 from spaces.students.architecture import architecture_of
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
@@ -132,8 +133,8 @@ def score(student: PreTrainedModel, job: TrialJob) -> tuple[Scores, dict[str, St
             share = recovered(each.score, references[split].teacher, references[split].floor)
             found[split][task.name] = StudentScore(each.score, share, each.layer, each.metric, each.protocol)
     shares = {name: each.recovered for name, each in found["dev"].items()}
-    worst = worst_language(shares, job.languages) if job.languages else (None, None)
-    return Scores(sum(shares.values()) / len(shares), found["dev"], *worst), found["test"]
+    worst = worst_language(shares, job.languages, job.weights) if job.languages else (None, None)
+    return Scores(mean_share(shares, job.weights), found["dev"], *worst), found["test"]
 
 
 def score_rung(student: PreTrainedModel, job: TrialJob) -> Scores:

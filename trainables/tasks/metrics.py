@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from spaces.errors import SpecError
+from spaces.records.shares import mean_share
 from trainables.tasks.entities import bio_problem, entity_f1
 from trainables.tasks.ragged import Ragged
 
@@ -101,15 +102,18 @@ def recovered(score: float, teacher: float, floor: float) -> float:
     return (score - floor) / (teacher - floor)
 
 
-def worst_language(shares: Mapping[str, float], languages: Mapping[str, str]) -> tuple[str, float]:
+def worst_language(
+    shares: Mapping[str, float], languages: Mapping[str, str], weights: Mapping[str, float]
+) -> tuple[str, float]:
     """(code, mean share over its tasks) of the language that comes off worst; the first by code among equals.
 
-    shares: task -> share recovered. languages: task -> code; tasks that name none have no say.
+    shares: task -> share recovered. languages: task -> code; tasks that name none have no say. The mean is that of
+    quality (`mean_share`).
     """
-    by_code: dict[str, list[float]] = {}
+    by_code: dict[str, dict[str, float]] = {}
     for task, code in languages.items():
-        by_code.setdefault(code, []).append(shares[task])
-    means = {code: sum(by_code[code]) / len(by_code[code]) for code in sorted(by_code)}
+        by_code.setdefault(code, {})[task] = shares[task]
+    means = {code: mean_share(by_code[code], weights) for code in sorted(by_code)}
     worst = min(means, key=lambda code: means[code])
     return worst, means[worst]
 

@@ -36,6 +36,8 @@ SPLITS = ("train", "dev", "test")
 DEV_SHARE = 0.1
 MAX_DEV_FROM_TRAIN = 2000
 """Rows that become dev where nothing is fitted, so that train has no other use."""
+UNREAD = ("source", "language", "languages", "weight")
+"""Settings of a task that change nothing in its folder, but what its rows say."""
 
 
 def prepare_task(
@@ -61,7 +63,7 @@ def prepare_task(
     if problem := metric.misfit(label_names):
         raise SpecError([f"task {spec.name!r}: {metric.name} {problem} in {spec.source!r}"])
     settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
-    identity = {key: value for key, value in settings.items() if key not in ("source", "language", "languages")}
+    identity = {key: value for key, value in settings.items() if key not in UNREAD}
     key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), rows_digest(rows), *label_names)
     folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
     if not (folder / "meta.json").is_file():

@@ -33,7 +33,7 @@ class Scores:
     """A student's dev scores."""
 
     quality: float
-    """Mean over tasks of the recovered share."""
+    """Weighted mean over tasks of the recovered share, each within -1 and 1."""
     tasks: Mapping[str, StudentScore]
     worst_language: str | None = None
     worst_language_quality: float | None = None

@@ -1,7 +1,7 @@
 """Labelled tasks, as the rest of the tool sees them: prepare, load, score, and compare with teacher and floor.
 
-A trial's quality is the mean over tasks of `recovered(score, teacher, floor)`, never a raw score: an untrained encoder
-with a linear probe already gets most of the way on some tasks.
+A trial's quality is a mean over tasks of `recovered(score, teacher, floor)` (spaces/records/shares.py), never a raw
+score: an untrained encoder with a linear probe already gets most of the way on some tasks.
 """
 
 from collections.abc import Sequence

@@ -21,6 +21,7 @@ class TaskSpec:
         "folder or file stem with train/dev/test, hub:glue/sst2, or docs:package; {language}: each of languages"
     )
     kind: str = setting("what is predicted", choices=KINDS)
+    weight: float = setting("how much the task counts in quality, beside the 1 of other tasks", 1.0, above=0)
     language: str | None = setting("code of the language of the task, for scores by language", None)
     languages: tuple[str, ...] | None = setting(
         "makes this one task for each code, named name_code, with {language} in source replaced", None

@@ -1,5 +1,6 @@
 """The report is one file that loads nothing, escapes everything, and stays fast and small for a large study."""
 
+import io
 import json
 import re
 import time
@@ -8,12 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
 from analysis import load
 from analysis.page.report import page_of, write_report
-from analysis.page.text import front_text, verdict
+from analysis.page.terminal import front_text
+from analysis.page.text import verdict
 from analysis.words import number
+from search.cli.picking import scores_text
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -123,11 +126,15 @@ def test_a_study_without_results_says_so(fake: SimpleNamespace, rows: list[dict]
 
 def test_verdict_of_one_of_several_and_of_useless_students(fake: SimpleNamespace) -> None:
     row = fake.row(7, 0.71, parameters=int(0.22 * 22_565_376), latency_p50_ms=10.0)
-    numbers = "recovers 71 % of the teacher's gain over an untrained encoder"
-    numbers += " at 22 % of its parameters and 3.1 times its speed."
-    assert verdict(load(fake.study([row]))) == f"The only finished student is 3x192 by mha (trial 7), which {numbers}"
+    numbers = (
+        "It scores 0.742 on package, its worst task, where the teacher has 0.820 and an untrained encoder 0.550 (71 % "
+        "of that gap), and recovers 71 % (59 to 83 %) of the teacher's gain over an untrained encoder, the mean over "
+        "2 tasks, at 22 % of its parameters and 3.1 times its speed."
+    )
+    assert verdict(load(fake.study([row]))) == f"The only finished student is 3x192 by mha (trial 7). {numbers}"
     both = load(fake.study([row, fake.row(8, 0.2, (6, 384))]))
-    assert verdict(both) == f"One student beats the other 1: 3x192 by mha (trial 7), which {numbers}"
+    assert verdict(both).startswith("One student beats the other 1 in quality and parameters: 3x192 by mha (trial 7).")
+    assert verdict(both).endswith(numbers)
     useless = load(fake.study([fake.row(7, -0.1), fake.row(8, -0.2, (6, 384))]))
     assert "No student is better than an untrained encoder" in verdict(useless)
     unmeasured = load(fake.study([fake.row(t, 0.5, parameters=None) for t in (7, 8)]))
@@ -142,6 +149,29 @@ def test_the_verdict_names_the_best_of_that_size_without_the_teacher(fake: Simpl
     assert verdict(load(fake.study(rows))).endswith("The best of that size without the teacher recovers 55 %.")
 
 
+def test_a_task_whose_gap_is_within_noise_is_marked_wherever_its_share_stands(fake: SimpleNamespace) -> None:
+    tasks = {"package": fake.tasks["package"], "pairs": fake.tasks["pairs"] | {"teacher": 0.56, "floor": 0.49}}
+    study = load(fake.study([fake.row(0, 0.5), fake.row(1, 0.7, (4, 256), recovered_pairs=-3.0)], tasks=tasks))
+    warning = "Task pairs: the teacher (0.560) is 1.4 standard errors above an untrained encoder (0.490)"
+    terminal = printed(front_text(study))
+    assert study.warnings[0].startswith(warning) and "leave it out" in study.warnings[0]
+    assert "* Task pairs" in terminal and "pairs*" in terminal
+    assert "Shares of pairs* say little." in verdict(study) and "on package, its worst task" in verdict(study)
+    assert warning in page_of(study) and "pairs* <small>" in page_of(study)
+    assert scores_text(study, study.students.iloc[0])[1].startswith("pairs*: ")
+
+
+def test_columns_without_room_are_named_and_raw_scores_stay_longest(fake: SimpleNamespace) -> None:
+    study = load(fake.study([fake.row(0, 0.5), fake.row(1, 0.8, (4, 256))]))
+    wide, narrow = printed(front_text(study)), printed(front_text(study, width=66), width=66)
+    head = next(line for line in wide.splitlines() if line.startswith("trial"))
+    assert " ".join(head.split()) == "trial student package pairs quality 95 % params ms speed FLOPs MiB"
+    head = next(line for line in narrow.splitlines() if line.startswith("trial"))
+    assert " ".join(head.split()) == "trial student package pairs quality params ms"
+    assert "+ 4 more: 95 %, speed, FLOPs, MiB (--wide shows them" in narrow
+    assert max(map(len, narrow.splitlines())) <= 66 and ", knee" in narrow
+
+
 def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: SimpleNamespace) -> None:
     unmeasured = dict.fromkeys(("latency_p50_ms", "flops_per_token", "peak_memory_mib", "train_s"))
     rows = [fake.row(t, 0.1 * t, **unmeasured) for t in range(1, 5)]
@@ -150,11 +180,16 @@ def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: 
     assert "updatemenus" not in page.figures[0]["layout"]
 
 
+def printed(text: Group, width: int = 110) -> str:
+    """As a terminal of this width shows it, its lines not cropped."""
+    console = Console(width=width, file=io.StringIO())
+    console.print(text, crop=False)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_terminal_text_holds_the_front_teacher_and_floor(fake: SimpleNamespace) -> None:
     rows = [fake.row(0, 0.5, method="[red]od[/red]"), fake.row(1, 0.8, (4, 256)), fake.row(1, 0.9, (4, 256))]
-    console = Console(width=110, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(front_text(load(fake.study(rows))))
-    text = console.export_text()
+    text = printed(front_text(load(fake.study(rows))))
     assert "3x192 by [red]od[/red]" in text and "4x256 by mha" in text and "0.900" in text and "0.800" not in text
     assert "teacher 6x384" in text and "floor" in text and "more than once" in text
 

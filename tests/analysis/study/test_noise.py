@@ -4,11 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_studies import write_study
 
-from analysis import load
-from analysis.page.text import noise_text, verdict
+from analysis import Study, load
+from analysis.page.text import noise_text
 from analysis.selection.front import front
 from analysis.selection.picking import pick
 from analysis.study import noise
@@ -81,6 +82,11 @@ def test_students_are_configurations_with_means_over_seeds(confirmed: str) -> No
     assert widths[1] > widths[2] > widths[0]  # fewer seeds, wider
 
 
+def students_of(study: Study) -> pd.Series:
+    """The first student."""
+    return study.students.iloc[0]
+
+
 def test_a_front_member_that_noise_may_have_put_there_is_marked(
     confirmed: str, fake: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -88,10 +94,12 @@ def test_a_front_member_that_noise_may_have_put_there_is_marked(
     members = front(study).set_index("trial")
     assert members.index.tolist() == [0, 3, 4] and members["rivals"].tolist() == [0, 1, 0]
     assert "1 on the front may be there by chance" in noise_text(study)
-    assert "95 % interval" in verdict(study)
+    assert "standard deviation, from 2 configurations" in noise_text(study)
     alone = load(str(write_study(tmp_path / "alone", [fake.row(0, 0.5), fake.row(1, 0.51, (6, 384))])))
-    assert front(alone)["rivals"].tolist() == [0, 0] and "no interval can be given" in noise_text(alone)
-    assert "interval" not in verdict(alone)
+    assert front(alone)["rivals"].tolist() == [0, 0] and "is unknown" in noise_text(alone)
+    assert "3 seeds of 5 students (10 more trials)" in noise_text(alone)
+    widths = [(each["share_high"] - each["share_low"]) for each in (students_of(alone), students_of(study))]
+    assert widths[1] > widths[0] > 0  # the number of examples counts alone, the noise between seeds adds to it
 
 
 def test_a_confirmed_student_is_preferred_within_noise(confirmed: str, fake: SimpleNamespace) -> None:

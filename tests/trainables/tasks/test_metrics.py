@@ -34,5 +34,6 @@ def test_share_recovered_and_the_gap():
 def test_the_worst_language_is_the_smallest_mean_over_its_tasks():
     shares = {"pos_en": 0.9, "nli_en": 0.1, "pos_de": 0.6, "nli_de": 0.2, "other": -1.0}
     languages = {"pos_en": "en", "nli_en": "en", "pos_de": "de", "nli_de": "de"}
-    assert worst_language(shares, languages) == ("de", pytest.approx(0.4))
-    assert worst_language({"a": 0.5, "b": 0.5}, {"a": "zh", "b": "ar"}) == ("ar", 0.5)
+    assert worst_language(shares, languages, {}) == ("de", pytest.approx(0.4))
+    assert worst_language(shares, languages, {"nli_en": 3.0}) == ("en", pytest.approx(0.3))
+    assert worst_language({"a": 0.5, "b": 0.5}, {"a": "zh", "b": "ar"}, {}) == ("ar", 0.5)

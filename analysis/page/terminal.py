@@ -1,0 +1,117 @@
+"""The front as a table for the terminal: raw scores, every cost, teacher and floor; what does not fit is named."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich.console import Group
+from rich.text import Text
+
+from analysis.page.text import noise_text, verdict
+from analysis.selection.front import aim, front_for, knee
+from analysis.study.table import StudyTable
+from analysis.words import MISSING, cost_text, decimal, student_name, teacher_share
+from spaces.records.costs import Cost
+from spaces.records.objectives import QUALITY, Aim, Quality
+from spaces.records.shares import WEAK
+
+GAP = 2
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column of the table: its head and its cells."""
+
+    name: str
+    cells: tuple[str, ...]
+    rank: int
+    """where there is no room, columns of a larger one go first; 0: never"""
+
+    @property
+    def width(self) -> int:
+        """Characters, with the gap before it."""
+        return max(len(self.name), *map(len, self.cells)) + GAP
+
+
+def front_text(study: StudyTable, objectives: Sequence[str] | None = None, width: int | None = None) -> Group:
+    """The front as a table under the verdict; `width` characters of room for the table, None: all it needs.
+
+    Lines of the table never wrap: who prints more than the console has room for prints without cropping.
+    """
+    own = aim(study, objectives)
+    members = front_for(study, own)
+    warnings = [Text(f"{WEAK} {line}", style="yellow") for line in study.warnings]
+    notes = [Text(note, style="yellow") for note in study.notes]
+    texts = [Text(verdict(study, objectives), style="bold")]
+    if members.empty:
+        return Group(*texts, *warnings, *notes)
+    shown, dropped = fitting(columns_of(study, members, own), width)
+    texts += _lines(shown, len(members))
+    if dropped:
+        names = ", ".join(head.name for head in dropped)
+        texts.append(Text(f"+ {len(dropped)} more: {names} (--wide shows them, --csv and --json all)", style="dim"))
+    return Group(*texts, *warnings, Text(noise_text(study), style="dim"), *notes)
+
+
+def _lines(heads: Sequence[Head], members: int) -> list[Text]:
+    """The table, a line each; head, teacher and floor are dim."""
+    gap, lines = " " * GAP, []
+    for number, cells in enumerate(zip(*((head.name, *head.cells) for head in heads), strict=True)):
+        padded = [
+            cell.ljust(head.width - GAP) if head.name == "student" else cell.rjust(head.width - GAP)
+            for head, cell in zip(heads, cells, strict=True)
+        ]
+        style = "" if 0 < number <= members else "dim"
+        lines.append(Text(gap.join(padded).rstrip(), style=style, no_wrap=True, overflow="ignore"))
+    return lines
+
+
+def fitting(heads: Sequence[Head], width: int | None) -> tuple[list[Head], list[Head]]:
+    """(columns that fit into the width, in their order; the others). Those of rank 0 are shown whatever the width."""
+    room = float("inf") if width is None else width + GAP
+    kept = []
+    for head in sorted(heads, key=lambda head: head.rank):
+        if head.rank == 0 or head.width <= room:
+            kept.append(head)
+            room -= head.width
+    return [head for head in heads if head in kept], [head for head in heads if head not in kept]
+
+
+def columns_of(study: StudyTable, members: pd.DataFrame, own: Aim) -> list[Head]:
+    """What is shown of the front, of the teacher and of the floor: raw scores, then their mean share, then costs."""
+    meta, teacher = study.meta, study.meta.teacher
+    best = members.index[knee(members, own.objectives)]
+    names = [f"{student_name(row)}{', knee' if index == best else ''}" for index, row in members.iterrows()]
+    records = members.to_dict("records")
+    heads = [
+        Head("trial", (*(str(row["trial"]) for row in records), "", ""), 0),
+        Head("student", (*names, f"teacher {teacher.architecture.name}", "floor"), 0),
+    ]
+    for task, facts in meta.tasks.items():
+        scores = [*(row[f"score_{task}"] for row in records), facts.teacher, facts.floor]
+        heads.append(Head(f"{task}{WEAK}" if task in meta.weak_tasks else task, tuple(map(decimal, scores)), 1))
+    heads.append(Head("quality", (*(decimal(row["quality"]) for row in records), "1.000", "0.000"), 0))
+    if members["share_low"].notna().any():
+        heads.append(Head("95 %", (*(_range(row) for row in records), "", ""), 2))
+    if (members["seeds"] > 1).any():
+        heads.append(Head("seeds", (*(str(row["seeds"]) for row in records), "", ""), 2))
+    for objective in own.objectives:
+        if isinstance(objective, Quality) and objective != QUALITY:
+            heads.append(Head(objective.label, (*(decimal(row[objective.column]) for row in records), "", ""), 0))
+    for cost in dict.fromkeys([*own.costs, *study.costs]):
+        heads += _cost_columns(cost, records, teacher.costs.get(cost.column), 0 if cost in own.costs else 3)
+    return heads
+
+
+def _range(row: dict[str, Any]) -> str:
+    return f"{row['share_low']:.2f}..{row['share_high']:.2f}"
+
+
+def _cost_columns(cost: Cost, records: Sequence[dict[str, Any]], teacher: float | None, rank: int) -> list[Head]:
+    values = [*(row[cost.column] for row in records), teacher]
+    heads = [Head(cost.head, (*(cost_text(cost, value) for value in values), MISSING), rank)]
+    if cost.inverse:
+        times = [teacher_share(cost, value, teacher) or MISSING for value in values]
+        heads.append(Head(cost.inverse, (*times, MISSING), max(rank, 2)))
+    return heads

@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow.fs
 import tomli_w
-import torch
 
 from search.phases.scoring import put_on_device, score_all
 from search.spec.sections import StudySpec
@@ -24,8 +23,8 @@ from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
-from trainables.export.folders import export_onnx, export_student, quiet_transformers
-from trainables.models.encoder import load_model
+from trainables.export.folders import export_onnx, export_student
+from trainables.models.loading import load_model, quiet_transformers
 from trainables.models.teacher import load_teacher
 from trainables.tasks.scoring import load_task, recovered, score_task
 
@@ -62,7 +61,7 @@ def score_tests(
         store.write_part("test_scores", number, rows)
     for member in announced(missing, "test scores: {} students", say):
         with local_student(store, member) as folder:
-            model = load_model(folder, dtype=torch.float32).eval().to(teacher.model.device)  # type: ignore[arg-type]
+            model = load_model(folder).eval().to(teacher.model.device)  # type: ignore[arg-type]
         rows = []
         for name, path in tasks.items():
             found = score_task(model, load_task(path), spec.evaluation, ["test"], member.seed)["test"]
@@ -118,7 +117,7 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
         row = rows[row.of_trial]
     asked = {each["trial"]: each for each in store.read_rows("asked")}
     with local_student(store, row) as source, quiet_transformers():
-        student = load_teacher(str(source))
+        student = load_teacher(str(source), "the student in")
     spec = tomllib.loads(store.read_text("spec.toml"))
     card = make_card(study, spec, row, json.loads(asked[row.trial]["config"]), store.read_rows("test_scores"))
     card["front"] = place_on_front(row, list(rows.values()), study.aim)

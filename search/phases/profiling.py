@@ -19,10 +19,9 @@ from search.store.parts import Store, now
 from spaces.errors import StillhouseError, choose
 from spaces.records.latency import ProfileSpec
 from spaces.students.architecture import architecture_of
-from trainables.export.folders import quiet_transformers
 from trainables.export.measuring import LATENCIES, measure_peak_memory
 from trainables.machine import fingerprint, hardware, versions
-from trainables.models.encoder import load_model
+from trainables.models.loading import load_model, quiet_transformers
 from trainables.models.teacher import load_teacher
 
 
@@ -55,7 +54,7 @@ def profile_study(
                     say(f"{shape.name:<12} not measured: no student of this shape was kept (see [storage] quota_gb)")
                     continue
                 with local_student(store, finished[(kept or missing)[0]]) as student:
-                    model = load_model(student, dtype=torch.float32).eval()
+                    model = load_model(student).eval()
                 _record(store, name, setting, missing, model, say, shape.name)
     return name
 

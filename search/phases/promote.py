@@ -20,7 +20,7 @@ from search.tune.telling import Say
 from spaces.errors import StillhouseError
 from spaces.records.rows import TrialRow
 from spaces.records.shares import mean_share
-from trainables.export.folders import quiet_transformers
+from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import load_teacher, read_facts
 
 MORE_TOKENS = 10

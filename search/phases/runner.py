@@ -32,8 +32,8 @@ from spaces.records.fronts import costs_of_rows, front_of, leaders
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
-from trainables.export.folders import quiet_transformers
 from trainables.lanes.messages import TrialJob
+from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import read_facts
 from trainables.tasks.scores import Reference
 

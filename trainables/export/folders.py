@@ -7,12 +7,11 @@ Files: model.safetensors, config.json, the tokenizer's own, README.md (the card)
 about how the student came about). `export_onnx` adds model.onnx.
 """
 
-import contextlib
 import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from spaces.errors import StillhouseError
 from trainables.cache import new_file, new_folder
 from trainables.export.card import card_text, recipe_text
 from trainables.models.encoder import usable_positions
+from trainables.models.loading import quiet_transformers
+from trainables.models.tokenizer import save_tokenizer
 
 TOLERANCE = 1e-5
 ONNX_TOLERANCE = 1e-4
@@ -55,7 +55,7 @@ def export_student(
             model.save_pretrained(unfinished)
         else:
             model.config.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
+        save_tokenizer(tokenizer, unfinished)
         (unfinished / "recipe.json").write_text(recipe_text(facts), encoding="utf-8")
         (unfinished / "README.md").write_text(card_text(facts), encoding="utf-8")
         verify_tokenizer(tokenizer, unfinished)
@@ -119,20 +119,6 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
 def is_masked_lm(model: PreTrainedModel) -> bool:
     """Whether the model carries a masked-LM head."""
     return model.base_model is not model
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no report on the pooler that AutoModel adds; the setting before is restored."""
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 class LastHiddenState(nn.Module):

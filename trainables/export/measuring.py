@@ -30,9 +30,10 @@ from spaces.errors import SpecError, StillhouseError
 from spaces.records.costs import COSTS, Subject, known_costs
 from spaces.records.latency import LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
-from trainables.export.folders import export_onnx, quiet_transformers
+from trainables.export.folders import export_onnx
 from trainables.machine import hardware, pinned_threads
 from trainables.models.encoder import usable_positions
+from trainables.models.loading import quiet_transformers
 
 WARMUP_RUNS = 3
 MINIMUM_RUNS = 5

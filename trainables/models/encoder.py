@@ -6,16 +6,13 @@ Layers are counted from 1; H_0 are the embeddings and H_l is the output of layer
 Shapes: B batch, T tokens, D width, N chosen positions, V vocabulary.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 from spaces.errors import choose
 from spaces.students.architecture import StudentArchitecture
@@ -61,39 +58,6 @@ def build_model(config: PretrainedConfig, *, lm_head: bool) -> PreTrainedModel:
 def without_pooler(config: PretrainedConfig) -> dict[str, bool]:
     """What AutoModel has to be told."""
     return {"add_pooling_layer": False} if family_of(config).has_pooler else {}
-
-
-def read_config(folder: Path) -> PretrainedConfig:
-    """The config of a local folder. Raises SpecError for a family that is not known.
-
-    A pointer to custom code is neither followed nor handed on to what is made from it. The family is loaded first, for
-    it may bring the classes of its models.
-    """
-    choose("model family", FAMILIES, str(json.loads((folder / "config.json").read_text()).get("model_type", "")))
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    vars(config).pop("auto_map", None)
-    return config
-
-
-def load_model(folder: Path, **options: object) -> PreTrainedModel:
-    """A trained model of a local folder, with its language-modelling head where it has a trained one."""
-    config = read_config(folder)
-    safe = {
-        "config": config, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True, **options,
-    }  # fmt: skip
-    if has_lm_head(folder, config):
-        return AutoModelForMaskedLM.from_pretrained(folder, **safe)
-    return AutoModel.from_pretrained(folder, **without_pooler(config), **safe)
-
-
-def has_lm_head(folder: Path, config: PretrainedConfig) -> bool:
-    """Whether the safetensors hold a trained head; transformers would silently make a random one."""
-    marker = family_of(config).head_marker
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            if marker in file.keys():  # noqa: SIM118 - a safetensors file is not a mapping
-                return True
-    return False
 
 
 def layers(model: PreTrainedModel) -> Any:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from spaces.errors import SpecError
+from trainables.models.tokenizer import save_tokenizer
 from trainables.models.vocabulary import with_words
 
 PREFIX = "##"
@@ -102,7 +103,7 @@ def learn_vocabulary(
     vocabulary, new = tokenizer.get_vocab(), learned.get_vocab()
     rows = [split(piece, vocabulary, tokenizer.backend_tokenizer) for piece in sorted(new, key=new.__getitem__)]
     grown = with_words(model, rows, lm_head=model.get_output_embeddings() is not None)
-    learned.save_pretrained(folder)
+    save_tokenizer(learned, folder)
     grown.save_pretrained(folder)
     copied, drawn = sum(piece in vocabulary for piece in new), sum(not row for row in rows)
     return (

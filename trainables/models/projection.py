@@ -195,12 +195,17 @@ def evenly(available: int, wanted: int) -> Tensor:
 
 
 def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
-    """The transform of the language-modelling head in the projected basis, and its bias over the vocabulary."""
+    """The transform of the language-modelling head in the projected basis, and its bias over the vocabulary.
+
+    A decoder of its own (`tie_word_embeddings` false) is projected as the word embeddings are.
+    """
     ours, theirs = student.get_output_embeddings(), teacher.get_output_embeddings()
     if ours is None or theirs is None:
         return
     if ours.bias is not None:
         ours.bias.copy_(theirs.bias)
+    if ours.weight is not student.get_input_embeddings().weight:
+        ours.weight.copy_(theirs.weight.cpu() @ basis)
     head = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
     for name, module in student.named_modules():
         if name.startswith(student.base_model_prefix) or module is ours:

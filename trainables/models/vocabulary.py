@@ -30,6 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from spaces.errors import SpecError
 from trainables.models.encoder import build_model, family_of, word_embeddings
+from trainables.models.tokenizer import save_tokenizer
 
 SPECIAL = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token", "bos_token", "eos_token")
 
@@ -237,7 +238,7 @@ def trim(
     pieces = kept_pieces(tokenizer, counts, size)
     old_ids = [vocabulary[piece] for piece in pieces]
     small = with_words(model, [[i] for i in old_ids], lm_head=model.get_output_embeddings() is not None)
-    trim_tokenizer(tokenizer, pieces).save_pretrained(folder)
+    save_tokenizer(trim_tokenizer(tokenizer, pieces), folder)
     small.save_pretrained(folder)
     return Trimmed(
         len(pieces), len(vocabulary), small.num_parameters(), model.num_parameters(),

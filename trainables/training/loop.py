@@ -19,13 +19,12 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from spaces.errors import TrialFailed
-from trainables.models.encoder import lm_logits
 from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Scores
 from trainables.text.corpus import Corpus, batch_indices
 from trainables.training.checkpoint import CheckpointFile, Progress, resume, save_checkpoint, upload
 from trainables.training.distillation import Distillation, usable
-from trainables.training.readings import Reading, ahead, read_batch
+from trainables.training.readings import Reading, ahead
 from trainables.training.reports import Trained, TrialReport
 from trainables.training.settings import ALONE, TrainingRun, TrainingSpec, Worker
 from trainables.training.targets import Targets
@@ -222,19 +221,3 @@ def held_out_loss(
 def held_out_blocks(corpus: Corpus) -> int:
     """How many held-out blocks the loss is taken over."""
     return min(HELD_OUT_BLOCKS, len(corpus.held_out))
-
-
-@torch.no_grad()
-def masked_accuracy(model: PreTrainedModel, corpus: Corpus, max_blocks: int = 512, fraction: float = 0.15) -> float:
-    """Share of masked held-out tokens that the model's head predicts exactly."""
-    right = total = 0
-    count = min(len(corpus.held_out), max_blocks)
-    for start in range(0, count, 16):
-        blocks = np.arange(start, min(start + 16, count))
-        reading = read_batch(corpus, "held_out", blocks, np.zeros_like(blocks), fraction).to(model.device)
-        assert reading.positions_BT is not None
-        states = model.base_model(input_ids=reading.inputs_BT).last_hidden_state
-        labels = reading.words_BT[reading.positions_BT]
-        right += int((lm_logits(model, states[reading.positions_BT]).argmax(-1) == labels).sum())
-        total += len(labels)
-    return right / total

@@ -14,12 +14,14 @@ from trainables.cache import new_folder
 from trainables.models.learned_vocabulary import learn_vocabulary
 from trainables.models.student import build_student
 from trainables.models.teacher import Teacher, load_teacher
+from trainables.models.tokenizer import save_tokenizer
 from trainables.models.vocabulary import trim
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.language_mix import mixed_texts, read_languages
 from trainables.text.sources import CorpusSpec, Say, read_texts
 from trainables.training.checkpoint import CheckpointFile
-from trainables.training.loop import distil, masked_accuracy
+from trainables.training.loop import distil
+from trainables.training.masked_lm import masked_accuracy
 from trainables.training.reports import TrialReport
 from trainables.training.settings import TrainingRun, TrainingSpec
 
@@ -54,7 +56,7 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Say) -> flo
     Stages and checkpoints stay in `work`, so that an interrupted run goes on where it stood.
     """
     trimmed, first = work / "1-trimmed", work / "2-masked-lm"
-    source = load_teacher(spec.source)
+    source = load_teacher(spec.source, "--source")
     if not trimmed.is_dir():
         with new_folder(trimmed) as folder:
             told = write_vocabulary(spec, source, folder, progress)
@@ -102,7 +104,7 @@ def trim_teacher(path: str, corpus: str, text_column: str, pieces: int | None, t
     """`stillhouse trim`: write a teacher over the pieces that the corpus's train text uses. Raises SpecError."""
     if target.exists():
         raise SpecError([f"{target} is there already; give a folder that is not"])
-    teacher = load_teacher(path)
+    teacher = load_teacher(path, "TEACHER")
     texts, _ = read_texts(CorpusSpec(source=corpus, text_column=text_column), progress)
     with new_folder(target) as folder:
         trimmed = trim(teacher.model, teacher.tokenizer, texts, pieces, folder)
@@ -136,10 +138,10 @@ def train_stage(
 
     run = TrainingRun(config, tokens, spec.seed, TrainingSpec(checkpoint_every_s=30.0))
     distil(student, teacher, corpus, run, show, checkpoint=CheckpointFile(checkpoint))
-    progress(f"{target.name}: masked-token accuracy on held-out text {masked_accuracy(student, corpus):.1%}")
+    progress(f"{target.name}: masked-token accuracy on held-out text {masked_accuracy(student, corpus).right:.1%}")
     with new_folder(target) as folder:
         student.save_pretrained(folder)
-        teacher.tokenizer.save_pretrained(folder)
+        save_tokenizer(teacher.tokenizer, folder)
 
 
 def publish(spec: PretrainSpec, final: Path, target: Path, progress: Say) -> float:
@@ -147,10 +149,11 @@ def publish(spec: PretrainSpec, final: Path, target: Path, progress: Say) -> flo
     made = load_teacher(str(final))
     with new_folder(target) as folder:
         made.model.half().save_pretrained(folder)
-        made.tokenizer.save_pretrained(folder)
+        save_tokenizer(made.tokenizer, folder)
         (folder / "recipe.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
     teacher = load_teacher(str(target))
-    accuracy = masked_accuracy(teacher.model, open_corpus(prepare_corpus(corpus_of(spec), teacher.tokenizer, progress)))
+    corpus = open_corpus(prepare_corpus(corpus_of(spec), teacher.tokenizer, progress))
+    accuracy = masked_accuracy(teacher.model, corpus).right
     size = sum(path.stat().st_size for path in target.iterdir())
     progress(f"{target}: {size / 2**20:.2f} MiB, masked-token accuracy on held-out text {accuracy:.1%}")
     return accuracy

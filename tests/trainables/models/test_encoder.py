@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from trainables.models.encoder import has_lm_head, hidden_states, layers, load_model
+from trainables.models.encoder import hidden_states, layers
+from trainables.models.loading import has_lm_head, load_model
 
 
 def test_the_layers_come_back_after_an_error(teacher):

@@ -21,18 +21,17 @@ from trainables.models.encoder import (
     build_model,
     family_of,
     finished,
-    has_lm_head,
     hidden_states,
     layers,
     lm_head,
     lm_logits,
-    load_model,
     parts,
     qkv,
     set_architecture,
     word_embeddings,
 )
 from trainables.models.families import FAMILIES
+from trainables.models.loading import has_lm_head, load_model
 from trainables.models.projection import kept_head_rows, stream_directions, strongest_units
 from trainables.models.student import INITIALISATIONS, build_student, truncated
 from trainables.models.teacher import read_facts

@@ -9,8 +9,9 @@ from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from spaces.errors import SpecError
-from trainables.models.encoder import load_model, word_embeddings
+from trainables.models.encoder import word_embeddings
 from trainables.models.learned_vocabulary import learn_tokenizer, learn_vocabulary, split
+from trainables.models.loading import load_model
 from trainables.models.teacher import load_teacher
 from trainables.training.pretrain import PretrainSpec, pretrain
 

@@ -13,7 +13,8 @@ from spaces.errors import SpecError
 from spaces.space.reading import read_space
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
 from trainables.export.folders import export_student
-from trainables.models.encoder import build_model, family_of, has_lm_head, layers, lm_head
+from trainables.models.encoder import build_model, family_of, layers, lm_head
+from trainables.models.loading import has_lm_head
 from trainables.models.projection import calibrate, sampled_states, stream_directions
 from trainables.models.student import build_student, truncated
 from trainables.text.corpus import open_corpus, prepare_corpus

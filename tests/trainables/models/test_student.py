@@ -1,14 +1,18 @@
 """How a student starts: which layers it copies, what a seed gives, and weights that are taken over."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from spaces.errors import TrialFailed
 from spaces.space.starts import STARTS
 from spaces.students.architecture import StudentArchitecture
 from trainables.models.student import INITIALISATIONS, TRUNCATIONS, build_student, copied_layers, load_weights
+from trainables.models.teacher import load_teacher
 
 SAME = StudentArchitecture(4, 32, 4, 64)
 
@@ -62,6 +66,25 @@ def test_building_leaves_the_teacher_alone(teacher, corpus):
             parameter.zero_()
     assert all(torch.equal(value, before[name]) for name, value in teacher.model.state_dict().items())
     assert teacher.model.config.num_hidden_layers == 4
+
+
+def test_a_decoder_of_its_own_is_copied_or_projected(write_teacher, tmp_path, corpus):
+    """`tie_word_embeddings` false: the last map of the head is no longer the word embeddings."""
+    folder = shutil.copytree(write_teacher("bert"), tmp_path / "untied")
+    weights = load_file(folder / "model.safetensors")
+    words = weights["bert.embeddings.word_embeddings.weight"]
+    weights["cls.predictions.decoder.weight"] = words.flip(0).contiguous()
+    weights["cls.predictions.decoder.bias"] = weights["cls.predictions.bias"].clone()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    teacher = load_teacher(str(folder))
+    assert torch.equal(teacher.model.get_output_embeddings().weight, words.flip(0))
+    student = build_student(config_of(), teacher, 0, corpus)
+    assert torch.equal(student.get_output_embeddings().weight, words.flip(0))
+    narrow = build_student(config_of(replace(SAME, hidden_size=24)), teacher, 0, corpus)
+    decoder, embeddings = narrow.get_output_embeddings().weight, narrow.get_input_embeddings().weight
+    torch.testing.assert_close(decoder, embeddings.flip(0))
 
 
 def test_weights_of_a_student_are_taken_over(teachers, corpus, tmp_path):

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfi
 
 from search.cli.main import main
 from spaces.errors import SpecError
-from trainables.models.encoder import build_model, load_model, word_embeddings
+from trainables.models.encoder import build_model, word_embeddings
+from trainables.models.loading import load_model
 from trainables.models.teacher import load_teacher
 from trainables.models.vocabulary import count_pieces, kept_pieces, trim, trim_tokenizer, with_words
 

@@ -40,7 +40,7 @@ def load_table(path: str | Path) -> tuple[dict[str, Any], Path]:
     """The raw TOML table and the folder that its relative paths start from."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise SpecError([f"there is no spec file {str(path)!r}"]) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -41,9 +41,12 @@ def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
     """
     options: list[object] = [spec.sequence_length, spec.max_tokens]
     if spec.language_temperature is not None:
-        files = {language: [path.name for path in paths] for language, paths in languages_of(spec).items()}
+        files = {
+            language: [path.name for paths in parts.values() for path in paths]
+            for language, parts in languages_of(spec).items()
+        }
         options += [spec.language_temperature, sorted(files.items())]
-    key = digest(3, source_digest(spec, progress), tokenizer_digest(tokenizer), *options)
+    key = digest(4, source_digest(spec, progress), tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
     if (folder / "meta.json").is_file():
         return folder
@@ -74,6 +77,7 @@ def cut(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say) -> 
             for name, each in texts.items()
         }
         words = {name: f" ({len(each)} texts)" for name, each in texts.items()}
+        progress(f"corpus: {len(texts['train']):,} texts to train on, {len(texts['held_out']):,} held out")
     for name, each in blocks.items():
         if not len(each):
             raise SpecError(

@@ -15,8 +15,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
+from trainables.text.corpus_files import PARTS, corpus_files, part_named
 from trainables.text.packing import pack, tokenised
-from trainables.text.sources import CorpusSpec, Say, files_texts, text_files
+from trainables.text.sources import CorpusSpec, Say, files_texts
 
 SEED = 0
 """Of the order of documents; a trial's order of blocks has the trial's seed."""
@@ -42,22 +43,29 @@ class Language:
         return sum(len(self.tokens[i]) for i in self.order)
 
 
-def languages_of(spec: CorpusSpec) -> dict[str, list[Path]]:
-    """Language -> its text files, by the folders right below the source. Raises SpecError where there are not two."""
+def languages_of(spec: CorpusSpec) -> dict[str, dict[str, list[Path]]]:
+    """Language -> its files by the part that they are, by the outermost folder that names none (train/en/, en/train/).
+
+    Raises SpecError where there are not two.
+    """
     root = Path(spec.source).expanduser()
-    found: dict[str, list[Path]] = {}
-    for path in [] if spec.source == "docs" or spec.source.startswith("hub:") else text_files(spec.source):
-        parts = path.relative_to(root).parts
-        found.setdefault(parts[0] if len(parts) > 1 else "", []).append(path)
+    of_files = not (spec.source == "docs" or spec.source.startswith("hub:"))
+    found: dict[str, dict[str, list[Path]]] = {}
+    for part, paths in (corpus_files(spec.source) if of_files else {}).items():
+        for path in paths if part != "unused" else ():
+            folders = path.relative_to(root).parent.parts
+            language = next((name for name in folders if part_named(name) is None), "")
+            found.setdefault(language, {each: [] for each in PARTS})[part].append(path)
     if len(found) < 2 or "" in found:
-        beside = f" beside {found[''][0].name}" if "" in found and len(found) > 1 else ""
+        beside = next((path.name for paths in found.get("", {}).values() for path in paths), "")
+        more = f" beside {beside}" if beside and len(found) > 1 else ""
         raise SpecError(
             [
                 f"[corpus] language_temperature needs a folder with one for each language, as en/train.parquet and "
-                f"de/train.parquet are; {spec.source!r} has {', '.join(sorted(filter(None, found))) or 'none'}{beside}"
+                f"de/train.parquet are; {spec.source!r} has {', '.join(sorted(filter(None, found))) or 'none'}{more}"
             ]
         )
-    return found
+    return dict(sorted(found.items()))
 
 
 def shares(tokens: Mapping[str, int], temperature: float) -> dict[str, float]:
@@ -88,9 +96,9 @@ def read_languages(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
     """The languages of a corpus, tokenised. Raises SpecError with every language that has no text to train on."""
     found: dict[str, Language] = {}
     problems: list[str] = []
-    for language, files in languages_of(spec).items():
+    for language, parts in languages_of(spec).items():
         try:
-            train, held_out = files_texts(spec, files)
+            train, held_out = files_texts(spec, parts)
         except SpecError as error:
             problems += [f"{problem} (language {language})" for problem in error.problems]
             continue

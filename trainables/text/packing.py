@@ -4,7 +4,9 @@ A block is [CLS] w ... [SEP] w ... [SEP] of exactly `sequence_length` tokens: do
 separator between them, so that no position is padding and every block weighs the same in every loss.
 """
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -12,7 +14,15 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from trainables.cache import digest
+from trainables.text.held_out import cut_place
 from trainables.text.sources import Say
+
+SEED = 0
+"""Of the sample of a corpus that has more than is asked for."""
+PIECE = 5000
+"""Characters of a text that are tokenised at a time: a document may be as long as a corpus."""
+CHUNK = 2000
+"""Pieces in one call of the tokenizer."""
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -26,20 +36,65 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def tokenised(
-    texts: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int | None, progress: Say, chunk: int = 2000
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int | None, progress: Say
 ) -> Iterator[list[int]]:
-    """Token ids of each text without special tokens, until `max_tokens` are reached."""
+    """Token ids of each text without special tokens, in their order; texts that give none are left out.
+
+    Where the texts have more than `max_tokens`, a sample over all of them: pieces in a random order, always the same,
+    until so many tokens are reached.
+    """
+    pieces, owners = [], []
+    for number, text in enumerate(texts):
+        for piece in pieces_of(text):
+            pieces.append(piece)
+            owners.append(number)
+    if max_tokens is None:
+        return joined(pieces_tokenised(pieces, range(len(pieces)), tokenizer, progress), owners)
+    tokens, taken = 0, []
+    for i, ids in pieces_tokenised(pieces, np.random.default_rng(SEED).permutation(len(pieces)), tokenizer, progress):
+        taken.append((i, array("i", ids)))
+        tokens += len(ids)
+        if tokens >= max_tokens:
+            break
+    return joined(sorted(taken, key=itemgetter(0)), owners)
+
+
+def pieces_of(text: str) -> Iterator[str]:
+    """A text, or the parts of a long one, cut at white space where there is some; together they are the text."""
+    start = 0
+    while len(text) - start > PIECE:
+        end = cut_place(text, start + PIECE)
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def pieces_tokenised(
+    pieces: Sequence[str], order: Sequence[int] | np.ndarray, tokenizer: PreTrainedTokenizerBase, progress: Say
+) -> Iterator[tuple[int, list[int]]]:
+    """(number, token ids) of each piece, in this order."""
     tokens = 0
-    for start in range(0, len(texts), chunk):
-        batch = tokenizer(texts[start : start + chunk], add_special_tokens=False, verbose=False)["input_ids"]
-        for ids in batch:
-            if ids:
-                yield ids
-                tokens += len(ids)
-            if max_tokens is not None and tokens >= max_tokens:
-                return
-        if start // chunk % 10 == 9:
-            progress(f"corpus: {start + len(batch):,} of {len(texts):,} texts, {tokens:,} tokens")
+    for start in range(0, len(order), CHUNK):
+        part = [int(i) for i in order[start : start + CHUNK]]
+        batch = tokenizer([pieces[i] for i in part], add_special_tokens=False, verbose=False)["input_ids"]
+        yield from zip(part, batch, strict=True)
+        tokens += sum(map(len, batch))
+        if start // CHUNK % 10 == 9:
+            progress(f"corpus: {start + len(batch):,} of {len(order):,} texts, {tokens:,} tokens")
+
+
+def joined(found: Iterable[tuple[int, Sequence[int]]], owners: Sequence[int]) -> Iterator[list[int]]:
+    """The token ids of pieces, in the order of the pieces; those of a text that follow one another are one again."""
+    document: list[int] = []
+    before = -2
+    for i, ids in found:
+        if document and (i != before + 1 or owners[i] != owners[before]):
+            yield document
+            document = []
+        document += ids
+        before = i
+    if document:
+        yield document
 
 
 def pack(documents: Iterable[list[int]], tokenizer: PreTrainedTokenizerBase, sequence_length: int) -> np.ndarray:

@@ -1,23 +1,19 @@
-"""Where the text of a corpus comes from (the docs of the install, files, the hub), and what of it is held out."""
+"""Where the text of a corpus comes from: the docs of the install, files, the hub."""
 
-import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from spaces.errors import SpecError
 from spaces.settings import setting
 from trainables.cache import digest, digest_files
+from trainables.text.corpus_files import corpus_files, told_files
 from trainables.text.docstrings import docs_table, docs_texts
-from trainables.text.splits import split_of
+from trainables.text.file_texts import file_texts
+from trainables.text.held_out import CHARACTERS_PER_TOKEN, hold_out
 
 Say = Callable[[str], None]
-HELD_OUT_EVERY = 50  # one text in fifty is held out of a corpus that has no split of its own
-TEXT_SUFFIXES = (".txt", ".jsonl", ".parquet")
+USED = ("train", "held_out")
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class CorpusSpec:
     sequence_length: int = setting("tokens per block", 128, at_least=8)
     text_column: str = setting("the column that holds the text", "text")
     subset: str | None = setting("the configuration of a hub data set", None)
-    max_tokens: int | None = setting("use no more than this many tokens of the corpus", None, at_least=1)
+    max_tokens: int | None = setting("use no more than about this many tokens: a sample over all of the text", None, at_least=1)
     language_temperature: float | None = setting(
         "sample the languages, one folder of source each, by size^(1/T), so that small ones get more text; 3.3 is "
         "XLM-R's, 1 keeps the proportions; unset: all text once",
@@ -43,34 +39,10 @@ def source_digest(spec: CorpusSpec, progress: Say) -> str:
         return docs_table(progress).parent.name
     if spec.source.startswith("hub:"):
         return digest(spec.source, spec.subset, spec.text_column)
-    return digest(digest_files(text_files(spec.source)), spec.text_column)
-
-
-def text_files(source: str) -> list[Path]:
-    """The text files of a file or folder. Raises SpecError when there is none."""
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise SpecError(
-            [f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, the hub is 'hub:owner/name'"]
-        )
-    inside = (p for p in path.rglob("*") if p.suffix in TEXT_SUFFIXES and not p.name.startswith("."))
-    found = sorted(inside) if path.is_dir() else [path]
-    if not found or any(p.suffix not in TEXT_SUFFIXES for p in found):
-        raise SpecError([f"[corpus] source {source!r}: expected files ending in {', '.join(TEXT_SUFFIXES)}"])
-    return found
-
-
-def part_of(path: Path, root: Path) -> str:
-    """train | held_out | test, by the first word of its folders below the root or of its name: test/0.txt, dev_1.jsonl.
-
-    The outermost folder that says something decides.
-    """
-    for name in (*path.relative_to(root).parent.parts, path.stem):
-        word = re.split("[^a-z]", name.lower())[0]
-        split = "dev" if word == "held" else split_of(word)
-        if split is not None:
-            return "held_out" if split == "dev" else split
-    return "train"
+    files = corpus_files(spec.source)
+    parts = sorted((part, path.name) for part in USED for path in files[part])
+    used = [path for part in USED for path in files[part]]
+    return digest(digest_files(used), spec.text_column, *parts)
 
 
 def read_texts(spec: CorpusSpec, progress: Say) -> tuple[list[str], list[str]]:
@@ -78,15 +50,22 @@ def read_texts(spec: CorpusSpec, progress: Say) -> tuple[list[str], list[str]]:
     if spec.source == "docs":
         return docs_texts("train", progress), docs_texts("dev", progress)
     if spec.source.startswith("hub:"):
-        return every_fiftieth(hub_texts(spec))
-    return files_texts(spec, text_files(spec.source))
+        return hold_out(hub_texts(spec), held_out_characters(spec))
+    files = corpus_files(spec.source)
+    root = Path(spec.source).expanduser()
+    if root.is_dir():
+        progress(f"corpus: {told_files(files, root)}")
+    return files_texts(spec, files)
 
 
-def files_texts(spec: CorpusSpec, files: list[Path]) -> tuple[list[str], list[str]]:
-    """(train texts, held-out texts) of some files of the source."""
-    parts = {path: part_of(path, Path(spec.source).expanduser()) for path in files}
-    train = [path for path in files if parts[path] == "train"] if len(files) > 1 else files
-    held_out = [path for path in files if path not in train and parts[path] == "held_out"]
+def held_out_characters(spec: CorpusSpec) -> int:
+    """What fills one block."""
+    return CHARACTERS_PER_TOKEN * spec.sequence_length
+
+
+def files_texts(spec: CorpusSpec, parts: Mapping[str, Sequence[Path]]) -> tuple[list[str], list[str]]:
+    """(train texts, held-out texts) of some files of the source, by the part that they are."""
+    train, held_out = parts["train"], parts["held_out"]
     if not train:
         raise SpecError([f"[corpus] source {spec.source!r}: only validation and test files, nothing to train on"])
     texts = [text for path in train for text in file_texts(path, spec.text_column)]
@@ -94,13 +73,7 @@ def files_texts(spec: CorpusSpec, files: list[Path]) -> tuple[list[str], list[st
         raise SpecError([f"[corpus] source {spec.source!r}: the corpus is empty, not one text in {len(train)} file(s)"])
     if held_out:
         return texts, [text for path in held_out for text in file_texts(path, spec.text_column)]
-    return every_fiftieth(texts)
-
-
-def every_fiftieth(texts: list[str]) -> tuple[list[str], list[str]]:
-    """Hold out one text in fifty, and never a text that also trains."""
-    held_out = set(texts[min(HELD_OUT_EVERY // 2, len(texts) - 1) :: HELD_OUT_EVERY])
-    return [text for text in texts if text not in held_out], sorted(held_out)
+    return hold_out(texts, held_out_characters(spec))
 
 
 def hub_texts(spec: CorpusSpec) -> list[str]:
@@ -115,42 +88,3 @@ def hub_texts(spec: CorpusSpec) -> list[str]:
         names = ", ".join(table.column_names)
         raise SpecError([f"[corpus] text_column {spec.text_column!r}: {spec.source} has the columns {names}"])
     return [text for text in table[spec.text_column] if text and text.strip()]
-
-
-def file_texts(path: Path, column: str) -> Iterator[str]:
-    """The non-empty texts of one file, in its order."""
-    read = {".txt": txt_texts, ".jsonl": jsonl_texts, ".parquet": parquet_texts}[path.suffix]
-    try:
-        yield from (text for text in read(path, column) if text and text.strip())
-    except (UnicodeDecodeError, pa.ArrowInvalid) as error:
-        raise SpecError([f"[corpus] {path.name} cannot be read: {error}"]) from error
-
-
-def txt_texts(path: Path, column: str) -> Iterator[str]:
-    """One text a line."""
-    with path.open(encoding="utf-8") as file:
-        yield from (line.strip() for line in file)
-
-
-def jsonl_texts(path: Path, column: str) -> Iterator[str | None]:
-    """One object a line."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = json.loads(line)[column]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise SpecError([f"[corpus] {path.name} line {number}: not a JSON object with {column!r}"]) from error
-            if not isinstance(text, str | None):
-                raise SpecError([f"[corpus] {path.name} line {number}: {column!r} holds {text!r}, not a text"])
-            yield text
-
-
-def parquet_texts(path: Path, column: str) -> list[str | None]:
-    """One row a text."""
-    schema = pq.read_schema(path)
-    if column not in schema.names:
-        raise SpecError([f"[corpus] text_column {column!r}: {path.name} has the columns {', '.join(schema.names)}"])
-    kind = schema.field(column).type
-    if kind not in (pa.string(), pa.large_string(), pa.string_view()):
-        raise SpecError([f"[corpus] text_column {column!r}: in {path.name} it holds {kind}, not text"])
-    return pq.read_table(path, columns=[column])[column].to_pylist()

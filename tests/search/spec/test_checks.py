@@ -278,3 +278,8 @@ def test_a_sampler_of_another_package_that_cannot_be_loaded(monkeypatch):
     (problem,) = rules.sampler_can_be_loaded(spec, space)
     assert problem.startswith("[search] sampler: 'patchy' of stillhouse.samplers cannot be loaded from nowhere_at_all")
     assert not list(rules.sampler_can_be_loaded(toy.read()[0], space))
+
+
+def test_a_spec_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + b"seed = 3\r\n")
+    assert load_table(tmp_path / "a.toml")[0] == {"seed": 3}

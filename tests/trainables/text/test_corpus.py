@@ -1,5 +1,6 @@
 """Packing, order, masking, and what is refused in which words."""
 
+import gzip
 import json
 import sys
 from types import SimpleNamespace
@@ -10,9 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from spaces.errors import SpecError
+from trainables.text import packing
 from trainables.text.corpus import batch_indices, blocks_visited, open_corpus, prepare_corpus
-from trainables.text.packing import pack, tokenizer_digest
-from trainables.text.sources import CorpusSpec, every_fiftieth, read_texts
+from trainables.text.file_texts import file_texts
+from trainables.text.held_out import hold_out
+from trainables.text.packing import pack, pieces_of, tokenised, tokenizer_digest
+from trainables.text.sources import CorpusSpec, read_texts
 
 MASK = 4
 
@@ -39,14 +43,14 @@ def test_blocks_are_the_text(teachers, texts, tmp_path, family):
     assert tokenizer.pad_token_id not in corpus.train
     assert (corpus.train[:, 0] == tokenizer.cls_token_id).all()
     assert (corpus.train[:, -1] == tokenizer.sep_token_id).all()
-    train, held_out = every_fiftieth(texts(120))
+    train, held_out = hold_out(texts(120), 80)
     body = corpus.train[:, 1:-1].reshape(-1).tolist()
     stream = []
     for text in train:
         stream += [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.sep_token_id]
     assert body == stream[: len(body)]
     assert len(stream) - len(body) < 8
-    assert len(held_out) == 2
+    assert len(train) + len(held_out) == 120
     assert corpus.train_tokens == corpus.train.size
 
 
@@ -75,35 +79,21 @@ def test_max_tokens_caps_the_train_part(teacher, texts, tmp_path):
     assert 280 < corpus.train[:, 1:-1].size < 360
 
 
-def test_held_out_texts_never_train():
-    texts = [f"text {i % 60}" for i in range(500)]
-    train, held_out = every_fiftieth(texts)
-    assert held_out
-    assert not set(train) & set(held_out)
-    assert set(train) | set(held_out) == set(texts)
-    assert every_fiftieth(["a", "b", "c"]) == (["a", "b"], ["c"])
-
-
-def test_parts_of_a_folder(tmp_path):
-    trains = ["train", "more", "developers", "testimony", "train/0", "train/valid"]
-    held = ["valid", "dev-0", "validation_1", "held_out", "val", "dev/0"]
-    for name in [*trains, *held, "test", "test-2", "testing", "test/0", "._train"]:
-        (tmp_path / f"{name}.txt").parent.mkdir(exist_ok=True)
-        (tmp_path / f"{name}.txt").write_text(f"of {name}\n")
-    train, held_out = read_texts(CorpusSpec(str(tmp_path)), print)
-    assert sorted(train) == sorted(f"of {name}" for name in trains)
-    assert sorted(held_out) == sorted(f"of {name}" for name in held)
-    alone = read_texts(CorpusSpec(str(tmp_path / "test.txt")), print)
-    assert alone[0] + alone[1] == ["of test"]
-
-
 def test_all_formats_hold_the_same_texts(tmp_path):
     texts = ["one", "two", "three"]
     (tmp_path / "a.txt").write_text("one\n\ntwo\n  three \n")
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"body": text}) for text in [*texts, "", None]))
-    pq.write_table(pa.table({"body": [*texts, None, " "]}), tmp_path / "a.parquet")
-    for name in ("a.txt", "a.jsonl", "a.parquet"):
-        assert read_texts(CorpusSpec(str(tmp_path / name), text_column="body"), print) == (["one", "two"], ["three"])
+    rows = "\n\n".join(json.dumps({"body": text}) for text in [*texts, "", None])
+    (tmp_path / "a.jsonl").write_text(f"\ufeff{rows}\n\n")
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
+    (tmp_path / "a.csv").write_text("id,body\n1,one\n2,\n3,two\n4,three\n")
+    (tmp_path / "a.tsv").write_text("body\tid\none\t1\ntwo\t2\nthree\t3\n")
+    for name, column in {
+        "plain": [*texts, None, " "], "coded": pa.array([*texts, None]).dictionary_encode(),
+        "large": pa.array(texts, pa.large_string()),
+    }.items():  # fmt: skip
+        pq.write_table(pa.table({"body": column, "other": [0] * len(column)}), tmp_path / f"{name}.parquet")
+    for path in tmp_path.iterdir():
+        assert list(file_texts(path, "body")) == texts, path
 
 
 def test_a_hub_corpus(monkeypatch, texts, teacher):
@@ -152,16 +142,20 @@ def test_a_wrong_column(teacher, tmp_path):
     assert "has the columns body, stars" in refusal(tmp_path / "a.parquet", teacher.tokenizer)
     assert "holds int64" in refusal(tmp_path / "a.parquet", teacher.tokenizer, text_column="stars")
     (tmp_path / "a.jsonl").write_text('{"text": "ba"}\n{"body": "ba"}\n')
-    assert "a.jsonl line 2" in refusal(tmp_path / "a.jsonl", teacher.tokenizer)
+    assert "a.jsonl, line 2: no 'text', only body" in refusal(tmp_path / "a.jsonl", teacher.tokenizer)
+    pq.write_table(pa.table({"text": [["ba"]]}), tmp_path / "a.parquet")
+    assert "holds list" in refusal(tmp_path / "a.parquet", teacher.tokenizer)
+    (tmp_path / "a.csv").write_text("body,text,text\nba,ba,ba\n")
+    assert "has it twice" in refusal(tmp_path / "a.csv", teacher.tokenizer)
     (tmp_path / "a.jsonl").write_text('{"text": 5}\n')
     assert "holds 5" in refusal(tmp_path / "a.jsonl", teacher.tokenizer)
 
 
 def test_unreadable_files(teacher, tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00bad")
+    (tmp_path / "a.txt").write_bytes(b"good\n\xff\xfe\x00bad")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
-    for name in ("a.txt", "a.parquet"):
-        assert f"{name} cannot be read" in refusal(tmp_path / name, teacher.tokenizer)
+    assert "a.txt, line 2: not UTF-8" in refusal(tmp_path / "a.txt", teacher.tokenizer)
+    assert "a.parquet cannot be read" in refusal(tmp_path / "a.parquet", teacher.tokenizer)
 
 
 def test_a_corpus_shorter_than_a_block(teacher, tmp_path):
@@ -173,6 +167,30 @@ def test_a_corpus_shorter_than_a_block(teacher, tmp_path):
     assert "the held_out part is shorter than one block of 8 tokens" in refusal(tmp_path, teacher.tokenizer)
     cache = tmp_path / "cache" / "corpora"
     assert not list(cache.glob("*"))
+
+
+def test_max_tokens_takes_a_sample_of_all_text(teacher, texts, tmp_path):
+    """Of every file, and of every part of a long document."""
+    words = {"a.txt": "ba", "b.txt": "de", "c.txt": "fi", "d.txt": "go"}
+    for name, word in words.items():
+        (tmp_path / name).write_text("\n".join(f"{word} {word} {i}" for i in range(800)))
+    (tmp_path / "d.txt").write_text(" ".join(["go"] * 2000 + ["ku"] * 1200))
+    corpus = open_corpus(prepare_corpus(CorpusSpec(str(tmp_path), 10, max_tokens=4000), teacher.tokenizer))
+    ids = {word: teacher.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words.values()}
+    counts = [int((corpus.train == own).sum()) for own, *_ in ids.values()]
+    assert min(counts) > 300, counts
+    assert 3600 < corpus.train[:, 1:-1].size < 8000
+
+
+def test_a_long_document_is_tokenised_as_one(teacher, monkeypatch):
+    text = " ".join(["ba de fi go ku"] * 50)
+    whole = list(tokenised([text, "ba de"], teacher.tokenizer, None, print))
+    monkeypatch.setattr(packing, "PIECE", 30)
+    monkeypatch.setattr(packing, "CHUNK", 3)
+    assert list(tokenised([text, "ba de"], teacher.tokenizer, None, print)) == whole
+    assert list(tokenised([text, "ba de"], teacher.tokenizer, 10**6, print)) == whole
+    assert "".join(pieces_of(text)) == text
+    assert len(list(tokenised([text, "ba de"], teacher.tokenizer, 50, print))) > 1
 
 
 def test_a_tokenizer_without_separators(teacher):

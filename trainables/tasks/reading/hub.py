@@ -3,9 +3,9 @@
 from collections.abc import Collection
 
 from spaces.errors import SpecError
-from trainables.tasks.reading.files import class_names
-from trainables.tasks.reading.tables import Table, TaskSource
+from trainables.tasks.reading.tables import TaskSource
 from trainables.text.splits import SPLIT_WORDS, split_of
+from trainables.text.tables import Table, class_names
 
 
 def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table]:
@@ -28,9 +28,11 @@ def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table
                 [f"task {source.task!r}: {source.address!r} has two splits that may be {split!r}: {name!r}"]
             )
         if split is not None:
-            columns = {column: data[column][:] for column in data.column_names}
+            wanted = [column.name for column in source.columns.values() if column.name in data.column_names]
+            columns = {column: data[column][:] for column in wanted}
             names = {column: class_names(feature) for column, feature in data.features.to_dict().items()}
-            tables[split] = Table(columns, names)
+            unread = tuple(column for column in data.column_names if column not in columns)
+            tables[split] = Table(columns, names, unread=unread)
     if unused := [name for name in splits if name not in parts and split_of(name) is None]:
         source.say(f"task {source.task}: splits that are not used: {', '.join(unused)}")
     if not tables:

@@ -15,7 +15,8 @@ from spaces.errors import SpecError
 from trainables.tasks.data import Rows
 from trainables.tasks.ragged import one_each
 from trainables.tasks.reading.sources import read_tables
-from trainables.tasks.reading.tables import Table, TaskSource
+from trainables.tasks.reading.tables import TaskSource
+from trainables.text.tables import Table
 
 WHOLE = re.compile(r"-?(0|[1-9]\d*)")
 
@@ -54,7 +55,7 @@ def columns_by_role(source: TaskSource, tables: Mapping[str, Table], problems: l
         named = {role: column.name for role, column in source.columns.items() if column.name in table.columns}
         absent = [column.name for role, column in source.columns.items() if column.required and role not in named]
         for name in absent:
-            rest = f"no column {name!r}, only {', '.join(sorted(table.columns))}"
+            rest = f"no column {name!r}, only {', '.join(sorted({*table.columns, *table.unread}))}"
             problems.append(
                 f"{source.place(split)} has {f'the column {name!r} twice' if name in table.twice else rest}"
             )

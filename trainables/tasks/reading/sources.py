@@ -6,9 +6,10 @@ from typing import Any
 from spaces.errors import SpecError
 from trainables.tasks.reading.files import read_files
 from trainables.tasks.reading.hub import read_hub
-from trainables.tasks.reading.tables import Table, TaskSource
+from trainables.tasks.reading.tables import TaskSource
 from trainables.text.docstrings import docs_task
 from trainables.text.splits import SPLIT_WORDS
+from trainables.text.tables import Table
 
 
 def read_tables(source: TaskSource, needed: Sequence[str] = ("train",)) -> dict[str, Table]:

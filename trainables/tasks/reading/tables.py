@@ -1,7 +1,7 @@
-"""What a source of a task gives: tables of columns, called by the names that the source has for them."""
+"""Where the rows of a task are, and which columns of them are read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 def quiet(line: str) -> None:
@@ -32,15 +32,3 @@ class TaskSource:
         """How a split, a column of it or a row is named in an error."""
         where = f"task {self.task!r}, {split} of {self.address!r}"
         return where + (f": column {self.columns[role].name!r}, row {row}" if role else "")
-
-
-@dataclass(frozen=True)
-class Table:
-    """One split, as its source has it.
-
-    columns: those that are there once; `twice` are the others. class_names: of the columns whose metadata has some.
-    """
-
-    columns: Mapping[str, list]
-    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    twice: frozenset[str] = frozenset()

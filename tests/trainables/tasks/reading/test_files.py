@@ -1,137 +1,45 @@
-"""Files are read back as what was written, whoever wrote them, or are refused with the line."""
+"""Which file holds which split of a task."""
 
-import csv
-import json
+import gzip
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import pytest
 
 from spaces.errors import SpecError
-from trainables.tasks.reading.files import read_file, split_files
+from trainables.tasks.reading.files import read_files, split_files
 from trainables.tasks.reading.tables import Column, TaskSource
 
-PIECES = [
-    '"',
-    '""',
-    "'",
-    ",",
-    ";",
-    " ",
-    "a",
-    "word",
-    "NA",
-    "null",
-    "1",
-    "\u2028",
-    "\x0b",
-    "\u00e9",
-    "\U0001f600",
-    "\\",
-    "#",
-]
-BREAKS = ["\t", "\n", "\r\n"]
+
+def source(address, said=None):
+    return TaskSource("toy", str(address), {"text": Column("text")}, (said if said is not None else []).append)
 
 
-def lines(frame, path):
-    """As GLUE is published: nothing is quoted."""
-    rows = [list(frame.columns), *frame.to_numpy().tolist()]
-    path.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows), encoding="utf-8", newline="")
-
-
-def python_csv(frame, path, **options):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, **options).writerows([list(frame.columns), *frame.to_numpy().tolist()])
-
-
-def arrow_csv(frame, path, delimiter):
-    options = pyarrow.csv.WriteOptions(delimiter=delimiter)
-    pyarrow.csv.write_csv(pa.Table.from_pandas(frame, preserve_index=False), path, options)
-
-
-WRITERS = {
-    "pandas.csv": lambda frame, path: frame.to_csv(path, index=False),
-    "all_quoted.csv": lambda frame, path: python_csv(frame, path, quoting=csv.QUOTE_ALL),
-    "arrow.csv": lambda frame, path: arrow_csv(frame, path, ","),
-    "pandas.tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
-    "excel.tsv": lambda frame, path: python_csv(frame, path, dialect="excel-tab"),
-    "all_quoted.tsv": lambda frame, path: python_csv(frame, path, dialect="excel-tab", quoting=csv.QUOTE_ALL),
-    "arrow.tsv": lambda frame, path: arrow_csv(frame, path, "\t"),
-    "pandas.jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True, force_ascii=False),
-    "arrow.parquet": lambda frame, path: pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path),
-}
-
-
-def drawn(rng, pieces, count):
-    texts = ["".join(rng.choice(pieces, rng.integers(1, 7))) for _ in range(count)]
-    return pd.DataFrame({"text": texts, "label": rng.choice(["yes", "no"], count)})
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-def test_what_libraries_write_is_read_back(tmp_path, writer):
-    rng = np.random.default_rng(0)
-    for _ in range(60):
-        frame = drawn(rng, PIECES + BREAKS, 8)
-        WRITERS[writer](frame, tmp_path / writer)
-        found = read_file(tmp_path / writer).columns
-        assert found == {"text": frame["text"].tolist(), "label": frame["label"].tolist()}
-
-
-def test_plain_lines_are_read_back(tmp_path):
-    """Whatever quotation marks they hold, as long as no text looks exactly like a quoted field of CSV."""
-    rng = np.random.default_rng(1)
-    for _ in range(200):
-        frame = drawn(rng, [piece for piece in PIECES if piece != '""'], 8)
-        frame["text"] = frame["text"].str.replace('""', '"')
-        lines(frame, tmp_path / "train.tsv")
-        assert read_file(tmp_path / "train.tsv").columns["text"] == frame["text"].tolist()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "problem"),
-    [
-        ("a.csv", "text,label\na,0\nb\n", "line 3: 1 fields where the header has 2"),
-        ("a.csv", 'text,label\na,0\n"b" c,1\nd,0\n', "line 3: "),
-        ("a.csv", 'text,label\na,0\n"b,1\nd,0\n', "line 3: "),
-        ("a.tsv", "text\tlabel\na\t0\nb\t1\tc\n", "line 3: 3 fields where the header has 2"),
-        ("a.tsv", "", "is empty"),
-        ("a.jsonl", '{"text": "a"}\n\n{"text": ', "line 3: not valid JSON"),
-        ("a.jsonl", '{"text": "a"}\n["b"]\n', "line 2: not an object"),
-        ("a.csv", "text,label\na,0\ncaf\xe9,1\n", "line 3: not UTF-8"),
-        ("a.parquet", "nothing", "cannot be read"),
-    ],
-)
-def test_what_cannot_be_read_is_refused_with_the_line(tmp_path, name, content, problem):
-    (tmp_path / name).write_bytes(content.encode("latin-1"))
-    with pytest.raises(SpecError, match=problem) as caught:
-        read_file(tmp_path / name)
-    assert str(tmp_path / name) in str(caught.value)
-
-
-def test_marks_long_lines_and_columns_that_nobody_asks_for(tmp_path):
-    row = json.dumps({"text": "word " * 300_000, "label": 0})
-    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + row.encode() + b"\n\n" + row.encode())
-    assert len(read_file(tmp_path / "a.jsonl").columns["label"]) == 2
-    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftext,label,note,note\r\na,0,x,y\r\n")
-    found = read_file(tmp_path / "a.csv")
-    assert (found.columns, found.twice) == ({"text": ["a"], "label": ["0"]}, {"note"})
-
-
-@pytest.mark.parametrize("style", ["{}.csv", "{}.TSV", "toy-{}.csv", "toy.{}.jsonl", "toy_{}.parquet"])
+@pytest.mark.parametrize("style", ["{}.csv", "{}.TSV", "toy-{}.csv", "toy.{}.jsonl", "toy_{}.parquet", "{}.csv.gz"])
 def test_split_names(tmp_path, style):
     said = []
-    source = TaskSource(
-        "toy", str(tmp_path / "toy" if style.startswith("toy") else tmp_path), {"text": Column("text")}, said.append
-    )
+    toy = source(tmp_path / "toy" if style.startswith("toy") else tmp_path, said)
     for name in ("Train", "val", "validation_mismatched", "testing"):
         (tmp_path / style.format(name)).write_text("")
     (tmp_path / f"._{style.format('train')}").write_text("")
-    found = {split: file.name for split, file in split_files(source).items()}
+    found = {split: file.name for split, [file] in split_files(toy).items()}
     assert found == {"train": style.format("Train"), "dev": style.format("val"), "test": style.format("testing")}
     assert said == [f"task toy: files that are not used: {style.format('validation_mismatched')}"]
     (tmp_path / style.format("dev")).write_text("")
     with pytest.raises(SpecError, match="both hold the split 'dev'"):
-        split_files(source)
+        split_files(toy)
+
+
+def test_pieces_of_a_split_are_one_table(tmp_path):
+    for number, text in enumerate(("a", "b")):
+        (tmp_path / f"train-{number:05}-of-00002.csv").write_text(f"text,label\n{text},0\n")
+    (tmp_path / "dev-00000-of-00001.jsonl.gz").write_bytes(gzip.compress(b'{"text": "c"}\n'))
+    found = {split: table.columns["text"] for split, table in read_files(source(tmp_path)).items()}
+    assert found == {"train": ["a", "b"], "dev": ["c"]}
+    (tmp_path / "train-00001-of-00002.csv").unlink()
+    with pytest.raises(SpecError, match="1 of its 2 pieces"):
+        split_files(source(tmp_path))
+    (tmp_path / "train-00001-of-00002.csv").write_text("body,label\nb,0\n")
+    with pytest.raises(SpecError, match="has not the columns"):
+        read_files(source(tmp_path))
+    (tmp_path / "train.csv").write_text("")
+    with pytest.raises(SpecError, match="both hold the split 'train'"):
+        split_files(source(tmp_path))

@@ -1,0 +1,66 @@
+"""The files of a corpus, and what each is used for."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from spaces.errors import SpecError
+from trainables.text.file_texts import TEXTS
+from trainables.text.splits import split_of
+from trainables.text.tables import GZIP, format_of
+
+PARTS = {"train": "train", "held_out": "held out", "test": "not used, since it is for tests", "unused": "not read"}
+"""What a file may be used for, and how a person is told."""
+SHOWN = 4
+"""Names of files in one line."""
+
+
+def corpus_files(source: str) -> dict[str, list[Path]]:
+    """train | held_out | test | unused -> the files of a file or folder, sorted; of a single file, that trains.
+
+    Names that begin with a dot, of files and of folders, are passed over. Raises SpecError without a file of text.
+    """
+    root = Path(source).expanduser()
+    if not root.exists():
+        raise SpecError(
+            [f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, the hub is 'hub:owner/name'"]
+        )
+    found: dict[str, list[Path]] = {part: [] for part in PARTS}
+    for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+        if path.is_file() and not any(name.startswith(".") for name in path.relative_to(root).parts):
+            readable = format_of(path)[1] in TEXTS
+            found[part_of(path, root) if readable else "unused"].append(path)
+    files = [path for part, paths in found.items() if part != "unused" for path in paths]
+    if not files:
+        endings = ", ".join(TEXTS)
+        raise SpecError([f"[corpus] source {source!r}: expected files ending in {endings}; text also with {GZIP}"])
+    return {**found, "train": files, "held_out": [], "test": []} if len(files) == 1 else found
+
+
+def part_of(path: Path, root: Path) -> str:
+    """train | held_out | test, by its folders below the root or its name: test/0.txt, wiki.valid.txt.
+
+    The outermost folder that says something decides; what says nothing trains.
+    """
+    names = (*path.relative_to(root).parent.parts, format_of(path)[0])
+    return next(filter(None, map(part_named, names)), "train")
+
+
+def part_named(name: str) -> str | None:
+    """What a word in a name says of the part; None where no word does, or two say different things."""
+    words = re.findall("[a-z]+", name.lower())
+    if ("held" in words and "out" in words) or "heldout" in words:
+        return "held_out"
+    splits = {split for split in map(split_of, words) if split is not None}
+    return {"dev": "held_out"}.get(split := splits.pop(), split) if len(splits) == 1 else None
+
+
+def told_files(parts: Mapping[str, Sequence[Path]], root: Path) -> str:
+    """What each file of a folder became, in a line for a person."""
+    lines = []
+    for part, title in PARTS.items():
+        names = [str(path.relative_to(root)) for path in parts[part]]
+        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+        if names:
+            lines.append(f"{title}: {', '.join(names[:SHOWN])}{more}")
+    return "; ".join(lines)

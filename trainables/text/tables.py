@@ -1,0 +1,234 @@
+"""Files of rows, for tasks and corpora alike: Parquet, JSON lines, CSV or TSV; text may be compressed by gzip.
+
+Files of text are UTF-8, with or without a byte order mark. In CSV a field that begins with a quotation mark ends with
+one (RFC 4180). TSV is written in two ways: as plain lines (GLUE), or by the rules of CSV (pandas). `read_tsv` tells
+them apart by the quotation marks.
+"""
+
+import csv
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from spaces.errors import SpecError
+
+GZIP = ".gz"
+Fields = list[tuple[int, list[str]]]
+"""The rows of a file with the line on which each begins, counted from 1; the first row is the header."""
+Wanted = Collection[str] | None
+"""The columns that are asked for; None: all."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a file, or of a data set of the hub, that were asked for.
+
+    columns: those that are there once; `twice` are the others. class_names: of the columns whose metadata has some.
+    unread: names of the columns that were not asked for.
+    """
+
+    columns: Mapping[str, list]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    twice: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
+
+
+def format_of(path: Path) -> tuple[str, str]:
+    """(name without endings, ending in small letters): train.csv.gz is ("train", ".csv"); gzip is for text only."""
+    name = path.name[: -len(GZIP)] if path.name.lower().endswith(GZIP) else path.name
+    stem, dot, ending = name.rpartition(".")
+    kind = f".{ending.lower()}" if dot and stem else ""
+    return (path.name, "") if name != path.name and kind == ".parquet" else (stem or name, kind)
+
+
+def read_table(file: Path, wanted: Wanted = None) -> Table:
+    """One file of rows. Raises SpecError with the line where it cannot be read."""
+    return READERS[format_of(file)[1]](file, wanted)
+
+
+def read_parquet(file: Path, wanted: Wanted) -> Table:
+    """Parquet, with the class names that the package datasets stores in it."""
+    try:
+        with pq.ParquetFile(file) as opened:
+            schema = opened.schema_arrow
+            once, twice = unique(schema.names)
+            chosen = [name for name in once if asked(name, wanted)]
+            found = opened.read(columns=chosen)
+            columns = {name: found.column(name).to_pylist() for name in chosen}
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise SpecError([f"{file} cannot be read: {error}"]) from error
+    stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = stored.get("info", {}).get("features", {})
+    names = {column: class_names(feature) for column, feature in features.items()}
+    return Table(columns, names, twice, tuple(name for name in once if name not in columns))
+
+
+def class_names(feature: Any) -> tuple[str, ...]:
+    """The class names of a column as Hugging Face's metadata describes it: of its values, or of those in its lists."""
+    if isinstance(feature, list) and feature:
+        return class_names(feature[0])
+    if not isinstance(feature, Mapping):
+        return ()
+    return tuple(feature.get("names") or ()) or class_names(feature.get("feature"))
+
+
+def read_json_lines(file: Path, wanted: Wanted) -> Table:
+    """An object a line; blank lines are passed over."""
+    rows = [row for _, row in json_rows(file)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names if asked(name, wanted)}
+    return Table(columns, unread=tuple(name for name in names if name not in columns))
+
+
+def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, object) of all lines that are not blank."""
+    for number, line in lines_of(file):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SpecError([f"{file}, line {number}: not valid JSON: {error}"]) from error
+        if not isinstance(row, dict):
+            raise SpecError([f"{file}, line {number}: not an object with a value for each column"])
+        if "\\ud" in line.lower() and not whole_characters(json.dumps(row, ensure_ascii=False)):
+            raise SpecError([f"{file}, line {number}: half a character (a surrogate without its other half)"])
+        yield number, row
+
+
+def whole_characters(text: str) -> bool:
+    """Whether a text can be written down: JSON may name half a character, which no encoding has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_csv(file: Path, wanted: Wanted) -> Table:
+    """Comma-separated values; all are texts."""
+    try:
+        fields = quoted_fields(text_of(file), ",")
+    except csv.Error as error:
+        raise SpecError([f"{file}, {error}"]) from error
+    if problem := uneven(fields):
+        raise SpecError([f"{file}, {problem}"])
+    return table_of(file, fields, wanted)
+
+
+def read_tsv(file: Path, wanted: Wanted) -> Table:
+    """Tab-separated values; all are texts."""
+    lines = [(number, line.split("\t")) for number, line in lines_of(file) if line]
+    problem = uneven(lines)
+    try:
+        quoted = quoted_fields(text_of(file), "\t")
+    except csv.Error:
+        quoted = []
+    by_csv = problem or (len(quoted) == len(lines) and quotes_as_csv(lines))
+    if quoted and not uneven(quoted) and by_csv:
+        return table_of(file, quoted, wanted)
+    if problem:
+        raise SpecError([f"{file}, {problem}"])
+    return table_of(file, lines, wanted)
+
+
+def quotes_as_csv(lines: Fields) -> bool:
+    """Whether fields that begin with a quotation mark look quoted: so is the header, or they all hold doubled ones."""
+    header = lines[0][1] if lines else []
+    marked = [field for _, line in lines for field in line if field.startswith('"')]
+    return any(name.startswith('"') for name in header) or all('""' in field[1:-1] for field in marked)
+
+
+READERS = {".parquet": read_parquet, ".jsonl": read_json_lines, ".csv": read_csv, ".tsv": read_tsv}
+ENDINGS = f"{', '.join(READERS)}; files of text also with {GZIP}"
+"""For people."""
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, uncompressed."""
+    try:
+        with gzip.open(file) if file.name.lower().endswith(GZIP) else file.open("rb") as stream:
+            yield stream
+    except (OSError, EOFError, zlib.error) as error:
+        raise SpecError([f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
+
+
+def text_of(file: Path) -> str:
+    """The text of a file, without a byte order mark."""
+    with opened(file) as stream:
+        raw = stream.read()
+    return decoded(raw, file, 1)
+
+
+def lines_of(file: Path) -> Iterator[tuple[int, str]]:
+    """(number, line) of all lines; only a line feed ends one, with or without a carriage return before it."""
+    with opened(file) as stream:
+        for number, raw in enumerate(stream, start=1):
+            yield number, decoded(raw, file, number).removesuffix("\n").removesuffix("\r")
+
+
+def decoded(raw: bytes, file: Path, number: int) -> str:
+    """Bytes that begin with a line of this number, as text."""
+    problem = "not UTF-8 text; save the file in that encoding"
+    if number == 1 and b"\x00" in raw.partition(b"\n")[0]:  # UTF-16, or no text at all
+        raise SpecError([f"{file}, line 1: {problem}"])
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        line = number + error.object[: error.start].count(b"\n")
+        raise SpecError([f"{file}, line {line}: {problem}"]) from error
+
+
+def quoted_fields(text: str, delimiter: str) -> Fields:
+    """Rows by the rules of CSV, blank lines left out. Raises csv.Error with the line where a row begins."""
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: Fields = []
+    start = 1
+    try:
+        for row in reader:
+            if row:
+                rows.append((start, row))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"line {start}: {error}") from error
+    return rows
+
+
+def uneven(rows: Fields) -> str:
+    """The first row that has not as many fields as the header; "" if there is none."""
+    for number, row in rows:
+        if len(row) != len(rows[0][1]):
+            return f"line {number}: {len(row)} fields where the header has {len(rows[0][1])}"
+    return ""
+
+
+def table_of(file: Path, rows: Fields, wanted: Wanted) -> Table:
+    """The columns of a file of text."""
+    if not rows:
+        raise SpecError([f"{file} is empty: it has no line with the names of its columns"])
+    once, twice = unique(rows[0][1])
+    columns = {name: [row[place] for _, row in rows[1:]] for name, place in once.items() if asked(name, wanted)}
+    return Table(columns, twice=twice, unread=tuple(name for name in once if name not in columns))
+
+
+def unique(names: Sequence[str]) -> tuple[dict[str, int], frozenset[str]]:
+    """(where each name stands that is there once, names that are there more often)."""
+    twice = frozenset(name for name, count in Counter(names).items() if count > 1)
+    return {name: place for place, name in enumerate(names) if name not in twice}, twice
+
+
+def asked(name: str, wanted: Wanted) -> bool:
+    return wanted is None or name in wanted

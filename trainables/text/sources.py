@@ -24,7 +24,7 @@ class CorpusSpec:
     sequence_length: int = setting("tokens per block", 128, at_least=8)
     text_column: str = setting("the column that holds the text", "text")
     subset: str | None = setting("the configuration of a hub data set", None)
-    max_tokens: int | None = setting("use no more than about this many tokens: a sample over all of the text", None, at_least=1)
+    max_tokens: int | None = setting("use about this many tokens at the most: a sample over all text", None, at_least=1)
     language_temperature: float | None = setting(
         "sample the languages, one folder of source each, by size^(1/T), so that small ones get more text; 3.3 is "
         "XLM-R's, 1 keeps the proportions; unset: all text once",

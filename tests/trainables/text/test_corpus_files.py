@@ -19,8 +19,8 @@ def test_parts_of_a_folder(tmp_path):
     assert sorted(held_out) == sorted(f"of {name}" for name in held)
     assert said == [
         "corpus: train: developers.txt, more.txt, testimony.txt, train/0.txt and 2 more; held out: dev/0.txt, "
-        "dev-0.txt, en/dev/0.txt, eval.txt and 5 more; not used, since it is for tests: c4-test.00000-of-00002.txt, test/0.txt, "
-        "test-2.txt, test.txt and 1 more; not read: notes.pdf"
+        "dev-0.txt, en/dev/0.txt, eval.txt and 5 more; not used, since it is for tests: c4-test.00000-of-00002.txt, "
+        "test/0.txt, test-2.txt, test.txt and 1 more; not read: notes.pdf"
     ]
 
 

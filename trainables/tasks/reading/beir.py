@@ -14,11 +14,13 @@ from trainables.tasks.data import Rows
 from trainables.tasks.documents import DOCUMENTS
 from trainables.tasks.ragged import ragged
 from trainables.tasks.ranking import JUDGED
-from trainables.tasks.reading.files import READERS, read_file
 from trainables.tasks.reading.rows import finite
-from trainables.tasks.reading.tables import Table, TaskSource
+from trainables.tasks.reading.tables import TaskSource
 from trainables.text.splits import split_of
+from trainables.text.tables import ENDINGS, READERS, Table, format_of, read_table
 
+QRELS = ("query-id", "corpus-id", "score")
+"""Columns of the judgements."""
 EXAMPLES = 3
 """Ids that a line names."""
 
@@ -37,7 +39,7 @@ def read_beir(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
     text = source.columns["text"].name
     documents = texts_by_id(source, folder, "corpus", (source.columns["title"].name, text), problems)
     queries = texts_by_id(source, folder, "queries", (text,), problems)
-    tables = {split: read_file(file) for split, file in split_files(source, folder / "qrels", problems).items()}
+    tables = {split: read_table(file, QRELS) for split, file in split_files(source, folder / "qrels", problems).items()}
     judged = {split: judgements(source, split, table, problems) for split, table in tables.items()}
     if problems:
         raise SpecError(problems)
@@ -61,14 +63,15 @@ def texts_by_id(
 ) -> dict[str, str]:
     """id -> the texts of these columns (the last is needed), joined by a space."""
     where = f"task {source.task!r}, {name} of {source.address!r}"
-    file = next((folder / f"{name}{suffix}" for suffix in READERS if (folder / f"{name}{suffix}").is_file()), None)
+    known = ((name, ending) for ending in READERS)
+    file = next((file for each in known for file in sorted(folder.iterdir()) if format_of(file) == each), None)
     if file is None:
-        problems.append(f"task {source.task!r}: no file {folder / name} ending in {', '.join(READERS)}")
+        problems.append(f"task {source.task!r}: no file {folder / name} ending in {ENDINGS}")
         return {}
-    table = read_file(file)
+    table = read_table(file, ("_id", *columns))
     if absent := [column for column in ("_id", columns[-1]) if column not in table.columns]:
         if any(table.columns.values()):
-            rest = f"only {', '.join(sorted(table.columns))}"
+            rest = f"only {', '.join(sorted({*table.columns, *table.unread}))}"
             problems += [f"{where} has no column {column!r}, {rest}" for column in absent]
         else:
             problems.append(f"{where} is empty")
@@ -95,9 +98,10 @@ def split_files(source: TaskSource, folder: Path, problems: list[str]) -> dict[s
     found: dict[str, Path] = {}
     unused = []
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.suffix.lower() not in READERS or file.name.startswith("."):
+        name, ending = format_of(file)
+        if ending not in READERS or file.name.startswith("."):
             continue
-        split = split_of(file.stem)
+        split = split_of(name)
         if split is None:
             unused.append(file.name)
         elif split in found:
@@ -113,13 +117,12 @@ def split_files(source: TaskSource, folder: Path, problems: list[str]) -> dict[s
 
 def judgements(source: TaskSource, split: str, table: Table, problems: list[str]) -> list[tuple[str, str, float]]:
     """(query, document, grade) of each row."""
-    names = ("query-id", "corpus-id", "score")
     where = f"task {source.task!r}, qrels of {split} of {source.address!r}"
-    if absent := [name for name in names if name not in table.columns]:
-        rest = f"only {', '.join(sorted(table.columns))}; the first line names the columns"
+    if absent := [name for name in QRELS if name not in table.columns]:
+        rest = f"only {', '.join(sorted({*table.columns, *table.unread}))}; the first line names the columns"
         problems += [f"{where} have no column {name!r}, {rest}" for name in absent]
         return []
-    queries, documents, scores = (table.columns[name] for name in names)
+    queries, documents, scores = (table.columns[name] for name in QRELS)
     grades = [finite(score) for score in scores]
     if None in grades:
         row = grades.index(None)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -156,11 +156,11 @@ ENDINGS = f"{', '.join(READERS)}; files of text also with {GZIP}"
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[IO[bytes]]:
+def opened(file: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, uncompressed."""
     try:
         with gzip.open(file) if file.name.lower().endswith(GZIP) else file.open("rb") as stream:
-            yield stream
+            yield cast(BinaryIO, stream)
     except (OSError, EOFError, zlib.error) as error:
         raise SpecError([f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
 

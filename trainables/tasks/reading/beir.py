@@ -70,7 +70,7 @@ def texts_by_id(
         return {}
     table = read_table(file, ("_id", *columns))
     if absent := [column for column in ("_id", columns[-1]) if column not in table.columns]:
-        if any(table.columns.values()):
+        if table.unread or any(table.columns.values()):
             rest = f"only {', '.join(sorted({*table.columns, *table.unread}))}"
             problems += [f"{where} has no column {column!r}, {rest}" for column in absent]
         else:

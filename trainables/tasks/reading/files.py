@@ -50,9 +50,10 @@ def split_files(source: TaskSource, parts: Collection[str] = ()) -> dict[str, li
             continue
         if prefix and (name == own or name[:1] not in tuple("-._")):
             continue
-        name, piece = name.lstrip("-._"), ()
-        if numbered := PIECE.fullmatch(name):
-            name, piece = numbered[1], (numbered[1], numbered[2], ending)
+        name = name.lstrip("-._")
+        numbered = PIECE.fullmatch(name)
+        piece: tuple[str, ...] = (numbered[1], numbered[2], ending) if numbered else ()
+        name = numbered[1] if numbered else name
         split = name if name in parts else split_of(name)
         if split is None:
             unused.append(file.name)

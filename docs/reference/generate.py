@@ -265,8 +265,9 @@ def supported() -> str:
         "## Families of teachers\n",
         table(["family"], [[code(name)] for name in FAMILIES]),
         "## Shapes with a name\n",
-        "What a shape leaves out comes from this table; for other shapes the feed-forward width is 4 times the width, "
-        "and heads have size 64 or 32.\n",
+        "Heads that a shape leaves out are of the teacher's size where that divides the width. What else it leaves "
+        "out comes from this table; for other shapes the feed-forward width is 4 times the width, and heads have "
+        "size 64 or 32.\n",
         table(["shape", "layers", "width", "heads", "feed-forward width"], shapes),
         "## Task kinds\n",
         "The first metric is the default. The first protocol serves studies that ask for one that a kind lacks.\n",

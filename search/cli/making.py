@@ -41,7 +41,7 @@ def add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--language-temperature", type=parse_number, metavar="T", help="sample languages, a folder each, such as 3.3"
     )
-    parser.add_argument("--shape", help="shape of the new teacher; default 6x192")
+    parser.add_argument("--shape", help="shape of the new teacher; default 6x192h12")
     parser.add_argument("--first-tokens", type=parse_count, metavar="N", help="masked-LM tokens of the source's shape")
     parser.add_argument("--final-tokens", type=parse_count, metavar="N", help="tokens of the distillation into SHAPE")
     parser.add_argument("--seed", type=int)

@@ -178,7 +178,8 @@ class AskTell:
         number, tries = self.history.next_number, 0
         reasons: Counter[str] = Counter()
         told = self.memory.told()
-        running = [self.memory.write(self.history.asked[trial]["config"]) for trial in self.live]
+        ours = [trial for trial, each in self.live.items() if self.searched.space.holds(each.ask.config)]
+        running = [self.memory.write(self.history.asked[trial]["config"]) for trial in ours]
         for _ in range(MAX_INFEASIBLE):
             if self._duplicates >= MAX_DUPLICATES:
                 name = self.searched.sampler

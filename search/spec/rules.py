@@ -179,7 +179,7 @@ def tuned_shape_is_in_space(spec: StudySpec, space: SearchSpace) -> Problems:
     if wanted is None:
         return
     try:
-        known = parse_shape(wanted) in space.shapes
+        known = parse_shape(wanted, space.teacher.architecture.head_size) in space.shapes
     except SpecError as error:
         yield from (f"[comparison] tune_shape: {problem}" for problem in error.problems)
         return

@@ -8,7 +8,7 @@ from functools import cache
 
 from spaces.errors import StillhouseError, choose
 from spaces.space.starts import PAYING_STARTS, STARTS, same_start, unfit_start
-from spaces.students.architecture import StudentArchitecture, TeacherFacts, parse_shape
+from spaces.students.architecture import StudentArchitecture, TeacherFacts, canonical_shape
 from spaces.students.axis import Axis, Rule, positive, text, whole
 from spaces.students.transfer import METHODS, axes_of, canonical_method, terms_of
 
@@ -35,7 +35,7 @@ METHOD = Axis(
     "method", str, text(canonical_method), "transfer method, or a weighted sum of methods",
     rules=(Rule("output-distribution transfer needs a teacher with a masked-LM head", without_lm_head),),
 )  # fmt: skip
-SHAPE = Axis("shape", str, text(lambda name: parse_shape(name).name), "shape of the student, such as 4x256")
+SHAPE = Axis("shape", str, text(canonical_shape), "shape of the student, such as 4x256 or, with its heads, 4x256h8")
 SIZES = (
     Axis("num_layers", int, whole, "Transformer layers of the student", "layers"),
     Axis("hidden_size", int, whole, "width of the student", "units"),
@@ -44,7 +44,7 @@ SIZES = (
         "ffn_ratio", float, positive, "feed-forward width of the student over its width", default=lambda teacher: (4.0,)
     ),
 )
-"""They spell the shape where `shape` does not."""
+"""They spell the shape where `shape` does not; heads may stand beside it."""
 COMMON = (
     Axis(
         "initialisation", str, text(read_start), "how the student's weights started",

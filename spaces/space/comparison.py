@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spaces.space.search_space import SearchSpace
-from spaces.students.architecture import architecture_of, parse_shape
+from spaces.students.architecture import StudentArchitecture, architecture_of, parse_shape
 
 TUNING_SEED_OFFSET = 1000
 Kind = tuple[str, str]
@@ -40,16 +40,17 @@ def tuning_configs(space: SearchSpace, shape: str | None) -> list[dict[str, Any]
     rates = space.axes["learning_rate"].choices
     if len(rates) < 2:
         return []
+    student = None if shape is None else parse_shape(shape, space.teacher.architecture.head_size)
     first: dict[Kind, dict[str, Any]] = {}
     for config in space.enumerate():
         known = first.get(kind_of(config))
-        if known is None or (_has_shape(config, shape) and not _has_shape(known, shape)):
+        if known is None or (_has_shape(config, student) and not _has_shape(known, student)):
             first[kind_of(config)] = config
     return [{**config, "learning_rate": rate} for config in first.values() for rate in rates]
 
 
-def _has_shape(config: Mapping[str, Any], shape: str | None) -> bool:
-    return shape is None or architecture_of(config) == parse_shape(shape)
+def _has_shape(config: Mapping[str, Any], student: StudentArchitecture | None) -> bool:
+    return student is None or architecture_of(config) == student
 
 
 def compared_configs(space: SearchSpace, rates: Mapping[Kind, float]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -78,17 +78,23 @@ class SearchSpace:
     @cached_property
     def shapes(self) -> dict[StudentArchitecture, dict[str, Scalar]]:
         """Every shape the axes spell, buildable or not, with the values of the shape axes that spell it."""
-        if "shape" in self.axes:
-            return {parse_shape(str(name)): {"shape": name} for name in self.axes["shape"].choices}
-        names = [name for name in SHAPE_AXES if name in self.axes]
+        head_size = self.teacher.architecture.head_size
+        names = [name for name in ("shape", *SHAPE_AXES) if name in self.axes]
         shapes: dict[StudentArchitecture, dict[str, Scalar]] = {}
         for values in itertools.product(*(self.axes[name].choices for name in names)):
             chosen = dict(zip(names, values, strict=True))
-            layers, width = int(chosen["num_layers"]), int(chosen["hidden_size"])
-            heads = chosen.get("num_heads") or parse_shape(f"{layers}x{width}").num_heads
-            student = StudentArchitecture(layers, width, int(heads), max(1, round(float(chosen["ffn_ratio"]) * width)))
-            shapes.setdefault(student, chosen)
+            if "shape" in chosen:
+                student = parse_shape(str(chosen["shape"]), head_size)
+            else:
+                student = parse_shape(f"{chosen['num_layers']}x{chosen['hidden_size']}", head_size)
+                wide = max(1, round(float(chosen["ffn_ratio"]) * student.hidden_size))
+                student = replace(student, intermediate_size=wide)
+            shapes.setdefault(replace(student, num_heads=int(chosen.get("num_heads", student.num_heads))), chosen)
         return shapes
+
+    def holds(self, config: Mapping[str, Any]) -> bool:
+        """Whether the shape of a configuration is one of this space."""
+        return architecture_of(config) in self.shapes
 
     @cached_property
     def method_axes(self) -> tuple[Axis, ...]:
@@ -189,7 +195,9 @@ class SearchSpace:
         return digest_of(
             {
                 "axes": {
-                    name: sorted(line) if isinstance(line, list) else line for name, line in self.to_table().items()
+                    name: sorted(line) if isinstance(line, list) else line
+                    for name, line in self.to_table().items()
+                    if name != "shape"
                 },
                 "shapes": sorted(list(vars(student).values()) for student in self.shapes),
                 "teacher": [known.num_layers, known.hidden_size, known.intermediate_size],

@@ -115,11 +115,16 @@ def read_table(table: Mapping[str, Any]) -> tuple[dict[str, Values], list[str]]:
                 read[name] = values
     if "method" not in table:
         problems.append('[space] method: missing; give a list such as ["mha", "hs"]')
-    mixed = [name for name in SHAPE_AXES if name in table]
+    mixed = [name for name in SHAPE_AXES if name in table and not ("shape" in table and name == "num_heads")]
     if "shape" in table and mixed:
-        problems.append(
-            f"[space] shape: give either shapes or {' and '.join(SHAPE_AXES)}, got shape and {', '.join(mixed)}"
-        )
+        others = " and ".join(name for name in SHAPE_AXES if name != "num_heads")
+        problems.append(f"[space] shape: give either shapes or {others}, got shape and {', '.join(mixed)}")
+    elif "num_heads" in read and "shape" in read:
+        problems += [
+            f"[space] num_heads: shape {name!r} says its heads already; write {str(name).partition('h')[0]!r}"
+            for name in read["shape"].choices
+            if "h" in str(name)
+        ]
     elif "shape" not in table and not mixed:
         problems.append('[space] shape: missing; give shapes such as ["3x192", "4x256"], or num_layers and hidden_size')
     elif mixed:

@@ -22,20 +22,23 @@ def divisors(number: int) -> list[int]:
     return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
 
 
-def default_num_heads(hidden_size: int) -> int:
-    """Heads of size 64 when 64 divides the width, else of size 32, else of the divisor nearest to 64."""
+def default_num_heads(hidden_size: int, head_size: int | None = None) -> int:
+    """Heads of the teacher's size, where that is given and divides the width; else of size 64, else of size 32, else of
+    the divisor nearest to 64."""
     if hidden_size < 1:
         return 1
-    for head_size in (64, 32):
-        if hidden_size % head_size == 0:
-            return hidden_size // head_size
+    for size in (head_size, 64, 32):
+        if size and hidden_size % size == 0:
+            return hidden_size // size
     return hidden_size // min(divisors(hidden_size), key=lambda size: abs(size - 64))
 
 
-def parse_shape(text: str) -> "StudentArchitecture":
+def parse_shape(text: str, head_size: int | None = None) -> "StudentArchitecture":
     """Read "LxD", "LxD/F" or "LxD/FhN": layers, hidden size, intermediate size F (else 4 D), attention heads N.
 
-    A named shape (SHAPES) gives what is left out; otherwise F = 4 D and N is `default_num_heads(D)`.
+    head_size: the teacher's. Where it divides D, a shape that leaves N out has D / head_size heads, so that whole heads
+    can be copied. A named shape (SHAPES) gives what is left out else; otherwise F = 4 D and N is
+    `default_num_heads(D)`.
     """
     match = SHAPE_PATTERN.fullmatch(text.strip().lower())
     if match is None:
@@ -49,9 +52,18 @@ def parse_shape(text: str) -> "StudentArchitecture":
         shape = SHAPES.get(f"{plain}/{wide}") or replace(shape, intermediate_size=wide)
     if match["heads"]:
         shape = replace(shape, num_heads=int(match["heads"]))
+    elif head_size and hidden % head_size == 0:
+        shape = replace(shape, num_heads=hidden // head_size)
     if problems := shape.problems():
         raise SpecError([f"shape {text!r}: {problem}" for problem in problems])
     return shape
+
+
+def canonical_shape(text: str) -> str:
+    """The one spelling of a shape's text. Heads stay where they are written: what is left out, the teacher decides."""
+    written = parse_shape(text)
+    plain, mark, _ = text.strip().lower().partition("h")
+    return parse_shape(plain).name + (f"h{written.num_heads}" if mark else "")
 
 
 def architecture_of(config: Mapping[str, Any]) -> "StudentArchitecture":
@@ -100,6 +112,11 @@ class StudentArchitecture:
                 f"nearest legal: {legal}"
             )
         return found
+
+    @property
+    def head_size(self) -> int:
+        """Units of an attention head."""
+        return self.hidden_size // self.num_heads
 
     @property
     def name(self) -> str:

@@ -165,15 +165,20 @@ def write_stream(target: nn.Linear, source: nn.Linear, columns: Tensor, basis: T
 
 
 def kept_head_rows(student: PreTrainedModel, teacher: PreTrainedModel) -> Tensor:
-    """Which rows of Q, K, V the student keeps: heads spaced evenly, and dimensions spaced evenly in each head."""
+    """Which rows of Q, K, V the student keeps: whole heads of the teacher, spaced evenly, wherever they fit.
+
+    A student whose heads are narrower keeps of each of its heads dimensions that are spaced evenly.
+    """
     theirs, ours = architecture(teacher.config), architecture(student.config)
     wide, many, narrow, few = theirs.hidden_size, theirs.num_heads, ours.hidden_size, ours.num_heads
     if narrow == wide:
         return torch.arange(wide)
-    table = torch.arange(wide).reshape(many, wide // many)
-    if few > many or narrow // few > wide // many:
+    table = torch.arange(wide).reshape(many, theirs.head_size)
+    if ours.head_size >= theirs.head_size and narrow % theirs.head_size == 0:
+        return table[evenly(many, narrow // theirs.head_size)].flatten()
+    if few > many or ours.head_size > theirs.head_size:
         return evenly(wide, narrow)
-    return table[evenly(many, few)][:, evenly(wide // many, narrow // few)].flatten()
+    return table[evenly(many, few)][:, evenly(theirs.head_size, ours.head_size)].flatten()
 
 
 def strongest_units(reading: Sequence[nn.Linear], writing: nn.Linear, wanted: int) -> Tensor:

@@ -38,7 +38,7 @@ class PretrainSpec:
     vocabulary: int = 6000
     learn_vocabulary: bool = False
     """Learn the vocabulary from the corpus instead of trimming the source's."""
-    shape: str = "6x192"
+    shape: str = "6x192h12"
     first_tokens: int = 1_500_000
     """Masked-LM tokens of the source's own shape over the trimmed vocabulary."""
     final_tokens: int = 2_500_000
@@ -66,7 +66,11 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Say) -> flo
         config = stage_config(shape, "mlm", "teacher_layers", spec.first_learning_rate, spec.batch_size)
         train_stage(spec, str(trimmed), config, spec.first_tokens, work / "2-masked-lm.safetensors", first, progress)
     config = stage_config(
-        parse_shape(spec.shape), "od + hs + mlm", "projected_layers", spec.final_learning_rate, spec.batch_size
+        parse_shape(spec.shape, shape.head_size),
+        "od + hs + mlm",
+        "projected_layers",
+        spec.final_learning_rate,
+        spec.batch_size,
     ) | {"temperature": 2.0, "mapping": "uniform"}
     final = work / "3-distilled"
     if not final.is_dir():

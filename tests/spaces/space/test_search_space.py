@@ -28,7 +28,7 @@ CONFIG = {
     "teacher_layer": 5,
     "num_layers": 3,
     "hidden_size": 192,
-    "num_heads": 12,
+    "num_heads": 6,
     "intermediate_size": 768,
     "initialisation": "projected",
     "learning_rate": 1e-3,
@@ -221,9 +221,20 @@ def test_lists_of_dimensions_give_every_legal_shape():
     assert shapes == {StudentArchitecture(n, d, h, 4 * d) for n in (2, 3) for d, h in heads}
 
 
-def test_heads_left_out_follow_the_named_shape():
-    space = grid_of({"method": ["mlm"], "num_layers": [3], "hidden_size": [192, 320]})
-    assert {(c["hidden_size"], c["num_heads"]) for c in space.enumerate()} == {(192, 12), (320, 5)}
+@pytest.mark.parametrize("table", [{"num_layers": [3, 4], "hidden_size": [192, 300, 312]},
+                                   {"shape": ["3x192", "3x300", "3x312", "4x312"]}])  # fmt: skip
+def test_heads_left_out_are_of_the_size_of_the_teachers_where_that_divides_the_width(table):
+    space = grid_of({"method": ["mlm"], **table})
+    found = {(c["num_layers"], c["hidden_size"]): c["num_heads"] for c in space.enumerate()}
+    assert found[3, 192] == 6 and found[3, 300] == 5 and found[4, 312] == 12  # 12 of TinyBERT
+
+
+def test_heads_may_be_an_axis_beside_shapes():
+    space = grid_of({"method": ["mlm"], "shape": ["3x192", "2x96"], "num_heads": [6, 32, 64]})
+    heads = {(c["hidden_size"], c["num_heads"]) for c in space.enumerate()}
+    assert heads == {(192, 6), (192, 32), (192, 64), (96, 6), (96, 32)}
+    (problem,) = problems_of({"method": ["mlm"], "shape": ["3x192h6", "2x96"], "num_heads": [6]})
+    assert problem == "[space] num_heads: shape '3x192h6' says its heads already; write '3x192'"
 
 
 def test_digest_changes_with_the_space_only():
@@ -232,14 +243,14 @@ def test_digest_changes_with_the_space_only():
     same = [
         dict(reversed(base.items())),
         base | {"method": ["hs", "mha"], "shape": ["4x256", "3x192"]},
-        base | {"shape": ["3x192h12", "4x256/1024"]},
+        base | {"shape": ["3x192h6", "4x256/1024"]},
         base | {"batch_size": 16},
         space_of(base).to_table(),
     ]
     other = [
         base | {"method": ["mha"]},
         base | {"method": ["mha", "0.5 hs"]},
-        base | {"shape": ["3x192", "4x256h8"]},
+        base | {"shape": ["3x192", "4x256h4"]},
         base | {"batch_size": [16, 32]},
         base | {"learning_rate": {"low": 3e-4, "high": 3e-3}},
         base | {"learning_rate": [3e-4, 3e-3]},
@@ -274,7 +285,7 @@ def test_config_hash_depends_on_values_and_seed_alone():
         ({"teacher_layer": 7}, "within 1 to 6, got 7; nearest legal: 6"),
         ({"teacher_layer": None}, "whole numbers of at least 1, got None"),
         ({"num_heads": 7}, "num_heads must divide hidden_size"),
-        ({"num_layers": 4}, "shape 4x192h12 is not in this space"),
+        ({"num_layers": 4}, "shape 4x192h6 is not in this space"),
         ({"initialisation": "teacher_layers"}, "hidden_size equal to the teacher's 384"),
         ({"initialisation": "projekted"}, "Did you mean 'projected'"),
         ({"learning_rate": 1.0}, "learning_rate 1.0 is not in this space"),
@@ -304,7 +315,7 @@ def test_check_refuses_a_second_name_for_the_same_mapping():
     config |= {"method": "hs", "num_layers": 6, "mapping": "uniform"}
     space = space_of({"method": "hs", "shape": ["3x192", "6x192"]})
     space.check(config)
-    with pytest.raises(InfeasibleConfig, match="mapping 'last_k' is the same as 'uniform' for a 6x192 student"):
+    with pytest.raises(InfeasibleConfig, match="mapping 'last_k' is the same as 'uniform' for a 6x192h6 student"):
         space.check(config | {"mapping": "last_k"})
     space.check(config | {"mapping": "last_k", "num_layers": 3})
 

@@ -8,6 +8,7 @@ from spaces.students.architecture import (
     StudentArchitecture,
     TeacherFacts,
     architecture_of,
+    canonical_shape,
     count_parameters,
     default_num_heads,
     parse_shape,
@@ -47,6 +48,13 @@ def test_published_sizes_without_pooler(family, student, vocab, positions, types
 )
 def test_parse_shape(text, expected):
     assert parse_shape(text) == StudentArchitecture(*expected)
+
+
+def test_heads_that_are_left_out_are_of_the_teachers_size():
+    assert parse_shape("3x144", 16).num_heads == 9 and parse_shape("3x384", 64).num_heads == 6
+    assert parse_shape("3x144h2", 16).num_heads == 2 and parse_shape("4x312", 64) == SHAPES["4x312"]
+    spelt = {" 3X192H12": "3x192h12", "3x192": "3x192", "3x192h6": "3x192h6", "4x256/1024": "4x256"}
+    assert {text: canonical_shape(text) for text in spelt} == spelt
 
 
 def test_every_shape_has_a_name_that_reads_back():

@@ -7,12 +7,13 @@ from spaces.students.architecture import StudentArchitecture
 from trainables.models.projection import (
     calibrate,
     evenly,
+    kept_head_rows,
     principal_directions,
     sampled_states,
     stream_directions,
     strongest_units,
 )
-from trainables.models.student import build_student
+from trainables.models.student import build_student, untrained
 
 NARROW = {"method": "od", "initialisation": "projected_layers", **vars(StudentArchitecture(4, 24, 4, 64))}
 
@@ -60,3 +61,13 @@ def test_strongest_units_are_those_with_the_largest_weights():
 def test_evenly():
     assert evenly(8, 4).tolist() == [0, 2, 4, 6]
     assert evenly(3, 3).tolist() == [0, 1, 2]
+
+
+def test_whole_heads_are_kept_where_they_fit(teacher):
+    wide = [
+        kept_head_rows(untrained(teacher, StudentArchitecture(1, 16, heads, 64), 0), teacher.model).tolist()
+        for heads in (2, 1)
+    ]
+    assert wide[0] == wide[1] == [*range(8), *range(16, 24)]  # of 4 heads of 8 the first and the third
+    narrow = kept_head_rows(untrained(teacher, StudentArchitecture(1, 16, 4, 64), 0), teacher.model)
+    assert narrow.tolist() == [8 * head + unit for head in range(4) for unit in (0, 2, 4, 6)]

@@ -40,7 +40,7 @@ def test_a_teacher_is_made_in_stages_and_an_interrupted_one_is_finished(spec, tm
     assert 0 <= accuracy <= 1
     made = load_teacher(str(tmp_path / "teacher"))
     assert made.facts.has_lm_head
-    assert (made.facts.architecture.name, made.facts.vocab_size) == ("2x16", 160)
+    assert (made.facts.architecture.name, made.facts.vocab_size) == ("2x16h2", 160)  # heads of the source's size
     assert json.loads((tmp_path / "teacher" / "recipe.json").read_text())["vocabulary"] == 160
     weights = load_file(tmp_path / "teacher" / "model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float16}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from search.phases.scoring import put_on_device, references, score_all, score_rungs, untrained
+from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs, untrained
 from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_meta
 from search.spec.checks import Study
@@ -90,6 +90,7 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
             )
         except SpecError as error:
             problems += error.problems
+    problems += better_by_cosine(spec, teacher, tasks, scored, say)
     if problems:
         raise SpecError(problems)
     for name, scores in scored.items():

@@ -14,11 +14,14 @@ from transformers import PreTrainedModel
 
 from search.spec.sections import StudySpec
 from search.tune.telling import Say
-from trainables.cache import cache_folder, digest, store_value
+from spaces.records.shares import Gap
+from trainables.cache import cache_folder, cached_value, digest, store_value
 from trainables.models.student import untrained
 from trainables.models.teacher import Teacher
+from trainables.tasks.kind import Terms
+from trainables.tasks.protocols.cosine import score_of_cosine
 from trainables.tasks.scores import Reference
-from trainables.tasks.scoring import load_task, score_task
+from trainables.tasks.scoring import TaskData, load_task, metric_of, score_task
 
 
 def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
@@ -50,6 +53,42 @@ def score_all(
                 "protocol": own[split]["protocol"],
             }
     return found
+
+
+def better_by_cosine(
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: Mapping[str, Mapping[str, Any]], say: Say
+) -> list[str]:
+    """What is wrong with probed tasks on pairs that the teacher solves better by the cosine of its embeddings.
+
+    A student may then score above the teacher though it is worse where it is used. Within noise, and in a comparison,
+    whose tasks are given, that is only said.
+    """
+    problems = []
+    for name, folder in tasks.items():
+        if scored[name]["protocol"] != "probe":
+            continue
+        task, probe = load_task(folder), scored[name]["teacher"]
+        metric = metric_of(task, scored[name]["metric"])
+        how = ("cosine", 1, teacher.facts.digest, folder.name, metric.name, spec.seed)
+
+        def compute(task: TaskData = task, terms: Terms = Terms(metric, spec.seed)) -> dict[str, Any]:  # noqa: B008
+            return {"score": score_of_cosine(teacher.model, task, terms)}
+
+        found = cached_value(cache_folder() / "scores" / digest(*how), compute)["score"]
+        if found is None or metric.sign * (found - probe) <= 0:
+            continue
+        rule = (
+            f"task {name!r}: the teacher scores {probe:.3f} by the probe and {found:.3f} by the cosine of its "
+            "embeddings alone, so that a student may pass the teacher by the probe and be worse in use"
+        )
+        way = 'kind = "sts"' if not task.label_names else '[evaluation] protocol = "zero_shot"'
+        advice = f"{way} scores the cosine"
+        gap = Gap(metric.name, len(task.splits["dev"]), found, probe)
+        if gap.is_weak or spec.comparison.seeds is not None:
+            say(f"warning: {rule}; {advice}")
+        else:
+            problems.append(f"{rule}. {advice}; or leave the task out")
+    return problems
 
 
 def score_rungs(

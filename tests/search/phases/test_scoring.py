@@ -1,0 +1,46 @@
+"""What a teacher's scores say against a task, before anything is spent on it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from small_tasks import WORDS, make_bert, make_tokenizer, write
+
+from search.phases.scoring import better_by_cosine
+from trainables.tasks.scoring import prepare_task
+from trainables.tasks.spec import TaskSpec
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A random encoder, and a task whose target is the share of common words, which its cosines follow."""
+    rng, here = np.random.default_rng(0), tmp_path_factory.mktemp("pairs")
+
+    def rows(count):
+        first, shared = [rng.choice(WORDS, 6, replace=False) for _ in range(count)], rng.integers(0, 7, count)
+        second = [[*a[:k], *rng.choice(WORDS, 6 - k)] for a, k in zip(first, shared, strict=True)]
+        return {"text": [*map(" ".join, first)], "text2": [*map(" ".join, second)], "label": (shared / 6).tolist()}
+
+    source = write(here / "source", train=rows(60), dev=rows(200))
+    folder = prepare_task(TaskSpec("pairs", str(source), "regression"), make_tokenizer(), here / "cache")
+    return SimpleNamespace(model=make_bert(), facts=SimpleNamespace(digest="x")), {"pairs": folder}
+
+
+def found(pairs, probe, protocol="probe", seeds=None):
+    spec, said = SimpleNamespace(seed=0, comparison=SimpleNamespace(seeds=seeds)), []
+    scored = {"pairs": {"protocol": protocol, "teacher": probe, "metric": "spearman"}}
+    return better_by_cosine(spec, *pairs, scored, said.append), said
+
+
+def test_a_probed_task_that_the_cosine_solves_better_is_refused_with_both_numbers(pairs, tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path))
+    problems, said = found(pairs, 0.2)
+    assert not said and len(problems) == 1
+    cosine = float(problems[0].partition("by the probe and ")[2].split()[0])
+    assert problems[0].startswith(f"task 'pairs': the teacher scores 0.200 by the probe and {cosine:.3f} by the cosine")
+    assert 'kind = "sts" scores the cosine' in problems[0] and cosine > 0.5
+    assert found(pairs, cosine + 0.01) == ([], [])
+    within_noise, in_comparison = found(pairs, cosine - 0.02), found(pairs, 0.2, seeds=3)
+    for problems, said in (within_noise, in_comparison):
+        assert not problems and len(said) == 1 and said[0].startswith("warning: task 'pairs'")
+    assert found(pairs, 0.2, protocol="finetune") == ([], [])

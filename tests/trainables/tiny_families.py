@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from tiny_tokenizers import byte_pairs, unigrams, word_pieces
 from transformers import (
     BertConfig,
+    CamembertConfig,
     DistilBertConfig,
     ElectraConfig,
+    ErnieConfig,
+    GteConfig,
+    JinaEmbeddingsV3Config,
+    MegatronBertConfig,
     ModernBertConfig,
+    MPNetConfig,
+    NomicBertConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
     XLMRobertaConfig,
@@ -48,16 +55,27 @@ def bert(vocabulary: int, shape: Shape) -> BertConfig:
     return BertConfig(vocab_size=vocabulary, pad_token_id=0, type_vocab_size=2, **COMMON, **four(shape))
 
 
-def electra(vocabulary: int, shape: Shape) -> ElectraConfig:
-    """With embeddings as wide as the layers."""
-    wide = {"embedding_size": shape[1], "pad_token_id": 0, "type_vocab_size": 2}
-    return ElectraConfig(vocab_size=vocabulary, **wide, **COMMON, **four(shape))
+def of_words(kind: type, **own: object) -> Callable[[int, Shape], object]:
+    """Of the kind of BERT, with what the family has of its own."""
+    common = COMMON | {"pad_token_id": 0, "type_vocab_size": 2} | own
+    return lambda vocabulary, shape: kind(vocab_size=vocabulary, **common, **four(shape))
+
+
+def of_sentences(kind: type, **own: object) -> Callable[[int, Shape], object]:
+    """Of the kind of XLM-R, with what the family has of its own."""
+    ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
+    return lambda vocabulary, shape: kind(vocab_size=vocabulary, **(COMMON | ids | own), **four(shape))
 
 
 def modernbert(vocabulary: int, shape: Shape) -> ModernBertConfig:
     """Local layers see two tokens to each side."""
     ids = {"pad_token_id": 1, "cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}
     return ModernBertConfig(vocab_size=vocabulary, local_attention=4, **ids, **COMMON, **four(shape))
+
+
+def mpnet_pieces() -> PreTrainedTokenizerFast:
+    """WordPiece with the special tokens of MPNet, whose padding is 1."""
+    return word_pieces({"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "[UNK]", "mask": "<mask>"})
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,8 @@ class Tiny:
     config: Callable[[int, Shape], object]
     """Number of pieces, and layers, width, heads, feed-forward width."""
     tokenizer: Callable[[], PreTrainedTokenizerFast]
+    attention: tuple[str, ...] = ()
+    """Paths in a layer to the maps to queries, keys and values, where a family has an attention function of its own."""
 
 
 TINY: dict[str, Tiny] = {
@@ -75,5 +95,14 @@ TINY: dict[str, Tiny] = {
     "xlm-roberta": Tiny(roberta(XLMRobertaConfig), unigrams),
     "distilbert": Tiny(distilbert, word_pieces),
     "modernbert": Tiny(modernbert, byte_pairs),
-    "electra": Tiny(electra, word_pieces),  # of the package in docs/extending.md
-}
+    "camembert": Tiny(roberta(CamembertConfig), unigrams),
+    "ernie": Tiny(of_words(ErnieConfig, use_task_id=True, task_type_vocab_size=3), word_pieces),
+    "mpnet": Tiny(of_words(MPNetConfig, pad_token_id=1, max_position_embeddings=POSITIONS + 2), mpnet_pieces,
+                  ("attention.attn.q", "attention.attn.k", "attention.attn.v")),
+    "electra": Tiny(of_words(ElectraConfig, embedding_size=20), word_pieces),
+    "nomic_bert": Tiny(of_words(NomicBertConfig), word_pieces),
+    "megatron-bert": Tiny(of_words(MegatronBertConfig), word_pieces,  # of the package in docs/extending.md
+                          ("attention.self.query", "attention.self.key", "attention.self.value")),
+    "gte": Tiny(of_sentences(GteConfig), unigrams),
+    "jina_embeddings_v3": Tiny(of_sentences(JinaEmbeddingsV3Config), unigrams),
+}  # fmt: skip

@@ -41,11 +41,11 @@ def architecture(config: PretrainedConfig) -> StudentArchitecture:
 
 def set_architecture(config: PretrainedConfig, shape: StudentArchitecture) -> None:
     """Write a shape into a transformers config."""
-    family = family_of(config)
+    family, before = family_of(config), architecture(config)
     values = (shape.num_layers, shape.hidden_size, shape.num_heads, shape.intermediate_size)
     for key, value in zip(family.config_keys, values, strict=True):
         setattr(config, key, value)
-    family.fit_config(config)
+    family.fit_config(config, before)
 
 
 def build_model(config: PretrainedConfig, *, lm_head: bool) -> PreTrainedModel:

@@ -13,29 +13,44 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spaces.students.architecture import FamilyFacts
+from spaces.students.architecture import FamilyFacts, StudentArchitecture
 
 Config = Any
 """A transformers config; its attributes are the family's own."""
 Model = Any
 """A transformers model of the family, bare or under its masked-LM head, or a part of one."""
 Norm = Any
-"""A module with a `weight`, the gain, and a `bias` that may be None."""
+"""A module with a `weight`, the gain, and perhaps a `bias`."""
 
 
 @dataclass(frozen=True)
 class EmbeddingParts:
-    """What makes H_0: the sum of rows of tables as wide as the stream, normalised."""
+    """What makes H_0: the sum of rows of tables, normalised."""
 
     tables: tuple[nn.Embedding, ...]
     norm: Norm | None
+    into_stream: nn.Linear | None = None
+    """Where the tables are not as wide as the stream: the map that the normalised sum takes into it."""
+
+
+@dataclass(frozen=True)
+class SharedParts:
+    """What all layers of an encoder read beside the stream."""
+
+    tables: tuple[nn.Embedding, ...] = ()
+    """Rows as wide as the stream, which the maps of the layers read as they read it."""
+    norms: tuple[Norm, ...] = ()
+    """Over rows of these tables."""
+    of_heads: tuple[nn.Embedding, ...] = ()
+    """Tables with a column for each attention head."""
 
 
 @dataclass(frozen=True)
 class LayerParts:
     """The parts of a layer that read or write the residual stream.
 
-    A map may hold several blocks of rows of equal height below one another, as fused queries, keys and values do.
+    A map may hold several blocks of rows of equal height below one another, as fused queries, keys and values do. Where
+    several heads of queries share one of keys and values, those are maps of their own, of fewer rows.
     """
 
     to_heads: tuple[nn.Linear, ...]
@@ -55,7 +70,12 @@ def of_one_kind(config: Config) -> tuple[str, ...]:
     return ("layer",) * config.num_hidden_layers
 
 
-def nothing_else(config: Config) -> None:
+def nothing_shared(encoder: Model) -> SharedParts:
+    """For a family whose layers read the stream alone."""
+    return SharedParts()
+
+
+def nothing_else(config: Config, before: StudentArchitecture) -> None:
     """For a family whose config says nothing about a shape but the four numbers."""
 
 
@@ -79,14 +99,16 @@ class Family:
     """A weight that only a checkpoint with a trained masked-LM head has."""
     head_words: Callable[[Model, Tensor], Tensor]
     """A masked-LM model and last hidden states to what its decoder, the head's last map, reads."""
+    shared: Callable[[Model], SharedParts] = nothing_shared
+    """Of the bare encoder."""
     final_norm: Callable[[Model], Norm] | None = None
     """The norm of the bare encoder after its last layer."""
     config_keys: tuple[str, str, str, str] = (
         "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size",
     )  # fmt: skip
     """Layers, width, heads and feed-forward width in a config."""
-    fit_config: Callable[[Config], None] = nothing_else
-    """Called after another shape was written into a config: sets what else depends on it."""
+    fit_config: Callable[[Config, StudentArchitecture], None] = nothing_else
+    """Called after another shape was written into a config, with the shape it had: sets what else depends on it."""
     layer_kinds: Callable[[Config], tuple[str, ...]] = of_one_kind
     """The kind of each layer, bottom up. A student's layer is a copy of a teacher layer of its kind."""
     has_types: bool = True

@@ -26,7 +26,7 @@ GAIN_LIMITS = (0.05, 3.0)
 
 def projection_for(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> Tensor:
     """The basis Dd for a student's width; at full width the identity, for which no sample is needed."""
-    width, full = student.get_input_embeddings().embedding_dim, teacher.facts.architecture.hidden_size
+    width, full = architecture(student.config).hidden_size, teacher.facts.architecture.hidden_size
     if width == full:
         return torch.eye(full)
     if corpus is None:
@@ -71,13 +71,29 @@ def sampled_states(model: PreTrainedModel, corpus: Corpus, num_layers: int | Non
 
 
 def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
-    """Every embedding table and the norm over their sum."""
+    """Every embedding table and the norm over their sum; factorised ones stay, and the map from them is projected."""
     embeddings = family_of(student.config).embeddings
     ours, theirs = embeddings(student.base_model), embeddings(teacher.base_model)
+    of_tables = basis
+    if ours.into_stream is not None and theirs.into_stream is not None:
+        of_tables = torch.eye(ours.into_stream.in_features)
+        write_stream(ours.into_stream, theirs.into_stream, slice(None), basis)
     for target, source in zip(ours.tables, theirs.tables, strict=True):
-        target.weight.copy_(source.weight.cpu() @ basis)
+        target.weight.copy_(source.weight.cpu() @ of_tables)
     if ours.norm is not None:
-        project_norm(ours.norm, theirs.norm, basis)
+        project_norm(ours.norm, theirs.norm, of_tables)
+
+
+def project_shared(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
+    """What all layers read beside the stream."""
+    shared = family_of(student.config).shared
+    ours, theirs = shared(student.base_model), shared(teacher.base_model)
+    for table, source in zip(ours.tables, theirs.tables, strict=True):
+        table.weight.copy_(source.weight.cpu() @ basis)
+    for norm, source_norm in zip(ours.norms, theirs.norms, strict=True):
+        project_norm(norm, source_norm, basis)
+    for table, source in zip(ours.of_heads, theirs.of_heads, strict=True):
+        table.weight.copy_(source.weight.cpu()[:, evenly(source.embedding_dim, table.embedding_dim)])
 
 
 def project_norm(target: Norm, source: Norm, basis: Tensor) -> None:
@@ -88,7 +104,7 @@ def project_norm(target: Norm, source: Norm, basis: Tensor) -> None:
     gain = source.weight.cpu()
     wide, narrow = basis.shape
     target.weight.copy_((wide / narrow) ** 0.5 * (basis * gain[:, None] * basis).sum(0))
-    if target.bias is not None:
+    if bias_of(target) is not None:
         target.bias.copy_(basis.T @ source.bias.cpu())
 
 
@@ -112,21 +128,27 @@ def calibrate(
             state_ND = finished(teacher.model, teacher_layer, state_ND.to(teacher.model.device)).cpu()
         target_Nd = state_ND @ basis
         mean_d, target_mean_d = ours_Nd.mean(0), target_Nd.mean(0)
-        if norm.bias is None:  # only a gain is left to fit
+        if bias_of(norm) is None:  # only a gain is left to fit
             mean_d, target_mean_d = torch.zeros_like(mean_d), torch.zeros_like(mean_d)
         centred_Nd = ours_Nd - mean_d
         gain_d = (centred_Nd * (target_Nd - target_mean_d)).mean(0) / centred_Nd.square().mean(0).clamp_min(1e-12)
         gain_d = gain_d.clamp(*GAIN_LIMITS)
-        if norm.bias is not None:
+        if bias_of(norm) is not None:
             norm.bias.copy_(gain_d * (norm.bias - mean_d) + target_mean_d)
         norm.weight.mul_(gain_d)
+
+
+def bias_of(norm: Norm) -> Tensor | None:
+    """Norms that only scale have none."""
+    return getattr(norm, "bias", None)
 
 
 def closing_norm(model: PreTrainedModel, layer: int) -> Norm | None:
     """The norm whose output is H_layer, if there is one."""
     family = family_of(model.config)
     if layer == 0:
-        return family.embeddings(model.base_model).norm
+        own = family.embeddings(model.base_model)
+        return own.norm if own.into_stream is None else None
     if layer == len(layers(model)) and family.final_norm:
         return family.final_norm(model.base_model)
     return parts(model, layer).closing_norm
@@ -157,11 +179,11 @@ def read_stream(target: nn.Linear, source: nn.Linear, rows: Tensor, basis: Tenso
         target.bias.copy_(source.bias[rows])
 
 
-def write_stream(target: nn.Linear, source: nn.Linear, columns: Tensor, basis: Tensor) -> None:
+def write_stream(target: nn.Linear, source: nn.Linear, columns: Tensor | slice, basis: Tensor) -> None:
     """A linear map from inner units, of which `columns` are kept, to the residual stream."""
-    target.weight.copy_(basis.T @ source.weight[:, columns])
+    target.weight.copy_(basis.T @ source.weight.cpu()[:, columns])
     if target.bias is not None:
-        target.bias.copy_(basis.T @ source.bias)
+        target.bias.copy_(basis.T @ source.bias.cpu())
 
 
 def kept_head_rows(student: PreTrainedModel, teacher: PreTrainedModel) -> Tensor:
@@ -202,23 +224,26 @@ def evenly(available: int, wanted: int) -> Tensor:
 def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
     """The transform of the language-modelling head in the projected basis, and its bias over the vocabulary.
 
-    A decoder of its own (`tie_word_embeddings` false) is projected as the word embeddings are.
+    What the transform gives is in the basis of the word embeddings: the projected one, or, where they are factorised,
+    their own. A decoder of its own (`tie_word_embeddings` false) is projected as the word embeddings are.
     """
     ours, theirs = student.get_output_embeddings(), teacher.get_output_embeddings()
     if ours is None or theirs is None:
         return
     if ours.bias is not None:
         ours.bias.copy_(theirs.bias)
+    narrow, words = architecture(student.config).hidden_size, ours.in_features
+    out_of = basis if words == narrow else torch.eye(words)
     if ours.weight is not student.get_input_embeddings().weight:
-        ours.weight.copy_(theirs.weight.cpu() @ basis)
+        ours.weight.copy_(theirs.weight.cpu() @ out_of)
     head = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
     for name, module in student.named_modules():
         if name.startswith(student.base_model_prefix) or module is ours:
             continue
         if isinstance(module, nn.Linear):
             source: Any = head[name]
-            module.weight.copy_(basis.T @ source.weight.cpu() @ basis)
+            module.weight.copy_(out_of.T @ source.weight.cpu() @ basis)
             if module.bias is not None:
-                module.bias.copy_(basis.T @ source.bias.cpu())
+                module.bias.copy_(out_of.T @ source.bias.cpu())
         elif isinstance(module, nn.LayerNorm):
-            project_norm(module, head[name], basis)
+            project_norm(module, head[name], out_of)

@@ -27,6 +27,7 @@ from trainables.models.projection import (
     kept_head_rows,
     project_embeddings,
     project_norm,
+    project_shared,
     projection_for,
 )
 from trainables.models.teacher import Teacher
@@ -95,6 +96,7 @@ def projected_layers_start(
     """Projected embeddings, and teacher layers, their matrices written in the projected basis: those of TRUNCATIONS."""
     basis = projection_for(student, teacher, corpus)
     project_embeddings(student, teacher.model, basis)
+    project_shared(student, teacher.model, basis)
     family = family_of(student.config)
     pairs = copied_layers(kept, family.layer_kinds(student.config), family.layer_kinds(teacher.model.config))
     heads = kept_head_rows(student, teacher.model)

@@ -33,7 +33,7 @@ from trainables.models.encoder import (
 from trainables.models.families import FAMILIES
 from trainables.models.loading import has_lm_head, load_model
 from trainables.models.projection import kept_head_rows, stream_directions, strongest_units
-from trainables.models.student import INITIALISATIONS, build_student, truncated
+from trainables.models.student import build_student, truncated
 from trainables.models.teacher import read_facts
 from trainables.models.vocabulary import with_words
 from trainables.text.corpus import open_corpus, prepare_corpus
@@ -77,13 +77,33 @@ def same_weights(first, second):
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def padded_batch(tokenizer, side):
-    """Texts of different lengths, padded on one side with the tokenizer's own padding token."""
+def padded_batch(tokenizer, sides=("right", "right", "left")):
+    """Texts of different lengths, each padded on its side with the tokenizer's own padding token."""
     rows = [tokenizer(text)["input_ids"] for text in TEXTS]
-    length, pad = max(map(len, rows)), tokenizer.pad_token_id
-    ids = [row + [pad] * (length - len(row)) if side == "right" else [pad] * (length - len(row)) + row for row in rows]
+    pads = [[tokenizer.pad_token_id] * (max(map(len, rows)) - len(row)) for row in rows]
+    ids = [pad + row if side == "left" else row + pad for side, row, pad in zip(sides, rows, pads, strict=True)]
     ids_BT = torch.tensor(ids)
-    return ids_BT, (ids_BT != pad).long()
+    return ids_BT, (ids_BT != tokenizer.pad_token_id).long()
+
+
+def queries_keys_values(model, kind, monkeypatch):
+    """A list that gets what each layer's attention works with, BHTD, when the model is run."""
+    seen, attention = [], ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+    def watched(module, query, key, value, *args, **options):
+        seen.append((query, key, value))
+        return attention(module, query, key, value, *args, **options)
+
+    def add(module, args, out):
+        if len(seen) == 0 or len(seen[-1]) == 3:
+            seen.append(())
+        seen[-1] += (out.unflatten(-1, (4, -1)).transpose(1, 2),)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", watched)
+    for layer in layers(model):
+        for path in kind.attention:
+            monkeypatch.setattr(layer.get_submodule(path), "_forward_hooks", {0: add})
+    return seen
 
 
 def test_every_family_is_tested():
@@ -102,7 +122,7 @@ def test_counts_are_those_of_the_built_model(teacher, shape):
     config = own_config(teacher, shape)
     bare, masked_lm = build_model(config, lm_head=False), build_model(config, lm_head=True)
     own = family_of(config).embeddings(bare)
-    embeddings = size(*own.tables, *([own.norm] if own.norm is not None else []))
+    embeddings = size(*own.tables, *(part for part in (own.norm, own.into_stream) if part is not None))
     assert count_parameters(shape, teacher.facts) == size(bare)
     assert count_parameters(shape, teacher.facts, embeddings=False) == size(bare) - embeddings
     assert count_parameters(shape, teacher.facts, lm_head=True) == size(masked_lm)
@@ -122,18 +142,11 @@ def test_shapes_are_written_and_read_back(teacher, lm_head):
     assert not any("pooler" in name for name, _ in model.named_parameters())
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_signals_are_those_inside_the_model(teacher, side, monkeypatch):
+def test_signals_are_those_inside_the_model(teacher, monkeypatch):
     """Queries and keys may be turned by their position before the attention gets them, which keeps their length."""
-    model, seen = teacher.model, []
-    attention = ALL_ATTENTION_FUNCTIONS["sdpa"]
-
-    def watched(module, query, key, value, *args, **options):
-        seen.append((query, key, value))
-        return attention(module, query, key, value, *args, **options)
-
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", watched)
-    ids_BT, mask_BT = padded_batch(teacher.tokenizer, side)
+    model = teacher.model
+    seen = queries_keys_values(model, TINY[model.config.model_type], monkeypatch)
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer)
     with torch.no_grad():
         out = model(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True)
         assert len(seen) == 4
@@ -151,7 +164,7 @@ def test_signals_are_those_inside_the_model(teacher, side, monkeypatch):
 
 
 def test_padding_does_not_count(teacher):
-    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "right")
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer)
     with torch.no_grad():
         padded = hidden_states(teacher.model, ids_BT, mask_BT)[-1][1][mask_BT[1].bool()]
         alone = hidden_states(teacher.model, ids_BT[1][mask_BT[1].bool()][None])[-1][0]
@@ -170,7 +183,7 @@ def test_a_head_is_its_logits_short_of_the_last_product(teacher):
 
 def test_a_shallow_run_stops_early(teacher):
     model, ran = teacher.model, []
-    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "right")
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer)
     hooks = [
         layer.register_forward_hook(lambda *_, number=number: ran.append(number))
         for number, layer in enumerate(layers(model), start=1)
@@ -203,7 +216,7 @@ def test_a_trained_head_is_told_from_a_missing_one(teacher, write_teacher):
 @pytest.mark.parametrize("initialisation", ["projected_layers", "teacher_layers", "first_layers"])
 def test_at_equal_shape_the_student_is_the_teacher(teacher, initialisation, corpus):
     student = build_student(config_of(SAME, initialisation), teacher, 3, corpus)
-    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "right")
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer)
     inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, "output_hidden_states": True}
     with torch.no_grad():
         ours, theirs = (model(**inputs) for model in (student, teacher.model))
@@ -223,7 +236,7 @@ def test_a_cut_teacher_is_some_of_its_layers(teacher, kept, corpus):
         assert [kinds[number] for number in alike] == [kind]
         found += alike
     assert found == sorted(set(found))
-    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "left")
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer)
     with torch.no_grad():
         ours, theirs = (hidden_states(model, ids_BT, mask_BT) for model in (cut, teacher.model))
         if kept == "first":
@@ -232,8 +245,10 @@ def test_a_cut_teacher_is_some_of_its_layers(teacher, kept, corpus):
             assert torch.equal(ours[2], finished(teacher.model, 2, theirs[2]))
 
 
-@pytest.mark.parametrize("initialisation", INITIALISATIONS)
-@pytest.mark.parametrize("method", ["mha", "od + hs"])
+@pytest.mark.parametrize(
+    ("method", "initialisation"),
+    [("mha", "random"), ("od + hs", "projected"), ("od + hs", "projected_layers"), ("mha", "first_layers")],
+)
 def test_narrower_students_are_built_as_counted_and_load_as_they_were(
     teacher, method, initialisation, corpus, tmp_path
 ):
@@ -245,7 +260,7 @@ def test_narrower_students_are_built_as_counted_and_load_as_they_were(
     assert all(p.requires_grad for p in student.parameters())
     if with_head:
         assert student.get_output_embeddings().weight is word_embeddings(student)
-    ids_BT, mask_BT = padded_batch(teacher.tokenizer, "left")
+    ids_BT, mask_BT = padded_batch(teacher.tokenizer)
     student.save_pretrained(tmp_path / "student")
     loaded = load_model(tmp_path / "student").eval()
     assert architecture(loaded.config) == shape
@@ -261,8 +276,16 @@ def test_projected_parts_are_the_teachers_in_the_basis(teacher, corpus):
     shape = StudentArchitecture(2, 16, 2, 24)
     student = build_student(config_of(shape, "first_layers"), teacher, 3, corpus)
     basis, family = stream_directions(teacher, corpus)[:, :16], family_of(student.config)
-    tables = [family.embeddings(model.base_model).tables for model in (student, teacher.model)]
-    for target, source in zip(*tables, strict=True):
+    tables = [family.embeddings(model.base_model) for model in (student, teacher.model)]
+    factorised = tables[0].into_stream is not None
+    for target, source in zip(*(each.tables for each in tables), strict=True):
+        torch.testing.assert_close(target.weight, source.weight if factorised else source.weight @ basis)
+    if factorised:
+        torch.testing.assert_close(tables[0].into_stream.weight, basis.T @ tables[1].into_stream.weight)
+    shared = [family.shared(model.base_model) for model in (student, teacher.model)]
+    for target, source in zip(*(each.of_heads for each in shared), strict=True):
+        torch.testing.assert_close(target.weight, source.weight[:, [0, 2]])
+    for target, source in zip(*(each.tables for each in shared), strict=True):
         torch.testing.assert_close(target.weight, source.weight @ basis)
     ours, theirs = parts(student, 2), parts(teacher.model, 2)
     heads = kept_head_rows(student, teacher.model)

@@ -19,6 +19,10 @@ class BertFacts:
         """Any shape can be built."""
         return []
 
+    def rows(self, teacher: TeacherFacts) -> int:
+        """Of all embedding tables."""
+        return teacher.vocab_size + teacher.max_positions + self.position_offset + teacher.type_vocab_size
+
     def parameters(self, architecture: StudentArchitecture, teacher: TeacherFacts) -> Parameters:
         """With d = hidden size and f = intermediate size, all maps with a bias and LayerNorms of 2 d.
 
@@ -26,10 +30,9 @@ class BertFacts:
         The head: a d x d map, a norm and a bias for each word.
         """
         width, wide = architecture.hidden_size, architecture.intermediate_size
-        rows = teacher.vocab_size + teacher.max_positions + self.position_offset + teacher.type_vocab_size
         layer = 4 * (width * width + width) + 2 * width * wide + wide + width + 4 * width
         return Parameters(
-            embeddings=rows * width + 2 * width,
+            embeddings=self.rows(teacher) * width + 2 * width,
             layers=architecture.num_layers * layer,
             lm_head=width * width + width + 2 * width + teacher.vocab_size,
         )

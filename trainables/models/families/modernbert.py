@@ -8,89 +8,27 @@ A student of fewer layers has the types (global or local, each with its rotation
 its layers are copies of teacher layers of the same type, its first layer of the first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts, divisors
+from spaces.students.architecture import StudentArchitecture
 from trainables.models.families.bert import embed
 from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model
-
-LOCAL = "sliding_attention"
-
-
-@dataclass(frozen=True)
-class ModernBertFacts:
-    """Counts of ModernBERT and of what is laid out as ModernBERT."""
-
-    name: str
-    layer_types: tuple[str, ...]
-    """Of the teacher, bottom up."""
-    window: int
-    """How many tokens a token of a local layer sees, itself included."""
-    norm_bias: bool
-    attention_bias: bool
-    mlp_bias: bool
-    classifier_bias: bool
-    decoder_bias: bool
-    position_offset: int = 0
-
-    def problems(self, architecture: StudentArchitecture) -> list[str]:
-        """Rotations turn pairs of units."""
-        size = architecture.hidden_size // architecture.num_heads
-        if size % 2 == 0:
-            return []
-        width = architecture.hidden_size
-        legal = [heads for heads in divisors(width) if width // heads % 2 == 0]
-        nearest = min(legal, key=lambda heads: abs(heads - architecture.num_heads), default=None)
-        instead = f"nearest legal: {nearest} heads" if nearest else "the width must be even"
-        return [f"attention heads of {self.name} must be of even size, got {size} ({architecture.name}); {instead}"]
-
-    def parameters(self, architecture: StudentArchitecture, teacher: TeacherFacts) -> Parameters:
-        """With d = hidden size and f = intermediate size; biases where the config has them, norms of d or 2 d.
-
-        Embeddings: vocabulary d and a norm. A layer: four d x d maps, three d x f maps, two norms; the first has one
-        norm less, and one follows the last. The head: a d x d map, a norm and a bias for each word.
-        """
-        width, wide = architecture.hidden_size, architecture.intermediate_size
-        norm = width * (1 + self.norm_bias)
-        layer = 4 * width * width + 3 * width * wide + 2 * norm
-        layer += self.attention_bias * 4 * width + self.mlp_bias * (2 * wide + width)
-        return Parameters(
-            embeddings=teacher.vocab_size * width + norm,
-            layers=architecture.num_layers * layer,
-            lm_head=width * width + self.classifier_bias * width + norm + self.decoder_bias * teacher.vocab_size,
-        )
-
-    def flops_per_token(self, architecture: StudentArchitecture, sequence_length: int) -> int:
-        """A layer: 8 d^2 for Q, K, V and output, 6 d f for the gated feed-forward maps, 4 T d for scores and sums.
-
-        In a local layer T is its window at most, which is what its result needs; kernels that know of no windows
-        compute the whole and mask it.
-        """
-        width, wide = architecture.hidden_size, architecture.intermediate_size
-        total = architecture.num_layers * (8 * width * width + 6 * width * wide)
-        for layer_type in types_of_depth(self.layer_types, architecture.num_layers):
-            seen = min(sequence_length, self.window) if layer_type == LOCAL else sequence_length
-            total += 4 * seen * width
-        return total
+from trainables.models.rotary import HeadCounts, RotaryFacts, types_of_depth
 
 
-def facts(config: Config) -> ModernBertFacts:
-    """Rotations need no table: positions are counted from 0."""
-    return ModernBertFacts(
-        config.model_type, tuple(config.layer_types), 2 * (config.local_attention // 2) + 1, config.norm_bias,
-        config.attention_bias, config.mlp_bias, config.classifier_bias, config.decoder_bias,
+def facts(config: Config) -> RotaryFacts:
+    """Biases are the config's choice. The first layer has one norm less, and one follows the last."""
+    norm = 1 + config.norm_bias
+    return RotaryFacts(
+        config.model_type, gated=True, norm_vectors=norm, attention_bias=config.attention_bias,
+        units_bias=config.mlp_bias, output_bias=config.mlp_bias,
+        head=HeadCounts(vectors=config.classifier_bias + norm, words=int(config.decoder_bias)),
+        final_norm=True, first_layer_norms=1, layer_types=tuple(config.layer_types),
+        window=2 * (config.local_attention // 2) + 1,
     )  # fmt: skip
 
 
-def types_of_depth(layer_types: Sequence[str], num_layers: int) -> list[str]:
-    """The types of the first layers, which come again in a deeper model."""
-    return [layer_types[number % len(layer_types)] for number in range(num_layers)]
-
-
-def fit_config(config: Config) -> None:
+def fit_config(config: Config, before: StudentArchitecture) -> None:
     """transformers builds a model whose types are more than its layers, and refuses to save it."""
     config.layer_types = types_of_depth(config.layer_types, config.num_hidden_layers)
 

@@ -21,7 +21,7 @@ search: $(VENV)/ready
 	@echo "the study:    $(STUDY)              Parquet, students, log"
 	@echo "the page:     $(STUDY)/report.html  open it in a browser"
 	@echo "the student:  $(STUDY)/best         AutoModel.from_pretrained('$(STUDY)/best')"
-	@echo "next:         $(RUN)/stillhouse resume $(STUDY) --trials 40    search on"
+	@echo "next:         $(RUN)/stillhouse resume $(STUDY) --set budget.trials=40   search on"
 	@echo "              $(RUN)/stillhouse best $(STUDY) --max-latency-ms 2"
 	@echo "              $(RUN)/stillhouse check search/specs/quick.toml  a spec to copy for your own teacher"
 

@@ -7,20 +7,47 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import pyarrow.fs
 
 from analysis.figures.front_figure import hover
 from analysis.figures.style import ABOVE, GREY, buttons, colours_of, cost_axis, style
 from analysis.page import pieces
 from analysis.page.report import page
 from analysis.page.text import verdict
+from analysis.page.watch import Watcher
 from analysis.selection.front import aim, front, hypervolume_history, knee
 from analysis.study.table import StudyTable
 from analysis.words import MISSING, cost_text, decimal, number, plural, ratio, student_name, teacher_share
 from spaces.errors import SpecError
 from spaces.records.costs import COSTS, Cost
+from spaces.records.filesystems import open_filesystem
 
 KNEE = ("trial", "quality", "low", "high")
 OVERVIEW = ("study", "folder", "trials", "students", "on_front", "hypervolume", "best_quality")
+
+
+def listed(root: str) -> list[dict[str, str]]:
+    """The studies in a folder and right below it: folder, where each stands, trials, and its knee, newest last."""
+    filesystem, path = open_filesystem(root)
+    found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+    names = ["", *sorted(info.base_name for info in found if info.type == pyarrow.fs.FileType.Directory)]
+    rows = []
+    for folder in (f"{root.rstrip('/')}/{name}".rstrip("/") for name in names):
+        watcher = Watcher(folder)
+        watcher.look()
+        study, state = watcher.study, watcher.state
+        if study is None and state is None:
+            continue
+        phase = "no run known" if state is None else f"{state.phase}, killed" if state.was_killed else state.phase
+        row = {"study": folder, "state": phase, "trials": "", "created": "", "knee": ""}
+        if study is not None:
+            members = front(study)
+            row |= {"trials": f"{len(study.trials)}/{study.meta.num_trials}", "created": study.meta.created[:10]}
+            if len(members):
+                best = members.iloc[knee(members, aim(study).objectives)]
+                row["knee"] = f"{student_name(best)}, quality {decimal(best['quality'])}"
+        rows.append(row)
+    return sorted(rows, key=lambda row: row["created"] or "~")
 
 
 def names_of(studies: Sequence[StudyTable]) -> list[str]:

@@ -8,9 +8,10 @@ memory, so a look costs what is new, on a remote store as well.
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from hashlib import sha256
+from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -28,6 +29,7 @@ from analysis.study.table import SHOWN, StudyTable, load_table
 from analysis.words import decimal, plural, student_name
 from spaces.errors import StillhouseError
 from spaces.records.filesystems import open_filesystem
+from spaces.records.state import SEARCHING, RunState, read_state
 
 HOST = "127.0.0.1"
 LOOK_EVERY_S = 1.0
@@ -46,6 +48,7 @@ class Watcher:
         self.study: StudyTable | None = None
         self.problem = ""
         self.open_trials = 0
+        self.state: RunState | None = None
         self.looked_s = 0.0
         self.lock = threading.Lock()
 
@@ -55,6 +58,8 @@ class Watcher:
             if time.monotonic() - self.looked_s < LOOK_EVERY_S and self.version:
                 return
             try:
+                filesystem, path = open_filesystem(self.folder)
+                self.state = read_state(filesystem, path)
                 version = fingerprint(self.folder)
                 if version != self.version:
                     self.study = load_table(self.folder, self.kept)
@@ -62,18 +67,28 @@ class Watcher:
                 self.open_trials = count_open(self.folder)
                 self.problem = ""
             except (StillhouseError, OSError) as error:
-                self.problem, self.version = str(error), self.version or "none"
+                self.problem = str(error)
+                self.version = self.version if self.study else f"none, {self.state}"
             self.looked_s = time.monotonic()
 
     @property
     def words(self) -> str:
         """One line on where the study stands."""
         if self.study is None:
-            return f"waiting for a study: {self.problem}"
+            return self.state.words if self.state else f"waiting for a study: {self.problem}"
         ended, planned = len(self.study.trials), self.study.meta.num_trials
         words = f"{plural(ended, 'trial')} ended, {planned:,} planned"
-        words += f", {self.open_trials:,} under way" if self.open_trials else ""
+        words += f", {self.open_trials:,} under way" if self.open_trials and not self.is_over else ""
+        words += f"; {self.state.words}" if self.state and (self.is_over or self.state.phase != SEARCHING) else ""
         return f"{words}; {self.problem}" if self.problem else words
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a run has worked on the study and does no longer, as far as anybody can tell."""
+        if self.state is not None:
+            return self.state.is_over
+        whole = self.study is not None and len(self.study.trials) >= self.study.meta.num_trials
+        return whole and not self.open_trials
 
 
 def fingerprint(folder: str) -> str:
@@ -115,7 +130,7 @@ class Server(ThreadingHTTPServer):
         watcher = self.watcher
         with watcher.lock:
             if watcher.study is None:
-                return "<header><h1>No study here yet.</h1></header>"
+                return f"<header><h1>No trial yet.</h1><p>{escape(watcher.words)}</p></header>"
             if watcher.version not in self.bodies:
                 self.bodies = {watcher.version: content(watcher.study)}
             return self.bodies[watcher.version]
@@ -182,29 +197,47 @@ def serve(folder: str, port: int, say: Callable[[str], None]) -> None:
 
 
 def watch_text(folder: str, every_s: float, console: Console) -> None:
-    """The terminal view until interrupted: in place, or where nothing can be in place, again after each change."""
-    watcher, shown = Watcher(folder), ""
+    """Until the run is over, or interrupted: a view in place, or a line for each change where nothing can be in place.
+
+    Both end with the whole view.
+    """
+    watcher, words, told = Watcher(folder), "", set[int]()
     try:
-        with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
-            while True:
-                watcher.look()
+        watcher.look()
+        shown = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext()
+        with shown as live:
+            while not watcher.is_over:
                 if live is not None:
-                    live.update(view(watcher), refresh=True)
-                elif shown != f"{watcher.version} {watcher.words}":
-                    console.print(view(watcher))
-                    shown = f"{watcher.version} {watcher.words}"
+                    live.update(view(watcher, console.width), refresh=True)
+                else:
+                    for line in new_trials(watcher.study, told):
+                        console.print(line, markup=False, soft_wrap=True)
+                    if watcher.words != words:
+                        console.print(watcher.words, markup=False, soft_wrap=True)
+                    words = watcher.words
                 time.sleep(every_s)
+                watcher.look()
+        console.print(view(watcher, console.width if console.is_terminal else None), crop=False)
     except KeyboardInterrupt:
         console.print("ended; the study is untouched")
 
 
-def view(watcher: Watcher) -> Group:
-    """Where the study stands, its front, and what came last."""
+def new_trials(study: StudyTable | None, told: set[int]) -> Iterator[str]:
+    """A line for each trial that ended and is not among `told`, where it is added."""
+    rows = [] if study is None else study.trials[~study.trials["trial"].isin(told)].to_dict("records")
+    for row in rows:
+        result = f"quality {decimal(row['quality'])}" if row["status"] == "finished" else str(row["reason"] or "")
+        yield f"trial {row['trial']}  {row['status']}  {student_name(row)}  {result}"
+    told.update(row["trial"] for row in rows)
+
+
+def view(watcher: Watcher, width: int | None) -> Group:
+    """Where the study stands, its front, and what came last; `width` of the terminal, None: as wide as it needs."""
     study = watcher.study
     parts: list[Text | Table | Group] = [Text(watcher.words, style="yellow" if watcher.problem else "dim")]
     if study is None:
         return Group(*parts)
-    parts.append(front_text(study))
+    parts.append(front_text(study, width=width))
     if len(study.finished) > 1:
         history = hypervolume_history(study)["hypervolume"]
         parts.append(Text(f"\nhypervolume {history.iloc[-1]:.3f} {sparkline(history.tolist())}"))

@@ -40,11 +40,13 @@ class Pick:
 def pick(
     study: StudyTable, *, min_quality: float | None = None, knee_of_front: bool = False, **limits: float | None
 ) -> Pick:
-    """The student to take under a budget; `limits` are max_parameters, max_latency_ms and so on, one for each cost.
+    """The student to take under a budget; `limits` are one for each cost: max_parameters, max_latency_ms, max_flops,
+    max_peak_memory_mib, and those of costs that packages add.
 
     With a cost limit: the best quality within all limits. With `min_quality` alone: the cheapest that has it, by the
     study's first cost. With nothing, or with `knee_of_front`: the knee of the front, within what limits are given. The
-    study's own limits hold unless one given here replaces them. Raises StillhouseError where nothing fits.
+    study's own limits hold unless one given here replaces them. Raises StillhouseError where nothing fits, and
+    SpecError, which is one, with the known limits for a limit of another name.
     """
     costs = {cost.limit: cost for cost in COSTS.values()}
     ceilings = {choose("limit", costs, name): limit for name, limit in limits.items() if limit is not None}
@@ -120,7 +122,11 @@ def _pick_knee(study: StudyTable, own: Aim, rows: pd.DataFrame, rules: Sequence[
         raise StillhouseError(f"{needed} has all of {', '.join(study.meta.objectives)} measured.")
     first = knee(members, own.objectives)
     rest = members.drop(members.index[first])
-    reason = f"the knee of the front ({len(members)} students): from here, more of one objective costs most of another"
+    names = " and ".join(objective.label for objective in own.objectives)
+    reason = (
+        f"the knee of the front of {names} ({len(members)} students): from here, more of one objective costs most of "
+        "another"
+    )
     if rules:
         reason += f"; among those with {' and '.join(rules)}"
     return Pick(members.iloc[first], rest.iloc[knee(rest, own.objectives)] if len(rest) else None, reason)

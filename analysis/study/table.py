@@ -100,7 +100,8 @@ class StudyTable:
         Quality, scores and shares recovered are means over seeds; `seeds` counts them. `low` and `high` are the 95 %
         interval of quality among students, from the noise between seeds (NaN when no configuration of the study ran
         with two). `share_low` and `share_high` are that of quality as a share of the teacher's gain, where the number
-        of dev examples counts as well; `error_TASK` is the standard error of a task's share by that number.
+        of dev examples counts as well; `error_TASK` is the standard error of a task's share by that number. `speed` is
+        the teacher's latency over the student's.
         """
         rows, number = self.finished, self._configuration
         counts = number.groupby(number).transform("size")
@@ -115,7 +116,15 @@ class StudyTable:
         errors = {count: self.noise.errors(count) for count in students["seeds"].unique()}
         below, above = (students["seeds"].map({count: pair[end] for count, pair in errors.items()}) for end in (0, 1))
         students = students.assign(low=students["quality"] - above, high=students["quality"] - below)
-        return with_share_intervals(students, self.meta.tasks)
+        return with_share_intervals(students, self.meta.tasks).assign(**self._inverses(students))
+
+    def _inverses(self, rows: pd.DataFrame) -> dict[str, pd.Series]:
+        """Of each cost that people tell by its reciprocal, that in units of the teacher's: `speed`."""
+        return {
+            cost.inverse: (self.meta.teacher.costs.get(cost.column) or float("nan")) / rows[cost.column]
+            for cost in COSTS.values()
+            if cost.inverse
+        }
 
     @property
     def warnings(self) -> list[str]:

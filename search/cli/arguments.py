@@ -60,7 +60,14 @@ def add_address(parser: argparse.ArgumentParser) -> None:
 def add_cluster(parser: argparse.ArgumentParser) -> None:
     """What `run` and `resume` share."""
     add_address(parser)
-    parser.add_argument("--trials", type=parse_count, metavar="N", help="instead of the budget in the spec")
+    add_set(parser)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Settings instead of those in the spec."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the spec, such as budget.trials=40"
+    )
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:

@@ -5,13 +5,14 @@ A new command is a function with an entry in COMMANDS: its arguments, its one-li
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from search.cli import making, seeing
-from search.cli.arguments import add_address, add_choice, add_cluster, add_folder, parse_count
+from search.cli import making, seeing, standing
+from search.cli.arguments import add_address, add_choice, add_cluster, add_folder, add_set, parse_count
 from search.cli.seeing import say
 from spaces.errors import SpecError, StillhouseError
 
@@ -29,6 +30,7 @@ class Command:
 def check(args: argparse.Namespace) -> None:
     """Read a spec and say what it would run."""
     from search.phases.description import describe
+    from search.spec.changes import changed
     from search.spec.checks import check_all, load_table
     from search.spec.explain import explain, schema
 
@@ -40,6 +42,7 @@ def check(args: argparse.Namespace) -> None:
     from trainables.models.teacher import read_facts
 
     table, folder = load_table(args.spec)
+    table = changed(table, args.set)
     print("\n".join(describe(check_all(table, folder, args.spec, read_facts))))
     print(f"\nno problems. To run it: stillhouse run {args.spec}")
 
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     before_ray(args.address)
     from search.phases.runner import Driver, run_spec
 
-    end(run_spec(args.spec, args.folder, Driver(args.address, say), args.trials))
+    end(run_spec(args.spec, args.folder, Driver(args.address, say), args.set))
 
 
 def resume(args: argparse.Namespace) -> None:
@@ -58,7 +61,7 @@ def resume(args: argparse.Namespace) -> None:
     from search.phases.runner import Driver
     from search.phases.runner import resume as resume_study
 
-    end(resume_study(args.folder, Driver(args.address, say), args.trials))
+    end(resume_study(args.folder, Driver(args.address, say), args.set))
 
 
 def confirm(args: argparse.Namespace) -> None:
@@ -85,10 +88,17 @@ def before_ray(address: str | None) -> None:
     """Settings that Ray reads when it is imported."""
     from search.tune.environment import import_everywhere, private_cluster, quiet_environment
 
+    answer_interrupts()
     quiet_environment()
     if address is None:
         private_cluster()
         import_everywhere()
+
+
+def answer_interrupts() -> None:
+    """Take SIGINT back where a shell has it ignored, as it does for background jobs, so that a run can be stopped."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end(outcome: object) -> None:
@@ -109,6 +119,7 @@ def export(args: argparse.Namespace) -> None:
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Arguments of `check`."""
     parser.add_argument("spec", nargs="?", metavar="SPEC", help="spec file (TOML)")
+    add_set(parser)
     parser.add_argument("--explain", action="store_true", help="print every key with its default and meaning")
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON schema with which editors complete a spec (#:schema PATH)"
@@ -167,7 +178,7 @@ COMMANDS: dict[str, Command] = {
         run, "search; goes on where an earlier run stopped", "stillhouse run study.toml runs/first", add_run
     ),
     "resume": Command(
-        resume, "go on with a study from its folder", "stillhouse resume runs/first --trials 40", add_resume
+        resume, "go on with a study from its folder", "stillhouse resume runs/first --set budget.trials=40", add_resume
     ),
     "confirm": Command(
         confirm,
@@ -206,6 +217,14 @@ COMMANDS: dict[str, Command] = {
         "stillhouse watch runs/first",
         seeing.add_watch,
     ),
+    "status": Command(standing.status, "say where a study stands", "stillhouse status runs/first", standing.add_status),
+    "stop": Command(
+        standing.stop,
+        "stop the run of a study, as Ctrl-C does; resume goes on",
+        "stillhouse stop runs/first",
+        standing.add_stop,
+    ),
+    "ls": Command(standing.ls, "list the studies below a folder", "stillhouse ls runs", standing.add_ls),
     "compare": Command(
         seeing.compare,
         "write one HTML page of several studies",
@@ -277,7 +296,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted before the search began; nothing is lost", file=sys.stderr)
+        print(
+            "interrupted; what is prepared or recorded stays, and the same command goes on from there", file=sys.stderr
+        )
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,7 +21,7 @@ from search.spec.checks import Study
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.store.parts import now
-from search.tune.telling import Say
+from search.tune.telling import Say, announced, counted
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
 from spaces.records.costs import COSTS, columns_of_costs, known_costs
@@ -42,6 +42,8 @@ from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of, prepare_task
 from trainables.text.corpus import prepare_corpus
 
+STEPS = ("teacher", "corpus and tasks", "scores", "costs", "teacher's states")
+"""Of the preparation, as they are told."""
 MAX_SHAPES = 40
 """Shapes measured before the start, about 2 s each. In a larger space each trial measures its own."""
 
@@ -72,13 +74,16 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
     The target cache is kept from being deleted while `held` is open.
     """
     spec, space, facts = study.spec, study.space, study.teacher
-    say(
-        f"teacher {facts.name}: {facts.family.name} {facts.architecture.name}, "
+    step = counted(STEPS, say)
+    step(
+        f"{facts.name}: {facts.family.name} {facts.architecture.name}, "
         f"{count_parameters(facts.architecture, facts):,} parameters"
     )
     teacher = load_teacher(spec.teacher.path)
+    step(spec.corpus.source)
     corpus, tasks = prepare_data(spec, teacher, say)
     teacher = put_on_device(teacher, spec)
+    step(f"teacher and {spec.evaluation.floor_seeds} untrained encoders on {len(tasks)} tasks")
     compared = spec.comparison.seeds is not None
     by_split = score_all(spec, teacher, tasks, ["dev", "test"] if compared else ["dev"], say)
     scored = by_split["dev"]
@@ -97,15 +102,18 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
         gap = Gap(scores["metric"], len(load_task(tasks[name]).splits["dev"]), scores["teacher"], scores["floor"])
         if warning := gap.warning(name, "dev"):
             say(f"warning: {warning}")
+    rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
+    step("size and speed of each shape, once per machine")
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
+    step("what trials learn from")
     targets = prepare_targets(spec, space, teacher, str(corpus), all_seeds(spec), held, say)
     return Prepared(
         corpus=str(corpus),
         targets=targets,
         tasks={name: str(folder) for name, folder in tasks.items()},
         scores=references(scored),
-        rung_scores=references(score_rungs(spec, teacher, tasks, scored, say)),
+        rung_scores=rung_scores,
         test_scores=references(by_split.get("test", {})),
         profiles=profiles,
         meta=study_meta(study, scored, tasks, own),
@@ -117,12 +125,11 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dic
     problems: list[str] = []
     corpus: Path | None = None
     tasks: dict[str, Path] = {}
-    say(f"corpus {spec.corpus.source}")
     try:
         corpus = prepare_corpus(spec.corpus, teacher.tokenizer, say)
     except SpecError as error:
         problems += error.problems
-    for task in spec.tasks:
+    for task in announced(spec.tasks, "tasks read: {}", say):
         try:
             tasks[task.name] = prepare_task(task, teacher.tokenizer, cache_folder(), say=say)
         except SpecError as error:
@@ -138,13 +145,12 @@ def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: S
     todo = {"teacher": teacher.facts.architecture}
     if len(shapes) <= MAX_SHAPES:
         todo |= {shape_key(architecture): architecture for architecture in sorted(shapes, key=shape_key)}
-        say(f"costs of {len(shapes)} shapes, measured once per machine")
     else:
         say(f"{len(shapes)} shapes: each trial measures its own costs")
     facts, setting = teacher.facts, dataclasses.astuple(spec.latency)
     columns = sorted(column.name for column in columns_of_costs())
     profiles = {}
-    for name, architecture in todo.items():
+    for name, architecture in announced(list(todo.items()), "costs: {} shapes", say):
         key = digest(
             2,
             hardware(),

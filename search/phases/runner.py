@@ -18,10 +18,12 @@ from search.phases.baselines import score_baselines
 from search.phases.finish import score_front
 from search.phases.prepare import cost_columns, prepare
 from search.proposals.asktell import Agenda, Asks, AskTell
+from search.spec.changes import changed
 from search.spec.checks import Study, check_all, load_table, read_spec
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.spec.writing import differences
+from search.store.notice import noticed
 from search.store.parts import Store
 from search.tune.cluster import cluster
 from search.tune.telling import Say
@@ -32,6 +34,7 @@ from spaces.records.fronts import costs_of_rows, front_of, leaders
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
+from spaces.records.state import ENDED, SCORING, SEARCHING, STOPPED
 from trainables.lanes.messages import TrialJob
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import read_facts
@@ -47,22 +50,19 @@ class Driver:
     say: Say = print
 
 
-def run_spec(path: str, folder: str | None, driver: Driver, trials: int | None = None) -> Outcome:
-    """`stillhouse run`: a new study, or more of the one that is in the folder."""
+def run_spec(path: str, folder: str | None, driver: Driver, changes: Sequence[str] = ()) -> Outcome:
+    """`stillhouse run`: a new study, or more of the one that is in the folder; `changes` as KEY=VALUE."""
     table, base = load_table(path)
-    budget = table.setdefault("budget", {})
-    if trials is not None and isinstance(budget, dict):  # else the check says what it must be
-        budget["trials"] = trials
-    study = check_all(table, base, path, read_facts)
+    study = check_all(changed(table, changes), base, path, read_facts)
     return run_study(study, folder or f"studies/{study.spec.name}", driver)
 
 
-def resume(folder: str, driver: Driver, trials: int | None = None) -> Outcome:
+def resume(folder: str, driver: Driver, changes: Sequence[str] = ()) -> Outcome:
     """`stillhouse resume`: go on from the spec that the folder keeps."""
-    return run_study(stored_study(folder, trials), folder, driver)
+    return run_study(stored_study(folder, changes), folder, driver)
 
 
-def stored_study(folder: str, trials: int | None = None) -> Study:
+def stored_study(folder: str, changes: Sequence[str] = ()) -> Study:
     """The study of the spec that a folder keeps."""
     store = Store(folder)
     if not store.is_study():
@@ -70,9 +70,7 @@ def stored_study(folder: str, trials: int | None = None) -> Study:
             f"{folder} is not a study folder: it has no spec.toml. To start one: stillhouse run SPEC {folder}"
         )
     table = tomllib.loads(store.read_text("spec.toml"))
-    if trials is not None:
-        table["budget"]["trials"] = trials
-    return check_all(table, Path("/"), f"{folder}/spec.toml", read_facts)
+    return check_all(changed(table, changes), Path("/"), f"{folder}/spec.toml", read_facts)
 
 
 def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
@@ -111,12 +109,16 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
     )
     with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
+        notice = held.enter_context(noticed(store, say))
         with cluster(spec.cluster, driver.address, log_file(store)):
-            plan = make_plan(study, store, held, say)
-            outcome = tune_study(plan, store, say, wanted)
+            plan = make_plan(study, store, held, notice.say)
+            notice.enter(SEARCHING)
+            outcome = tune_study(plan, store, notice.say, wanted)
         if outcome.ended:
-            score_front(spec, store, plan.meta.aim, plan.job.tasks, say)
-            score_baselines(spec, store, plan.meta.aim, plan.job, say)
+            notice.enter(SCORING)
+            score_front(spec, store, plan.meta.aim, plan.job.tasks, notice.say)
+            score_baselines(spec, store, plan.meta.aim, plan.job, notice.say)
+        notice.enter(ENDED if outcome.ended else STOPPED)
     return outcome
 
 

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from search.spec.sections import StudySpec
-from search.tune.telling import Say
+from search.tune.telling import Say, announced
 from spaces.records.shares import Gap
 from trainables.cache import cache_folder, cached_value, digest, store_value
 from trainables.models.student import untrained
@@ -36,7 +36,7 @@ def score_all(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """By split and task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric."""
     found: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in splits}
-    for name, folder in tasks.items():
+    for name, folder in announced(list(tasks.items()), "scores: {} tasks", say):
         known = [split for split in splits if split in load_task(folder).splits]
         own = cached_scores(teacher.model, teacher.facts.digest, folder, spec, known, spec.seed)
         lowest = [floor_scores(spec, teacher, folder, known, seed) for seed in range(spec.evaluation.floor_seeds)]

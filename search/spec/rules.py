@@ -14,7 +14,7 @@ from search.spec.reading import Unsound
 from search.spec.sections import TRACKERS, StudySpec
 from spaces.errors import SpecError, StillhouseError, nearest
 from spaces.records.costs import COSTS
-from spaces.records.objectives import QUALITIES, all_objectives
+from spaces.records.objectives import QUALITIES, named_objectives
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts, parse_shape
 from trainables.tasks.kinds import KINDS
@@ -53,7 +53,7 @@ def metrics_of_protocol(spec: StudySpec) -> Problems:
 
 
 def known_objectives(spec: StudySpec) -> Problems:
-    objectives = all_objectives()
+    objectives = named_objectives()
     for name in [*spec.search.objectives, *spec.search.constraints]:
         if name not in objectives:
             yield f"[search] unknown objective {name!r}.{nearest(name, objectives)} Known: {', '.join(objectives)}"
@@ -65,7 +65,8 @@ def quality_and_a_cost(spec: StudySpec) -> Problems:
         yield f"[search] objectives must hold 'quality', got {list(objectives)}"
     if all(name in QUALITIES for name in objectives):
         yield f"[search] objectives must hold a cost ({', '.join(COSTS)}), got {list(objectives)}"
-    if len(set(objectives)) < len(objectives):
+    known = named_objectives()
+    if len({known[name].name if name in known else name for name in objectives}) < len(objectives):
         yield f"[search] objectives names one twice: {list(objectives)}"
 
 
@@ -80,6 +81,8 @@ def limits_on_costs(spec: StudySpec) -> Problems:
     for name, limit in spec.search.constraints.items():
         if name in QUALITIES:
             yield f"[search] constraints are upper limits on costs; {name!r} is not a cost"
+        elif name not in COSTS and (cost := named_objectives().get(name)) is not None:
+            yield f"[search] constraints are upper limits on costs; instead of {name!r} limit {cost.name!r}"
         if limit <= 0:
             yield f"[search] constraints.{name} must be above 0, got {limit!r}"
 

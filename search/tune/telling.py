@@ -28,6 +28,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def counted(steps: Sequence[str], say: Say) -> Say:
+    """Tells each of these steps as it begins: '[2/5] corpus and tasks: docs'. Call it once for each, in their order."""
+    names = iter(enumerate(steps, 1))
+
+    def begin(what: str) -> None:
+        number, name = next(names)
+        say(f"[{number}/{len(steps)}] {name}: {what}")
+
+    return begin
+
+
 def announced(items: Sequence[T], what: str, say: Say) -> Iterator[T]:
     """Items one after the other; now and then a line says how many are done, and how long the others will take."""
     started = said = time.time()

@@ -41,6 +41,14 @@ def all_objectives() -> dict[str, Objective]:
     return {**QUALITIES, **COSTS}
 
 
+def named_objectives() -> dict[str, Objective]:
+    """Every name that an objective may be asked by: its own, and of a cost what people say of its reciprocal.
+
+    Speed is as many times the teacher's as its latency is less, so that most speed is least latency.
+    """
+    return {**all_objectives(), **{cost.inverse: cost for cost in COSTS.values() if cost.inverse}}
+
+
 @dataclass(frozen=True)
 class Aim:
     """The objectives of a study and its upper limits on costs: together they say which students are on its front."""
@@ -63,7 +71,7 @@ class Aim:
 
 def aim_of(objectives: Sequence[str], limits: Mapping[str, float], axes: Sequence[str] = ()) -> Aim:
     """The aim by the names of objectives and costs. Raises SpecError for a name that nobody has."""
-    known = all_objectives()
+    known = named_objectives()
     return Aim(
         tuple(choose("objective", known, name) for name in objectives),
         {choose("cost", COSTS, name): float(limit) for name, limit in limits.items()},

@@ -3,6 +3,10 @@
 import http.client
 import io
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +21,8 @@ from analysis.page import watch
 from analysis.page.watch import Server, Watcher, serve, sparkline, view
 from spaces.errors import StillhouseError
 from spaces.records.columns import asked_columns, baselines_columns
+from spaces.records.state import RunState
+from spaces.values import to_json
 
 
 @pytest.fixture
@@ -44,8 +50,20 @@ def state(server: Server) -> dict[str, str]:
     return json.loads(ask(server, "/state")[1])
 
 
+def notice(folder: Path, phase: str, line: str = "", process: int = 0) -> None:
+    """What a run would leave: this process, unless told."""
+    folder.mkdir(exist_ok=True)
+    state = RunState(phase, line, socket.gethostname(), process or os.getpid(), "2026-01-01", "2026-01-01")
+    (folder / "state.json").write_text(to_json(state))
+
+
 def test_the_page_follows_the_folder(server: Server, tmp_path: Path, fake: SimpleNamespace) -> None:
-    assert "waiting for a study" in state(server)["words"] and "No study here yet" in ask(server, "/")[1]
+    assert "waiting for a study" in state(server)["words"] and "No trial yet" in ask(server, "/")[1]
+    empty = state(server)["version"]
+    notice(tmp_path / "study", "preparing", "[3/5] scores: 2 of 4 tasks")
+    assert state(server)["words"] == "preparing: [3/5] scores: 2 of 4 tasks" and state(server)["version"] != empty
+    assert "[3/5] scores" in ask(server, "/body")[1]
+    notice(tmp_path / "study", "searching")
     folder = write_study(tmp_path / "study", [fake.row(0, 0.5)])
     first = state(server)
     assert first["words"] == "1 trial ended, 40 planned" and state(server) == first
@@ -100,14 +118,14 @@ def test_the_terminal_view(tmp_path: Path, fake: SimpleNamespace) -> None:
     watcher = Watcher(str(tmp_path / "study"))
     watcher.look()
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(view(watcher))
+    console.print(view(watcher, 120))
     rows = [fake.row(0, 0.5), fake.row(1, 0.7, (4, 256)), {"trial": 2, "status": "failed", "reason": "[red]diverged"}]
     for row in rows:
         row.setdefault("method", "mha")
     write_study(tmp_path / "study", rows)
     watcher.looked_s = 0.0
     watcher.look()
-    console.print(view(watcher))
+    console.print(view(watcher, 120))
     text = console.export_text()
     assert "waiting for a study" in text and "3 trials ended" in text and "[red]diverged" in text
     assert "hypervolume" in text and "4x256 by mha" in text
@@ -135,6 +153,22 @@ def test_the_terminal_view_follows_until_it_is_interrupted(
     assert "1 trial ended" in out.getvalue() and "2 trials ended" in out.getvalue()
     if not terminal:
         assert out.getvalue().count("2 trials ended") == 1  # said once, not at every look
+        assert out.getvalue().count("trial 0  finished") == 1 and "hypervolume" not in out.getvalue()
+
+
+@pytest.mark.parametrize("how", ["ended", "killed", "older"])
+def test_the_terminal_view_ends_with_the_run(how: str, tmp_path: Path, fake: SimpleNamespace) -> None:
+    folder = write_study(tmp_path / "study", [fake.row(0, 0.5), fake.row(1, 0.7, (4, 256))], num_trials=2)
+    if how == "ended":
+        notice(folder, "ended", "test scores")
+    if how == "killed":
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        notice(folder, "searching", "going on", gone.pid)
+    out = io.StringIO()
+    watch.watch_text(str(folder), 1.5, Console(file=out, width=80))
+    assert "2 trials ended" in out.getvalue() and "hypervolume" in out.getvalue()
+    assert ("is gone; it was searching" in out.getvalue()) == (how == "killed")
 
 
 def test_a_sparkline_keeps_both_ends() -> None:

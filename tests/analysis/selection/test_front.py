@@ -160,7 +160,7 @@ def test_pick_without_a_budget_is_the_knee(ladder: str) -> None:
     picked = pick(study)
     members = front(study)
     assert picked.trial["trial"] == members.iloc[knee(members, aim(study).objectives)]["trial"]
-    assert picked.runner_up is not None and "knee of the front (4 students)" in picked.reason
+    assert picked.runner_up is not None and "knee of the front of quality and parameters (4 students)" in picked.reason
 
 
 def test_pick_says_what_is_nearest_when_nothing_fits(ladder: str, fake: SimpleNamespace) -> None:

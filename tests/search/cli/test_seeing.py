@@ -1,6 +1,13 @@
 """The commands that show a study: what they print, write and refuse."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +16,8 @@ from fake_studies import finished_row, random_rows, trials_columns, write_part, 
 
 from search.cli.main import main
 from spaces.records.columns import profiles_columns
+from spaces.records.state import RunState
+from spaces.values import to_json
 
 
 @pytest.fixture
@@ -49,6 +58,34 @@ def test_best_says_why_who_is_next_and_what_is_given_up(study: Path, capsys) -> 
     assert "trial 0" in text or "trial 1" in text
     assert main(["best", str(study), "--max-parameters", "1M"]) == 1
     assert "the nearest is trial 0" in capsys.readouterr().err
+
+
+def test_status_and_ls_say_where_studies_stand(study: Path, tmp_path: Path, capsys) -> None:
+    state = RunState("preparing", "[2/5] corpus and tasks: docs", socket.gethostname(), os.getpid(), "today", "now")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "state.json").write_text(to_json(state))
+    text = printed(capsys, "status", tmp_path / "new")
+    assert "preparing: [2/5] corpus and tasks: docs" in text and f"process {os.getpid()}" in text
+    text = printed(capsys, "status", study)
+    assert "4 trials ended, 40 planned" in text and "the knee is" in text
+    text = printed(capsys, "ls", tmp_path)
+    assert "preparing" in text and "no run known" in text and "4/40" in text
+    assert main(["ls", str(tmp_path / "new" / "nothing")]) == 1 and "no study" in capsys.readouterr().err
+    assert main(["status", str(tmp_path / "nowhere")]) == 1 and "does not exist yet" in capsys.readouterr().err
+
+
+def test_stop_interrupts_the_process_of_a_run_and_waits(study: Path, capsys) -> None:
+    code = "import sys, time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(7)"
+    with subprocess.Popen([sys.executable, "-c", code]) as running:
+        time.sleep(0.5)  # until it sleeps
+        state = RunState("searching", "", socket.gethostname(), running.pid, "today", "now")
+        (study / "state.json").write_text(to_json(state))
+        threading.Thread(target=running.wait).start()  # what a shell does for its jobs
+        text = printed(capsys, "stop", study)
+        assert running.returncode == 7 and f"stillhouse resume {study}" in text
+    assert "nothing runs here" in printed(capsys, "stop", study)
+    (study / "state.json").write_text(to_json(replace(state, host="elsewhere")))
+    assert main(["stop", str(study)]) == 1 and "on elsewhere: stop it there" in capsys.readouterr().err
 
 
 def test_compare_writes_one_page_and_warns(study: Path, tmp_path: Path, capsys) -> None:

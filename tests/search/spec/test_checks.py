@@ -82,8 +82,10 @@ def test_every_problem_at_once():
     [
         ("[cluster]", "[search]\nobjectives = ['parameters']\n[cluster]", "objectives must hold 'quality'"),
         ("[cluster]", "[search]\nobjectives = ['quality']\n[cluster]", "objectives must hold a cost (parameters"),
-        ("[cluster]", "[search]\nobjectives = ['quality', 'speed']\n[cluster]", "unknown objective 'speed'"),
+        ("[cluster]", "[search]\nobjectives = ['quality', 'price']\n[cluster]", "unknown objective 'price'"),
         ("[cluster]", "[search]\nconstraints = { quality = 1 }\n[cluster]", "'quality' is not a cost"),
+        ("[cluster]", "[search]\nconstraints = { speed = 2 }\n[cluster]", "instead of 'speed' limit 'latency_ms'"),
+        ("[cluster]", '[search]\nobjectives = ["quality", "speed", "latency_ms"]\n[cluster]', "names one twice"),
         (
             "[cluster]",
             "[search]\nconstraints = { parameters = -1 }\n[cluster]",
@@ -156,7 +158,7 @@ def test_a_spec_that_is_wrong_everywhere():
     max_length = 2000
     [search]
     sampler = "tpee"
-    objectives = ["quality", "speed"]
+    objectives = ["quality", "price"]
     constraints = { parameters = -1 }
     [comparison]
     seeds = 2
@@ -185,7 +187,7 @@ def test_a_spec_that_is_wrong_everywhere():
         "[[tasks]] wrong max_length must not exceed the 512 positions",
         "[[tasks]] wrong kind: unknown 'clasification'",
         "[search] sampler: unknown 'tpee'",
-        "[search] unknown objective 'speed'",
+        "[search] unknown objective 'price'",
         "[search] constraints.parameters must be above 0",
         "[comparison] tune_shape must be a text, got 5",
         "[comparison] compares full budgets: leave [rungs] first_tokens out",

@@ -25,6 +25,12 @@ def test_costs_limit_and_qualities_do_not():
     assert [cost.name for cost in aim_of(["quality", "flops"], {"latency_ms": 4}).costs] == ["flops"]
 
 
+def test_most_speed_is_least_latency():
+    assert [cost.name for cost in aim_of(["quality", "speed"], {}).costs] == ["latency_ms"]
+    with pytest.raises(SpecError, match="unknown cost 'speed'"):
+        aim_of(["quality"], {"speed": 2.0})
+
+
 def test_a_cost_that_gives_other_columns_is_an_error():
     cost = Cost("disk_mb", "size on disk", "MB", 1, (Column("disk_mb", FLOAT, "MB", ""),), measured=lambda subject: {})
     with pytest.raises(StillhouseError, match="cost 'disk_mb' must give disk_mb, got nothing"):

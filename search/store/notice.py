@@ -22,15 +22,16 @@ class Notice:
     def say(self, line: str) -> None:
         """Tell a line and leave it in the folder."""
         self.tell(line)
-        self._write(line=line)
+        self.write(self.state.phase, line)
 
     def enter(self, phase: str) -> None:
         """Go on to another phase."""
-        self._write(phase=phase)
+        self.write(phase, self.state.line)
 
-    def _write(self, **changes: str) -> None:
+    def write(self, phase: str, line: str) -> None:
+        """Leave both in the folder, in place of the notice before."""
         told = now().isoformat(timespec="seconds")
-        self.state = dataclasses.replace(self.state, told=told, **changes)
+        self.state = dataclasses.replace(self.state, phase=phase, line=line, told=told)
         self.store.write_text(STATE, to_json(self.state))
 
 
@@ -45,5 +46,5 @@ def noticed(store: Store, say: Callable[[str], None]) -> Iterator[Notice]:
         notice.enter(STOPPED)
         raise
     except Exception as error:
-        notice._write(phase=FAILED, line=(str(error).strip().splitlines() or [type(error).__name__])[0])
+        notice.write(FAILED, (str(error).strip().splitlines() or [type(error).__name__])[0])
         raise

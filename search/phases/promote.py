@@ -4,7 +4,9 @@ The promoted study is a comparison of one configuration, in a folder of its own,
 resumed, watched and reported like any other.
 """
 
+import functools
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from search.phases.runner import Driver, Outcome, run_study, stored_study
 from search.spec.checks import check_all
 from search.store.parts import Store
 from search.tune.telling import Say
-from spaces.errors import StillhouseError
+from spaces.errors import SpecError, StillhouseError
+from spaces.records.fronts import configuration
 from spaces.records.rows import TrialRow
 from spaces.records.shares import mean_share
 from trainables.models.loading import quiet_transformers
@@ -81,7 +84,13 @@ def promoted_table(store: Store, row: TrialRow, promotion: Promotion) -> dict[st
     table = {name: section for name, section in table.items() if name not in SETTLED}
     space = tomllib.loads(space_of(row))
     table |= {"name": f"{table['name']}-promoted", **space, "comparison": {"seeds": promotion.seeds}}
-    tokens = promotion.train_tokens or MORE_TOKENS * table["budget"]["train_tokens"]
+    searched = table["budget"]["train_tokens"]
+    tokens = promotion.train_tokens or MORE_TOKENS * searched
+    if tokens < searched:
+        raise SpecError(
+            [f"--train-tokens must be at least the {searched:,} of the search, got {tokens:,}: a promoted student that "
+             "trained less would be compared with one that trained more"]
+        )  # fmt: skip
     table["budget"] = {"train_tokens": tokens}
     table["corpus"] = {key: value for key, value in table["corpus"].items() if key != "max_tokens"}
     if promotion.workers is not None:
@@ -112,12 +121,21 @@ def tell_gain(folder: str, target: str, row: TrialRow, say: Say) -> None:
     """The promoted student beside its search-time self, on dev and on test."""
     old, new = Store.of(folder), Store.of(target)
     seeds = [each for each in new.read_trials() if each.status == "finished"]
-    before = shares(old, [row.trial])
+    same = functools.partial(configuration, axes=old.read_meta().aim.axes)
+    own = [each for each in old.read_trials() if each.status == "finished" and same(each) == same(row)]
+    before = [share for share in shares(old, [each.trial for each in own]) if share == share]
+    known = [each.quality for each in own if each.quality is not None]
     after = shares(new, [each.trial for each in seeds])
-    say(f"{'':12}  {'dev':>6}  {'test':>6}  tokens")
-    say(f"{'in the search':12}  {row.rank_quality:6.3f}  {np.mean(before):6.3f}  {row.train_tokens:,}")
+    say(f"{'':13}  {'dev':>6}  {'test':>6}  tokens")
+    mean, test = np.mean(known), np.mean(before) if before else float("nan")
+    say(f"{'in the search':13}  {mean:6.3f}  {test:6.3f}  {row.train_tokens:,}{_seeds(known, before)}")
     for each, share in zip(seeds, after, strict=True):
-        say(f"{f'seed {each.seed}':12}  {each.rank_quality:6.3f}  {share:6.3f}  {each.train_tokens:,}")
+        say(f"{f'seed {each.seed}':13}  {each.rank_quality:6.3f}  {share:6.3f}  {each.train_tokens:,}")
+
+
+def _seeds(known: Sequence[float], tested: Sequence[float]) -> str:
+    """How many seeds a mean is of, where they are several."""
+    return f" (mean of {len(known)} seeds on dev, {len(tested)} on test)" if len(known) > 1 else ""
 
 
 def shares(store: Store, trials: list[int]) -> list[float]:

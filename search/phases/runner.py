@@ -16,6 +16,7 @@ from pathlib import Path
 
 from search.phases.baselines import score_baselines
 from search.phases.finish import score_front
+from search.phases.leaders import leading, noise_of
 from search.phases.prepare import cost_columns, prepare
 from search.proposals.asktell import Agenda, Asks, AskTell
 from search.spec.changes import changed
@@ -30,10 +31,7 @@ from search.tune.telling import Say
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.columns import axis_columns
-from spaces.records.fronts import costs_of_rows, front_of, leaders
 from spaces.records.meta import StudyMeta
-from spaces.records.objectives import Aim
-from spaces.records.rows import TrialRow
 from spaces.records.state import ENDED, SCORING, SEARCHING, STOPPED
 from trainables.lanes.messages import TrialJob
 from trainables.models.loading import quiet_transformers
@@ -82,20 +80,22 @@ def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
     spec = study.spec
     say_once = functools.cache(driver.say)
 
+    meta = Store.of(folder).read_meta()
+
     def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
-        chosen = leading([row for row in asktell.tally.rows if row.seed == spec.seed], asktell.aim, top)
-        configs = [asktell.history.config_of(row.trial) for row in chosen]
-        numbers = ", ".join(str(row.trial) for row in chosen)
-        say_once(f"{len(chosen)} leaders, trials {numbers}, with {seeds} seeds each")
+        own = [row for row in asktell.tally.rows if row.seed == spec.seed]
+        margin = noise_of(own, meta)
+        chosen = leading(own, asktell.aim, top, margin)
+        configs = [asktell.history.config_of(leader.row.trial) for leader in chosen]
+        say_once(
+            f"{len(chosen)} leaders with {seeds} seeds each: the students that would add most to the front if noise "
+            f"({margin:.3f}, one standard error on the dev examples) had been against them"
+        )
+        for leader in chosen:
+            say_once(f"  {leader.words(margin)}")
         return [(config, spec.seed + number) for number in range(1, seeds) for config in configs], 0
 
     return run_study(study, folder, driver, leaders_with_seeds)
-
-
-def leading(rows: Sequence[TrialRow], aim: Aim, top: int) -> list[TrialRow]:
-    """The members of the front that hold up most of its hypervolume."""
-    members = front_of(rows, aim)
-    return [members[i] for i in leaders(costs_of_rows(members, aim.objectives), top)]
 
 
 def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None = None) -> Outcome:

@@ -10,7 +10,7 @@ from rich.console import Console
 from analysis import load
 from analysis.page.report import content
 from search.phases import baselines, finish
-from search.phases.runner import leading
+from search.phases.leaders import leading
 from search.proposals.asktell import AskTell
 from search.store.keeping import needed
 from search.store.parts import Store
@@ -60,7 +60,7 @@ def test_whoever_asks(store, monkeypatch):
 
     assert numbers(front_of(rows, asktell.aim)) == FRONT
     assert study.front()["trial"].tolist() == FRONT
-    assert sorted(numbers(leading(rows, asktell.aim, 9))) == sorted(FRONT)
+    assert sorted(numbers([each.row for each in leading(rows, asktell.aim, 9)])) == sorted(FRONT)
     assert len(asktell.memory.front_MK) == len(FRONT)
     assert set(FRONT) <= needed(rows, asktell.aim)
 

@@ -7,7 +7,7 @@ import toy
 from search.phases.promote import Promotion, finished_trial, promoted_table, score_search_time_self
 from search.spec.writing import to_table
 from search.store.parts import Store
-from spaces.errors import StillhouseError
+from spaces.errors import SpecError, StillhouseError
 
 
 @pytest.fixture
@@ -43,6 +43,11 @@ def test_one_configuration_with_more_of_everything(study):
     assert spec.rungs.first_tokens is None and len(list(space.enumerate())) == 1
     (config,) = space.enumerate()
     assert config["learning_rate"] == 7e-4 and config["mapping"] == "uniform" and config["intermediate_size"] == 384
+
+
+def test_fewer_tokens_than_the_search_are_refused(study):
+    with pytest.raises(SpecError, match="at least the 300,000 of the search, got 299,999"):
+        promoted_table(study, finished_trial(study, 0), Promotion(299_999))
 
 
 def test_tokens_and_a_start_from_the_weights(study):

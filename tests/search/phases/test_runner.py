@@ -14,12 +14,11 @@ import pytest
 import toy
 from processes import exposed, listening, marked
 
-from search.phases.runner import leading, refuse_other_study
+from search.phases.runner import refuse_other_study
 from search.spec.writing import to_toml
 from search.store.parts import Store
 from search.tune.tuning import ask_tell, job_maker, tune_study
 from spaces.errors import StillhouseError
-from spaces.records.objectives import aim_of
 from trainables.lanes.worker import Stopped, attempt
 
 ROOT = Path(__file__).parents[3]
@@ -133,16 +132,6 @@ def endings(rows):
     """What became of each trial, as text, for NaN is not equal to itself."""
     columns = ("trial", "config_hash", "status", "rung", "reason", "score_toy")
     return [str([row[column] for column in columns]) for row in rows]
-
-
-def test_leaders_hold_up_the_front():
-    rows = [
-        toy.row(trial=t, method=f"method {t}", quality=q, parameters=p)
-        for t, (q, p) in enumerate([(0.5, 10), (0.501, 14), (0.9, 30), (0.4, 40)])
-    ]
-    aim = aim_of(["quality", "parameters"], {})
-    assert {row.trial for row in leading(rows, aim, 2)} == {0, 2}
-    assert len(leading(rows, aim, 9)) == 3
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path):

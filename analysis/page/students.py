@@ -14,6 +14,7 @@ from analysis.page import pieces
 from analysis.page.text import noise_text
 from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
+from analysis.study.scoring import REMARKABLE, doubts, layer_text
 from analysis.study.table import FLOOR_ROW, SHAPE_COLUMNS, TEACHER_ROW, StudyTable
 from analysis.words import MISSING, config_of, cost_text, decimal, plural, share_text, student_name, teacher_share
 from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
@@ -70,7 +71,7 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
         small = _words({axis: value for axis, value in configs[index].items() if axis not in common})
         name = f"{escape(student_name(member))}{mark}"
         scores = [
-            pieces.under(decimal(member[f"score_{task}"]), _share(member, f"recovered_{task}", f"error_{task}"))
+            pieces.under(decimal(member[f"score_{task}"]), _share_and_layer(study, member, task))
             for task in study.tasks
         ]
         seeds = f", {member['seeds']} seeds" if member["seeds"] > 1 else ""
@@ -83,16 +84,24 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
     floors = [decimal(tasks[task].floor) for task in tasks]
     rows.append(pieces.row("floor (untrained)", [*floors, decimal(0.0), *[MISSING] * len(study.costs)], "reference"))
     weak = {task: f"{WEAK} " if task in study.meta.weak_tasks else "" for task in tasks}
-    head = ["student", *(f"{escape(t)}{weak[t]}<small>{escape(tasks[t].metric)}, dev</small>" for t in tasks)]
+    how = {task: escape(f"{facts.metric}, {study.meta.protocol_of(task)}, dev") for task, facts in tasks.items()}
+    head = ["student", *(f"{escape(task)}{weak[task]}<small>{how[task]}</small>" for task in tasks)]
     head += ["quality", *(escape(cost.title) for cost in study.costs)]
     note = f" The same in every front member: {_words(common)}." if common else ""
     note += f" {len(shown)} of {len(members)} front members are shown." if len(shown) < len(members) else ""
     caption = (
         '<p class="note">Small figures: share of the gap between floor and teacher recovered on the dev split (95 % by '
         "the number of examples), the 95 % interval of quality, share of the teacher's cost, or speed relative to the "
-        f"teacher (median).{note}</p>\n"
+        f"teacher (median), the layer that a probe read (0: the word embeddings).{note}</p>\n"
     )
-    return pieces.table(head, rows, kind="sticky") + caption
+    doubted = "".join(f'<p class="note">{escape(line)}</p>\n' for line in doubts(study, shown))
+    return pieces.table(head, rows, kind="sticky") + caption + doubted
+
+
+def _share_and_layer(study: StudyTable, row: Any, task: str) -> str:
+    """'86 % (69 to 103 %), layer 2', marked where the share is beyond what a student can owe to its teacher."""
+    words = [_share(row, f"recovered_{task}", f"error_{task}"), layer_text(study, row, task)]
+    return ("\u26a0 " if row[f"recovered_{task}"] > REMARKABLE else "") + ", ".join(filter(None, words))
 
 
 def _share(row: Any, share: str, error: str) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from analysis.page.text import noise_text, verdict
 from analysis.selection.front import aim, front_for, knee
+from analysis.study.scoring import doubts, layer_of, protocols_text
 from analysis.study.table import StudyTable
 from analysis.words import MISSING, cost_text, decimal, student_name, teacher_share
 from spaces.records.costs import Cost
@@ -51,7 +52,15 @@ def front_text(study: StudyTable, objectives: Sequence[str] | None = None, width
     if dropped:
         names = ", ".join(head.name for head in dropped)
         texts.append(Text(f"+ {len(dropped)} more: {names} (--wide shows them, --csv and --json all)", style="dim"))
-    return Group(*texts, *warnings, Text(noise_text(study), style="dim"), *notes)
+    warnings += [Text(line, style="yellow") for line in doubts(study, members)]
+    trust = [Text(line, style="dim") for line in (scored_text(study, members), noise_text(study))]
+    return Group(*texts, *warnings, *trust, *notes)
+
+
+def scored_text(study: StudyTable, members: pd.DataFrame) -> str:
+    """How the scores of the table came about."""
+    read = any(layer_of(study, row, task) is not None for _, row in members.iterrows() for task in study.tasks)
+    return protocols_text(study) + (" L3 after a score: read from layer 3; L0 are the word embeddings." if read else "")
 
 
 def _lines(heads: Sequence[Head], members: int) -> list[Text]:
@@ -89,8 +98,14 @@ def columns_of(study: StudyTable, members: pd.DataFrame, own: Aim) -> list[Head]
         Head("student", (*names, f"teacher {teacher.architecture.name}", "floor"), 0),
     ]
     for task, facts in meta.tasks.items():
+        layers = [*(layer_of(study, row, task) for row in records), facts.teacher_layer, None]
         scores = [*(row[f"score_{task}"] for row in records), facts.teacher, facts.floor]
-        heads.append(Head(f"{task}{WEAK}" if task in meta.weak_tasks else task, tuple(map(decimal, scores)), 1))
+        some = any(layer is not None for layer in layers)
+        cells = [
+            decimal(score) + ((f" L{layer}" if layer is not None else "   ") if some else "")
+            for score, layer in zip(scores, layers, strict=True)
+        ]
+        heads.append(Head(f"{task}{WEAK}" if task in meta.weak_tasks else task, tuple(cells), 1))
     heads.append(Head("quality", (*(decimal(row["quality"]) for row in records), "1.000", "0.000"), 0))
     if members["share_low"].notna().any():
         heads.append(Head("95 %", (*(_range(row) for row in records), "", ""), 2))

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.selection.front import aim, front, front_for, knee
 from analysis.statistics.effects import failures
+from analysis.study.scoring import layer_text
 from analysis.study.table import StudyTable
 from analysis.words import WITHOUT_TEACHER, decimal, in_teacher_units, percent, plural, share_text, student_name
 from spaces.records.shares import WEAK
@@ -64,10 +65,11 @@ def beside_teacher(study: StudyTable, row: pd.Series) -> str:
         return f"It recovers {share} of {gain},{at}."
     facts = study.meta.tasks[worst]
     own = f" ({percent(row[f'recovered_{worst}'])} of that gap)" if many else ""
+    how = ", ".join(filter(None, [study.meta.protocol_of(worst), layer_text(study, row, worst)]))
     return (
-        f"It scores {decimal(row[f'score_{worst}'])} on {worst}{', its worst task' if many else ''}, where the teacher "
-        f"has {decimal(facts.teacher)} and an untrained encoder {decimal(facts.floor)}{own}, and recovers {share} of "
-        f"{gain},{at}."
+        f"It scores {decimal(row[f'score_{worst}'])} on {worst}{', its worst task' if many else ''} ({how}), where the "
+        f"teacher has {decimal(facts.teacher)} and an untrained encoder {decimal(facts.floor)}{own}, and recovers "
+        f"{share} of {gain},{at}."
     )
 
 

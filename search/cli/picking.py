@@ -9,6 +9,7 @@ import pandas as pd
 from analysis import Study, load
 from analysis.page.text import noise_text
 from analysis.selection.picking import Pick
+from analysis.study.scoring import doubts, layer_text
 from analysis.words import config_of, cost_text, decimal, in_teacher_units, share_text, student_name
 from spaces.errors import SpecError
 from spaces.records.costs import COSTS
@@ -64,7 +65,8 @@ def pick_text(study: Study, chosen: Pick) -> str:
     lines.append(", ".join(f"{axis} {value}" for axis, value in config_of(row, study.meta.config_columns).items()))
     if other is not None:
         lines.append(f"runner-up: trial {other['trial']}, {student_name(other)}: {trade_text(chosen)}")
-    return "\n".join([*lines, *(f"{WEAK} {line}" for line in study.warnings), noise_text(study)])
+    lines += [*(f"{WEAK} {line}" for line in study.warnings), *doubts(study, pd.DataFrame([row]))]
+    return "\n".join([*lines, noise_text(study)])
 
 
 def scores_text(study: Study, row: pd.Series) -> list[str]:
@@ -73,9 +75,10 @@ def scores_text(study: Study, row: pd.Series) -> list[str]:
     for task, facts in study.meta.tasks.items():
         reach = NORMAL_95 * row[f"error_{task}"]
         share = share_text(row[f"recovered_{task}"], row[f"recovered_{task}"] - reach, row[f"recovered_{task}"] + reach)
+        how = ", ".join(filter(None, [study.meta.protocol_of(task), layer_text(study, row, task)]))
         mark = WEAK if task in study.meta.weak_tasks else ""
         lines.append(
-            f"{task}{mark}: {decimal(row[f'score_{task}'])} {facts.metric}, teacher {decimal(facts.teacher)}, "
+            f"{task}{mark}: {decimal(row[f'score_{task}'])} {facts.metric} ({how}), teacher {decimal(facts.teacher)}, "
             f"untrained {decimal(facts.floor)}: {share} of the gap"
         )
     interval = (

@@ -153,7 +153,7 @@ def make_card(
     for task, facts in study.tasks.items():
         own = row.tasks[task]
         scores[task] = {
-            "kind": facts.kind, "split": "dev", "protocol": facts.protocol or study.protocol, "metric": facts.metric,
+            "kind": facts.kind, "split": "dev", "protocol": study.protocol_of(task), "metric": facts.metric,
             "score": own.score,
             "teacher": facts.teacher, "floor": facts.floor, "recovered": own.recovered,
             "layer": own.probe_layer,

@@ -133,6 +133,10 @@ class StudyMeta:
         """The columns that say what a trial of this study was, its seed aside."""
         return (*CONFIG_COLUMNS, *(column.name for column in self.axes))
 
+    def protocol_of(self, task: str) -> str:
+        """How students are scored on a task."""
+        return self.tasks[task].protocol or self.protocol
+
     @property
     def weights(self) -> dict[str, float]:
         """Task -> its weight in quality."""

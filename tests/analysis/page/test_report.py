@@ -4,6 +4,7 @@ import io
 import json
 import re
 import time
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,15 +162,32 @@ def test_a_task_whose_gap_is_within_noise_is_marked_wherever_its_share_stands(fa
     assert scores_text(study, study.students.iloc[0])[1].startswith("pairs*: ")
 
 
+def test_protocol_and_layer_stand_beside_a_score_and_what_is_too_good_is_marked(fake: SimpleNamespace) -> None:
+    tasks = {"package": fake.tasks["package"], "pairs": {**fake.tasks["pairs"], "protocol": "zero_shot"}}
+    read = {"probe_layer_package": 0, "probe_layer_pairs": None, "recovered_pairs": 1.35}
+    study = load(fake.study([fake.row(0, 0.5), fake.row(1, 0.8, (4, 256), **read)], tasks=tasks))
+    terminal, page, row = printed(front_text(study), width=200), page_of(study), study.students.iloc[1]
+    assert "Scored by probe: package; by zero_shot: pairs." in terminal and "0.766 L0" in terminal
+    assert "accuracy, probe, dev" in page and "spearman, zero_shot, dev" in page and "layer 0" in page
+    assert "on package, its worst task (probe, layer 0)" in verdict(study)
+    assert "accuracy (probe, layer 0)" in scores_text(study, row)[0] and "(zero_shot)" in scores_text(study, row)[1]
+    lines = (
+        "Scores on package are read below the last layer (trial 1: layer 0 of 4)",
+        "More than 110 % of the teacher's gain on pairs (trial 1: 135 %)",
+    )
+    for line in lines:
+        assert line in terminal and escape(line) in page, line
+
+
 def test_columns_without_room_are_named_and_raw_scores_stay_longest(fake: SimpleNamespace) -> None:
     study = load(fake.study([fake.row(0, 0.5), fake.row(1, 0.8, (4, 256))]))
-    wide, narrow = printed(front_text(study)), printed(front_text(study, width=66), width=66)
+    wide, narrow = printed(front_text(study)), printed(front_text(study, width=72), width=72)
     head = next(line for line in wide.splitlines() if line.startswith("trial"))
     assert " ".join(head.split()) == "trial student package pairs quality 95 % params ms speed FLOPs MiB"
     head = next(line for line in narrow.splitlines() if line.startswith("trial"))
     assert " ".join(head.split()) == "trial student package pairs quality params ms"
     assert "+ 4 more: 95 %, speed, FLOPs, MiB (--wide shows them" in narrow
-    assert max(map(len, narrow.splitlines())) <= 66 and ", knee" in narrow
+    assert max(map(len, narrow.splitlines())) <= 72 and ", knee" in narrow
 
 
 def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: SimpleNamespace) -> None:

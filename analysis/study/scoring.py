@@ -1,0 +1,57 @@
+"""How the scores of a study came about: protocols, layers that were read, shares too good to be the student's."""
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.study.table import StudyTable
+from analysis.words import percent
+
+REMARKABLE = 1.1
+"""Of the teacher's gain: beyond, it says more about the task than about the student."""
+
+
+def layer_of(study: StudyTable, row: Any, task: str) -> int | None:
+    """The layer that a student's score on a task was read from; None where none was chosen, or one by each seed."""
+    layer = row.get(f"probe_layer_{task}")
+    return None if pd.isna(layer) or row.get("seeds", 1) > 1 else int(layer)
+
+
+def layer_text(study: StudyTable, row: Any, task: str) -> str:
+    """'layer 0', or '' where none was chosen."""
+    layer = layer_of(study, row, task)
+    return "" if layer is None else f"layer {layer}"
+
+
+def protocols_text(study: StudyTable) -> str:
+    """'Scored by probe: sst2, trec; by zero_shot: stsb.'"""
+    by_protocol: dict[str, list[str]] = {}
+    for task in study.tasks:
+        by_protocol.setdefault(study.meta.protocol_of(task), []).append(task)
+    words = "; ".join(f"by {protocol}: {', '.join(tasks)}" for protocol, tasks in by_protocol.items())
+    return f"Scored {words}." if words else ""
+
+
+def doubts(study: StudyTable, members: pd.DataFrame) -> list[str]:
+    """What a reader of these students should know of how they were scored, in sentences."""
+    found = []
+    for task in study.tasks:
+        shares = {row["trial"]: row[f"recovered_{task}"] for _, row in members.iterrows()}
+        if above := {trial: share for trial, share in shares.items() if share > REMARKABLE}:
+            found.append(
+                f"More than {percent(REMARKABLE)} of the teacher's gain on {task} "
+                f"({_listed({trial: percent(share) for trial, share in above.items()})}): a sign that the task is "
+                "remarkable, not the student."
+            )
+        layers = {row["trial"]: (layer_of(study, row, task), row["num_layers"]) for _, row in members.iterrows()}
+        if below := {t: f"layer {layer} of {last:.0f}" for t, (layer, last) in layers.items()
+                     if layer is not None and layer < last}:  # fmt: skip
+            found.append(
+                f"Scores on {task} are read below the last layer ({_listed(below)}), which is not what a student gives "
+                'by itself: its card says how to read it, and [evaluation] layer = "last" scores the last layer only.'
+            )
+    return found
+
+
+def _listed(words: dict[int, str]) -> str:
+    return ", ".join(f"trial {trial}: {text}" for trial, text in words.items())

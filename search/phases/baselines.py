@@ -36,7 +36,7 @@ def score_baselines(spec: StudySpec, store: Store, aim: Aim, job: TrialJob, say:
     if not missing:
         return
     say(f"the teacher cut to {len(missing)} shapes, without distillation")
-    teacher = put_on_device(load_teacher(spec.teacher.path), spec)
+    teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
     corpus = open_corpus(Path(job.corpus))
     for shape in announced(missing, "the teacher cut to shapes: {}", say):
         kept += _rows(spec, job, shape, teacher, corpus)

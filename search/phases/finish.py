@@ -23,8 +23,8 @@ from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
-from trainables.export.folders import export_onnx, export_student
-from trainables.models.loading import load_model, quiet_transformers
+from trainables.export.folders import export_onnx, export_student, verify_with_library
+from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import load_teacher
 from trainables.tasks.scoring import load_task, recovered, score_task
 
@@ -49,7 +49,7 @@ def score_tests(
         return
     if missing:
         say(f"test scores of {len(missing)} students")
-    teacher = put_on_device(load_teacher(spec.teacher.path), spec)
+    teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
     references = score_all(spec, teacher, tasks, ["test"], lambda line: None)["test"]
     for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):
         rows = [
@@ -61,7 +61,7 @@ def score_tests(
         store.write_part("test_scores", number, rows)
     for member in announced(missing, "test scores: {} students", say):
         with local_student(store, member) as folder:
-            model = load_model(folder).eval().to(teacher.model.device)  # type: ignore[arg-type]
+            model = put_on_device(load_teacher(str(folder), where="the student in"), spec).model
         rows = []
         for name, path in tasks.items():
             found = score_task(model, load_task(path), spec.evaluation, ["test"], member.seed)["test"]
@@ -117,11 +117,13 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
         row = rows[row.of_trial]
     asked = {each["trial"]: each for each in store.read_rows("asked")}
     with local_student(store, row) as source, quiet_transformers():
-        student = load_teacher(str(source), "the student in")
+        student = load_teacher(str(source), where="the student in")
     spec = tomllib.loads(store.read_text("spec.toml"))
     card = make_card(study, spec, row, json.loads(asked[row.trial]["config"]), store.read_rows("test_scores"))
     card["front"] = place_on_front(row, list(rows.values()), study.aim)
     written = export_student(student.model, student.tokenizer, target, card, weights=weights)
+    if weights:
+        verify_with_library(student.model, student.tokenizer, written)
     if onnx:
         export_onnx(student.model, written)
     return written

@@ -37,6 +37,7 @@ from spaces.students.architecture import (
 from trainables.cache import cache_folder, cached_value, digest
 from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
+from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of, prepare_task
@@ -79,7 +80,8 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
         f"{facts.name}: {facts.family.name} {facts.architecture.name}, "
         f"{count_parameters(facts.architecture, facts):,} parameters"
     )
-    teacher = load_teacher(spec.teacher.path)
+    teacher = load_teacher(spec.teacher.path, spec.embedding)
+    say(embedding_line(embedder_of(teacher.model)))
     step(spec.corpus.source)
     corpus, tasks = prepare_data(spec, teacher, say)
     teacher = put_on_device(teacher, spec)

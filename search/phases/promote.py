@@ -113,7 +113,7 @@ def score_search_time_self(folder: str, row: TrialRow, say: Say) -> None:
     spec = stored_study(folder).spec
     store = Store.of(folder)
     with store.locked(say), quiet_transformers():
-        tasks = prepare_data(spec, load_teacher(spec.teacher.path), lambda line: None)[1]
+        tasks = prepare_data(spec, load_teacher(spec.teacher.path, spec.embedding), lambda line: None)[1]
         score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
 
 

@@ -134,6 +134,7 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Say) 
         config={},
         seed=spec.seed,
         teacher=spec.teacher.path,
+        embedding=spec.embedding,
         corpus=prepared.corpus,
         targets=prepared.targets,
         tasks=tuple(prepared.tasks.values()),

@@ -85,6 +85,7 @@ def make_target_plan(
     device = torch.device("cuda" if spec.cluster.gpus_per_worker else "cpu")
     return TargetPlan(
         teacher=spec.teacher.path,
+        embedding=spec.embedding,
         teacher_digest=facts.digest,
         corpus=folder,
         needs=needs,
@@ -221,7 +222,7 @@ def write_shard(plan: TargetPlan, part: Part, number: int, threads: int) -> floa
     """The task of one Ray worker."""
     torch.set_num_threads(max(1, threads))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return build_shard(plan, part, number, kept_teacher(plan.teacher, device))
+    return build_shard(plan, part, number, kept_teacher(plan.teacher, plan.embedding, device))
 
 
 def reason(error: Exception) -> str:

@@ -24,6 +24,7 @@ from spaces.space.reading import read_space
 from spaces.space.search_space import SearchSpace
 from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
+from trainables.models.embedding import EmbeddingSpec
 from trainables.tasks.spec import TaskSpec
 
 
@@ -61,11 +62,11 @@ def read_spec(table: Mapping[str, Any], folder: Path, source: str | None = None)
 
 
 def check_all(
-    table: Mapping[str, Any], folder: Path, source: str | None, read_facts: Callable[[str], TeacherFacts]
+    table: Mapping[str, Any], folder: Path, source: str | None, read_facts: Callable[[str, EmbeddingSpec], TeacherFacts]
 ) -> Study:
     """The study of a spec, or one SpecError with everything that is wrong with its sections, teacher and space.
 
-    `read_facts(path)` describes a teacher.
+    `read_facts(path, embedding)` describes a teacher.
     """
     values, problems = _read(table, folder, source)
     draft = _draft(values)
@@ -166,9 +167,11 @@ def _broken_by_itself(draft: Any) -> list[str]:
     return broken(SPEC_RULES, draft) + [line for task in _tasks(draft) for line in broken(TASK_RULES, task)]
 
 
-def _read_teacher(draft: Any, read_facts: Callable[[str], TeacherFacts], problems: list[str]) -> TeacherFacts | None:
+def _read_teacher(
+    draft: Any, read_facts: Callable[[str, EmbeddingSpec], TeacherFacts], problems: list[str]
+) -> TeacherFacts | None:
     try:
-        return read_facts(draft.teacher.path)
+        return read_facts(draft.teacher.path, EmbeddingSpec(draft.embedding.pooling, draft.embedding.prompt))
     except Unsound:
         return None
     except SpecError as error:

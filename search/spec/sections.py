@@ -12,6 +12,7 @@ from search.samplers.registry import GRID, SAMPLERS
 from spaces.records.latency import LatencySpec
 from spaces.settings import setting
 from trainables.lanes.settings import ClusterSpec
+from trainables.models.embedding import EmbeddingSpec
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.sources import CorpusSpec
 from trainables.training.settings import TrainingSpec
@@ -104,6 +105,7 @@ class StudySpec:
     name: str
     seed: int
     teacher: TeacherSpec
+    embedding: EmbeddingSpec
     corpus: CorpusSpec
     budget: BudgetSpec
     rungs: RungsSpec
@@ -122,6 +124,7 @@ class StudySpec:
 
 SECTIONS: dict[str, type] = {
     "teacher": TeacherSpec,
+    "embedding": EmbeddingSpec,
     "corpus": CorpusSpec,
     "budget": BudgetSpec,
     "rungs": RungsSpec,

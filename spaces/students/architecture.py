@@ -162,6 +162,18 @@ class FamilyFacts(Protocol):
 
 
 @dataclass(frozen=True)
+class EmbeddingFacts:
+    """How a teacher makes one vector of a text, as far as its students depend on it."""
+
+    pooling: tuple[str, ...] = ("mean",)
+    """Side by side."""
+    width: int | None = None
+    """Of its embeddings; None: as wide as its layers."""
+    skipped: int = 0
+    """Tokens at the start of each text that are not pooled."""
+
+
+@dataclass(frozen=True)
 class TeacherFacts:
     """What the rest of the tool may know about a teacher without loading its weights."""
 
@@ -175,6 +187,7 @@ class TeacherFacts:
     has_lm_head: bool
     """Whether the weights hold a trained masked-LM head."""
     digest: str
+    embedding: EmbeddingFacts = EmbeddingFacts()
 
 
 SHAPES: dict[str, StudentArchitecture] = {

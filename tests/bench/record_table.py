@@ -95,7 +95,7 @@ def prepared() -> tuple[Any, Any, TrialJob]:
     plan = make_target_plan(spec, needs_of_space(space), facts, ready.corpus, open_corpus(Path(ready.corpus)), SEEDS)
     plan.folder.mkdir(parents=True, exist_ok=True)
     for part, number in unfinished_shards(plan):
-        build_shard(plan, part, number, kept_teacher(spec.teacher.path, "cpu"))
+        build_shard(plan, part, number, kept_teacher(spec.teacher.path, spec.embedding, "cpu"))
     write_plan(plan)
     shared = TrialJob(
         trial=0, config={}, seed=0, teacher=spec.teacher.path, corpus=ready.corpus, tasks=tuple(ready.tasks.values()),
@@ -118,7 +118,7 @@ def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     _, costs, shared = prepared()
     job = dataclasses.replace(shared, config=dict(config), seed=seed)
-    teacher, corpus = kept_teacher(job.teacher, "cpu"), kept_corpus(job.corpus)
+    teacher, corpus = kept_teacher(job.teacher, job.embedding, "cpu"), kept_corpus(job.corpus)
     known = {key: costs(config)[key] for key in ("parameters", "flops_per_token", "latency_p50_ms")}
     head = {
         "config_hash": config_hash(config, seed),

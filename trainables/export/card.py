@@ -65,7 +65,12 @@ def header(card: Mapping[str, Any]) -> str:
     """The YAML block; every value is written as JSON, which YAML reads and which no text can break out of."""
     values: dict[str, Any] = {"library_name": "transformers"}
     values["pipeline_tag"] = "fill-mask" if card.get("masked_lm") else "feature-extraction"
-    values["tags"] = ["distillation", "stillhouse", *([card["model_type"]] if card.get("model_type") else [])]
+    values["tags"] = [
+        "distillation",
+        "stillhouse",
+        "sentence-transformers",
+        *([card["model_type"]] if card.get("model_type") else []),
+    ]
     for key, source in (("base_model", "teacher_hub_id"), ("language", "language"), ("license", "license")):
         if card.get(source):
             values[key] = card[source]
@@ -111,11 +116,20 @@ def introduction(card: Mapping[str, Any]) -> str:
 
 
 def usage(card: Mapping[str, Any]) -> str:
-    """Four lines that work as they stand."""
+    """Lines that work as they stand: as an encoder, and as a model of embeddings."""
     kind = "AutoModelForMaskedLM" if card.get("masked_lm") else "AutoModel"
     names, load = kind, "from_pretrained(folder)"
     if card.get("weights") is False:
         names, load = f"AutoConfig, {kind}", "from_config(AutoConfig.from_pretrained(folder))"
+    embedding = [
+        "As a model of embeddings:",
+        "",
+        "```python",
+        "from sentence_transformers import SentenceTransformer",
+        'embedder = SentenceTransformer(".")  # this folder, or its name on the hub',
+        'vectors = embedder.encode(["A text.", "Another one."])',
+        "```",
+    ]
     return "\n".join(
         [
             "```python",
@@ -124,6 +138,7 @@ def usage(card: Mapping[str, Any]) -> str:
             f"tokenizer, model = AutoTokenizer.from_pretrained(folder), {kind}.{load}",
             'output = model(**tokenizer("A text.", return_tensors="pt"))',
             "```",
+            *([] if card.get("weights") is False else ["", *embedding]),
         ]
     )
 

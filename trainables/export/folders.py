@@ -4,7 +4,8 @@ The folder is written beside its final place, loaded again with nothing but tran
 memory, and only then renamed: an export folder that exists is one that works.
 
 Files: model.safetensors, config.json, the tokenizer's own, README.md (the card), recipe.json (everything that is known
-about how the student came about). `export_onnx` adds model.onnx.
+about how the student came about), and modules.json with the folders of its steps, which sentence-transformers reads.
+`export_onnx` adds model.onnx.
 """
 
 import logging
@@ -16,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -23,8 +25,10 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrai
 from spaces.errors import StillhouseError
 from trainables.cache import new_file, new_folder
 from trainables.export.card import card_text, recipe_text
+from trainables.models.embedding import EmbeddingSpec, embed, embedder_of, set_embedder
 from trainables.models.encoder import usable_positions
 from trainables.models.loading import quiet_transformers
+from trainables.models.sentence_folders import read_embedder, write_embedder
 from trainables.models.tokenizer import save_tokenizer
 
 TOLERANCE = 1e-5
@@ -56,11 +60,13 @@ def export_student(
         else:
             model.config.save_pretrained(unfinished)
         save_tokenizer(tokenizer, unfinished)
+        write_embedder(unfinished, embedder_of(model), model.config.hidden_size)
         (unfinished / "recipe.json").write_text(recipe_text(facts), encoding="utf-8")
         (unfinished / "README.md").write_text(card_text(facts), encoding="utf-8")
         verify_tokenizer(tokenizer, unfinished)
         if weights:
             verify_model(model, unfinished)
+            verify_embeddings(model, tokenizer, unfinished)
         if folder.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
             folder.rename(retired / "was")
@@ -101,6 +107,37 @@ def verify_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     ours, theirs = (each(list(PROBE_TEXTS))["input_ids"] for each in (tokenizer, reloaded))
     if ours != theirs:
         raise StillhouseError(f"the tokenizer written to {folder.name} gives other ids when loaded: {ours}, {theirs}")
+
+
+def verify_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """The folder must embed as the model in memory does; as sentence-transformers reads it, where that is installed."""
+    reloaded = AutoModel.from_pretrained(folder).to(str(model.device))
+    positions = usable_positions(model.config)
+    set_embedder(reloaded, read_embedder(folder, EmbeddingSpec(), model.config.hidden_size, positions))
+    ours_NE, theirs_NE = (embed(each, tokenizer, PROBE_TEXTS) for each in (model, reloaded))
+    same_embeddings(ours_NE, theirs_NE, folder, "read again")
+
+
+def verify_with_library(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """What `SentenceTransformer(folder).encode` gives, where the library is installed; it takes seconds to import."""
+    if find_spec("sentence_transformers") is None:
+        return
+    from sentence_transformers import SentenceTransformer
+
+    reader = SentenceTransformer(str(folder), device=str(model.device), local_files_only=True)
+    ours_NE, theirs_NE = embed(model, tokenizer, PROBE_TEXTS), reader.encode(list(PROBE_TEXTS))
+    same_embeddings(ours_NE, theirs_NE, folder, "read by sentence-transformers")
+
+
+def same_embeddings(ours_NE: np.ndarray, theirs_NE: np.ndarray, folder: Path, how: str) -> None:
+    """Raises StillhouseError with the difference, relative to the largest value."""
+    fits = ours_NE.shape == theirs_NE.shape
+    difference = float(np.abs(ours_NE - theirs_NE).max() / np.abs(ours_NE).max()) if fits else float("inf")
+    if not difference < TOLERANCE:
+        raise StillhouseError(
+            f"the student written to {folder.name} gives other embeddings when {how}: they differ by "
+            f"{difference:.2g}, more than {TOLERANCE:g}"
+        )
 
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:

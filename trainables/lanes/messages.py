@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from spaces.records.latency import LatencySpec
+from trainables.models.embedding import EmbeddingSpec
 from trainables.tasks.scores import Reference, Scores, StudentScore
 from trainables.tasks.spec import EvaluationSpec
 from trainables.training.reports import Trained
@@ -33,6 +34,7 @@ class TrialJob:
     evaluation: EvaluationSpec
     floors: Mapping[str, Reference]
     """What dev scores are measured against, by task."""
+    embedding: EmbeddingSpec = field(default_factory=EmbeddingSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
     latency: LatencySpec | None = None
     """How to measure latency; None when the study measured all its shapes beforehand."""

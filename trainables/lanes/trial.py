@@ -21,6 +21,7 @@ from trainables.export.folders import export_student
 from trainables.export.measuring import measure
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.machine import versions
+from trainables.models.embedding import EmbeddingSpec
 from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scores import Scores, StudentScore
@@ -36,9 +37,9 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @lru_cache(maxsize=1)
-def kept_teacher(path: str, device: str) -> Teacher:
+def kept_teacher(path: str, embedding: EmbeddingSpec, device: str) -> Teacher:
     """The teacher of the last trial in this process is nearly always the teacher of the next."""
-    teacher = load_teacher(path)
+    teacher = load_teacher(path, embedding)
     teacher.model.to(device)  # type: ignore[arg-type]
     return teacher
 
@@ -87,7 +88,7 @@ def run_trial(job: TrialJob, report: Callable[[TrialReport], None], rank: int = 
 def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, world_size: int) -> TrialOutcome:
     """The same with all folders on this machine's disk."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher, corpus = kept_teacher(job.teacher, device), kept_corpus(job.corpus)
+    teacher, corpus = kept_teacher(job.teacher, job.embedding, device), kept_corpus(job.corpus)
     student = build_student(dict(job.config), teacher, job.seed, corpus).to(device)  # type: ignore[arg-type]
     if job.training.start is not None:
         load_weights(student, job.training.start)

@@ -17,6 +17,7 @@ from spaces.errors import SpecError, TrialFailed
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.students.layer_mapping import MAPPINGS
 from spaces.students.transfer import METHODS, parse_method
+from trainables.models.embedding import embedder_of, set_embedder
 from trainables.models.encoder import build_model, family_of, layers, parts, set_architecture
 from trainables.models.loading import load_model
 from trainables.models.projection import (
@@ -53,7 +54,10 @@ def untrained(
     model_config = copy.deepcopy(teacher.model.config)
     set_architecture(model_config, architecture)
     torch.manual_seed(seed)
-    return build_model(model_config, lm_head=lm_head).eval()
+    student = build_model(model_config, lm_head=lm_head).eval()
+    same = architecture.hidden_size == teacher.facts.architecture.hidden_size
+    set_embedder(student, embedder_of(teacher.model).for_width(same))
+    return student
 
 
 def load_weights(student: PreTrainedModel, folder: str) -> None:

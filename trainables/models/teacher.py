@@ -6,17 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenizers.normalizers import Lowercase, Sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from spaces.students.architecture import TeacherFacts
-from trainables.cache import digest_files
+from trainables.cache import digest, digest_files
+from trainables.models.embedding import Embedder, EmbeddingSpec, set_embedder
 from trainables.models.encoder import architecture, family_of, usable_positions
 from trainables.models.loading import has_lm_head, load_model, read_config, weight_files
+from trainables.models.sentence_folders import lowers_case, read_embedder
 from trainables.models.tokenizer import load_tokenizer
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 WHERE = "[teacher] path"
+AS_IT_IS = EmbeddingSpec()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,36 +61,48 @@ def resolve_model_folder(path: str) -> Path:
         raise SpecError([f"neither a folder here nor to be had from the hub ({type(error).__name__})"]) from error
 
 
-def read_facts(path: str, where: str = WHERE) -> TeacherFacts:
+def read_facts(path: str, embedding: EmbeddingSpec = AS_IT_IS, where: str = WHERE) -> TeacherFacts:
     """What is known of a teacher without loading it. Raises SpecError for a folder that cannot be read as a model."""
     with told_of(path, where):
-        return facts_of(resolve_model_folder(path), path)
+        folder = resolve_model_folder(path)
+        return facts_of(folder, path, embedder_in(folder, embedding))
 
 
-def facts_of(folder: Path, path: str) -> TeacherFacts:
+def embedder_in(folder: Path, embedding: EmbeddingSpec) -> Embedder:
+    """How the model of a folder embeds, by the folder, or by the spec of what the folder does not say."""
+    config = read_config(folder)
+    return read_embedder(folder, embedding, architecture(config).hidden_size, usable_positions(config))
+
+
+def facts_of(folder: Path, path: str, embedder: Embedder) -> TeacherFacts:
     """The same, of the folder that a spec's path stands for."""
     config, weights = read_config(folder), weight_files(folder)
-    family = family_of(config)
+    family, shape = family_of(config), architecture(config)
+    own = digest_files([*weights, folder / "config.json"])
+    plain = embedder.identity() == Embedder(embedder.max_length).identity()
     return TeacherFacts(
         name=folder.name if Path(path).expanduser().is_dir() else path,  # a card must not tell where it was made
         family=family.facts(config),
-        architecture=architecture(config),
+        architecture=shape,
         vocab_size=config.vocab_size,
         max_positions=usable_positions(config),
         type_vocab_size=config.type_vocab_size if family.has_types else 0,
         has_lm_head=has_lm_head(folder, config),
-        digest=digest_files([*weights, folder / "config.json"]),
+        digest=own if plain else digest(own, *embedder.identity()),
+        embedding=embedder.facts(shape.hidden_size),
     )
 
 
-def load_teacher(path: str, where: str = WHERE) -> Teacher:
+def load_teacher(path: str, embedding: EmbeddingSpec = AS_IT_IS, where: str = WHERE) -> Teacher:
     """Weights in float32, evaluation mode, no gradients. Raises SpecError with all that is wrong with the folder.
 
+    embedding: how it embeds, as far as its folder does not say so.
     where: what a message says before the path, such as "--source".
     """
     with told_of(path, where):
         folder = resolve_model_folder(path)
-        facts = facts_of(folder, path)
+        embedder = embedder_in(folder, embedding)
+        facts = facts_of(folder, path, embedder)
         problems: list[str] = []
         try:
             tokenizer = load_tokenizer(folder, facts.vocab_size, facts.max_positions)
@@ -98,6 +114,10 @@ def load_teacher(path: str, where: str = WHERE) -> Teacher:
             problems += error.problems
         if problems:
             raise SpecError(problems)
+        if lowers_case(folder):
+            backend = tokenizer.backend_tokenizer
+            backend.normalizer = Sequence([Lowercase(), *([backend.normalizer] if backend.normalizer else [])])
+        set_embedder(model, embedder)
         return Teacher(model, tokenizer, facts)
 
 

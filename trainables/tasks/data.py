@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainables.tasks.metrics import Metric
-from trainables.tasks.ragged import Ragged
+from trainables.text.ragged import Ragged
 
 
 @dataclass(frozen=True)

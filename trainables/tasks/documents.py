@@ -6,7 +6,7 @@ import numpy as np
 
 from spaces.errors import SpecError
 from trainables.tasks.data import Rows
-from trainables.tasks.ragged import Ragged
+from trainables.text.ragged import Ragged
 
 DOCUMENTS = "documents"
 """The part of a task that holds them; labels of the other parts say which of them belong to a row."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainables.tasks.ragged import Ragged
+from trainables.text.ragged import Ragged
 
 OUTSIDE = "O"
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from trainables.tasks.data import Rows, Split, TaskData
 from trainables.tasks.metrics import Metric
-from trainables.tasks.ragged import Ragged
 from trainables.tasks.reading.tables import Column, TaskSource
+from trainables.text.ragged import Ragged
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from spaces.errors import SpecError
 from spaces.records.shares import mean_share
 from trainables.tasks.entities import bio_problem, entity_f1
-from trainables.tasks.ragged import Ragged
+from trainables.text.ragged import Ragged
 
 MINIMUM_GAP = 0.02
 

@@ -25,11 +25,11 @@ from trainables.cache import digest, new_folder
 from trainables.tasks.data import Rows, Split, TaskData
 from trainables.tasks.documents import DOCUMENTS, with_fewer_documents
 from trainables.tasks.kinds import KINDS
-from trainables.tasks.ragged import Ragged
 from trainables.tasks.reading.tables import quiet
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.packing import tokenizer_digest
+from trainables.text.ragged import Ragged
 
 FORMAT = 4
 SPLITS = ("train", "dev", "test")

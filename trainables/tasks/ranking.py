@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainables.tasks.metrics import Metric
-from trainables.tasks.ragged import Ragged
+from trainables.text.ragged import Ragged
 
 JUDGED = np.dtype([("document", np.int32), ("grade", np.float32)])
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainables.tasks.ragged import Ragged
+from trainables.text.ragged import Ragged
 
 TARGET_GROUPS = 10
 

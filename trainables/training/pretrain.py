@@ -56,7 +56,7 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Say) -> flo
     Stages and checkpoints stay in `work`, so that an interrupted run goes on where it stood.
     """
     trimmed, first = work / "1-trimmed", work / "2-masked-lm"
-    source = load_teacher(spec.source, "--source")
+    source = load_teacher(spec.source, where="--source")
     if not trimmed.is_dir():
         with new_folder(trimmed) as folder:
             told = write_vocabulary(spec, source, folder, progress)
@@ -108,7 +108,7 @@ def trim_teacher(path: str, corpus: str, text_column: str, pieces: int | None, t
     """`stillhouse trim`: write a teacher over the pieces that the corpus's train text uses. Raises SpecError."""
     if target.exists():
         raise SpecError([f"{target} is there already; give a folder that is not"])
-    teacher = load_teacher(path, "TEACHER")
+    teacher = load_teacher(path, where="TEACHER")
     texts, _ = read_texts(CorpusSpec(source=corpus, text_column=text_column), progress)
     with new_folder(target) as folder:
         trimmed = trim(teacher.model, teacher.tokenizer, texts, pieces, folder)

@@ -9,7 +9,7 @@ Shapes: n blocks of a shard, T tokens, R kept rows of a block, P masked position
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from trainables.cache import cache_folder, digest
+from trainables.models.embedding import EmbeddingSpec
 from trainables.models.signals import State, States
 from trainables.text.masking import masked_per_block
 from trainables.training.readings import Reading
@@ -84,6 +85,8 @@ class TargetPlan:
     bf16: bool
     """Whether the teacher runs under bf16 autocast."""
     dtype: str = "float16"
+    embedding: EmbeddingSpec = field(default_factory=EmbeddingSpec)
+    """What the spec says of the teacher's embeddings; its digest covers it."""
 
     @cached_property
     def key(self) -> str:
@@ -95,7 +98,7 @@ class TargetPlan:
         """All of it as JSON values, but for the blocks, of which there are many: their count."""
         kept = {"plain": self.needs.plain, "masked": self.needs.masked}
         needs = {name: {state.key: self.kept_rows(state) for state in states} for name, states in kept.items()}
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "embedding"}
         return own | {"needs": needs, "blocks": len(self.blocks)}
 
     @property

@@ -70,7 +70,7 @@ def test_whoever_asks(store, monkeypatch):
     assert numbers(tested) == FRONT
 
     cut = []
-    monkeypatch.setattr(baselines, "load_teacher", lambda path: None)
+    monkeypatch.setattr(baselines, "load_teacher", lambda *named: None)
     monkeypatch.setattr(baselines, "put_on_device", lambda teacher, spec: None)
     monkeypatch.setattr(baselines, "open_corpus", lambda path: None)
     monkeypatch.setattr(baselines, "_rows", lambda spec, job, shape, *rest: cut.append(shape) or [])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainables.tasks.entities import bio_problem, entity_f1, spans
-from trainables.tasks.ragged import ragged
+from trainables.text.ragged import ragged
 
 NAMES = ("O", "B-A", "I-A", "B-B", "I-B")
 

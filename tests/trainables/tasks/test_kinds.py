@@ -174,7 +174,7 @@ from trainables.tasks.data import Rows
 from trainables.tasks.kind import Predictions, Protocol, TaskKind
 from trainables.tasks.metrics import METRICS, Metric
 from trainables.tasks.protocols.features import encoded_features
-from trainables.tasks.ragged import ragged
+from trainables.text.ragged import ragged
 from trainables.tasks.reading.encoding import encode_texts
 from trainables.tasks.reading.rows import read_rows, targets
 from trainables.tasks.reading.sources import read_tables

@@ -5,7 +5,7 @@ import pytest
 
 from spaces.errors import SpecError
 from trainables.tasks.metrics import accuracy, check_gap, f1, matthews, recovered, spearman, worst_language
-from trainables.tasks.ragged import one_each
+from trainables.text.ragged import one_each
 
 
 def test_metrics_against_closed_forms():

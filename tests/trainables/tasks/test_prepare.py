@@ -6,10 +6,10 @@ from small_tasks import VOCABULARY, make_tokenizer, prepared, separable, texts, 
 
 from spaces.errors import SpecError
 from trainables.tasks.prepare import load_task, prepare_task
-from trainables.tasks.ragged import one_each
 from trainables.tasks.sampling import by_tenth, generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.packing import tokenizer_digest
+from trainables.text.ragged import one_each
 
 
 def test_preparing_twice_is_one_folder_and_content_names_it(tmp_path, tokenizer):

@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from trainables.tasks.metrics import v_measure
-from trainables.tasks.ragged import ragged
 from trainables.tasks.ranking import (
     JUDGED,
     average_precision,
@@ -17,6 +16,7 @@ from trainables.tasks.ranking import (
     no_two_classes,
     recall_at_100,
 )
+from trainables.text.ragged import ragged
 
 
 def searches(rng, queries=20, documents=300):

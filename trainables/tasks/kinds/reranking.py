@@ -10,13 +10,13 @@ from trainables.tasks.data import Rows
 from trainables.tasks.documents import DOCUMENTS
 from trainables.tasks.kind import Protocol, TaskKind
 from trainables.tasks.protocols.zero_shot import candidates
-from trainables.tasks.ragged import ragged
 from trainables.tasks.ranking import JUDGED, OF_CANDIDATES
 from trainables.tasks.reading.encoding import encode_texts
 from trainables.tasks.reading.rows import check_texts, columns_by_role
 from trainables.tasks.reading.sources import read_tables
 from trainables.tasks.reading.tables import Column, TaskSource
 from trainables.tasks.sampling import as_one
+from trainables.text.ragged import ragged
 
 
 def read(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:

@@ -21,11 +21,11 @@ from trainables.tasks.protocols.features import word_features
 from trainables.tasks.protocols.finetune import finetune
 from trainables.tasks.protocols.heads import CLASSES
 from trainables.tasks.protocols.probe import probe
-from trainables.tasks.ragged import Ragged, ragged
 from trainables.tasks.reading.rows import columns_by_role, is_known, labels_by_split, numbering, stored_names
 from trainables.tasks.reading.sources import read_tables
 from trainables.tasks.reading.tables import Column, TaskSource
 from trainables.tasks.sampling import as_one
+from trainables.text.ragged import Ragged, ragged
 
 MAX_FITTED_WORDS = 4000
 """A tagged sentence gives the probe some twenty examples, and its fits take time in proportion."""

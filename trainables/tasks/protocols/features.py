@@ -6,7 +6,7 @@ of those of both texts, u and v.
 Shapes: B batch, T tokens, D hidden size, L layers, N examples, F features.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from trainables.models.encoder import hidden_states
 from trainables.tasks.data import Split
-from trainables.tasks.ragged import Ragged
+from trainables.text.batching import length_batches, padded
+from trainables.text.ragged import Ragged
 
 BATCH_TOKENS = 2048
 
@@ -98,26 +99,3 @@ def word_places(words: Ragged, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     """(row of the batch, position) of each scored word of these texts, batched in this order, padded on the right."""
     inside = np.repeat(np.arange(len(rows)), words.lengths()[rows])
     return torch.from_numpy(inside), torch.from_numpy(np.asarray(words.values)[words.indices(rows)].astype(np.int64))
-
-
-def padded(rows: list[np.ndarray], pad_id: int) -> tuple[Tensor, Tensor]:
-    """(ids, mask) of token rows, padded on the right to the longest, both int64 BT."""
-    longest = max(len(row) for row in rows)
-    ids_BT = torch.full((len(rows), longest), pad_id, dtype=torch.int64)
-    mask_BT = torch.zeros((len(rows), longest), dtype=torch.int64)
-    for i, row in enumerate(rows):
-        ids_BT[i, : len(row)] = torch.from_numpy(row.astype(np.int64))
-        mask_BT[i, : len(row)] = 1
-    return ids_BT, mask_BT
-
-
-def length_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
-    """Indices in batches of similar length, of at most `batch_tokens` tokens once padded (one long text at least)."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and lengths[order[stop]] * (stop + 1 - start) <= batch_tokens:
-            stop += 1
-        yield order[start:stop]
-        start = stop

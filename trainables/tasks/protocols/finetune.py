@@ -21,10 +21,11 @@ from transformers import PreTrainedModel
 from trainables.models.encoder import architecture, hidden_states
 from trainables.tasks.data import TaskData
 from trainables.tasks.kind import Predictions, Terms
-from trainables.tasks.protocols.features import length_batches, mean_pool, padded, word_places
+from trainables.tasks.protocols.features import mean_pool, word_places
 from trainables.tasks.protocols.heads import Head
-from trainables.tasks.ragged import Ragged
 from trainables.tasks.sampling import generator
+from trainables.text.batching import length_batches, padded
+from trainables.text.ragged import Ragged
 
 EPOCHS = 3
 BATCH_SIZE = 32

@@ -26,8 +26,8 @@ from trainables.tasks.kind import Predictions, Terms
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.protocols.features import Features, encoded_features
 from trainables.tasks.protocols.heads import Head
-from trainables.tasks.ragged import Ragged
 from trainables.tasks.sampling import generator, stratified_order
+from trainables.text.ragged import Ragged
 
 HELD_OUT_SHARE = 0.2
 STRENGTHS = (0.01, 0.1, 1.0)

@@ -1,4 +1,4 @@
-"""Scored as embeddings are used: cosines of pooled last states. Nothing is fitted, so that `train` has no say.
+"""Scored as embeddings are used: cosines of embeddings. Nothing is fitted, so that `train` has no say.
 
 Shapes: N texts or pairs, Q queries, K ranked documents, D width.
 """
@@ -8,25 +8,23 @@ from collections.abc import Callable
 import numpy as np
 from transformers import PreTrainedModel
 
-from trainables.models.encoder import architecture
+from trainables.models.embedding import embed_tokens
 from trainables.tasks.data import TaskData
 from trainables.tasks.documents import DOCUMENTS
 from trainables.tasks.kind import Predictions, Terms
-from trainables.tasks.protocols.features import encoded_features
 from trainables.tasks.protocols.nearest import nearest_documents
-from trainables.tasks.ragged import Ragged
 from trainables.tasks.ranking import DEPTH
+from trainables.text.ragged import Ragged
 
 Predict = Callable[[str], Predictions]
 
 
 def embedded(model: PreTrainedModel, task: TaskData, texts: Ragged) -> np.ndarray:
-    """Embeddings of length 1, ND float32: the mean of the last states. A text that is there twice is read once."""
+    """Embeddings of length 1, ND float32. A text that is there twice is read once."""
     numbers: dict[bytes, int] = {}
     places_N = np.array([numbers.setdefault(text.tobytes(), len(numbers)) for text in texts])
     first = np.unique(places_N, return_index=True)[1]
-    last = architecture(model.config).num_layers
-    found_ND = encoded_features(model, texts.take(first), task.pad_id, layers=[last])[0]
+    found_ND = embed_tokens(model, texts.take(first), task.pad_id)
     return (found_ND / np.maximum(np.linalg.norm(found_ND, axis=-1, keepdims=True), 1e-12))[places_N]
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from spaces.errors import SpecError
 from trainables.tasks.data import Rows
 from trainables.tasks.documents import DOCUMENTS
-from trainables.tasks.ragged import ragged
 from trainables.tasks.ranking import JUDGED
 from trainables.tasks.reading.rows import finite
 from trainables.tasks.reading.tables import TaskSource
+from trainables.text.ragged import ragged
 from trainables.text.splits import split_of
 from trainables.text.tables import ENDINGS, READERS, Table, format_of, read_table
 

@@ -6,7 +6,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from trainables.tasks.data import Rows, Split
-from trainables.tasks.ragged import Ragged, ragged
+from trainables.text.ragged import Ragged, ragged
 
 TOKENIZER_BATCH = 1000
 

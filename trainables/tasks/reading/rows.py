@@ -13,9 +13,9 @@ import numpy as np
 
 from spaces.errors import SpecError
 from trainables.tasks.data import Rows
-from trainables.tasks.ragged import one_each
 from trainables.tasks.reading.sources import read_tables
 from trainables.tasks.reading.tables import TaskSource
+from trainables.text.ragged import one_each
 from trainables.text.tables import Table
 
 WHOLE = re.compile(r"-?(0|[1-9]\d*)")

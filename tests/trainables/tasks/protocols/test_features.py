@@ -6,8 +6,9 @@ import torch
 from small_tasks import MODELS, VOCABULARY, make_roberta
 
 from trainables.models.encoder import hidden_states
-from trainables.tasks.protocols.features import encoded_features, length_batches, padded
-from trainables.tasks.ragged import ragged
+from trainables.tasks.protocols.features import encoded_features
+from trainables.text.batching import length_batches, padded
+from trainables.text.ragged import ragged
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -89,7 +89,7 @@ def test_every_page_is_reached_from_the_readme():
 @pytest.mark.parametrize("page", [page for page in GUIDES if blocks(page, "toml")], ids=name_of)
 def test_specs_are_read(page):
     for block in blocks(page, "toml"):
-        check_all({**BASE, **tomllib.loads(block)}, ROOT, None, lambda path: TEACHER)
+        check_all({**BASE, **tomllib.loads(block)}, ROOT, None, lambda *named: TEACHER)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name_of)

@@ -29,6 +29,7 @@ class Command:
 
 def check(args: argparse.Namespace) -> None:
     """Read a spec and say what it would run."""
+    from search.phases.data import look_at
     from search.phases.description import describe
     from search.spec.changes import changed
     from search.spec.checks import check_all, load_table
@@ -39,11 +40,17 @@ def check(args: argparse.Namespace) -> None:
         return
     if args.spec is None:
         raise SpecError(["which spec? stillhouse check SPEC"])
+    from spaces.records.data import DataFacts
     from trainables.models.teacher import read_facts
 
+    seen: list[DataFacts] = []
     table, folder = load_table(args.spec)
     table = changed(table, args.set)
-    print("\n".join(describe(check_all(table, folder, args.spec, read_facts))))
+    study = check_all(
+        table, folder, args.spec, read_facts,
+        lambda draft, teacher, problems: seen.append(look_at(draft, teacher, problems)),
+    )  # fmt: skip
+    print("\n".join(describe(study, seen[0])))
     print(f"\nno problems. To run it: stillhouse run {args.spec}")
 
 

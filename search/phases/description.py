@@ -2,23 +2,29 @@
 
 import dataclasses
 
+from search.phases.data import told
 from search.proposals.rungs import rung_tokens
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
+from spaces.records.data import DataFacts, sizes_text
 from spaces.space.comparison import count_trials
 from spaces.space.search_space import SearchSpace
 from trainables.tasks.spec import protocol_for
 
 
-def describe(study: Study) -> list[str]:
-    """What a study would run, in lines for a person."""
+def describe(study: Study, data: DataFacts) -> list[str]:
+    """What a study would run, in lines for a person: `data` is what was seen of corpus and tasks."""
     spec, space, facts = study.spec, study.space, study.teacher
     tokens = spec.budget.trials * spec.budget.train_tokens
     shapes = {each for students in space.feasible.values() for each in students}
     axes = ", ".join(f"{name} {line}" for name, line in space.to_table().items())
     cluster = dataclasses.asdict(spec.cluster)
     cluster["concurrent_trials"] = spec.cluster.concurrent_trials or "as many as fit"
-    tasks = [f"{task.name} ({task.kind}, {protocol_for(task.kind, spec.evaluation.protocol)})" for task in spec.tasks]
+    tasks = [
+        f"{task.name}: {task.kind} by {protocol_for(task.kind, spec.evaluation.protocol)}"
+        + (f"; {sizes_text(data.tasks[task.name])}" if task.name in data.tasks else "")
+        for task in spec.tasks
+    ]
     head = "with" if facts.has_lm_head else "without"
     limits = ", ".join(f"{name} {limit:,.10g}" for name, limit in spec.search.constraints.items())
     return [
@@ -28,8 +34,9 @@ def describe(study: Study) -> list[str]:
         f"search   {_search(spec, space)} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
         f"rungs    {_rungs(spec)}",
-        f"tasks    {', '.join(tasks)}",
+        *(f"task     {task}" for task in tasks),
         f"cluster  {', '.join(f'{name} {value}' for name, value in cluster.items())}",
+        *told(data),
     ]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from search.phases.data import prepare_data
 from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs, untrained
 from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_meta
@@ -40,8 +41,7 @@ from trainables.machine import hardware, versions
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scores import Reference
-from trainables.tasks.scoring import check_gap, load_task, metric_of, prepare_task
-from trainables.text.corpus import prepare_corpus
+from trainables.tasks.scoring import check_gap, load_task, metric_of
 
 STEPS = ("teacher", "corpus and tasks", "scores", "costs", "teacher's states")
 """Of the preparation, as they are told."""
@@ -83,7 +83,8 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
     teacher = load_teacher(spec.teacher.path, spec.embedding)
     say(embedding_line(embedder_of(teacher.model)))
     step(spec.corpus.source)
-    corpus, tasks = prepare_data(spec, teacher, say)
+    data = prepare_data(spec, teacher.tokenizer, say)
+    tasks = data.tasks
     teacher = put_on_device(teacher, spec)
     step(f"teacher and {spec.evaluation.floor_seeds} untrained encoders on {len(tasks)} tasks")
     compared = spec.comparison.seeds is not None
@@ -109,36 +110,17 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
     step("what trials learn from")
-    targets = prepare_targets(spec, space, teacher, str(corpus), all_seeds(spec), held, say)
+    targets = prepare_targets(spec, space, teacher, str(data.corpus), all_seeds(spec), held, say)
     return Prepared(
-        corpus=str(corpus),
+        corpus=str(data.corpus),
         targets=targets,
         tasks={name: str(folder) for name, folder in tasks.items()},
         scores=references(scored),
         rung_scores=rung_scores,
         test_scores=references(by_split.get("test", {})),
         profiles=profiles,
-        meta=study_meta(study, scored, tasks, own),
+        meta=dataclasses.replace(study_meta(study, scored, tasks, own), data=data.facts),
     )
-
-
-def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> tuple[Path, dict[str, Path]]:
-    """Corpus and tasks, tokenised; folders in the cache."""
-    problems: list[str] = []
-    corpus: Path | None = None
-    tasks: dict[str, Path] = {}
-    try:
-        corpus = prepare_corpus(spec.corpus, teacher.tokenizer, say)
-    except SpecError as error:
-        problems += error.problems
-    for task in announced(spec.tasks, "tasks read: {}", say):
-        try:
-            tasks[task.name] = prepare_task(task, teacher.tokenizer, cache_folder(), say=say)
-        except SpecError as error:
-            problems += error.problems
-    if problems or corpus is None:
-        raise SpecError(problems)
-    return corpus, tasks
 
 
 def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say) -> dict[str, dict[str, Any]]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from search.phases.data import prepare_data
 from search.phases.finish import export_trial, score_tests, space_of
-from search.phases.prepare import prepare_data
 from search.phases.runner import Driver, Outcome, run_study, stored_study
 from search.spec.checks import check_all
 from search.store.parts import Store
@@ -113,7 +113,8 @@ def score_search_time_self(folder: str, row: TrialRow, say: Say) -> None:
     spec = stored_study(folder).spec
     store = Store.of(folder)
     with store.locked(say), quiet_transformers():
-        tasks = prepare_data(spec, load_teacher(spec.teacher.path, spec.embedding), lambda line: None)[1]
+        teacher = load_teacher(spec.teacher.path, spec.embedding)
+        tasks = prepare_data(spec, teacher.tokenizer, lambda line: None).tasks
         score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
 
 

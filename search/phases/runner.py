@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.phases.baselines import score_baselines
+from search.phases.data import look_at
 from search.phases.finish import score_front
 from search.phases.leaders import leading, noise_of
 from search.phases.prepare import cost_columns, prepare
@@ -51,7 +52,7 @@ class Driver:
 def run_spec(path: str, folder: str | None, driver: Driver, changes: Sequence[str] = ()) -> Outcome:
     """`stillhouse run`: a new study, or more of the one that is in the folder; `changes` as KEY=VALUE."""
     table, base = load_table(path)
-    study = check_all(changed(table, changes), base, path, read_facts)
+    study = check_all(changed(table, changes), base, path, read_facts, look_at)
     return run_study(study, folder or f"studies/{study.spec.name}", driver)
 
 

@@ -61,12 +61,20 @@ def read_spec(table: Mapping[str, Any], folder: Path, source: str | None = None)
     return _spec(values)
 
 
+Doors = Callable[[Any, TeacherFacts | None, list[str]], object]
+"""(draft of a spec, teacher or None, problems to add to): opens what a spec names, and says what is wrong with it."""
+
+
 def check_all(
-    table: Mapping[str, Any], folder: Path, source: str | None, read_facts: Callable[[str, EmbeddingSpec], TeacherFacts]
+    table: Mapping[str, Any],
+    folder: Path,
+    source: str | None,
+    read_facts: Callable[[str, EmbeddingSpec], TeacherFacts],
+    *doors: Doors,
 ) -> Study:
     """The study of a spec, or one SpecError with everything that is wrong with its sections, teacher and space.
 
-    `read_facts(path, embedding)` describes a teacher.
+    `read_facts(path, embedding)` describes a teacher. What is behind the `doors` is looked at as well.
     """
     values, problems = _read(table, folder, source)
     draft = _draft(values)
@@ -78,6 +86,8 @@ def check_all(
         problems += [line for task in _tasks(draft) for line in broken(TASK_TEACHER_RULES, task, teacher)]
     if space is not None:
         problems += broken(SPACE_RULES, draft, space)
+    for look in doors:
+        look(draft, teacher, problems)
     if problems or space is None or teacher is None:
         raise SpecError(problems, source=source)
     return Study(planned(dataclasses.replace(_spec(values), space=space.to_table()), space), space, teacher)

@@ -13,6 +13,7 @@ from typing import Any
 
 from spaces.errors import StillhouseError
 from spaces.records.columns import CONFIG_COLUMNS
+from spaces.records.data import DataFacts
 from spaces.records.latency import LatencySpec
 from spaces.records.objectives import Aim, aim_of
 from spaces.records.schemas import Column
@@ -120,6 +121,8 @@ class StudyMeta:
     """columns that the trials table has for axes of this study beyond those of every study"""
     named_shapes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """costs of shapes of the literature with this teacher, by name and column, as far as they follow from a shape"""
+    data: DataFacts | None = None
+    """what is read of corpus and tasks, and what is left out; None in files of earlier versions"""
     unknown: tuple[str, ...] = field(default=(), compare=False)
     """keys of the file that this version does not know; they are not written again"""
 

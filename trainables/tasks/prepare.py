@@ -11,7 +11,7 @@ before anything is sampled; `meta.json` counts them as `dropped_from_train`. Not
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from trainables.cache import digest, new_folder
 from trainables.tasks.data import Rows, Split, TaskData
 from trainables.tasks.documents import DOCUMENTS, with_fewer_documents
 from trainables.tasks.kinds import KINDS
+from trainables.tasks.metrics import Metric
 from trainables.tasks.reading.tables import quiet
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
@@ -52,8 +53,20 @@ def prepare_task(
 
     Without a dev split a stratified tenth of train becomes dev, or MAX_DEV_FROM_TRAIN rows where nothing is fitted.
     `max_train`, `max_dev` and `max_test` take stratified samples (numbers: over ten equal groups of the sorted
-    targets); `max_docs` keeps the documents that answer queries. `say` is told what is left out, in lines for people.
+    targets); `max_docs` keeps the documents that answer queries. `say` is told what of the source is not used.
     """
+    metric, rows, label_names = read_task(spec, say)
+    settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
+    identity = {key: value for key, value in settings.items() if key not in UNREAD}
+    key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), rows_digest(rows), *label_names)
+    folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
+    if not (folder / "meta.json").is_file():
+        write_task(spec, settings, rows, label_names, tokenizer, folder)
+    return folder
+
+
+def read_task(spec: TaskSpec, say: Callable[[str], None] = quiet) -> tuple[Metric, dict[str, Rows], tuple[str, ...]]:
+    """(metric, checked rows by split, class names), as the source has them. Raises SpecError with every problem."""
     where = f"task {spec.name!r}:"
     if problems := [*problems_of(where, spec), *(f"{where} {problem}" for problem in task_problems(spec))]:
         raise SpecError(problems)
@@ -62,15 +75,7 @@ def prepare_task(
     rows, label_names = kind.read(replace(spec.rows(), say=say))
     if problem := metric.misfit(label_names):
         raise SpecError([f"task {spec.name!r}: {metric.name} {problem} in {spec.source!r}"])
-    settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
-    identity = {key: value for key, value in settings.items() if key not in UNREAD}
-    key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), rows_digest(rows), *label_names)
-    folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
-    if not (folder / "meta.json").is_file():
-        write_task(spec, settings, rows, label_names, tokenizer, folder)
-    for line in left_out(load_task(folder)):
-        say(line)
-    return folder
+    return metric, rows, label_names
 
 
 def write_task(
@@ -82,7 +87,29 @@ def write_task(
     folder: Path,
 ) -> None:
     """Cut and tokenise checked rows into a folder that is not there yet."""
-    kind, seed = KINDS[spec.kind], settings["seed"]
+    rows, cut = cut_rows(spec, rows, settings["seed"])
+    prepared = {split: KINDS[spec.kind].encode(data, tokenizer, spec.max_length) for split, data in rows.items()}
+    with new_folder(folder) as unfinished:
+        for split, data in prepared.items():
+            for name, array in {"labels": data.labels, **data.views}.items():
+                np.save(unfinished / f"{split}.{name}.values.npy", array.values)
+                np.save(unfinished / f"{split}.{name}.offsets.npy", array.offsets)
+        meta = (
+            settings
+            | cut
+            | {
+                "label_names": list(label_names),
+                "pad_id": tokenizer.pad_token_id or 0,
+                "views": {split: list(data.views) for split, data in prepared.items()},
+                "labels_dropped": labels_dropped(rows, prepared),
+            }
+        )
+        (unfinished / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+
+def cut_rows(spec: TaskSpec, rows: Mapping[str, Rows], seed: int) -> tuple[dict[str, Rows], dict[str, Any]]:
+    """(rows as they are used, what was left out). Raises SpecError for a split on which no score means anything."""
+    kind = KINDS[spec.kind]
     carved = "train" in rows and "dev" not in rows
     rows, dropped = separate(spec, rows, seed)
     for split, count in (("train", spec.max_train), ("dev", spec.max_dev), ("test", spec.max_test)):
@@ -93,39 +120,17 @@ def write_task(
     if num_documents and spec.max_docs is not None:
         rows = with_fewer_documents(spec.name, rows, spec.max_docs, generator(seed, DOCUMENTS))
     check_variety(spec, rows, dropped)
-    prepared = {split: kind.encode(data, tokenizer, spec.max_length) for split, data in rows.items()}
-    with new_folder(folder) as unfinished:
-        for split, data in prepared.items():
-            for name, array in {"labels": data.labels, **data.views}.items():
-                np.save(unfinished / f"{split}.{name}.values.npy", array.values)
-                np.save(unfinished / f"{split}.{name}.offsets.npy", array.offsets)
-        meta = settings | {
-            "label_names": list(label_names),
-            "pad_id": tokenizer.pad_token_id or 0,
-            "sizes": {split: len(data) for split, data in prepared.items()},
-            "views": {split: list(data.views) for split, data in prepared.items()},
-            "dropped_from_train": dropped,
-            "dev_from_train": carved,
-            "num_documents": num_documents,
-            "labels_dropped": {
-                split: len(rows[split].labels.values) - len(data.labels.values) for split, data in prepared.items()
-            },
-        }
-        (unfinished / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    return rows, {
+        "sizes": {split: len(data) for split, data in rows.items()},
+        "dropped_from_train": dropped,
+        "dev_from_train": carved,
+        "num_documents": num_documents,
+    }
 
 
-def left_out(task: TaskData) -> Iterator[str]:
-    """A line for everything that the prepared task does not have though its source does."""
-    sizes, dropped, labels = task.meta["sizes"], task.meta["dropped_from_train"], task.meta["labels_dropped"]
-    if task.meta["dev_from_train"]:
-        yield f"task {task.name}: there is no dev split, so {sizes['dev']:,} rows are taken from train"
-    if task.meta["num_documents"] > sizes.get(DOCUMENTS, 0):
-        kept = f"{sizes[DOCUMENTS]:,} of {task.meta['num_documents']:,} documents"
-        yield f"task {task.name}: {kept} are searched, all that answer queries among them (max_docs)"
-    if dropped:
-        yield f"task {task.name}: {dropped:,} rows of train are not used, since they also stand in dev or test"
-    if lost := sum(labels.values()):
-        yield f"task {task.name}: {lost:,} words are not scored, beyond max_length or unreadable"
+def labels_dropped(rows: Mapping[str, Rows], prepared: Mapping[str, Split]) -> dict[str, int]:
+    """By split, labels that encoding left out."""
+    return {split: len(rows[split].labels.values) - len(data.labels.values) for split, data in prepared.items()}
 
 
 def load_task(path: str | Path) -> TaskData:

@@ -1,7 +1,7 @@
 """Blocks of token ids: tokenised and packed once, memory-mapped, in an order that is a function of a seed."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
+from spaces.records.data import CorpusFacts
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.text.language_mix import languages_of, mixed_blocks
-from trainables.text.packing import pack, tokenised, tokenizer_digest
+from trainables.text.packing import pack, tokenised, tokenizer_digest, unknown_share
 from trainables.text.sources import CorpusSpec, Say, read_texts, source_digest
 
 HELD_OUT_BLOCKS = 512
@@ -27,6 +28,8 @@ class Corpus:
     mask_token_id: int | None
     special_ids: tuple[int, ...]
     digest: str
+    facts: CorpusFacts = field(default_factory=CorpusFacts)
+    """without the names of its files"""
 
     @property
     def train_tokens(self) -> int:
@@ -46,11 +49,11 @@ def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
             for language, parts in languages_of(spec).items()
         }
         options += [spec.language_temperature, sorted(files.items())]
-    key = digest(4, source_digest(spec, progress), tokenizer_digest(tokenizer), *options)
+    key = digest(5, source_digest(spec, progress), tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
     if (folder / "meta.json").is_file():
         return folder
-    blocks = cut(spec, tokenizer, progress)
+    blocks, facts = cut(spec, tokenizer, progress)
     with new_folder(folder) as unfinished:
         for name, each in blocks.items():
             np.save(unfinished / f"{name}.npy", each)
@@ -58,17 +61,19 @@ def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
         meta = {
             "source": spec.source, "sequence_length": spec.sequence_length, "blocks": counts,
             "vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id,
-            "special_ids": sorted(tokenizer.all_special_ids),
+            "special_ids": sorted(tokenizer.all_special_ids), "facts": asdict(facts),
         }  # fmt: skip
         (unfinished / "meta.json").write_text(json.dumps(meta, indent=1))
     return folder
 
 
-def cut(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say) -> dict[str, np.ndarray]:
-    """The blocks of `train` and `held_out`, at least one of each."""
+def cut(
+    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say
+) -> tuple[dict[str, np.ndarray], CorpusFacts]:
+    """The blocks of `train` and `held_out`, at least one of each, and what they are made of."""
     held_out_tokens = HELD_OUT_BLOCKS * spec.sequence_length
     if spec.language_temperature is not None:
-        blocks, words = mixed_blocks(spec, tokenizer, held_out_tokens, progress), {"train": "", "held_out": ""}
+        blocks, facts = mixed_blocks(spec, tokenizer, held_out_tokens, progress)
     else:
         texts = dict(zip(("train", "held_out"), read_texts(spec, progress), strict=True))
         limits = {"train": spec.max_tokens, "held_out": held_out_tokens}
@@ -76,17 +81,22 @@ def cut(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say) -> 
             name: pack(tokenised(each, tokenizer, limits[name], progress), tokenizer, spec.sequence_length)
             for name, each in texts.items()
         }
-        words = {name: f" ({len(each)} texts)" for name, each in texts.items()}
-        progress(f"corpus: {len(texts['train']):,} texts to train on, {len(texts['held_out']):,} held out")
+        facts = CorpusFacts(
+            texts=len(texts["train"]),
+            held_out_texts=len(texts["held_out"]),
+            sampled=spec.max_tokens is not None and blocks["train"].size + spec.sequence_length >= spec.max_tokens,
+            unknown={"": unknown_share([blocks["train"]], tokenizer)},
+        )
+    counts = {"train": facts.texts, "held_out": facts.held_out_texts}
     for name, each in blocks.items():
         if not len(each):
             raise SpecError(
                 [
                     f"[corpus] source {spec.source!r}: the {name} part is shorter than one block of "
-                    f"{spec.sequence_length} tokens{words[name]}; give more text or cut sequence_length"
+                    f"{spec.sequence_length} tokens ({counts[name]} texts); give more text or cut sequence_length"
                 ]
             )
-    return blocks
+    return blocks, replace(facts, tokens=blocks["train"].size, held_out_tokens=blocks["held_out"].size)
 
 
 def open_corpus(folder: Path) -> Corpus:
@@ -99,6 +109,7 @@ def open_corpus(folder: Path) -> Corpus:
         mask_token_id=meta["mask_token_id"],
         special_ids=tuple(meta["special_ids"]),
         digest=folder.name,
+        facts=CorpusFacts(**meta["facts"]),
     )
 
 

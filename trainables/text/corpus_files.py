@@ -5,14 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spaces.errors import SpecError
+from spaces.records.data import PARTS
 from trainables.text.file_texts import TEXTS
 from trainables.text.splits import split_of
 from trainables.text.tables import GZIP, format_of
-
-PARTS = {"train": "train", "held_out": "held out", "test": "not used, since it is for tests", "unused": "not read"}
-"""What a file may be used for, and how a person is told."""
-SHOWN = 4
-"""Names of files in one line."""
 
 
 def corpus_files(source: str) -> dict[str, list[Path]]:
@@ -55,12 +51,11 @@ def part_named(name: str) -> str | None:
     return {"dev": "held_out"}.get(split := splits.pop(), split) if len(splits) == 1 else None
 
 
-def told_files(parts: Mapping[str, Sequence[Path]], root: Path) -> str:
-    """What each file of a folder became, in a line for a person."""
-    lines = []
-    for part, title in PARTS.items():
-        names = [str(path.relative_to(root)) for path in parts[part]]
-        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-        if names:
-            lines.append(f"{title}: {', '.join(names[:SHOWN])}{more}")
-    return "; ".join(lines)
+def names_of(parts: Mapping[str, Sequence[Path]], source: str) -> dict[str, tuple[str, ...]]:
+    """The names of the files of each part, below the source."""
+    root = Path(source).expanduser()
+    return {
+        part: tuple(str(path.relative_to(root)) if path != root else path.name for path in paths)
+        for part, paths in parts.items()
+        if paths
+    }

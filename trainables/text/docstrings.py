@@ -113,14 +113,25 @@ def read_file(job: tuple[str, str]) -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def docs_place() -> Path:
+    """Where the table of all paragraphs is, or would be."""
+    versions = [f"{name} {version_of(name)}" for name in PACKAGES]
+    folder = cache_folder() / "docs" / digest(2, sysconfig.get_python_version(), *versions, *sorted(SKIPPED_FOLDERS))
+    return folder / "paragraphs.parquet"
+
+
+def docs_are_built() -> bool:
+    """Whether the docstrings of this install were collected before."""
+    return docs_place().is_file()
+
+
 def docs_table(progress: Callable[[str], None] = lambda line: None) -> Path:
     """The Parquet file of all paragraphs, built on first use and kept in the cache.
 
     Keyed by the versions of the packages read, so that an upgrade builds a new one.
     """
-    versions = [f"{name} {version_of(name)}" for name in PACKAGES]
-    folder = cache_folder() / "docs" / digest(2, sysconfig.get_python_version(), *versions, *sorted(SKIPPED_FOLDERS))
-    table = folder / "paragraphs.parquet"
+    table = docs_place()
+    folder = table.parent
     if table.is_file():
         return table
     files = sources()

@@ -39,9 +39,9 @@ def jsonl_texts(path: Path, column: str) -> Iterator[str | None]:
 
 def csv_texts(path: Path, column: str) -> Iterator[str]:
     """One row a text."""
-    table = read_table(path, [column])
+    table = read_table(path)
     if column not in table.columns:
-        raise SpecError([no_column(path, column, table.unread, column in table.twice)])
+        raise SpecError([no_column(path, column, list(table.columns), column in table.twice)])
     yield from table.columns[column]
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
-from trainables.text.corpus_files import PARTS, corpus_files, part_named
-from trainables.text.packing import pack, tokenised
+from spaces.records.data import PARTS, CorpusFacts
+from trainables.text.corpus_files import corpus_files, part_named
+from trainables.text.packing import pack, tokenised, unknown_share
 from trainables.text.sources import CorpusSpec, Say, files_texts
 
 SEED = 0
@@ -125,8 +126,10 @@ def mixed_texts(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: 
 
 def mixed_blocks(
     spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, held_out_tokens: int, progress: Say
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], CorpusFacts]:
     """Blocks of `train`, sampled, and of `held_out`, as much of each language and `held_out_tokens` at the most.
+
+    What they are made of comes with them.
 
     Raises SpecError with every language that has less than one block to train on.
     """
@@ -145,4 +148,10 @@ def mixed_blocks(
             ]
         )
     held_out = [pack(tokenised(e.held_out, tokenizer, limit, progress), tokenizer, length) for e in languages.values()]
-    return {"train": interleaved(list(train.values())), "held_out": interleaved(held_out)}
+    facts = CorpusFacts(
+        texts=sum(len(each.texts) for each in languages.values()),
+        held_out_texts=sum(len(each.held_out) for each in languages.values()),
+        sampled=True,
+        unknown={language: unknown_share(each.tokens, tokenizer) for language, each in languages.items()},
+    )
+    return {"train": interleaved(list(train.values())), "held_out": interleaved(held_out)}, facts

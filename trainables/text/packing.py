@@ -108,3 +108,13 @@ def pack(documents: Iterable[list[int]], tokenizer: PreTrainedTokenizerBase, seq
     blocks = np.empty((len(body), sequence_length), dtype=np.uint16 if len(tokenizer) <= 2**16 else np.int32)
     blocks[:, 0], blocks[:, 1:-1], blocks[:, -1] = first, body, last
     return blocks
+
+
+def unknown_share(sequences: Iterable[Sequence[int] | np.ndarray], tokenizer: PreTrainedTokenizerBase) -> float:
+    """Of the tokens that are no separators, those that stand for what the tokenizer cannot read."""
+    unknown = tokens = 0
+    for each in sequences:
+        ids = np.asarray(each)
+        unknown += int((ids == tokenizer.unk_token_id).sum()) if tokenizer.unk_token_id is not None else 0
+        tokens += ids.size - int(np.isin(ids, [tokenizer.cls_token_id, tokenizer.sep_token_id]).sum())
+    return unknown / tokens if tokens else 0.0

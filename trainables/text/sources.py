@@ -7,7 +7,7 @@ from pathlib import Path
 from spaces.errors import SpecError
 from spaces.settings import setting
 from trainables.cache import digest, digest_files
-from trainables.text.corpus_files import corpus_files, told_files
+from trainables.text.corpus_files import corpus_files
 from trainables.text.docstrings import docs_table, docs_texts
 from trainables.text.file_texts import file_texts
 from trainables.text.held_out import CHARACTERS_PER_TOKEN, hold_out
@@ -51,11 +51,7 @@ def read_texts(spec: CorpusSpec, progress: Say) -> tuple[list[str], list[str]]:
         return docs_texts("train", progress), docs_texts("dev", progress)
     if spec.source.startswith("hub:"):
         return hold_out(hub_texts(spec), held_out_characters(spec))
-    files = corpus_files(spec.source)
-    root = Path(spec.source).expanduser()
-    if root.is_dir():
-        progress(f"corpus: {told_files(files, root)}")
-    return files_texts(spec, files)
+    return files_texts(spec, corpus_files(spec.source))
 
 
 def held_out_characters(spec: CorpusSpec) -> int:

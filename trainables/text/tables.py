@@ -8,13 +8,16 @@ them apart by the quotation marks.
 import csv
 import gzip
 import io
+import itertools
 import json
+import os
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -26,22 +29,41 @@ from spaces.errors import SpecError
 GZIP = ".gz"
 Fields = list[tuple[int, list[str]]]
 """The rows of a file with the line on which each begins, counted from 1; the first row is the header."""
-Wanted = Collection[str] | None
-"""The columns that are asked for; None: all."""
+
+
+class Columns(Mapping[str, list]):
+    """Columns by their names, each read when it is asked for: of a wide table most are not."""
+
+    def __init__(self, names: Iterable[str], read: Callable[[str], list]) -> None:
+        self._names = dict.fromkeys(names)
+        self._read = cache(read)
+
+    def __getitem__(self, name: str) -> list:
+        """Raises SpecError for values that cannot be read."""
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of a file, or of a data set of the hub, that were asked for.
+    """A file of rows, or a split of a data set of the hub.
 
     columns: those that are there once; `twice` are the others. class_names: of the columns whose metadata has some.
-    unread: names of the columns that were not asked for.
     """
 
     columns: Mapping[str, list]
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     twice: frozenset[str] = frozenset()
-    unread: tuple[str, ...] = ()
 
 
 def format_of(path: Path) -> tuple[str, str]:
@@ -52,26 +74,30 @@ def format_of(path: Path) -> tuple[str, str]:
     return (path.name, "") if name != path.name and kind == ".parquet" else (stem or name, kind)
 
 
-def read_table(file: Path, wanted: Wanted = None) -> Table:
+def read_table(file: Path) -> Table:
     """One file of rows. Raises SpecError with the line where it cannot be read."""
-    return READERS[format_of(file)[1]](file, wanted)
+    return READERS[format_of(file)[1]](file)
 
 
-def read_parquet(file: Path, wanted: Wanted) -> Table:
+def read_parquet(file: Path) -> Table:
     """Parquet, with the class names that the package datasets stores in it."""
     try:
-        with pq.ParquetFile(file) as opened:
-            schema = opened.schema_arrow
-            once, twice = unique(schema.names)
-            chosen = [name for name in once if asked(name, wanted)]
-            found = opened.read(columns=chosen)
-            columns = {name: found.column(name).to_pylist() for name in chosen}
-    except (pa.ArrowException, ValueError, OSError) as error:
+        schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
         raise SpecError([f"{file} cannot be read: {error}"]) from error
+
+    def read(name: str) -> list:
+        try:
+            with pq.ParquetFile(file) as opened:
+                return opened.read(columns=[name]).column(name).to_pylist()
+        except (pa.ArrowException, ValueError, OverflowError, OSError) as error:
+            raise SpecError([f"{file}, column {name!r} cannot be read: {error}"]) from error
+
     stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     features = stored.get("info", {}).get("features", {})
     names = {column: class_names(feature) for column, feature in features.items()}
-    return Table(columns, names, twice, tuple(name for name in once if name not in columns))
+    once, twice = unique(schema.names)
+    return Table(Columns(once, read), names, twice)
 
 
 def class_names(feature: Any) -> tuple[str, ...]:
@@ -83,12 +109,10 @@ def class_names(feature: Any) -> tuple[str, ...]:
     return tuple(feature.get("names") or ()) or class_names(feature.get("feature"))
 
 
-def read_json_lines(file: Path, wanted: Wanted) -> Table:
+def read_json_lines(file: Path) -> Table:
     """An object a line; blank lines are passed over."""
     rows = [row for _, row in json_rows(file)]
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [row.get(name) for row in rows] for name in names if asked(name, wanted)}
-    return Table(columns, unread=tuple(name for name in names if name not in columns))
+    return Table(Columns((name for row in rows for name in row), lambda name: [row.get(name) for row in rows]))
 
 
 def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -116,7 +140,7 @@ def whole_characters(text: str) -> bool:
     return True
 
 
-def read_csv(file: Path, wanted: Wanted) -> Table:
+def read_csv(file: Path) -> Table:
     """Comma-separated values; all are texts."""
     try:
         fields = quoted_fields(text_of(file), ",")
@@ -124,10 +148,10 @@ def read_csv(file: Path, wanted: Wanted) -> Table:
         raise SpecError([f"{file}, {error}"]) from error
     if problem := uneven(fields):
         raise SpecError([f"{file}, {problem}"])
-    return table_of(file, fields, wanted)
+    return table_of(file, fields)
 
 
-def read_tsv(file: Path, wanted: Wanted) -> Table:
+def read_tsv(file: Path) -> Table:
     """Tab-separated values; all are texts."""
     lines = [(number, line.split("\t")) for number, line in lines_of(file) if line]
     problem = uneven(lines)
@@ -137,10 +161,10 @@ def read_tsv(file: Path, wanted: Wanted) -> Table:
         quoted = []
     by_csv = problem or (len(quoted) == len(lines) and quotes_as_csv(lines))
     if quoted and not uneven(quoted) and by_csv:
-        return table_of(file, quoted, wanted)
+        return table_of(file, quoted)
     if problem:
         raise SpecError([f"{file}, {problem}"])
-    return table_of(file, lines, wanted)
+    return table_of(file, lines)
 
 
 def quotes_as_csv(lines: Fields) -> bool:
@@ -179,6 +203,20 @@ def lines_of(file: Path) -> Iterator[tuple[int, str]]:
             yield number, decoded(raw, file, number).removesuffix("\n").removesuffix("\r")
 
 
+def count_rows(file: Path, first: int) -> int:
+    """About how many rows or lines a file has; of a file of text by the size of its first ones."""
+    if format_of(file)[1] == ".parquet":
+        return pq.read_metadata(file).num_rows
+    with opened(file) as stream:
+        taken = sum(len(line) for line in itertools.islice(stream, max(1, first)))
+    size = file.stat().st_size
+    if file.name.lower().endswith(GZIP):  # its last four bytes are its size before, up to 4 GB
+        with file.open("rb") as stream:
+            stream.seek(-4, os.SEEK_END)
+            size = int.from_bytes(stream.read(4), "little")
+    return round(size / taken * first) if taken else 0
+
+
 def decoded(raw: bytes, file: Path, number: int) -> str:
     """Bytes that begin with a line of this number, as text."""
     problem = "not UTF-8 text; save the file in that encoding"
@@ -215,20 +253,15 @@ def uneven(rows: Fields) -> str:
     return ""
 
 
-def table_of(file: Path, rows: Fields, wanted: Wanted) -> Table:
+def table_of(file: Path, rows: Fields) -> Table:
     """The columns of a file of text."""
     if not rows:
         raise SpecError([f"{file} is empty: it has no line with the names of its columns"])
     once, twice = unique(rows[0][1])
-    columns = {name: [row[place] for _, row in rows[1:]] for name, place in once.items() if asked(name, wanted)}
-    return Table(columns, twice=twice, unread=tuple(name for name in once if name not in columns))
+    return Table(Columns(once, lambda name: [row[once[name]] for _, row in rows[1:]]), twice=twice)
 
 
 def unique(names: Sequence[str]) -> tuple[dict[str, int], frozenset[str]]:
     """(where each name stands that is there once, names that are there more often)."""
     twice = frozenset(name for name, count in Counter(names).items() if count > 1)
     return {name: place for place, name in enumerate(names) if name not in twice}, twice
-
-
-def asked(name: str, wanted: Wanted) -> bool:
-    return wanted is None or name in wanted

@@ -2,7 +2,8 @@
 
 import pytest
 
-from trainables.text.corpus_files import corpus_files, part_named
+from spaces.records.data import told_files
+from trainables.text.corpus_files import corpus_files, names_of, part_named
 from trainables.text.sources import CorpusSpec, read_texts
 
 
@@ -13,14 +14,15 @@ def test_parts_of_a_folder(tmp_path):
         (tmp_path / f"{name}.txt").parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / f"{name}.txt").write_text(f"of {name}\n")
     (tmp_path / "notes.pdf").write_text("")
-    said = []
-    train, held_out = read_texts(CorpusSpec(str(tmp_path)), said.append)
+    train, held_out = read_texts(CorpusSpec(str(tmp_path)), print)
     assert sorted(train) == sorted(f"of {name}" for name in trains)
     assert sorted(held_out) == sorted(f"of {name}" for name in held)
-    assert said == [
-        "corpus: train: developers.txt, more.txt, testimony.txt, train/0.txt and 2 more; held out: dev/0.txt, "
-        "dev-0.txt, en/dev/0.txt, eval.txt and 5 more; not used, since it is for tests: c4-test.00000-of-00002.txt, "
-        "test/0.txt, test-2.txt, test.txt and 1 more; not read: notes.pdf"
+    told = told_files(names_of(corpus_files(str(tmp_path)), str(tmp_path)))
+    assert told.split("; ") == [
+        "train: developers.txt, more.txt, testimony.txt, train/0.txt and 2 more",
+        "held out: dev/0.txt, dev-0.txt, en/dev/0.txt, eval.txt and 5 more",
+        "not used, since it is for tests: c4-test.00000-of-00002.txt, test/0.txt, test-2.txt, test.txt and 1 more",
+        "not read: notes.pdf",
     ]
 
 

@@ -118,9 +118,11 @@ def test_marks_long_lines_and_columns_that_nobody_asks_for(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + row.encode() + b"\n\n" + row.encode())
     assert len(read_table(tmp_path / "a.jsonl").columns["label"]) == 2
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftext,label,note,note\r\na,0,x,y\r\n")
-    found = read_table(tmp_path / "a.csv", ["text"])
-    assert (found.columns, found.twice, found.unread) == ({"text": ["a"]}, {"note"}, ("label",))
+    found = read_table(tmp_path / "a.csv")
+    assert (found.columns, found.twice) == ({"text": ["a"], "label": ["0"]}, {"note"})
     taken = pa.table([["a"], [1], [2], [pa.scalar(10**15, pa.timestamp("s"))]], names=["text", "note", "note", "far"])
     pq.write_table(taken, tmp_path / "a.parquet")
-    found = read_table(tmp_path / "a.parquet", ["text", "note"])
-    assert (found.columns, found.twice, found.unread) == ({"text": ["a"]}, {"note"}, ("far",))
+    found = read_table(tmp_path / "a.parquet")
+    assert (found.columns["text"], [*found.columns], found.twice) == (["a"], ["text", "far"], {"note"})
+    with pytest.raises(SpecError, match="column 'far' cannot be read"):
+        found.columns["far"]

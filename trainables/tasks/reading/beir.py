@@ -39,7 +39,7 @@ def read_beir(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
     text = source.columns["text"].name
     documents = texts_by_id(source, folder, "corpus", (source.columns["title"].name, text), problems)
     queries = texts_by_id(source, folder, "queries", (text,), problems)
-    tables = {split: read_table(file, QRELS) for split, file in split_files(source, folder / "qrels", problems).items()}
+    tables = {split: read_table(file) for split, file in split_files(source, folder / "qrels", problems).items()}
     judged = {split: judgements(source, split, table, problems) for split, table in tables.items()}
     if problems:
         raise SpecError(problems)
@@ -68,10 +68,10 @@ def texts_by_id(
     if file is None:
         problems.append(f"task {source.task!r}: no file {folder / name} ending in {ENDINGS}")
         return {}
-    table = read_table(file, ("_id", *columns))
+    table = read_table(file)
     if absent := [column for column in ("_id", columns[-1]) if column not in table.columns]:
-        if table.unread or any(table.columns.values()):
-            rest = f"only {', '.join(sorted({*table.columns, *table.unread}))}"
+        if any(table.columns.values()):
+            rest = f"only {', '.join(sorted(table.columns))}"
             problems += [f"{where} has no column {column!r}, {rest}" for column in absent]
         else:
             problems.append(f"{where} is empty")
@@ -119,7 +119,7 @@ def judgements(source: TaskSource, split: str, table: Table, problems: list[str]
     """(query, document, grade) of each row."""
     where = f"task {source.task!r}, qrels of {split} of {source.address!r}"
     if absent := [name for name in QRELS if name not in table.columns]:
-        rest = f"only {', '.join(sorted({*table.columns, *table.unread}))}; the first line names the columns"
+        rest = f"only {', '.join(sorted(table.columns))}; the first line names the columns"
         problems += [f"{where} have no column {name!r}, {rest}" for name in absent]
         return []
     queries, documents, scores = (table.columns[name] for name in QRELS)

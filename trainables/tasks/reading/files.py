@@ -12,7 +12,7 @@ from pathlib import Path
 from spaces.errors import SpecError
 from trainables.tasks.reading.tables import TaskSource
 from trainables.text.splits import SPLIT_WORDS, split_of
-from trainables.text.tables import ENDINGS, READERS, Table, Wanted, format_of, read_table
+from trainables.text.tables import ENDINGS, READERS, Columns, Table, format_of, read_table
 
 PIECE = re.compile(r"(.*)-\d+-of-(\d+)")
 """(name, how many) of a file that holds one piece of a split."""
@@ -20,20 +20,18 @@ PIECE = re.compile(r"(.*)-\d+-of-(\d+)")
 
 def read_files(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table]:
     """The table of each split that has a file, and of other parts by their names."""
-    wanted = [column.name for column in source.columns.values()]
-    return {split: read_pieces(source, split, files, wanted) for split, files in split_files(source, parts).items()}
+    return {split: read_pieces(source, split, files) for split, files in split_files(source, parts).items()}
 
 
-def read_pieces(source: TaskSource, split: str, files: Sequence[Path], wanted: Wanted) -> Table:
+def read_pieces(source: TaskSource, split: str, files: Sequence[Path]) -> Table:
     """One split. Raises SpecError where its pieces have not the same columns or class names."""
-    first, *others = tables = [read_table(file, wanted) for file in files]
+    first, *others = tables = [read_table(file) for file in files]
     for file, other in zip(files[1:], others, strict=True):
         if other.columns.keys() != first.columns.keys() or other.class_names != first.class_names:
             problem = f"{file} has not the columns, or not the class names, of {files[0].name}"
             raise SpecError([f"{source.place(split)}: {problem}"])
-    return replace(
-        first, columns={name: [value for each in tables for value in each.columns[name]] for name in first.columns}
-    )
+    joined = Columns(first.columns, lambda name: [value for each in tables for value in each.columns[name]])
+    return replace(first, columns=joined) if others else first
 
 
 def split_files(source: TaskSource, parts: Collection[str] = ()) -> dict[str, list[Path]]:

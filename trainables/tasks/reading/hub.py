@@ -1,11 +1,13 @@
 """Tasks of the Hugging Face hub, by the package datasets."""
 
 from collections.abc import Collection
+from functools import partial
+from typing import Any
 
 from spaces.errors import SpecError
 from trainables.tasks.reading.tables import TaskSource
 from trainables.text.splits import SPLIT_WORDS, split_of
-from trainables.text.tables import Table, class_names
+from trainables.text.tables import Columns, Table, class_names
 
 
 def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table]:
@@ -28,11 +30,9 @@ def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table
                 [f"task {source.task!r}: {source.address!r} has two splits that may be {split!r}: {name!r}"]
             )
         if split is not None:
-            wanted = [column.name for column in source.columns.values() if column.name in data.column_names]
-            columns = {column: data[column][:] for column in wanted}
+            columns = Columns(data.column_names, partial(read_column, data))
             names = {column: class_names(feature) for column, feature in data.features.to_dict().items()}
-            unread = tuple(column for column in data.column_names if column not in columns)
-            tables[split] = Table(columns, names, unread=unread)
+            tables[split] = Table(columns, names)
     if unused := [name for name in splits if name not in parts and split_of(name) is None]:
         source.say(f"task {source.task}: splits that are not used: {', '.join(unused)}")
     if not tables:
@@ -40,6 +40,11 @@ def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table
             [f"task {source.task!r}: {source.address!r} has no known split, only {', '.join(map(repr, splits))}"]
         )
     return {split: tables[split] for split in (*SPLIT_WORDS, *parts) if split in tables}
+
+
+def read_column(data: Any, name: str) -> list:
+    """The values of a column of the package datasets."""
+    return data[name][:]
 
 
 def hub_name(source: str) -> tuple[str, str | None]:

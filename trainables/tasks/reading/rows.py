@@ -55,7 +55,7 @@ def columns_by_role(source: TaskSource, tables: Mapping[str, Table], problems: l
         named = {role: column.name for role, column in source.columns.items() if column.name in table.columns}
         absent = [column.name for role, column in source.columns.items() if column.required and role not in named]
         for name in absent:
-            rest = f"no column {name!r}, only {', '.join(sorted({*table.columns, *table.unread}))}"
+            rest = f"no column {name!r}, only {', '.join(sorted(table.columns))}"
             problems.append(
                 f"{source.place(split)} has {f'the column {name!r} twice' if name in table.twice else rest}"
             )

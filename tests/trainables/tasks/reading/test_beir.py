@@ -7,6 +7,8 @@ import pytest
 from small_tasks import write_beir
 
 from spaces.errors import SpecError
+from spaces.records.data import task_lines
+from trainables.tasks.facts import task_facts
 from trainables.tasks.prepare import load_task, prepare_task
 from trainables.tasks.spec import TaskSpec
 
@@ -24,6 +26,10 @@ def prepared(tmp_path, tokenizer, said=None, **options):
     spec = TaskSpec("toy", str(tmp_path / "source"), "retrieval", **options)
     say = (lambda line: None) if said is None else said.append
     return load_task(prepare_task(spec, tokenizer, tmp_path / "cache", say=say))
+
+
+def told(task):
+    return [*task_lines(task_facts(task.meta, task.splits, task.label_names, None))]
 
 
 def problems(tmp_path, tokenizer, **options):
@@ -88,7 +94,7 @@ def test_ids_that_are_there_twice_are_refused(folder, tmp_path, tokenizer):
 def test_documents_that_answer_are_kept(folder, tmp_path, tokenizer):
     said: list[str] = []
     task = prepared(tmp_path, tokenizer, said, max_docs=12)
-    assert said == ["task toy: 12 of 30 documents are searched, all that answer queries among them (max_docs)"]
+    assert told(task) == ["12 of 30 documents are searched, all that answer queries among them (max_docs)"]
     for split in ("dev", "test"):
         for row, judged in enumerate(task.splits[split].labels):
             query = words_of(task, tokenizer, split, row)
@@ -104,8 +110,8 @@ def test_documents_that_answer_are_kept(folder, tmp_path, tokenizer):
 
 def test_dev_comes_from_train_or_is_missed(folder, tmp_path, tokenizer):
     (folder / "qrels/dev.tsv").rename(folder / "qrels/train.tsv")
-    said: list[str] = []
-    assert prepared(tmp_path, tokenizer, said).meta["sizes"] == {"documents": 30, "dev": 6, "test": 1}
-    assert said == ["task toy: there is no dev split, so 6 rows are taken from train"]
+    task = prepared(tmp_path, tokenizer)
+    assert task.meta["sizes"] == {"documents": 30, "dev": 6, "test": 1}
+    assert told(task) == ["there is no dev split, so 6 rows are taken from train"]
     (folder / "qrels/train.tsv").unlink()
     assert "neither a dev split nor train" in problems(tmp_path, tokenizer)[0]

@@ -122,22 +122,3 @@ def test_targets_that_single_precision_cannot_tell_apart(tmp_path, tokenizer):
     source = write(tmp_path / "source", "csv", train=columns, dev=columns | {"text": ["w4", "w5", "w6"]})
     task = load_task(prepare_task(TaskSpec("toy", str(source), "regression"), tokenizer, tmp_path / "cache"))
     assert np.diff(task.splits["dev"].labels.values).tolist() == [1, 1]
-
-
-def test_what_is_left_out_is_said(tmp_path, tokenizer):
-    train = separable(40, 0)
-    hidden = {"text": ["w1", "w2"], "label": [-1, -1]}
-    source = write(
-        tmp_path / "source",
-        "csv",
-        train=train,
-        test={"text": train["text"][:4], "label": train["label"][:4]},
-        dev=hidden,
-    )
-    said = []
-    for _ in range(2):  # the second time from the cache
-        said.clear()
-        prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path / "cache", say=said.append)
-        assert said[0] == "task toy: dev is not used, all its labels are -1"
-        assert said[1] == "task toy: there is no dev split, so 4 rows are taken from train"
-        assert said[2].endswith("rows of train are not used, since they also stand in dev or test")

@@ -67,15 +67,15 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     found = {name: [] for name in PACKAGES}
     for package, path in sources():
-        if package in found and len(found[package]) < 260:
+        if package in found and len(found[package]) < 120:
             found[package] += [text for text, *_ in read_file((package, path)) if len(text) < 300]
-    texts = [(text, PACKAGES.index(name)) for name in PACKAGES for text in dict.fromkeys(found[name][:260])]
+    texts = [(text, PACKAGES.index(name)) for name in PACKAGES for text in dict.fromkeys(found[name][:120])]
     order = np.random.default_rng(0).permutation(len(texts))
     rows = pd.DataFrame([texts[i] for i in order], columns=["text", "label"])
     (folder / "text").mkdir()
     (folder / "origin").mkdir()
     (folder / "text" / "corpus.txt").write_text("\n".join(rows.text), encoding="utf-8")
-    for split, part in (("train", rows[:400]), ("dev", rows[400:550]), ("test", rows[550:])):
+    for split, part in (("train", rows[:200]), ("dev", rows[200:280]), ("test", rows[280:])):
         part.to_parquet(folder / "origin" / f"{split}.parquet")
     return folder
 

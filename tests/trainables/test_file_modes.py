@@ -25,6 +25,7 @@ def umask(request):
     os.umask(before)
 
 
+@pytest.mark.xdist_group("onnx")
 def test_everything_written_follows_the_umask(umask, tmp_path, monkeypatch, teacher, corpus, plan, texts):
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "corpus.txt").write_text("\n".join(texts(200)))

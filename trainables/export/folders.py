@@ -175,9 +175,7 @@ def export_onnx(model: PreTrainedModel, folder: str | Path, *, name: str = "mode
 
     Inputs input_ids and attention_mask, output last_hidden_state; a language-modelling head is left out.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(package) is None:
-            raise StillhouseError(f"ONNX export needs the package {package}: pip install 'stillhouse[onnx]'")
+    need_onnx()
     file = Path(folder) / name
     module: nn.Module = model
     home, was_training = model.device, model.training
@@ -190,6 +188,13 @@ def export_onnx(model: PreTrainedModel, folder: str | Path, *, name: str = "mode
     finally:
         module.to(home).train(was_training)
     return file
+
+
+def need_onnx() -> None:
+    """Raises StillhouseError, which names it, when a package is missing."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise StillhouseError(f"ONNX export needs the package {package}: pip install 'stillhouse[onnx]'")
 
 
 def write_onnx(encoder: nn.Module, inputs: dict[str, Tensor], file: Path) -> None:

@@ -30,7 +30,7 @@ from spaces.errors import SpecError, StillhouseError
 from spaces.records.costs import COSTS, Subject, known_costs
 from spaces.records.latency import LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
-from trainables.export.folders import export_onnx
+from trainables.export.folders import export_onnx, need_onnx
 from trainables.machine import hardware, pinned_threads
 from trainables.models.encoder import usable_positions
 from trainables.models.loading import quiet_transformers
@@ -116,14 +116,15 @@ def measure_onnx_latency(
     Raises StillhouseError when a package is missing or onnxruntime does not know the device.
     """
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    need_onnx()
+    import onnxruntime
+
+    if provider not in onnxruntime.get_available_providers():
+        raise StillhouseError(
+            f"onnxruntime has no {provider} here; it has {', '.join(onnxruntime.get_available_providers())}"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         file = export_onnx(model, scratch)
-        import onnxruntime
-
-        if provider not in onnxruntime.get_available_providers():
-            raise StillhouseError(
-                f"onnxruntime has no {provider} here; it has {', '.join(onnxruntime.get_available_providers())}"
-            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         session = onnxruntime.InferenceSession(str(file), options, providers=[provider])

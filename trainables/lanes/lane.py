@@ -26,21 +26,20 @@ from typing import Any
 
 import ray
 from ray import train, tune
-from ray.train.backend import Backend
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from spaces.values import from_json, to_json
 from trainables.lanes.mailbox import Mailbox
 from trainables.lanes.messages import TrialJob, TrialOutcome
-from trainables.lanes.settings import LaneSettings
-from trainables.lanes.worker import serve
+from trainables.lanes.settings import LaneSettings, load_function
 
 LANE_MEMORY = 1_000_000
 """Bytes of logical memory that Tune books for a lane: no CPU, so that all of them are left to the worker groups."""
 GROUP_MEMORY = 1_000_001
 """Bytes of logical memory that each worker books: by this number its placement group is known to be ours."""
 RemoteMailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox)  # type: ignore[call-overload]
+HELPERS = ("PlacementGroupCleanerCallback", "DatasetsCallback")
 BOOT_ATTEMPTS = 2
 """Worker groups that may fail to start (each waits a minute for free CPUs or GPUs) before the trial is handed back."""
 NO_ROOM = "the workers could not be placed (no free CPUs or GPUs)"
@@ -51,20 +50,27 @@ def lane_trainable(settings: LaneSettings) -> Any:
     return tune.with_resources(tune.with_parameters(Lane, settings=settings), {"memory": LANE_MEMORY})
 
 
-class Alone(TorchConfig):
-    """A single worker has nobody to meet, and torch's meeting place would listen on every interface."""
-
-    @property
-    def backend_cls(self) -> type[Backend]:
-        return Backend
+def work(config: dict[str, Any]) -> None:
+    """What each worker of a group runs. It is loaded there: a lane and Ray Train's controller do without torch."""
+    load_function("trainables.lanes.worker:serve")(config)
 
 
-class WorkerGroup(TorchTrainer):
-    """Without Ray Train's helper that outlives a killed controller, one process each: search/tune/cluster.py sweeps."""
+def meeting_place(workers: int) -> train.BackendConfig:
+    """Where the workers of a group meet. One alone has nobody to meet, and torch would listen on every interface."""
+    if workers == 1:
+        return train.BackendConfig()
+    from ray.train.torch import TorchConfig  # it loads torch
+
+    return TorchConfig()
+
+
+class WorkerGroup(DataParallelTrainer):
+    """Without two helpers of Ray Train, one process each: the one that outlives a killed controller, for
+    search/tune/cluster.py sweeps, and the one that deals out datasets of Ray Data, for there are none."""
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()  # type: ignore[misc]
-        return [each for each in callbacks if type(each).__name__ != "PlacementGroupCleanerCallback"]
+        return [each for each in callbacks if type(each).__name__ not in HELPERS]
 
 
 class Lane(tune.Trainable):
@@ -135,14 +141,14 @@ class Lane(tune.Trainable):
         if self.cluster.gpus_per_worker:
             resources["GPU"] = self.cluster.gpus_per_worker
         trainer = WorkerGroup(
-            serve,
+            work,
             train_loop_config={"mailbox": self.mailbox, "settings": self.settings},
             scaling_config=train.ScalingConfig(
                 num_workers=self.cluster.workers_per_trial,
                 use_gpu=bool(self.cluster.gpus_per_worker),
                 resources_per_worker=resources,
             ),
-            torch_config=TorchConfig() if self.cluster.workers_per_trial > 1 else Alone(),
+            backend_config=meeting_place(self.cluster.workers_per_trial),
             run_config=train.RunConfig(
                 name=f"lane-{uuid.uuid4().hex[:12]}",
                 storage_path=str(self.folder),
@@ -171,7 +177,7 @@ class Lane(tune.Trainable):
         """End a group that hangs; its controller notices and ends as well."""
         self.hung, self.is_taken = f"it said nothing for {self.cluster.hang_after_s:g} s", False
         for rank in ray.get(self.mailbox.members.remote()):
-            ray.kill(rank)
+            ray.kill(ray.cloudpickle.loads(rank))
 
     def _after_loss(self) -> tuple[str, Any]:
         """The group is gone: try the trial once more, or give it up. One that never came up costs the trial nothing."""

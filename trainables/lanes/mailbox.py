@@ -21,7 +21,7 @@ class Mailbox:
         self.jobs: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in range(world_size)]
         self.messages: asyncio.Queue[tuple[str, str, Any]] = asyncio.Queue()
         self.current: str | None = None
-        self.ranks: dict[int, Any] = {}
+        self.ranks: dict[int, bytes] = {}
         self.ended: dict[int, TrialOutcome] = {}
         self.all_ended = asyncio.Event()
         self.judged = asyncio.Event()
@@ -38,12 +38,12 @@ class Mailbox:
         self.current = None
         self.judged.set()
 
-    async def join(self, rank: int, actor: Any) -> None:
-        """A rank is up."""
+    async def join(self, rank: int, actor: bytes) -> None:
+        """A rank is up; `actor` is its pickled handle."""
         self.ranks[rank] = actor
 
-    async def members(self) -> list[Any]:
-        """The actors of the ranks that are up."""
+    async def members(self) -> list[bytes]:
+        """The pickled handles of the ranks that are up."""
         return list(self.ranks.values())
 
     async def next_job(self, rank: int) -> Any:

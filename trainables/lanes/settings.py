@@ -1,6 +1,9 @@
 """Where trials run, as a spec writes it under [cluster], and what all trials of a lane share."""
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from spaces.settings import setting
 
@@ -31,3 +34,9 @@ class LaneSettings:
     function: str = "trainables.lanes.trial:run_trial"
     cluster: ClusterSpec = field(default_factory=ClusterSpec)
     ranks_apart_s: float = RANKS_APART_S
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """`package.module:name` -> the function."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -7,7 +7,6 @@ with its reason, and the group stays warm. One code path for one worker and for 
 import errno
 import functools
 import gc
-import importlib
 import random
 import traceback
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from ray import train
 from spaces.errors import TrialFailed
 from spaces.values import to_json
 from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.lanes.settings import load_function
 from trainables.training.reports import TrialReport
 
 Report = Callable[[TrialReport], None]
@@ -33,12 +33,6 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 class Stopped(Exception):
     """Raised inside a trial, by its report, when nobody waits for its result any more."""
-
-
-def load_function(reference: str) -> TrialFunction:
-    """`package.module:name` -> the function."""
-    module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def attempt(
@@ -88,8 +82,9 @@ def serve(config: dict[str, Any]) -> None:
     context = train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(max(1, int(settings.cluster.cpus_per_worker)))
-    function = load_function(settings.function)
-    ray.get(mailbox.join.remote(rank, ray.get_runtime_context().current_actor))
+    function: TrialFunction = load_function(settings.function)
+    # As bytes: who unpickles the handle of a worker loads Ray Train, and the mailbox only keeps it.
+    ray.get(mailbox.join.remote(rank, ray.cloudpickle.dumps(ray.get_runtime_context().current_actor)))
     while (delivery := ray.get(mailbox.next_job.remote(rank))) is not None:
         key, job = delivery
         report = functools.partial(_report, mailbox, key, rank, world_size)

@@ -28,7 +28,7 @@ RUNGS = (
     .replace("seed = 5", "seed = 4")
 )
 """Trials of this study finish, fail, are stopped, and are promoted twice over."""
-SOONER_GONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}
+SOONER_GONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 """What a killed driver leaves behind looks for its cluster so long before it ends, instead of a minute."""
 ODD = {"failing_width": 96, "nan_width": 192}
 

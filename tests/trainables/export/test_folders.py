@@ -220,6 +220,7 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path, tokenizer):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
 
 
+@pytest.mark.xdist_group("onnx")  # the first export of a process loads the exporter
 @pytest.mark.parametrize("name", ["roberta", "distilbert, head"])
 def test_onnx_gives_the_same_numbers(tmp_path, name):
     for package in ("onnx", "onnxscript", "onnxruntime"):

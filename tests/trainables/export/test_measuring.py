@@ -123,6 +123,7 @@ def test_the_machine_and_the_versions_are_named():
     assert all(isinstance(value, str) for value in versions().values())
 
 
+@pytest.mark.xdist_group("onnx")
 def test_onnxruntime_times_the_same_encoder():
     pytest.importorskip("onnxruntime")
     model = BUILDERS["bert"][0]().train()

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.study.noise import LEVEL, pooled_noise
 from analysis.study.table import StudyTable
 from analysis.words import WITHOUT_TEACHER
+from spaces.records.noise import LEVEL, pooled_noise
 from spaces.students.layer_mapping import MAPPINGS
 
 WORDS = {

@@ -15,9 +15,9 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from analysis.selection.front import aim, costs_of
-from analysis.study.noise import mean_interval
 from analysis.study.table import StudyTable
 from spaces.errors import choose
+from spaces.records.noise import mean_interval
 
 LEAST_TRIALS, MOST_TRIALS = 10, 1000
 MOST_CHOICES = 8

@@ -6,11 +6,10 @@ tells two of them apart is the noise between seeds alone (`low` and `high`), wha
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from spaces.records.meta import TaskMeta
-from spaces.records.shares import NORMAL_95, mean_error
+from spaces.records.shares import NORMAL_95, joined, mean_error
 
 
 def with_share_intervals(students: pd.DataFrame, tasks: Mapping[str, TaskMeta]) -> pd.DataFrame:
@@ -24,11 +23,6 @@ def with_share_intervals(students: pd.DataFrame, tasks: Mapping[str, TaskMeta]) 
     reach = NORMAL_95 * pd.Series(means_N, students.index, dtype=float)
     low, high = students["quality"] - students["low"], students["high"] - students["quality"]
     students = students.assign(
-        share_low=students["quality"] - _together(reach, low), share_high=students["quality"] + _together(reach, high)
+        share_low=students["quality"] - joined(reach, low), share_high=students["quality"] + joined(reach, high)
     )
     return pd.concat([students, errors], axis=1)
-
-
-def _together(first: pd.Series, second: pd.Series) -> pd.Series:
-    """Two reaches of one interval; what is not known is left out, NaN where neither is."""
-    return np.hypot(first.fillna(0), second.fillna(0)).where(first.notna() | second.notna())

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.fs
 
 from analysis.study.intervals import with_share_intervals
-from analysis.study.noise import Noise, pooled_noise
 from analysis.study.parts import Kept, part_files, read_parts, read_text
 from spaces.errors import StillhouseError, choose
 from spaces.records.columns import (
@@ -28,6 +27,7 @@ from spaces.records.filesystems import open_filesystem
 from spaces.records.fronts import QUALITY_COLUMNS
 from spaces.records.latency import ProfileSpec
 from spaces.records.meta import StudyMeta
+from spaces.records.noise import Noise, pooled_noise
 from spaces.records.schemas import Column
 from spaces.records.shares import mean_share
 from spaces.students.architecture import StudentArchitecture

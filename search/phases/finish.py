@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.fs
 import tomli_w
 
+from search.phases.confirmed import known_of
 from search.phases.scoring import put_on_device, score_all
 from search.spec.sections import StudySpec
 from search.store.parts import Store
@@ -121,6 +122,7 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
     spec = tomllib.loads(store.read_text("spec.toml"))
     card = make_card(study, spec, row, json.loads(asked[row.trial]["config"]), store.read_rows("test_scores"))
     card["front"] = place_on_front(row, list(rows.values()), study.aim)
+    card["confirmed"] = known_of(row, list(rows.values()), study)
     written = export_student(student.model, student.tokenizer, target, card, weights=weights)
     if weights:
         verify_with_library(student.model, student.tokenizer, written)
@@ -137,6 +139,8 @@ def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:
     own = next((member for member in members if key(member) == key(row)), None)
     if own is not None:
         better = sum(member.rank_quality > own.rank_quality for member in members)
+        if len(members) == 1:
+            return f"No other student of its study is on {front}."
         return f"One of {len(members)} students on {front}; {better} have more quality."
     if not within(values_of([row]), aim.limits).all():
         return f"Not on {front}: it is beyond the limits of its study ({aim.limits_text})."
@@ -158,19 +162,23 @@ def make_card(
             "kind": facts.kind, "split": "dev", "protocol": study.protocol_of(task), "metric": facts.metric,
             "score": own.score,
             "teacher": facts.teacher, "floor": facts.floor, "recovered": own.recovered,
-            "layer": own.probe_layer,
+            "layer": own.probe_layer, "examples": facts.num_dev,
         }  # fmt: skip
     for found in (each for each in tested if each["trial"] == row.trial):
         base = {each["trial"]: each["score"] for each in tested if each["task"] == found["task"]}
         scores[found["task"]] |= {
             "split": "test", "score": found["score"], "teacher": base[TEACHER], "floor": base[FLOOR],
-            "recovered": found["recovered"], "layer": found["layer"],
+            "recovered": found["recovered"], "layer": found["layer"], "examples": study.tasks[found["task"]].num_test,
         }  # fmt: skip
+    languages = sorted({each for each in study.languages}) or list(study.teacher.languages)
     return {
         "name": f"{study.name}-{row.trial:05d}",
         "study": study.name,
         "teacher": study.teacher.name,
         "teacher_digest": study.teacher.digest,
+        "teacher_hub_id": study.teacher.hub_id,
+        "license": study.teacher.license,
+        "language": languages,
         "corpus": Path(spec["corpus"]["source"]).name,
         "sequence_length": spec["corpus"]["sequence_length"],
         "max_tokens": spec["corpus"].get("max_tokens"),

@@ -39,6 +39,7 @@ from trainables.cache import cache_folder, cached_value, digest
 from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
 from trainables.models.embedding import embedder_of, embedding_line
+from trainables.models.published import published
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of
@@ -198,8 +199,13 @@ def study_meta(
         sampler=spec.search.sampler,
         protocol=spec.evaluation.protocol,
         teacher=TeacherMeta(
-            **{key: getattr(facts, key) for key in TeacherMeta.__dataclass_fields__ if key not in ("family", "costs")},
+            **{
+                key: getattr(facts, key)
+                for key in TeacherMeta.__dataclass_fields__
+                if hasattr(facts, key) and key != "family"
+            },
             family=facts.family.name,
+            **published(spec.teacher.path),
             costs={column.name: costs[column.name] for column in columns_of_costs()},
         ),
         tasks=task_metas,

@@ -41,6 +41,12 @@ class TeacherMeta:
     has_lm_head: bool
     costs: Mapping[str, float | None] = field(default_factory=dict)
     """by column of the trials table, as measured with the study's `latency`"""
+    hub_id: str | None = None
+    """where it is published, if it was taken from there"""
+    license: str | None = None
+    """as its card says"""
+    languages: tuple[str, ...] = ()
+    """codes, as its card says"""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ on a limited number of examples, so each has a standard error, and the share of 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 CORRELATIONS = ("spearman", "pearson", "matthews")
 """Metrics from -1 to 1 that are correlations; Matthews' is Pearson's of two binary variables."""
@@ -99,6 +102,12 @@ def mean_share(shares: Mapping[str, float], weights: Mapping[str, float]) -> flo
     """The weighted mean over tasks of the shares, each within -BOUND and BOUND; a task without a weight has 1."""
     total = sum(weights.get(task, 1.0) for task in shares)
     return sum(weights.get(task, 1.0) * clipped(share) for task, share in shares.items()) / total
+
+
+def joined(first: Any, second: Any) -> Any:
+    """Two independent reaches of one interval as one, numbers or arrays; what is not known is left out, NaN if both."""
+    unknown = np.isnan(first) & np.isnan(second)
+    return np.where(unknown, np.nan, np.hypot(np.nan_to_num(first), np.nan_to_num(second)))
 
 
 def mean_error(errors: Mapping[str, float], weights: Mapping[str, float]) -> float:

@@ -3,8 +3,9 @@
 Keys of `card` that are shown, all optional; whatever else is in it goes into the recipe only:
 name, study, teacher, teacher_hub_id (a model of the hub: becomes base_model), language, license, corpus, method,
 config (the trial's configuration), seed, train_tokens, num_trials, quality, front (its place in words), the columns of
-costs (spaces/records/costs.py), hardware, latency (device, threads, batch_size, sequence_length), versions, and
-scores: {task: {split, protocol, metric, score, teacher, floor, recovered, layer}}.
+costs (spaces/records/costs.py), hardware, latency (device, threads, batch_size, sequence_length), versions,
+confirmed (what is known of the configuration over its seeds: seeds, quality, low, high, noise_known), and
+scores: {task: {kind, split, protocol, metric, examples, score, teacher, floor, recovered, layer}}.
 """
 
 import datetime
@@ -17,16 +18,18 @@ from typing import Any
 
 from spaces.records.costs import columns_of_costs
 from spaces.records.schemas import Column
+from spaces.records.shares import NORMAL_95, WEAK, Gap
 from trainables.tasks.kinds import KINDS
 
 SCORE_COLUMNS = {
     "split": "split",
     "protocol": "protocol",
     "metric": "metric",
+    "examples": "examples",
     "score": "student",
     "teacher": "teacher",
     "floor": "untrained",
-    "recovered": "recovered",
+    "recovered": "of the gap (95 %)",
     "layer": "probe layer",
 }
 ORIGIN = {
@@ -106,13 +109,28 @@ def introduction(card: Mapping[str, Any]) -> str:
     teacher = f" of {plain(card['teacher'])}" if card.get("teacher") else ""
     lines = [f"A small Transformer encoder, distilled as a student{teacher}."]
     if is_number(card.get("quality")):
-        share = f"{100 * card['quality']:.1f} %"
-        lines.append(f"It recovers {share} of what the teacher scores above an untrained encoder (mean over tasks).")
+        lines.append(recovery(card))
     if card.get("front"):
         lines.append(plain(card["front"]))
     if card.get("weights") is False:
         lines.append("This folder holds the configuration and the recipe, no weights.")
     return " ".join(lines)
+
+
+def recovery(card: Mapping[str, Any]) -> str:
+    """What is recovered of the teacher's gain, as far as it is known: over the seeds of the configuration first."""
+    known = card.get("confirmed") or {}
+    what = "of what the teacher scores above an untrained encoder (quality, a mean over tasks on the dev splits)"
+    mean = known.get("quality", card["quality"])
+    reach = [f"{100 * known[end]:.0f}" for end in ("low", "high") if is_number(known.get(end))]
+    interval = f" (95 % interval {reach[0]} to {reach[1]} %)" if len(reach) == 2 else ""
+    if known.get("seeds", 1) > 1:
+        return (
+            f"Its configuration recovers {100 * mean:.0f} %{interval} {what}: the mean of {known['seeds']} seeds. "
+            f"These weights are of seed {card.get('seed')}, with {100 * card['quality']:.0f} %."
+        )
+    noise = "" if known.get("noise_known") else " It was trained with one seed; what another would give is not known."
+    return f"It recovers {100 * mean:.0f} %{interval} {what}.{noise}"
 
 
 def usage(card: Mapping[str, Any]) -> str:
@@ -147,8 +165,36 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     """One row per task, with the columns that any of them has."""
     known = {key for row in scores.values() for key, value in row.items() if value is not None}
     columns = {key: title for key, title in SCORE_COLUMNS.items() if key in known}
-    rows = [[plain(task), *(cell(row.get(key)) for key in columns)] for task, row in scores.items()]
-    return table(["task", *columns.values()], rows)
+    gaps = {task: gap_of(row) for task, row in scores.items()}
+    rows = [
+        [
+            plain(task) + (f" {plain(WEAK)}" if (gap := gaps[task]) is not None and gap.is_weak else ""),
+            *(share_cell(row, gap) if key == "recovered" else cell(row.get(key)) for key in columns),
+        ]
+        for task, row in scores.items()
+    ]
+    notes = [
+        f"{plain(WEAK)} {plain(gap.warning(task, str(scores[task].get('split') or 'dev')))}."
+        for task, gap in gaps.items()
+        if gap is not None and gap.is_weak
+    ]
+    return "\n\n".join([table(["task", *columns.values()], rows), *notes])
+
+
+def gap_of(row: Mapping[str, Any]) -> Gap | None:
+    """What the share of a task is measured by, where all of it is known."""
+    if not all(is_number(row.get(key)) for key in ("teacher", "floor", "score", "examples")):
+        return None
+    return Gap(str(row.get("metric")), int(row["examples"]), row["teacher"], row["floor"])
+
+
+def share_cell(row: Mapping[str, Any], gap: Gap | None) -> str:
+    """'86 % (69 to 103 %)': a share with its 95 % interval, as far as the number of examples tells it."""
+    if not is_number(row.get("recovered")):
+        return ""
+    share, reach = row["recovered"], float("nan") if gap is None else NORMAL_95 * gap.share_error(row["score"])
+    interval = f" ({100 * (share - reach):.0f} to {100 * (share + reach):.0f} %)" if reach == reach else ""
+    return f"{100 * share:.0f} %{interval}"
 
 
 def layers_note(scores: Mapping[str, Mapping[str, Any]]) -> str:

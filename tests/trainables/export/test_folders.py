@@ -102,7 +102,8 @@ def test_the_folder_loads_and_gives_the_same_numbers(tmp_path, tokenizer, name):
 def test_the_card_says_what_was_measured_and_where(tmp_path, tokenizer):
     folder = export_student(STUDENTS["bert"](), tokenizer, tmp_path / "out", CARD)
     text = (folder / "README.md").read_text()
-    for part in ("75.1 %", "| sst2 | test | probe | accuracy | 0.79 | 0.8 | 2 |", "sst2: 2, trec: 1", "1,000,000"):
+    row = "| sst2 | test | probe | accuracy | 0.79 | 0.8 | 2 |"
+    for part in ("recovers 75 % of", row, "sst2: 2, trec: 1", "1,000,000"):
         assert part in text
     for part in ("Third of five on the front.", "12,345", "A CPU, 2 cores; device cpu, threads 1", "base_model"):
         assert part in text
@@ -158,6 +159,21 @@ def test_the_hub_understands_the_card():
     assert data.eval_results[0].metric_name == "accuracy, probe" and data.model_name == "small"
     again = ModelCardData(**{**data.to_dict(), "model-index": data.to_dict()["model-index"]})
     assert again.to_dict() == data.to_dict()
+
+
+def test_the_card_says_what_is_known_over_all_seeds_and_which_shares_say_little():
+    score = {"split": "dev", "metric": "accuracy", "examples": 200, "recovered": 1.16, "teacher": 0.56, "floor": 0.49}
+    card = {"quality": 1.007, "seed": 0, "scores": {"tickets": {**score, "score": 0.571}}, "language": ["de", "en"],
+            "license": "mit", "teacher_hub_id": "owner/teacher"}  # fmt: skip
+    alone = card_text(card | {"confirmed": {"seeds": 1, "quality": 1.007, "low": None, "high": None}})
+    assert "It recovers 101 % of" in alone and "what another would give is not known" in alone
+    known = {"seeds": 3, "quality": 0.74, "low": -0.1, "high": 1.57, "noise_known": True}
+    text = card_text(card | {"confirmed": known})
+    assert "Its configuration recovers 74 % (95 % interval -10 to 157 %)" in text and "the mean of 3 seeds" in text
+    assert "seed 0, with 101 %" in text and "tickets \\*" in text and "1.4 standard errors" in text
+    assert "116 % (-" in text and "| 200 |" in text
+    data = ModelCard(text).data
+    assert (data.base_model, data.license, data.language) == ("owner/teacher", "mit", ["de", "en"])
 
 
 def test_texts_cannot_break_out_of_the_card():

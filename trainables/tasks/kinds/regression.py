@@ -19,6 +19,7 @@ KIND = TaskKind(
     read=partial(read_rows, read_labels=targets),
     encode=encode_texts,
     strata=by_tenth,
+    hub_task="text-regression",
     protocols={
         "probe": Protocol(partial(probe, features=likeness_features, head=NUMBERS), (METRICS["spearman"],)),
         "finetune": Protocol(partial(finetune, head=NUMBERS), (METRICS["spearman"],)),

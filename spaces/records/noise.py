@@ -4,8 +4,7 @@ The noise of a study is the standard deviation of quality between seeds of one c
 configurations that ran with two or more. Two or three seeds alone say little about their spread; pooled over several
 configurations they say enough. An interval is the bootstrap of the mean over the pooled residuals (Davison and Hinkley
 1997, section 6.2), smoothed, since few residuals have no tails (ibid., section 3.4), and widened by Student's t over
-the normal quantile, since they understate the spread (Hesterberg 2015, arXiv:1411.5279). Numbers only: pandas and
-studies are the business of table.py.
+the normal quantile, since they understate the spread (Hesterberg 2015, arXiv:1411.5279). Numbers only.
 """
 
 from collections.abc import Iterable

@@ -10,9 +10,11 @@ from tiny_tokenizers import byte_pairs, unigrams, word_pieces
 from transformers import (
     BertConfig,
     CamembertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     ErnieConfig,
+    EuroBertConfig,
     GteConfig,
     JinaEmbeddingsV3Config,
     MegatronBertConfig,
@@ -21,6 +23,7 @@ from transformers import (
     NomicBertConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
+    UltrabertConfig,
     XLMRobertaConfig,
 )
 
@@ -73,6 +76,25 @@ def modernbert(vocabulary: int, shape: Shape) -> ModernBertConfig:
     return ModernBertConfig(vocab_size=vocabulary, local_attention=4, **ids, **COMMON, **four(shape))
 
 
+def of_bytes(kind: type, **own: object) -> Callable[[int, Shape], object]:
+    """Of the kind of EuroBERT: two heads of queries share one of keys and values, and the head has its own matrix."""
+    ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "tie_word_embeddings": False}
+    return lambda vocabulary, shape: kind(
+        vocab_size=vocabulary,
+        mask_token_id=vocabulary - 1,
+        num_key_value_heads=shape[2] // 2,
+        **(COMMON | ids | own),
+        **four(shape),
+    )
+
+
+DISTANCES = {
+    "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0,
+}  # fmt: skip
+"""As DeBERTa v3 has them."""
+
+
 def mpnet_pieces() -> PreTrainedTokenizerFast:
     """WordPiece with the special tokens of MPNet, whose padding is 1."""
     return word_pieces({"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "[UNK]", "mask": "<mask>"})
@@ -105,4 +127,8 @@ TINY: dict[str, Tiny] = {
                           ("attention.self.query", "attention.self.key", "attention.self.value")),
     "gte": Tiny(of_sentences(GteConfig), unigrams),
     "jina_embeddings_v3": Tiny(of_sentences(JinaEmbeddingsV3Config), unigrams),
+    "deberta-v2": Tiny(of_sentences(DebertaV2Config, **DISTANCES), unigrams,
+                       ("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj")),
+    "eurobert": Tiny(of_bytes(EuroBertConfig), byte_pairs),
+    "ultrabert": Tiny(of_bytes(UltrabertConfig, sliding_window=2, prediction_head_size=12), byte_pairs),
 }  # fmt: skip

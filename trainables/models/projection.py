@@ -8,6 +8,7 @@ Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sa
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +23,16 @@ from trainables.text.corpus import Corpus
 
 SAMPLE_BLOCKS = 48
 GAIN_LIMITS = (0.05, 3.0)
+
+
+@dataclass(frozen=True)
+class KeptHeads:
+    """Which rows of a teacher's maps to its heads a student keeps."""
+
+    rows: Tensor
+    """Of queries, and the columns of the map from the heads."""
+    shared: Tensor
+    """Of keys and values; the same, unless several heads of queries share one of those."""
 
 
 def projection_for(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> Tensor:
@@ -154,12 +165,14 @@ def closing_norm(model: PreTrainedModel, layer: int) -> Norm | None:
     return parts(model, layer).closing_norm
 
 
-def copy_layer(target: LayerParts, source: LayerParts, heads: Tensor, basis: Tensor) -> None:
+def copy_layer(target: LayerParts, source: LayerParts, heads: KeptHeads, basis: Tensor) -> None:
     """Residual stream in the projected basis; of the heads and of the feed-forward units a part is kept."""
     units = strongest_units(source.to_units, source.from_units, target.from_units.in_features)
     for ours, theirs in zip(target.to_heads, source.to_heads, strict=True):
-        read_stream(ours, theirs, in_every_block(heads, theirs, source.from_heads), basis)
-    write_stream(target.from_heads, source.from_heads, heads, basis)
+        shared = theirs.out_features < source.from_heads.in_features
+        rows = heads.shared if shared else in_every_block(heads.rows, theirs, source.from_heads)
+        read_stream(ours, theirs, rows, basis)
+    write_stream(target.from_heads, source.from_heads, heads.rows, basis)
     for ours, theirs in zip(target.to_units, source.to_units, strict=True):
         read_stream(ours, theirs, in_every_block(units, theirs, source.from_units), basis)
     write_stream(target.from_units, source.from_units, units, basis)
@@ -186,21 +199,32 @@ def write_stream(target: nn.Linear, source: nn.Linear, columns: Tensor | slice, 
         target.bias.copy_(basis.T @ source.bias.cpu())
 
 
-def kept_head_rows(student: PreTrainedModel, teacher: PreTrainedModel) -> Tensor:
+def kept_heads(student: PreTrainedModel, teacher: PreTrainedModel) -> KeptHeads:
     """Which rows of Q, K, V the student keeps: whole heads of the teacher, spaced evenly, wherever they fit.
 
-    A student whose heads are narrower keeps of each of its heads dimensions that are spaced evenly.
+    A student whose heads are narrower keeps of each of its heads dimensions that are spaced evenly. Heads of queries
+    stay with the head of keys and values that they share.
     """
     theirs, ours = architecture(teacher.config), architecture(student.config)
-    wide, many, narrow, few = theirs.hidden_size, theirs.num_heads, ours.hidden_size, ours.num_heads
+    maps, size = parts(teacher, 1).to_heads, theirs.head_size
+    groups = maps[0].out_features // maps[-1].out_features
+    shared = evenly_kept(theirs.num_heads // groups, size, ours.num_heads // groups, ours.head_size)
+    of_head = shared.reshape(-1, ours.head_size)
+    queries = [(of_head // size * groups + number) * size + of_head % size for number in range(groups)]
+    return KeptHeads(torch.stack(queries, dim=1).flatten(), shared)
+
+
+def evenly_kept(many: int, size: int, few: int, kept_size: int) -> Tensor:
+    """Rows of `few` heads of `kept_size`, chosen from those of `many` heads of `size`."""
+    wide, narrow = many * size, few * kept_size
     if narrow == wide:
         return torch.arange(wide)
-    table = torch.arange(wide).reshape(many, theirs.head_size)
-    if ours.head_size >= theirs.head_size and narrow % theirs.head_size == 0:
-        return table[evenly(many, narrow // theirs.head_size)].flatten()
-    if few > many or ours.head_size > theirs.head_size:
+    table = torch.arange(wide).reshape(many, size)
+    if kept_size >= size and narrow % size == 0:
+        return table[evenly(many, narrow // size)].flatten()
+    if few > many or kept_size > size:
         return evenly(wide, narrow)
-    return table[evenly(many, few)][:, evenly(theirs.head_size, ours.head_size)].flatten()
+    return table[evenly(many, few)][:, evenly(size, kept_size)].flatten()
 
 
 def strongest_units(reading: Sequence[nn.Linear], writing: nn.Linear, wanted: int) -> Tensor:
@@ -224,26 +248,30 @@ def evenly(available: int, wanted: int) -> Tensor:
 def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
     """The transform of the language-modelling head in the projected basis, and its bias over the vocabulary.
 
-    What the transform gives is in the basis of the word embeddings: the projected one, or, where they are factorised,
-    their own. A decoder of its own (`tie_word_embeddings` false) is projected as the word embeddings are.
+    A side of a map that the student has as wide as the teacher is not the stream and stays as it is. A decoder of its
+    own (`tie_word_embeddings` false) is projected as the word embeddings are.
     """
     ours, theirs = student.get_output_embeddings(), teacher.get_output_embeddings()
     if ours is None or theirs is None:
         return
     if ours.bias is not None:
         ours.bias.copy_(theirs.bias)
-    narrow, words = architecture(student.config).hidden_size, ours.in_features
-    out_of = basis if words == narrow else torch.eye(words)
+
+    def side(narrow: int, wide: int) -> Tensor:
+        return torch.eye(narrow) if narrow == wide else basis
+
     if ours.weight is not student.get_input_embeddings().weight:
-        ours.weight.copy_(theirs.weight.cpu() @ out_of)
+        ours.weight.copy_(theirs.weight.cpu() @ side(ours.in_features, theirs.in_features))
     head = {n: m for n, m in teacher.named_modules() if not n.startswith(teacher.base_model_prefix)}
     for name, module in student.named_modules():
         if name.startswith(student.base_model_prefix) or module is ours:
             continue
         if isinstance(module, nn.Linear):
             source: Any = head[name]
-            module.weight.copy_(out_of.T @ source.weight.cpu() @ basis)
+            out_of = side(module.out_features, source.out_features)
+            module.weight.copy_(out_of.T @ source.weight.cpu() @ side(module.in_features, source.in_features))
             if module.bias is not None:
                 module.bias.copy_(out_of.T @ source.bias.cpu())
         elif isinstance(module, nn.LayerNorm):
-            project_norm(module, head[name], out_of)
+            norm: Any = head[name]
+            project_norm(module, norm, side(len(module.weight), len(norm.weight)))

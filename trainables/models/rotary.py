@@ -11,7 +11,7 @@ LOCAL = "sliding_attention"
 
 @dataclass(frozen=True)
 class HeadCounts:
-    """Parameters of a masked-LM head without its matrix, for width d and a vocabulary of V."""
+    """Parameters of a masked-LM head, for width d and a vocabulary of V."""
 
     maps: int = 1
     """Of d x `inner`."""
@@ -21,6 +21,8 @@ class HeadCounts:
     """Of d: the bias of a map, gain and bias of a norm."""
     words: int = 1
     """Of V: the bias of the decoder."""
+    tied: bool = True
+    """Whether the matrix is that of the word embeddings; it counts otherwise."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class RotaryFacts:
         return Parameters(
             embeddings=(teacher.vocab_size + teacher.type_vocab_size) * width + self.embedding_norm * norm,
             layers=architecture.num_layers * layer + (self.first_layer_norms - 2 + self.final_norm) * norm,
-            lm_head=head.maps * width * (head.inner or width) + head.vectors * width + head.words * teacher.vocab_size,
+            lm_head=width * (head.maps * (head.inner or width) + head.vectors)
+            + teacher.vocab_size * (head.words + (not head.tied) * width),
         )
 
     def flops_per_token(self, architecture: StudentArchitecture, sequence_length: int) -> int:

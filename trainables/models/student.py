@@ -25,7 +25,7 @@ from trainables.models.projection import (
     copy_head,
     copy_layer,
     is_identity,
-    kept_head_rows,
+    kept_heads,
     project_embeddings,
     project_norm,
     project_shared,
@@ -103,7 +103,7 @@ def projected_layers_start(
     project_shared(student, teacher.model, basis)
     family = family_of(student.config)
     pairs = copied_layers(kept, family.layer_kinds(student.config), family.layer_kinds(teacher.model.config))
-    heads = kept_head_rows(student, teacher.model)
+    heads = kept_heads(student, teacher.model)
     for student_layer, teacher_layer in pairs:
         source = copy.deepcopy(layers(teacher.model)[teacher_layer - 1]).cpu()
         copy_layer(parts(student, student_layer), family.parts(source), heads, basis)

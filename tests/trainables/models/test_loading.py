@@ -170,7 +170,7 @@ def test_parts_that_an_index_names_must_be_there(folder):
     ("kind", "words"),
     [("albert", "an encoder, but a family without a file here"), ("gpt2", "this is a decoder"),
      ("t5", "this is an encoder with a decoder"), ("bart", "an encoder with a decoder"),
-     ("deberta-v2", "an encoder, but"), ("distilbrt", "Did you mean 'distilbert'")],
+     ("deberta", "an encoder, but"), ("distilbrt", "Did you mean 'distilbert'")],
 )  # fmt: skip
 def test_types_that_are_not_read_are_told_for_what_they_are(folder, kind, words):
     reconfigure(folder, model_type=kind)

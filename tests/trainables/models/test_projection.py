@@ -7,7 +7,7 @@ from spaces.students.architecture import StudentArchitecture
 from trainables.models.projection import (
     calibrate,
     evenly,
-    kept_head_rows,
+    kept_heads,
     principal_directions,
     sampled_states,
     stream_directions,
@@ -65,9 +65,9 @@ def test_evenly():
 
 def test_whole_heads_are_kept_where_they_fit(teacher):
     wide = [
-        kept_head_rows(untrained(teacher, StudentArchitecture(1, 16, heads, 64), 0), teacher.model).tolist()
+        kept_heads(untrained(teacher, StudentArchitecture(1, 16, heads, 64), 0), teacher.model).rows.tolist()
         for heads in (2, 1)
     ]
     assert wide[0] == wide[1] == [*range(8), *range(16, 24)]  # of 4 heads of 8 the first and the third
-    narrow = kept_head_rows(untrained(teacher, StudentArchitecture(1, 16, 4, 64), 0), teacher.model)
+    narrow = kept_heads(untrained(teacher, StudentArchitecture(1, 16, 4, 64), 0), teacher.model).rows
     assert narrow.tolist() == [8 * head + unit for head in range(4) for unit in (0, 2, 4, 6)]

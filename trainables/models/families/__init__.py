@@ -22,5 +22,8 @@ FAMILIES = Registry(
         "nomic_bert": "trainables.models.families.nomic_bert:NOMIC_BERT",
         "gte": "trainables.models.families.gte:GTE",
         "jina_embeddings_v3": "trainables.models.families.jina_embeddings_v3:JINA_EMBEDDINGS_V3",
+        "deberta-v2": "trainables.models.families.deberta_v2:DEBERTA_V2",
+        "eurobert": "trainables.models.families.eurobert:EUROBERT",
+        "ultrabert": "trainables.models.families.ultrabert:ULTRABERT",
     },
 )

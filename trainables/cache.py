@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,24 +40,48 @@ def digest(*parts: object) -> str:
 def digest_files(paths: list[Path]) -> str:
     """16 hex digits over the names and contents of files."""
     hasher = hashlib.sha256()
-    for path in sorted(paths):
+    for path, found in content_digests(sorted(paths)).items():
         hasher.update(path.name.encode())
-        hasher.update(bytes.fromhex(content_digest(path)))
+        hasher.update(bytes.fromhex(found))
     return hasher.hexdigest()[:16]
+
+
+def content_digests(paths: Sequence[Path]) -> dict[Path, str]:
+    """SHA-256 of files. Many small ones are remembered together, as `content_digest` remembers a large one."""
+    states = [state_of(path) for path in paths]
+    known = cache_folder() / "digests" / digest("files", *states)
+    if len(paths) > 1 and known.is_dir():
+        return dict(zip(paths, json.loads((known / "value.json").read_text())["sha256"], strict=True))
+    files = [path.stat() for path in paths]
+    found = {path: content_digest(path) for path in paths}
+    if len(paths) > 1:
+        remember(known, files, list(found.values()))
+    return found
+
+
+def state_of(path: Path) -> tuple[object, ...]:
+    """What is another as soon as a file is."""
+    about = path.stat()
+    return (path.resolve(), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+
+
+def remember(known: Path, files: Sequence[os.stat_result], sha256: object) -> None:
+    """Keep the digests of files that are large, and settled."""
+    large = sum(about.st_size for about in files) >= LARGE_BYTES
+    if large and all(time.time() - about.st_ctime > SETTLED_S for about in files):
+        with suppress(OSError):  # a cache that cannot be written to: `check` does without one
+            store_value(known, {"sha256": sha256})
 
 
 def content_digest(path: Path) -> str:
     """SHA-256 of a file. That of a large one is remembered until its place, size or time of change is another."""
     about = path.stat()
-    state = (path.resolve(), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    known = cache_folder() / "digests" / digest(*state)
+    known = cache_folder() / "digests" / digest(*state_of(path))
     if known.is_dir():
         return json.loads((known / "value.json").read_text())["sha256"]
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if about.st_size >= LARGE_BYTES and time.time() - about.st_ctime > SETTLED_S:
-        with suppress(OSError):  # a cache that cannot be written to: `check` does without one
-            store_value(known, {"sha256": found})
+    remember(known, [about], found)
     return found
 
 

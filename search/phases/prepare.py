@@ -14,15 +14,16 @@ from typing import Any
 
 import torch
 
-from search.phases.data import prepare_data
+from search.phases.inputs import Inputs
 from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs, untrained
 from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_meta
 from search.spec.checks import Study
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
+from search.store.contents import digests_of
 from search.store.parts import now
-from search.tune.telling import Say, announced, counted
+from search.tune.telling import Say, announced
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
 from spaces.records.costs import COSTS, columns_of_costs, known_costs
@@ -33,19 +34,15 @@ from spaces.students.architecture import (
     SHAPES,
     StudentArchitecture,
     architecture_of,
-    count_parameters,
 )
 from trainables.cache import cache_folder, cached_value, digest
 from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
-from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.published import published
-from trainables.models.teacher import Teacher, load_teacher
+from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of
 
-STEPS = ("teacher", "corpus and tasks", "scores", "costs", "teacher's states")
-"""Of the preparation, as they are told."""
 MAX_SHAPES = 40
 """Shapes measured before the start, about 2 s each. In a larger space each trial measures its own."""
 
@@ -70,23 +67,13 @@ class Prepared:
     """The content of study.json."""
 
 
-def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
-    """Do it all, or raise one SpecError with everything that is wrong with corpus and tasks.
+def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack, say: Say) -> Prepared:
+    """Score and measure what a study reads. Raises SpecError with every task on which nothing can be measured.
 
-    The target cache is kept from being deleted while `held` is open.
+    `step` tells that the next of STEPS begins. The target cache is kept from being deleted while `held` is open.
     """
-    spec, space, facts = study.spec, study.space, study.teacher
-    step = counted(STEPS, say)
-    step(
-        f"{facts.name}: {facts.family.name} {facts.architecture.name}, "
-        f"{count_parameters(facts.architecture, facts):,} parameters"
-    )
-    teacher = load_teacher(spec.teacher.path, spec.embedding)
-    say(embedding_line(embedder_of(teacher.model)))
-    step(spec.corpus.source)
-    data = prepare_data(spec, teacher.tokenizer, say)
-    tasks = data.tasks
-    teacher = put_on_device(teacher, spec)
+    spec, space = study.spec, study.space
+    teacher, tasks = put_on_device(inputs.teacher, spec), inputs.data.tasks
     step(f"teacher and {spec.evaluation.floor_seeds} untrained encoders on {len(tasks)} tasks")
     compared = spec.comparison.seeds is not None
     by_split = score_all(spec, teacher, tasks, ["dev", "test"] if compared else ["dev"], say)
@@ -111,16 +98,18 @@ def prepare(study: Study, held: contextlib.ExitStack, say: Say) -> Prepared:
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
     step("what trials learn from")
-    targets = prepare_targets(spec, space, teacher, str(data.corpus), all_seeds(spec), held, say)
+    targets = prepare_targets(spec, space, teacher, str(inputs.data.corpus), all_seeds(spec), held, say)
     return Prepared(
-        corpus=str(data.corpus),
+        corpus=str(inputs.data.corpus),
         targets=targets,
         tasks={name: str(folder) for name, folder in tasks.items()},
         scores=references(scored),
         rung_scores=rung_scores,
         test_scores=references(by_split.get("test", {})),
         profiles=profiles,
-        meta=dataclasses.replace(study_meta(study, scored, tasks, own), data=data.facts),
+        meta=dataclasses.replace(
+            study_meta(study, scored, tasks, own), data=inputs.data.facts, contents=digests_of(inputs.contents)
+        ),
     )
 
 

@@ -6,7 +6,6 @@ shape is measured and all trials of that shape get the number; a measurement tha
 """
 
 import json
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from search.phases.finish import TEACHER, local_student
+from search.store.contents import stored_table
 from search.store.parts import Store, now
 from spaces.errors import StillhouseError, choose
 from spaces.records.latency import ProfileSpec
@@ -45,8 +45,8 @@ def profile_study(
     todo = [shape for shape in shapes if shape in {architecture_of(row.config) for row in wanted.values() if row}]
     with store.locked(say), quiet_transformers():
         if TEACHER not in done:
-            path = tomllib.loads(store.read_text("spec.toml"))["teacher"]["path"]
-            _record(store, name, setting, [TEACHER], load_teacher(path).model, say, "teacher")
+            teacher = load_teacher(stored_table(store)["teacher"]["path"])
+            _record(store, name, setting, [TEACHER], teacher.model, say, "teacher")
         for shape in sorted(todo, key=lambda each: each.name):
             if missing := [trial for trial in shapes[shape] if trial not in done]:
                 kept = [trial for trial in shapes[shape] if finished[trial].student_path]

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from search.phases.data import prepare_data
 from search.phases.finish import export_trial, score_tests, space_of
+from search.phases.inputs import read_inputs
 from search.phases.runner import Driver, Outcome, run_study, stored_study
 from search.spec.checks import check_all
+from search.store.contents import refuse_changed, stored_table
 from search.store.parts import Store
 from search.tune.telling import Say
 from spaces.errors import SpecError, StillhouseError
@@ -24,7 +25,7 @@ from spaces.records.fronts import configuration
 from spaces.records.rows import TrialRow
 from spaces.records.shares import mean_share
 from trainables.models.loading import quiet_transformers
-from trainables.models.teacher import load_teacher, read_facts
+from trainables.models.teacher import read_facts
 
 MORE_TOKENS = 10
 """Times the tokens of the search, unless told."""
@@ -80,7 +81,7 @@ def finished_trial(store: Store, trial: int) -> TrialRow:
 
 def promoted_table(store: Store, row: TrialRow, promotion: Promotion) -> dict[str, Any]:
     """The spec of the promoted study: the search's, with one configuration, all of the text, and more of everything."""
-    table = tomllib.loads(store.read_text("spec.toml"))
+    table = stored_table(store)
     table = {name: section for name, section in table.items() if name not in SETTLED}
     space = tomllib.loads(space_of(row))
     table |= {"name": f"{table['name']}-promoted", **space, "comparison": {"seeds": promotion.seeds}}
@@ -113,9 +114,9 @@ def score_search_time_self(folder: str, row: TrialRow, say: Say) -> None:
     spec = stored_study(folder).spec
     store = Store.of(folder)
     with store.locked(say), quiet_transformers():
-        teacher = load_teacher(spec.teacher.path, spec.embedding)
-        tasks = prepare_data(spec, teacher.tokenizer, lambda line: None).tasks
-        score_tests(spec, store, [row], [str(path) for path in tasks.values()], say)
+        inputs = read_inputs(spec, lambda line: None, lambda line: None)
+        refuse_changed(store, inputs.contents, inputs.teacher.facts.digest, say)
+        score_tests(spec, store, [row], [str(path) for path in inputs.data.tasks.values()], say)
 
 
 def tell_gain(folder: str, target: str, row: TrialRow, say: Say) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from search.phases.baselines import score_baselines
 from search.phases.data import look_at
 from search.phases.finish import score_front
+from search.phases.inputs import STEPS, Inputs, read_inputs
 from search.phases.leaders import leading, noise_of
 from search.phases.prepare import cost_columns, prepare
 from search.proposals.asktell import Agenda, Asks, AskTell
@@ -25,10 +26,11 @@ from search.spec.checks import Study, check_all, load_table, read_spec
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.spec.writing import differences
+from search.store.contents import refuse_changed, stored_table, write_contents
 from search.store.notice import noticed
 from search.store.parts import Store
 from search.tune.cluster import cluster
-from search.tune.telling import Say
+from search.tune.telling import Say, counted
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.columns import axis_columns
@@ -68,8 +70,8 @@ def stored_study(folder: str, changes: Sequence[str] = ()) -> Study:
         raise StillhouseError(
             f"{folder} is not a study folder: it has no spec.toml. To start one: stillhouse run SPEC {folder}"
         )
-    table = tomllib.loads(store.read_text("spec.toml"))
-    return check_all(changed(table, changes), Path("/"), f"{folder}/spec.toml", read_facts)
+    table = changed(stored_table(store), changes)
+    return check_all(table, Path("/"), f"{folder}/spec.toml", read_facts)
 
 
 def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
@@ -111,8 +113,12 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
     with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)
         notice = held.enter_context(noticed(store, say))
+        step = counted(STEPS, notice.say)
+        inputs = read_inputs(spec, step, notice.say)
+        refuse_changed(store, inputs.contents, inputs.teacher.facts.digest, notice.say)
         with cluster(spec.cluster, driver.address, log_file(store)):
-            plan = make_plan(study, store, held, notice.say)
+            plan = make_plan(study, inputs, store, step, held, notice.say)
+            write_contents(store, inputs.contents)
             notice.enter(SEARCHING)
             outcome = tune_study(plan, store, notice.say, wanted)
         if outcome.ended:
@@ -123,11 +129,12 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
     return outcome
 
 
-def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Say) -> Plan:
-    """Prepare data, scores and costs; keep what a study on disk has already settled."""
+def make_plan(study: Study, inputs: Inputs, store: Store, step: Say, held: contextlib.ExitStack, say: Say) -> Plan:
+    """Prepare scores and costs; keep what a study on disk has already settled."""
     started, spec = time.perf_counter(), study.spec
-    prepared = prepare(study, held, say)
-    meta = dataclasses.replace(prepared.meta, prepare_s=time.perf_counter() - started)
+    prepared = prepare(study, inputs, step, held, say)
+    prepare_s = inputs.prepare_s + time.perf_counter() - started
+    meta = dataclasses.replace(prepared.meta, prepare_s=prepare_s, place=store.root if store.is_local else "")
     if store.exists("study.json"):
         meta = settled(meta, store.read_meta())
     job = TrialJob(
@@ -155,6 +162,7 @@ def make_plan(study: Study, store: Store, held: contextlib.ExitStack, say: Say) 
         tasks=tuple(prepared.tasks),
         job=job,
         meta=meta,
+        contents=inputs.contents,
         constants={"hardware": meta.hardware, "versions": json.dumps(meta.versions, sort_keys=True)},
     )
 
@@ -178,7 +186,8 @@ def refuse_other_study(store: Store, spec: StudySpec) -> None:
             raise StillhouseError(f"{store.folder} holds trials but no spec.toml; it is not a whole study folder")
         return
     stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{store.folder}/spec.toml")
-    if found := differences(stored, spec):
+    by_content = store.exists("study.json") and bool(store.read_meta().contents)
+    if found := differences(stored, spec, by_content=by_content):
         listed = "".join(f"\n  {line}" for line in found)
         raise StillhouseError(
             f"{store.folder} holds another study; choose another folder or undo these changes:{listed}"

@@ -9,6 +9,7 @@ from search.samplers.context import Seen
 from search.spec.checks import read_spec
 from search.spec.sections import StudySpec
 from search.spec.writing import differences
+from search.store.contents import Contents, differing
 from search.store.history import qualities
 from search.store.parts import Store
 from spaces.errors import InfeasibleConfig, StillhouseError
@@ -18,8 +19,12 @@ COMPARABLE = ("teacher", "corpus", "training", "tasks", "evaluation")
 """Sections in which two studies must agree for a quality of one to say something about the other."""
 
 
-def learn_from(folders: Sequence[str], spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> list[Seen]:
+def learn_from(
+    folders: Sequence[str], spec: StudySpec, space: SearchSpace, contents: Contents, say: Callable[[str], None]
+) -> list[Seen]:
     """Every quality measured in these studies for a configuration that the space has; budgets may differ.
+
+    `contents` are those of the new study; a study that keeps no digests is compared by its paths.
 
     Raises StillhouseError for a folder that is no study, or one of something else.
     """
@@ -29,7 +34,12 @@ def learn_from(folders: Sequence[str], spec: StudySpec, space: SearchSpace, say:
         if not store.is_study():
             raise StillhouseError(f"[search] warm_start: {folder} is not a study folder: it has no spec.toml")
         stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{folder}/spec.toml")
-        if other := [line for line in differences(stored, spec) if line.split(":")[0].split(".")[0] in COMPARABLE]:
+        by_content = bool(contents) and store.exists("study.json") and bool(store.read_meta().contents)
+        settings = differences(stored, spec, by_content=by_content)
+        other = [line for line in settings if line.split(":")[0].split(".")[0] in COMPARABLE]
+        if by_content:
+            other += differing(store, contents, [what for what in contents if not what.startswith("warm start")])
+        if other:
             listed = "".join(f"\n  {line}" for line in other)
             raise StillhouseError(
                 f"[search] warm_start: qualities in {folder} cannot be compared with this study:{listed}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from search.samplers.registry import GRID
 from search.spec.languages import by_language
-from search.spec.paths import resolve_paths
+from search.spec.paths import refuse_absent_teacher, resolve_paths
 from search.spec.reading import Draft, Unsound, is_int, read_section
 from search.spec.rules import SPACE_RULES, SPEC_RULES, TASK_RULES, TASK_TEACHER_RULES, TEACHER_RULES, broken
 from search.spec.sections import SECTIONS, TOP_LEVEL, StudySpec
@@ -77,6 +77,7 @@ def check_all(
     `read_facts(path, embedding)` describes a teacher. What is behind the `doors` is looked at as well.
     """
     values, problems = _read(table, folder, source)
+    refuse_absent_teacher(values, problems)
     draft = _draft(values)
     problems += _broken_by_itself(draft)
     teacher = _read_teacher(draft, read_facts, problems)

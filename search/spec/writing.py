@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 
+from search.spec.paths import PATHS
 from search.spec.reading import show
 from search.spec.sections import StudySpec
 
@@ -41,9 +42,12 @@ def to_toml(spec: StudySpec) -> str:
     return tomli_w.dumps(to_table(spec))
 
 
-def differences(stored: StudySpec, wanted: StudySpec) -> list[str]:
-    """Every setting that makes two specs different studies, as `key: stored there, wanted here`."""
-    left, right = _identity(stored), _identity(wanted)
+def differences(stored: StudySpec, wanted: StudySpec, *, by_content: bool = False) -> list[str]:
+    """Every setting that makes two specs different studies, as `key: stored there, wanted here`.
+
+    by_content: paths do not count, for what they lead to is compared.
+    """
+    left, right = _identity(stored, by_content), _identity(wanted, by_content)
     return [
         f"{key}: {show(left.get(key))} in the study, {show(right.get(key))} in the spec"
         for key in sorted(set(left) | set(right))
@@ -51,8 +55,13 @@ def differences(stored: StudySpec, wanted: StudySpec) -> list[str]:
     ]
 
 
-def _identity(spec: StudySpec) -> dict[str, Any]:
+def _identity(spec: StudySpec, by_content: bool) -> dict[str, Any]:
     table = copy.deepcopy(to_table(spec))
+    if by_content:
+        for section, key in PATHS:
+            table[section].pop(key, None)
+        for task in table["tasks"]:
+            del task["source"]
     flat: dict[str, Any] = {}
     for section, value in table.items():
         if isinstance(value, dict):

@@ -18,6 +18,7 @@ from search.proposals.searched import Costs, Searched
 from search.proposals.warm_start import learn_from
 from search.spec.checks import Study
 from search.spec.writing import to_toml
+from search.store.contents import Contents
 from search.store.history import Ask
 from search.store.keeping import Keeper
 from search.store.parts import Store
@@ -55,6 +56,8 @@ class Plan:
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Columns that all rows share."""
     function: str = LaneSettings.function
+    contents: Contents = field(default_factory=dict)
+    """What the study is made of; none in a study that is invented."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         rung_tokens=rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
         rung_factor=spec.rungs.factor,
         protected=spec.rungs.protected,
-        earlier=tuple(learn_from(spec.search.warm_start, spec, plan.study.space, say)),
+        earlier=tuple(learn_from(spec.search.warm_start, spec, plan.study.space, plan.contents, say)),
         constants=plan.constants,
         reference=plan.meta.teacher.costs,
     )

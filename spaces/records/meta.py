@@ -129,6 +129,10 @@ class StudyMeta:
     """costs of shapes of the literature with this teacher, by name and column, as far as they follow from a shape"""
     data: DataFacts | None = None
     """what is read of corpus and tasks, and what is left out; None in files of earlier versions"""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """digests of what the study is made of: teacher, corpus, tasks, starts; empty where none were kept"""
+    place: str = ""
+    """the folder when this was written, from which paths of the spec are found again after a move; local ones only"""
     unknown: tuple[str, ...] = field(default=(), compare=False)
     """keys of the file that this version does not know; they are not written again"""
 

@@ -2,14 +2,16 @@
 
 A prepared task is a folder: `meta.json` and, per split, its labels and each of its views as two arrays,
 `SPLIT.NAME.values.npy` (all numbers one after the other) and `SPLIT.NAME.offsets.npy` (where each row starts, and the
-end). Views of texts: `text`; for pairs also `text2` (the second text alone, for separately encoded pairs) and `pair`
-(both in one sequence, for cross-encoding). For tagged words `words` says where in its text each scored word starts. The
-folder is named by the digest of rows, tokenizer and settings, and appears whole or not at all.
+end), and `SPLIT.rows.npy`, a digest of each row as it was read. Views of texts: `text`; for pairs also `text2` (the
+second text alone, for separately encoded pairs) and `pair` (both in one sequence, for cross-encoding). For tagged words
+`words` says where in its text each scored word starts. The folder is named by the digest of rows, tokenizer and
+settings, and appears whole or not at all.
 
 Leakage: an example of train whose exact text (for pairs: both texts) also stands in dev or test is dropped from train
 before anything is sampled; `meta.json` counts them as `dropped_from_train`. Nothing is dropped from dev or test.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -32,7 +34,7 @@ from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.packing import tokenizer_digest
 from trainables.text.ragged import Ragged
 
-FORMAT = 4
+FORMAT = 6
 SPLITS = ("train", "dev", "test")
 DEV_SHARE = 0.1
 MAX_DEV_FROM_TRAIN = 2000
@@ -56,12 +58,14 @@ def prepare_task(
     targets); `max_docs` keeps the documents that answer queries. `say` is told what of the source is not used.
     """
     metric, rows, label_names = read_task(spec, say)
+    digests = row_digests(rows)
+    told = [part for split, each in digests.items() for part in (split, each.tobytes())]
     settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
     identity = {key: value for key, value in settings.items() if key not in UNREAD}
-    key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), rows_digest(rows), *label_names)
+    key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), *told, *label_names)
     folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
     if not (folder / "meta.json").is_file():
-        write_task(spec, settings, rows, label_names, tokenizer, folder)
+        write_task(spec, settings, rows, label_names, tokenizer, folder, digests)
     return folder
 
 
@@ -85,11 +89,14 @@ def write_task(
     label_names: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
+    digests: Mapping[str, np.ndarray],
 ) -> None:
-    """Cut and tokenise checked rows into a folder that is not there yet."""
+    """Cut and tokenise checked rows into a folder that is not there yet; `digests` are those of its rows."""
     rows, cut = cut_rows(spec, rows, settings["seed"])
     prepared = {split: KINDS[spec.kind].encode(data, tokenizer, spec.max_length) for split, data in rows.items()}
     with new_folder(folder) as unfinished:
+        for split, each in digests.items():
+            np.save(unfinished / f"{split}.rows.npy", each)
         for split, data in prepared.items():
             for name, array in {"labels": data.labels, **data.views}.items():
                 np.save(unfinished / f"{split}.{name}.values.npy", array.values)
@@ -203,11 +210,20 @@ def check_variety(spec: TaskSpec, rows: Mapping[str, Rows], dropped: int) -> Non
         raise SpecError(problems)
 
 
-def rows_digest(rows: Mapping[str, Rows]) -> str:
-    """Digest of all inputs and labels."""
-    return digest(
-        *(
-            json.dumps([split, each.examples(), each.labels.values.tolist(), each.labels.offsets.tolist()])
-            for split, each in sorted(rows.items())
+def row_digests(rows: Mapping[str, Rows]) -> dict[str, np.ndarray]:
+    """By split, 64 bits over the inputs and labels of each row, as it was read."""
+    found = {}
+    for split, each in sorted(rows.items()):
+        values, starts = each.labels.values.tolist(), each.labels.offsets.tolist()
+        texts = (
+            json.dumps([example, values[starts[i] : starts[i + 1]]]).encode()
+            for i, example in enumerate(each.examples())
         )
-    )
+        raw = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+        found[split] = np.frombuffer(raw, dtype=">u8")
+    return found
+
+
+def rows_of_task(folder: str | Path) -> dict[str, np.ndarray]:
+    """`row_digests` of a prepared task."""
+    return {path.name.removesuffix(".rows.npy"): np.load(path) for path in sorted(Path(folder).glob("*.rows.npy"))}

@@ -13,7 +13,7 @@ from spaces.records.data import CorpusFacts
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import pack, tokenised, tokenizer_digest, unknown_share
-from trainables.text.sources import CorpusSpec, Say, read_texts, source_digest
+from trainables.text.sources import CorpusSpec, Say, read_texts, source_files
 
 HELD_OUT_BLOCKS = 512
 
@@ -49,7 +49,8 @@ def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
             for language, parts in languages_of(spec).items()
         }
         options += [spec.language_temperature, sorted(files.items())]
-    key = digest(5, source_digest(spec, progress), tokenizer_digest(tokenizer), *options)
+    content = sorted(source_files(spec, progress).items())
+    key = digest(6, content, spec.text_column, tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
     if (folder / "meta.json").is_file():
         return folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spaces.errors import SpecError
 from spaces.settings import setting
-from trainables.cache import digest, digest_files
+from trainables.cache import content_digests, digest
 from trainables.text.corpus_files import corpus_files
 from trainables.text.docstrings import docs_table, docs_texts
 from trainables.text.file_texts import file_texts
@@ -33,16 +33,20 @@ class CorpusSpec:
     )
 
 
-def source_digest(spec: CorpusSpec, progress: Say) -> str:
-    """What the text is, without reading it twice: the docs table's key, the files' contents, the hub's name."""
+def source_files(spec: CorpusSpec, progress: Say) -> dict[str, str]:
+    """What the text is, by digests: of the docs' packages, the hub's name, or each file by its part and path inside.
+
+    A file of which the time of change is known is not read again.
+    """
     if spec.source == "docs":
-        return docs_table(progress).parent.name
+        return {"the docstrings of the installed packages": docs_table(progress).parent.name}
     if spec.source.startswith("hub:"):
-        return digest(spec.source, spec.subset, spec.text_column)
-    files = corpus_files(spec.source)
-    parts = sorted((part, path.name) for part in USED for path in files[part])
-    used = [path for part in USED for path in files[part]]
-    return digest(digest_files(used), spec.text_column, *parts)
+        return {spec.source: digest(spec.source, spec.subset)}
+    files, root = corpus_files(spec.source), Path(spec.source).expanduser()
+    names = {path: f"{path.relative_to(root)} ({part})" for part in USED for path in files[part]}
+    if not root.is_dir():
+        names = {root: "the file"}
+    return {names[path]: found for path, found in content_digests(list(names)).items()}
 
 
 def read_texts(spec: CorpusSpec, progress: Say) -> tuple[list[str], list[str]]:

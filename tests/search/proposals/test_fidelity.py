@@ -154,7 +154,7 @@ def test_earlier_studies_are_learned_from(whole, tmp_path):
     store = Store(whole[0], ["toy"])
     store.write_text("spec.toml", toy.to_toml(spec))
     lines = []
-    earlier = learn_from([str(whole[0])], spec, space, lines.append)
+    earlier = learn_from([str(whole[0])], spec, space, {}, lines.append)
     assert {round(each.share, 6) for each in earlier} == {0.1, 0.3, 1.0} and lines[0].startswith("learned ")
     warm = make(tmp_path, earlier=tuple(earlier))
     assert len(warm.memory.told()) == sum(each.share == 1.0 for each in earlier) > 0
@@ -166,6 +166,6 @@ def test_earlier_studies_are_learned_from(whole, tmp_path):
     with pytest.raises(
         StillhouseError, match=r"cannot be compared with this study:\n  corpus.sequence_length: 64 in the study, 32"
     ):
-        learn_from([str(whole[0])], other, space, print)
+        learn_from([str(whole[0])], other, space, {}, print)
     with pytest.raises(StillhouseError, match="is not a study folder"):
-        learn_from([str(tmp_path / "nosuch")], spec, space, print)
+        learn_from([str(tmp_path / "nosuch")], spec, space, {}, print)

@@ -1,0 +1,126 @@
+"""A study is what it is made of: the same content elsewhere is the same study, other content is refused by name."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import toy
+
+from search.phases.inputs import read_inputs
+from search.phases.runner import refuse_other_study, stored_study
+from search.spec.checks import check_all
+from search.spec.writing import to_toml
+from search.store.contents import FILE, digests_of, refuse_changed, write_contents
+from search.store.parts import Store
+from spaces.errors import StillhouseError
+from trainables.models.teacher import read_facts
+
+EMBEDDED = Path(__file__).parents[3] / "trainables/embedded_teacher"
+SPEC = {
+    "name": "own", "teacher": {"path": "teacher"}, "corpus": {"source": "text", "sequence_length": 16},
+    "space": {"method": ["hs"], "shape": ["2x96"]},
+    "tasks": [{"name": "x", "source": "rows", "kind": "classification"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Teacher, corpus and task of a project, and a study of them that has begun."""
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "project"
+    shutil.copytree(EMBEDDED, root / "teacher")
+    (root / "text").mkdir()
+    for number in range(3):
+        (root / f"text/{number}.txt").write_text("\n".join(f"some text of file {number}, line {i}" for i in range(80)))
+    write_rows(root, [f"row {i}" for i in range(40)])
+    begin(root)
+    return root
+
+
+def write_rows(root, texts):
+    (root / "rows").mkdir(exist_ok=True)
+    for split, each in {"train": texts, "dev": [f"dev {i}" for i in range(10)]}.items():
+        lines = [json.dumps({"text": text, "label": i % 2}) for i, text in enumerate(each)]
+        (root / f"rows/{split}.jsonl").write_text("\n".join(lines))
+
+
+def study_of(root, spec=SPEC):
+    return check_all(json.loads(json.dumps(spec)), root, "own.toml", read_facts)
+
+
+def begin(root):
+    """What a run writes before its first trial."""
+    study, store = study_of(root), Store(root / "studies/own")
+    data = read_inputs(study.spec, lambda line: None, lambda line: None)
+    meta = dataclasses.replace(_meta(study), contents=digests_of(data.contents), place=store.root)
+    write_contents(store, data.contents)
+    store.write_text("study.json", meta.to_json())
+    store.write_text("spec.toml", to_toml(study.spec))
+
+
+def _meta(study):
+    found = toy.meta(study.spec, study.space)
+    return dataclasses.replace(found, teacher=dataclasses.replace(found.teacher, digest=study.teacher.digest))
+
+
+def go_on(study, root) -> list[str]:
+    """What `run` and `resume` do before they start a cluster; the lines that they say."""
+    store, said = Store(root / "studies/own"), []
+    refuse_other_study(store, study.spec)
+    data = read_inputs(study.spec, lambda line: None, lambda line: None)
+    refuse_changed(store, data.contents, data.teacher.facts.digest, said.append)
+    return said
+
+
+def refusal(root) -> str:
+    with pytest.raises(StillhouseError) as caught:
+        go_on(study_of(root), root)
+    return str(caught.value)
+
+
+def test_the_same_content_at_another_path_is_the_same_study(project):
+    moved = project.rename(project.with_name("renamed"))
+    assert go_on(study_of(moved), moved) == []  # run SPEC DIR
+    resumed = stored_study(str(moved / "studies/own"))
+    assert resumed.spec.corpus.source == str(moved / "text") and go_on(resumed, moved) == []  # resume DIR
+    shutil.move(moved / "text", moved / "elsewhere")
+    spec = SPEC | {"corpus": SPEC["corpus"] | {"source": "elsewhere"}}
+    assert go_on(study_of(moved, spec), moved) == []
+
+
+def test_what_changed_is_named_with_counts(project):
+    rows = [f"row {i}" for i in range(40)]
+    write_rows(project, [*rows[:37], "other", "texts", "here"])
+    assert refusal(project).endswith("choose another folder:\n  task 'x': 3 of 40 rows of train differ")
+    write_rows(project, rows)
+    (project / "text/1.txt").write_text("another text\n" * 80)
+    (project / "text/3.txt").write_text("one more\n" * 80)
+    config = json.loads((project / "teacher/config.json").read_text())
+    (project / "teacher/config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.3}))
+    text = refusal(project)
+    assert "teacher: config.json is changed" in text and "corpus: 1.txt (train) is changed" in text
+    assert "corpus: 3.txt (train) is new" in text and "task" not in text
+    (project / "studies/own" / FILE).unlink()
+    assert "corpus: differs" in refusal(project)  # the digests of study.json are enough to refuse
+
+
+def test_settings_are_compared_all_the_same(project):
+    with pytest.raises(StillhouseError, match=r"corpus\.sequence_length: 16 in the study, 32"):
+        go_on(study_of(project, SPEC | {"corpus": {"source": "text", "sequence_length": 32}}), project)
+
+
+def test_a_study_without_digests_is_told_of_and_known_by_its_paths(project):
+    store = Store(project / "studies/own")
+    store.write_text("study.json", dataclasses.replace(store.read_meta(), contents={}, place="").to_json())
+    (project / "text/1.txt").write_text("another text\n" * 80)
+    (line,) = go_on(study_of(project), project)
+    assert "keeps no digests" in line
+    moved = project.rename(project.with_name("renamed"))
+    assert "corpus.source" in refusal(moved)
+    weights = moved.with_name("project")
+    moved.rename(weights)
+    config = json.loads((weights / "teacher/config.json").read_text())
+    (weights / "teacher/config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.3}))
+    assert "teacher: its weights or config.json are others" in refusal(weights)

@@ -7,11 +7,13 @@ the same pieces, and after mapping ids has the same hidden states, and the same 
 - WordPiece takes the longest piece that fits. A piece that is kept remains the longest where it was.
 - Unigram takes the segmentation with the largest sum of scores. Scores are kept, and fewer pieces are fewer rivals; an
   unknown character costs more than any piece, by construction.
-- Byte-level BPE applies merges by rank. A kept piece brings the pieces it is merged from, and every merge whose parts
+- BPE applies merges by rank, to bytes (RoBERTa's, ModernBERT's) or to characters, of which those without a piece are
+  spelled in bytes (Gemma's, mmBERT's). A kept piece brings the pieces it is merged from, and every merge whose parts
   and result are kept stays, in its order: of the merges that a text can undergo none that it did undergo is missing.
 
-Other texts still have pieces: ASCII characters (WordPiece, Unigram) or all bytes (BPE) are always kept, and a word
-whose piece is gone falls apart into pieces that are left. Other characters are unknown where no piece is left of them.
+Other texts still have pieces: ASCII characters (but for byte-level BPE) and all bytes (BPE) are always kept, and a word
+whose piece is gone falls apart into pieces that are left. Other characters are unknown where no piece is left of them,
+but for BPE, which spells them in bytes.
 """
 
 import copy
@@ -102,10 +104,20 @@ def merged_from(model: dict[str, Any]) -> dict[str, set[str]]:
 
 
 BYTES = frozenset(ByteLevel.alphabet())
+SPELLED_BYTES = frozenset(f"<0x{number:02X}>" for number in range(256))
+FALLBACK = "BPE with byte fallback"
+
+
+def is_plain(piece: str) -> bool:
+    """An ASCII character, or what SentencePiece writes for a space."""
+    return piece == "▁" or (len(piece) == 1 and piece.isascii())
+
+
 KINDS: dict[str, Kind] = {
     "WordPiece": Kind(lambda p: len(p.removeprefix("##")) == 1 and p.isascii(), lambda model: {}, cut_wordpiece),
-    "Unigram": Kind(lambda p: p == "▁" or (len(p) == 1 and p.isascii()), lambda model: {}, cut_unigram),
+    "Unigram": Kind(is_plain, lambda model: {}, cut_unigram),
     "BPE": Kind(lambda p: p in BYTES, merged_from, cut_bpe),
+    FALLBACK: Kind(lambda p: p in SPELLED_BYTES or is_plain(p), merged_from, cut_bpe),
 }
 
 
@@ -114,10 +126,12 @@ def kind_of(raw: dict[str, Any]) -> Kind:
     name = raw["model"]["type"]
     splitter = raw.get("pre_tokenizer") or {}
     steps = [step["type"] for step in splitter.get("pretokenizers", [splitter]) if step]
+    if name == "BPE" and raw["model"].get("byte_fallback") and raw["model"]["vocab"].keys() >= SPELLED_BYTES:
+        return KINDS[FALLBACK]
     if name not in KINDS or (name == "BPE" and "ByteLevel" not in steps):
-        found = f"{name} that is not byte-level" if name in KINDS else name
+        found = f"{name} that is not byte-level and cannot spell bytes" if name in KINDS else name
         raise SpecError(
-            [f"only WordPiece, Unigram and byte-level BPE vocabularies can be trimmed, this one is {found}"]
+            [f"only WordPiece, Unigram and BPE vocabularies over bytes can be trimmed, this one is {found}"]
         )
     return KINDS[name]
 
@@ -140,7 +154,8 @@ def kept_pieces(tokenizer: PreTrainedTokenizerBase, counts: Counter[int], size: 
     raw = json.loads(tokenizer.backend_tokenizer.to_str())
     kind, vocabulary = kind_of(raw), tokenizer.get_vocab()
     kept = {piece for piece in vocabulary if kind.always(piece)}
-    kept |= {*tokenizer.all_special_tokens, *(token["content"] for token in raw["added_tokens"])} & vocabulary.keys()
+    added = {token["content"] for token in raw["added_tokens"] if token["special"]}  # Gemma adds thousands of others
+    kept |= {*tokenizer.all_special_tokens, *added} & vocabulary.keys()
     if raw["model"].get("unk_id") is not None:
         kept.add(raw["model"]["vocab"][raw["model"]["unk_id"]][0])
     if size is not None and len(kept) > size:

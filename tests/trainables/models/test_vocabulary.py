@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_tokenizers import ROBERTA_NAMES, byte_pairs
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfig
 
 from search.cli.main import main
@@ -16,7 +16,7 @@ from spaces.errors import SpecError
 from trainables.models.encoder import build_model, word_embeddings
 from trainables.models.loading import load_model
 from trainables.models.teacher import load_teacher
-from trainables.models.vocabulary import count_pieces, kept_pieces, trim, trim_tokenizer, with_words
+from trainables.models.vocabulary import SPELLED_BYTES, count_pieces, kept_pieces, trim, trim_tokenizer, with_words
 
 KEPT = ["ba", "den", "fi", "gort"]
 
@@ -86,19 +86,15 @@ def test_what_cannot_be_trimmed_is_refused():
     with pytest.raises(SpecError, match="this one is WordLevel"):
         kept_pieces(words, Counter(), 10)
     plain = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])))
-    with pytest.raises(SpecError, match="this one is BPE that is not byte-level"):
+    with pytest.raises(SpecError, match="this one is BPE that is not byte-level and cannot spell bytes"):
         kept_pieces(plain, Counter(), 10)
 
 
 LANGUAGE = [a + b for a in ("be", "ka", "mó", "sta", "иго") for b in ("r", "лин", "ndo", "ф", "é", "")]
 
 
-def subword_tokenizer(kind):
-    """As RoBERTa (byte-level BPE) and XLM-R (Unigram) have it, trained on words of two scripts."""
-    rng = np.random.default_rng(1)
-    lines = [" ".join(rng.choice(LANGUAGE, 12)) for _ in range(300)]
-    if kind == "bpe":
-        return byte_pairs(lines, 420)
+def scored_pieces(lines):
+    """Unigram, as XLM-R has it."""
     backend = Tokenizer(models.Unigram())
     backend.normalizer, backend.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(
@@ -106,6 +102,35 @@ def subword_tokenizer(kind):
         initial_alphabet=list(string.ascii_letters),
     )  # fmt: skip
     backend.train_from_iterator(lines, trainer)
+    return backend
+
+
+def spelling_bpe(lines):
+    """BPE over characters, of which those without a piece are spelled in bytes, as Gemma and mmBERT have it."""
+    learning = Tokenizer(models.BPE())
+    learning.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=440, special_tokens=[*ROBERTA_NAMES, *sorted(SPELLED_BYTES)], show_progress=False,
+        initial_alphabet=list(string.ascii_letters), limit_alphabet=70,
+    )  # fmt: skip
+    learning.train_from_iterator(lines, trainer)
+    learned = json.loads(learning.to_str())["model"]
+    merges = [tuple(pair) for pair in learned["merges"]]
+    backend = Tokenizer(models.BPE(learned["vocab"], merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    backend.add_tokens([f"<unused{number}>" for number in range(3)])
+    return backend
+
+
+def subword_tokenizer(kind):
+    """As RoBERTa (byte-level BPE), XLM-R (Unigram) and Gemma have it, trained on words of two scripts."""
+    rng = np.random.default_rng(1)
+    lines = [" ".join(rng.choice(LANGUAGE, 12)) for _ in range(300)]
+    if kind == "bpe":
+        return byte_pairs(lines, 420)
+    backend = spelling_bpe(lines) if kind == "fallback" else scored_pieces(lines)
     backend.add_special_tokens(["<mask>"])
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
@@ -119,7 +144,7 @@ def slow_share(tokenizer, texts, pieces):
     return sum(piece in pieces for piece in used) / len(used)
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "fallback"])
 @pytest.mark.parametrize("share", [None, 0.8])
 def test_subwords_are_trimmed_exactly(kind, share, tmp_path):
     """Every text of kept pieces has the same pieces, states and logits; after writing and reading, too."""
@@ -180,6 +205,15 @@ def test_a_bpe_piece_brings_what_it_is_merged_from():
         assert set(pieces) - plain == made
         for text in ("be kalin ~ €", "\t{x}"):
             assert ours.decode(ours(text, add_special_tokens=False)["input_ids"]) == text
+
+
+def test_characters_without_a_piece_are_spelled_in_bytes():
+    tokenizer = subword_tokenizer("fallback")
+    ours = trim_tokenizer(tokenizer, kept_pieces(tokenizer, count_pieces(tokenizer, ["be ka"])))
+    assert not {"л", "ó", "<unused1>"} & ours.get_vocab().keys() and {"ó", "<unused1>"} < tokenizer.get_vocab().keys()
+    for text in ("be лин ó", "€ {x}"):
+        ids = ours(text, add_special_tokens=False)["input_ids"]
+        assert ours.unk_token_id not in ids and ours.decode(ids) == text
 
 
 def test_unigram_reads_ascii_and_the_rest_is_unknown():

@@ -53,13 +53,16 @@ class PreparedData:
     facts: DataFacts
 
 
-def prepare_data(spec: StudySpec, tokenizer: PreTrainedTokenizerBase, say: Say) -> PreparedData:
-    """Corpus and tasks, tokenised. Raises one SpecError with everything that is wrong with them."""
+def prepare_data(spec: StudySpec, tokenizer: PreTrainedTokenizerBase, say: Say, prompt: str = "") -> PreparedData:
+    """Corpus and tasks, tokenised; single texts after the prompt.
+
+    Raises one SpecError with everything that is wrong with them.
+    """
     problems: list[str] = []
     folders: dict[str, Path] = {}
     tasks: dict[str, TaskFacts] = {}
     try:
-        folder = prepare_corpus(spec.corpus, tokenizer, say)
+        folder = prepare_corpus(spec.corpus, tokenizer, say, prompt)
         corpus = dataclasses.replace(open_corpus(folder).facts, files=file_names(spec.corpus))
         for line in corpus_lines(corpus):
             say(f"corpus: {line}")

@@ -54,9 +54,10 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
         f"{facts.name}: {facts.family.name} {facts.architecture.name}, "
         f"{count_parameters(facts.architecture, facts):,} parameters"
     )
-    say(embedding_line(embedder_of(teacher.model)))
+    embedder = embedder_of(teacher.model)
+    say(embedding_line(embedder))
     step(spec.corpus.source)
-    data = prepare_data(spec, teacher.tokenizer, say)
+    data = prepare_data(spec, teacher.tokenizer, say, embedder.prompt)
     return Inputs(teacher, data, contents_of(spec, data.tasks), time.perf_counter() - started)
 
 

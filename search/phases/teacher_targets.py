@@ -7,6 +7,7 @@ one keeps. The folder is locked while a study reads it, and the caches that no s
 
 import contextlib
 import fcntl
+import math
 import os
 import shutil
 import time
@@ -71,7 +72,7 @@ def wants_of_space(space: SearchSpace) -> Iterator[tuple[tuple[State, ...], bool
         for student in students:
             for values in product(*(space.legal(name, student) or space.axes[name].ends for name in names)):
                 config = {"method": method, **dict(zip(names, values, strict=True))}
-                pairing = Pairing(config, student, space.teacher.architecture)
+                pairing = Pairing(config, student, space.teacher.architecture, space.teacher.embedding)
                 yield teacher_states(pairing), masked
 
 
@@ -80,8 +81,8 @@ def make_target_plan(
 ) -> TargetPlan:
     """The cache that would serve every trial of the study under these seeds."""
     length = spec.corpus.sequence_length
-    train_blocks = blocks_of_budget(spec, length)
-    visited = np.unique(np.concatenate([blocks_visited(len(corpus.train), train_blocks, seed) for seed in seeds]))
+    train_blocks = blocks_of_budget(spec, corpus.tokens_per_row)
+    visited = np.unique(np.concatenate([blocks_visited(corpus, train_blocks, seed) for seed in seeds]))
     device = torch.device("cuda" if spec.cluster.gpus_per_worker else "cpu")
     return TargetPlan(
         teacher=spec.teacher.path,
@@ -100,10 +101,10 @@ def make_target_plan(
     )
 
 
-def blocks_of_budget(spec: StudySpec, sequence_length: int) -> int:
-    """Blocks that a trial trains on; the last batch is a whole one."""
+def blocks_of_budget(spec: StudySpec, tokens_per_row: float) -> int:
+    """Rows that a trial trains on; the last batch is a whole one."""
     sizes = [int(size) for size in spec.space["batch_size"]]
-    return max(-(-spec.budget.train_tokens // (size * sequence_length)) * size for size in sizes)
+    return max(math.ceil(spec.budget.train_tokens / (size * tokens_per_row)) * size for size in sizes)
 
 
 def why_never_cached(spec: StudySpec, needs: Needs) -> str:
@@ -148,7 +149,7 @@ def teacher_speed(plan: TargetPlan, teacher: Teacher, corpus: Corpus, threads: i
     with torch.no_grad(), pinned_threads(threads), torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
         for _ in range(3):
             started = time.perf_counter()
-            hidden_states(teacher.model, reading.inputs_BT, None, depth)
+            hidden_states(teacher.model, reading.inputs_BT, reading.mask_BT, depth)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - started)

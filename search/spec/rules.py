@@ -17,6 +17,7 @@ from spaces.records.costs import COSTS
 from spaces.records.objectives import QUALITIES, named_objectives
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts, parse_shape
+from spaces.students.transfer import terms_of
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.spec import TaskSpec, protocol_for, protocol_problem, task_problems
 
@@ -125,6 +126,11 @@ def comparison_without_limits(spec: StudySpec) -> Problems:
         yield "[comparison] runs every student of the space: leave [search] constraints out"
 
 
+def languages_are_packed(spec: StudySpec) -> Problems:
+    if spec.corpus.texts != "packed" and spec.corpus.language_temperature is not None:
+        yield "[corpus] language_temperature mixes packed blocks: leave it out, or texts = 'packed'"
+
+
 def named_corpus(spec: StudySpec) -> Problems:
     yield from _named_hub_source(spec.corpus.source)
 
@@ -175,6 +181,17 @@ def budget_is_a_batch(spec: StudySpec, space: SearchSpace) -> Problems:
                 f"[budget] train_tokens {spec.budget.train_tokens} is less than one batch of {size} x "
                 f"{spec.corpus.sequence_length} tokens"
             )
+
+
+def texts_for_methods(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Packed blocks have no bounds of texts to embed; a mask of words must not depend on a text's company."""
+    single = spec.corpus.texts != "packed"
+    for method in space.axes["method"].choices:
+        for term in terms_of(str(method)):
+            if "pooled" in term.signals and not single:
+                yield f"[space] method {term.name!r} embeds texts: it needs [corpus] texts = 'single' or 'sentences'"
+            if term.masked_inputs and single:
+                yield f"[space] method {term.name!r} masks words of packed blocks: it needs [corpus] texts = 'packed'"
 
 
 def tuned_shape_is_in_space(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -228,6 +245,7 @@ SPEC_RULES = (
     first_rung_within_budget,
     comparison_without_rungs,
     comparison_without_limits,
+    languages_are_packed,
     named_corpus,
 )
 """Rules on (spec)."""
@@ -240,6 +258,7 @@ TASK_TEACHER_RULES = (task_length_fits,)
 SPACE_RULES = (
     batch_is_shared_evenly,
     budget_is_a_batch,
+    texts_for_methods,
     tuned_shape_is_in_space,
     comparison_is_finite,
     grid_is_finite,

@@ -7,12 +7,12 @@ since their losses need torch.
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spaces.errors import SpecError, unknown
 from spaces.registry import Registry
-from spaces.students.architecture import StudentArchitecture
+from spaces.students.architecture import EmbeddingFacts, StudentArchitecture
 from spaces.students.axis import Axis
 
 TERM_PATTERN = re.compile(r"(?:(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*?\s*)?(?P<name>[A-Za-z_]\w*)")
@@ -26,6 +26,8 @@ class Pairing:
     config: Mapping[str, Any]
     student: StudentArchitecture
     teacher: StudentArchitecture
+    embedding: EmbeddingFacts = field(default_factory=EmbeddingFacts)
+    """How the teacher embeds texts."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ METHODS = Registry(
         "mha": "trainables.losses.mha:MHA",
         "mha_direct": "trainables.losses.mha_direct:MHA_DIRECT",
         "mlm": "trainables.losses.mlm:MLM",
+        "embed": "trainables.losses.embed:EMBED",
+        "embed_similarity": "trainables.losses.embed_similarity:EMBED_SIMILARITY",
     },
 )
 

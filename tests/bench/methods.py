@@ -76,7 +76,7 @@ def prepare(tokens: int) -> Prepared:
     folder = prepare_corpus(CorpusSpec("docs", SEQUENCE_LENGTH, max_tokens=tokens), teacher.tokenizer, print)
     corpus = open_corpus(folder)
     blocks = -(-tokens // (BATCH_SIZE * SEQUENCE_LENGTH)) * BATCH_SIZE
-    visited = [blocks_visited(len(corpus.train), blocks, seed) for seed in (TUNING_SEED, *SEEDS)]
+    visited = [blocks_visited(corpus, blocks, seed) for seed in (TUNING_SEED, *SEEDS)]
     shape = teacher.facts.architecture
     wants = []
     for name in METHODS:

@@ -86,7 +86,7 @@ def kept(*layers: int) -> tuple[State, ...]:
 @pytest.fixture
 def plan(teacher, write_teacher, corpus_folder, corpus):
     """Everything that the methods of small_trials.py ask of the teacher, for ten steps."""
-    visited = blocks_visited(len(corpus.train), 10 * 8, 0)
+    visited = blocks_visited(corpus, 10 * 8, 0)
     return TargetPlan(
         teacher=str(write_teacher("bert")), teacher_digest=teacher.facts.digest, corpus=str(corpus_folder),
         needs=Needs(kept(0, 1, 2, 3, 4), (*kept(1, 2, 4), State(4, MASKED))), blocks=tuple(visited.tolist()),

@@ -23,14 +23,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Projection:
-    """A learned map from the student's width to the teacher's, thrown away after training.
+    """A learned map from the student's width to the teacher's, thrown away after training unless it is kept.
 
     of_states: both ends are hidden states, so that it may start in the basis in which students are projected.
+    kept: the student that is scored and handed over embeds through it.
     """
 
     student_width: int
     teacher_width: int
     of_states: bool = False
+    kept: bool = False
 
 
 Maps = Mapping[str, Tensor]

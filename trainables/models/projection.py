@@ -77,8 +77,12 @@ def principal_directions(gram_DD: Tensor) -> Tensor:
 def sampled_states(model: PreTrainedModel, corpus: Corpus, num_layers: int | None = None) -> list[Tensor]:
     """H_0 to H_n over a fixed sample of blocks spread over the corpus, each (N, width), on the CPU."""
     chosen = torch.linspace(0, len(corpus.train) - 1, min(SAMPLE_BLOCKS, len(corpus.train))).long()
-    ids_BT = torch.from_numpy(corpus.train[chosen.numpy()].astype("int64")).to(model.device)
-    return [state.flatten(0, 1).float().cpu() for state in hidden_states(model, ids_BT, None, num_layers)]
+    ids, mask = corpus.read("train", chosen.numpy())
+    ids_BT = torch.from_numpy(ids).to(model.device)
+    if mask is None:
+        return [state.flatten(0, 1).float().cpu() for state in hidden_states(model, ids_BT, None, num_layers)]
+    mask_BT = torch.from_numpy(mask).to(model.device)
+    return [state[mask_BT.bool()].float().cpu() for state in hidden_states(model, ids_BT, mask_BT, num_layers)]
 
 
 def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:

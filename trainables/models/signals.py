@@ -13,12 +13,14 @@ a block.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trainables.models.embedding import embedder_of, finish, pool
 from trainables.models.encoder import Head, hidden_states, lm_head, qkv
 
 
@@ -152,10 +154,34 @@ def restore_logits(model: PreTrainedModel, layer: int, state_ND: Tensor) -> Head
     return lm_head(model, state_ND)
 
 
+def restore_embedding(model: PreTrainedModel, layer: int, state_BMD: Tensor) -> Tensor:
+    """Through the maps that the model embeds with."""
+    return finish(embedder_of(model), state_BMD, normalised=False)
+
+
 HIDDEN = Signal("hidden", "the output of a layer, BTD", tokens_of, restore_hidden)
 QKV = Signal("qkv", "queries, keys and values of a layer, BTD each, all heads side by side", tokens_below, qkv)
 LOGITS = Signal("logits", "the masked-LM head over the last layer at the masked positions", masked_of, restore_logits)
-SIGNALS = {signal.name: signal for signal in (HIDDEN, QKV, LOGITS)}
+
+
+@cache
+def pooled(pooling: tuple[str, ...], skipped: int) -> Signal:
+    """One vector of each text, pooled from a layer as the teacher pools, and through the model's own Dense, BE.
+
+    pooling, skipped: as in trainables/models/embedding.py. A last Normalize is left out: losses see to lengths. States
+    are BMD, M poolings: one row for each, so that a text costs M x D values in the cache, whatever its length.
+    """
+
+    def take(hidden_BTD: Tensor, mask_BT: Tensor | None, positions_BT: Tensor | None) -> Tensor:
+        return pool(pooling, skipped, hidden_BTD, mask_BT)
+
+    name = "-".join(["pooled", *pooling, *([str(skipped)] if skipped else [])])
+    positions = Positions(name, take, lambda tokens, masked: len(pooling), pack_whole, unpack_whole)
+    meaning = "one vector of each text, BE"
+    return Signal("pooled", meaning, lambda layer: (State(layer, positions),), restore_embedding)
+
+
+SIGNALS = {signal.name: signal for signal in (HIDDEN, QKV, LOGITS, pooled(("mean",), 0))}
 
 
 def states_of(wanted: Iterable[LayerSignal]) -> tuple[State, ...]:

@@ -1,8 +1,12 @@
-"""Blocks of token ids: tokenised and packed once, memory-mapped, in an order that is a function of a seed."""
+"""Rows of token ids: tokenised and cut once, memory-mapped, in an order that is a function of a seed.
+
+A row is a block of packed texts without padding, or a single text, padded; how long single texts are is kept as well.
+"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +17,17 @@ from spaces.records.data import CorpusFacts
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import pack, tokenised, tokenizer_digest, unknown_share
+from trainables.text.single import sentences_of, single_rows
 from trainables.text.sources import CorpusSpec, Say, read_texts, source_files
 
 HELD_OUT_BLOCKS = 512
+WINDOW = 4096
+"""Single texts that are sorted by length together, so that a batch has little padding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Prepared blocks (num_blocks, sequence_length), memory-mapped and read-only, and how to mask them."""
+    """Prepared rows (number, sequence_length), memory-mapped and read-only, and how to mask them."""
 
     train: np.ndarray
     held_out: np.ndarray
@@ -30,15 +37,35 @@ class Corpus:
     digest: str
     facts: CorpusFacts = field(default_factory=CorpusFacts)
     """without the names of its files"""
+    lengths: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Of single texts, by split; packed blocks have none, for no position of theirs is padding."""
 
-    @property
+    @cached_property
     def train_tokens(self) -> int:
         """Tokens of one epoch."""
-        return int(self.train.size)
+        return int(self.lengths["train"].sum()) if self.lengths else int(self.train.size)
+
+    @property
+    def tokens_per_row(self) -> float:
+        """On average; what a budget in tokens is counted by."""
+        return self.train_tokens / len(self.train)
+
+    def read(self, split: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(ids BT, mask BT) of some rows, no longer than the longest of them; no mask where nothing is padded."""
+        ids_BT = getattr(self, split)[rows].astype(np.int64)
+        if not self.lengths:
+            return ids_BT, None
+        lengths_B = self.lengths[split][rows]
+        longest = int(lengths_B.max())
+        return ids_BT[:, :longest], (np.arange(longest) < lengths_B[:, None]).astype(np.int64)
 
 
-def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say = lambda line: None) -> Path:
-    """Tokenise and pack a corpus once; the folder is keyed by content, tokenizer and cut.
+def prepare_corpus(
+    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say = lambda line: None, prompt: str = ""
+) -> Path:
+    """Tokenise and cut a corpus once; the folder is keyed by content, tokenizer and cut.
+
+    prompt: stands before each single text, as it does where texts are embedded.
 
     Raises SpecError for a source that cannot be found, has no text, or is shorter than one block.
     """
@@ -49,16 +76,21 @@ def prepare_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
             for language, parts in languages_of(spec).items()
         }
         options += [spec.language_temperature, sorted(files.items())]
+    if spec.texts != "packed":
+        options += [spec.texts, prompt]
     content = sorted(source_files(spec, progress).items())
     key = digest(6, content, spec.text_column, tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
     if (folder / "meta.json").is_file():
         return folder
-    blocks, facts = cut(spec, tokenizer, progress)
+    if spec.texts == "packed":
+        blocks, facts = cut(spec, tokenizer, progress)
+    else:
+        blocks, facts = apart(spec, tokenizer, progress, prompt)
     with new_folder(folder) as unfinished:
         for name, each in blocks.items():
             np.save(unfinished / f"{name}.npy", each)
-        counts = {name: len(each) for name, each in blocks.items()}
+        counts = {name: len(blocks[name]) for name in ("train", "held_out")}
         meta = {
             "source": spec.source, "sequence_length": spec.sequence_length, "blocks": counts,
             "vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id,
@@ -100,6 +132,34 @@ def cut(
     return blocks, replace(facts, tokens=blocks["train"].size, held_out_tokens=blocks["held_out"].size)
 
 
+def apart(
+    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, prompt: str
+) -> tuple[dict[str, np.ndarray], CorpusFacts]:
+    """Single texts of `train` and `held_out`, at least one of each, their lengths, and what they are made of."""
+    found: dict[str, np.ndarray] = {}
+    for name, texts in zip(("train", "held_out"), read_texts(spec, progress), strict=True):
+        if spec.texts == "sentences":
+            texts = [sentence for text in texts for sentence in sentences_of(text)]
+        if name == "held_out":
+            order = np.random.default_rng(0).permutation(len(texts))[:HELD_OUT_BLOCKS]
+            texts = [texts[i] for i in np.sort(order)]
+        limit = spec.max_tokens if name == "train" else None
+        say = progress if name == "train" else (lambda line: None)
+        found[name], found[f"{name}_lengths"] = single_rows(texts, tokenizer, spec.sequence_length, limit, prompt, say)
+        if not len(found[name]):
+            raise SpecError([f"[corpus] source {spec.source!r}: the {name} part has no text of five tokens or more"])
+    lengths = {name: found[f"{name}_lengths"] for name in ("train", "held_out")}
+    train = (row[:length] for row, length in zip(found["train"], lengths["train"], strict=True))
+    return found, CorpusFacts(
+        texts=len(found["train"]),
+        held_out_texts=len(found["held_out"]),
+        tokens=int(lengths["train"].sum()),
+        held_out_tokens=int(lengths["held_out"].sum()),
+        sampled=spec.max_tokens is not None and int(lengths["train"].sum()) >= spec.max_tokens,
+        unknown={"": unknown_share(train, tokenizer)},
+    )
+
+
 def open_corpus(folder: Path) -> Corpus:
     """Map a prepared corpus into memory; nothing is read yet, and every process of a node shares one copy."""
     meta = json.loads((folder / "meta.json").read_text())
@@ -111,31 +171,54 @@ def open_corpus(folder: Path) -> Corpus:
         special_ids=tuple(meta["special_ids"]),
         digest=folder.name,
         facts=CorpusFacts(**meta["facts"]),
+        lengths={
+            name: np.load(folder / f"{name}_lengths.npy")
+            for name in ("train", "held_out")
+            if (folder / f"{name}_lengths.npy").is_file()
+        },
     )
 
 
-def batch_indices(num_blocks: int, batch_size: int, step: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(blocks, epochs): which blocks make the batch of a step (counted from 0), and in which epoch each is met.
+def batch_indices(corpus: Corpus, batch_size: int, step: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, epochs): which rows make the batch of a step (counted from 0), and in which epoch each is met.
 
-    Epochs are permutations drawn from (seed, epoch). A pure function: a resumed trial goes on with the batch it would
-    have seen.
+    Epochs are permutations drawn from (seed, epoch); of single texts each window of them is sorted by length, and the
+    batches of a window come in a random order. A pure function: a resumed trial goes on with the batch it would have
+    seen.
     """
+    num_blocks = len(corpus.train)
+    if corpus.lengths:
+        group, place = divmod(step, max(1, WINDOW // batch_size))
+        step += int(batch_order(seed, group, max(1, WINDOW // batch_size))[place]) - place
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     blocks, epochs = np.empty(batch_size, dtype=np.int64), positions // num_blocks
     for epoch in np.unique(epochs):
         chosen = epochs == epoch
-        blocks[chosen] = epoch_order(seed, int(epoch), num_blocks)[positions[chosen] % num_blocks]
+        blocks[chosen] = epoch_order(corpus, seed, int(epoch))[positions[chosen] % num_blocks]
     return blocks, epochs
 
 
-def blocks_visited(num_blocks: int, train_blocks: int, seed: int) -> np.ndarray:
-    """The blocks, ascending, that a trial meets within `train_blocks` blocks of training."""
+def blocks_visited(corpus: Corpus, train_blocks: int, seed: int) -> np.ndarray:
+    """The rows, ascending, that a trial meets within `train_blocks` rows of training; of single texts whole windows."""
+    num_blocks = len(corpus.train)
+    if corpus.lengths:
+        train_blocks = (-(-train_blocks // WINDOW) + 1) * WINDOW
     if train_blocks >= num_blocks:
         return np.arange(num_blocks)
-    return np.sort(epoch_order(seed, 0, num_blocks)[:train_blocks])
+    return np.sort(epoch_order(corpus, seed, 0)[:train_blocks])
 
 
 @lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, num_blocks: int) -> np.ndarray:
+def epoch_order(corpus: Corpus, seed: int, epoch: int) -> np.ndarray:
     """The permutation of an epoch; kept, for every step of the epoch asks for it again."""
-    return np.random.default_rng([seed, epoch]).permutation(num_blocks)
+    order = np.random.default_rng([seed, epoch]).permutation(len(corpus.train))
+    if not corpus.lengths:
+        return order
+    windows = np.split(order, range(WINDOW, len(order), WINDOW))
+    return np.concatenate([rows[np.argsort(corpus.lengths["train"][rows], kind="stable")] for rows in windows])
+
+
+@lru_cache(maxsize=4)
+def batch_order(seed: int, group: int, batches: int) -> np.ndarray:
+    """The order of the batches of one window of single texts."""
+    return np.random.default_rng([seed, group, 1]).permutation(batches)

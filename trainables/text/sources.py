@@ -24,6 +24,12 @@ class CorpusSpec:
     sequence_length: int = setting("tokens per block", 128, at_least=8)
     text_column: str = setting("the column that holds the text", "text")
     subset: str | None = setting("the configuration of a hub data set", None)
+    texts: str = setting(
+        "packed: one after the other in blocks, for methods that read tokens; single: each text alone, cut at "
+        "sequence_length; sentences: each sentence alone. Methods that read embeddings need single or sentences",
+        "packed",
+        choices=("packed", "single", "sentences"),
+    )
     max_tokens: int | None = setting("use about this many tokens at the most: a sample over all text", None, at_least=1)
     language_temperature: float | None = setting(
         "sample the languages, one folder of source each, by size^(1/T), so that small ones get more text; 3.3 is "

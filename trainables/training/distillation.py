@@ -17,6 +17,7 @@ from spaces.errors import StillhouseError
 from spaces.students.architecture import architecture_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
+from trainables.models.embedding import embedder_of, set_embedder
 from trainables.models.projection import stream_directions
 from trainables.models.signals import LayerSignal, Signals, State, read_signals, restore_signals, states_of
 from trainables.models.teacher import Teacher
@@ -37,7 +38,9 @@ class Distillation(nn.Module):
     ):
         super().__init__()
         self.student = student
-        pairing = Pairing(config, architecture_of(config), teacher.facts.architecture)
+        facts = teacher.facts
+        pairing = Pairing(config, architecture_of(config), facts.architecture, facts.embedding)
+        self.first_embedder = embedder_of(student)
         self.terms = losses_of(pairing)
         self.student_signals, self.teacher_signals = signals_of(self.terms)
         self.masked_inputs = any(METHODS[name].masked_inputs for name, _ in parse_method(config["method"]))
@@ -58,6 +61,17 @@ class Distillation(nn.Module):
         """Whether any of its losses reads the teacher."""
         return bool(self.teacher_signals)
 
+    def hand_over(self) -> None:
+        """The student embeds as it does when it is used: through a learned projection that is kept."""
+        for loss, _ in self.terms:
+            for key, projection in loss.projections.items():
+                if projection.kept:
+                    set_embedder(self.student, self.first_embedder.onto(self.projections[key].T))
+
+    def take_back(self) -> None:
+        """The student embeds as its losses read it, on the way to their projections."""
+        set_embedder(self.student, self.first_embedder)
+
     def read(
         self, corpus: Corpus, split: str, blocks: np.ndarray, views: np.ndarray, training: TrainingSpec,
         targets: Targets | None,
@@ -70,20 +84,21 @@ class Distillation(nn.Module):
         return replace(reading, states=targets.read(split, states_of(self.teacher_signals), blocks, seen, reading))
 
     def forward(self, teacher: PreTrainedModel, reading: Reading) -> Tensor:
-        """The weighted sum of the method's losses over one batch without padding."""
+        """The weighted sum of the method's losses over one batch."""
         kind, inputs_BT, positions_BT = reading.inputs_BT.device.type, reading.inputs_BT, reading.positions_BT
+        mask_BT = reading.mask_BT
         theirs: Signals = {}
         if self.needs_teacher:
             started = time.perf_counter()
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.teacher_bf16):
                 if reading.states is None:
-                    theirs = read_signals(teacher, self.teacher_signals, inputs_BT, None, positions_BT)
+                    theirs = read_signals(teacher, self.teacher_signals, inputs_BT, mask_BT, positions_BT)
                 else:
                     theirs = restore_signals(teacher, self.teacher_signals, reading.states)
             self.teacher_s += time.perf_counter() - started
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
-            ours = read_signals(self.student, self.student_signals, inputs_BT, None, positions_BT)
-        batch = Batch(labels_N=None if positions_BT is None else reading.words_BT[positions_BT])
+            ours = read_signals(self.student, self.student_signals, inputs_BT, mask_BT, positions_BT)
+        batch = Batch(mask_BT, labels_N=None if positions_BT is None else reading.words_BT[positions_BT])
         return torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in self.terms]).sum()
 
     def value(self, loss: Loss, ours: Signals, theirs: Signals, batch: Batch) -> Tensor:
@@ -129,7 +144,7 @@ def usable(
     """The target cache if it holds everything that this trial asks of the teacher."""
     if targets is None or not module.needs_teacher:
         return None
-    blocks = blocks_visited(len(corpus.train), train_blocks, seed)
+    blocks = blocks_visited(corpus, train_blocks, seed)
     views = min(training.mask_views, math.ceil(train_blocks / len(corpus.train)))
     fits = targets.serves(
         states_of(module.teacher_signals), module.masked_inputs, blocks, views, training.mask_fraction

@@ -85,7 +85,7 @@ def distil(
     """
     config, settings, seed = dict(run.config), run.settings, run.seed
     device, batch_size = next(student.parameters()).device, config["batch_size"]
-    tokens_per_step = batch_size * corpus.train.shape[1]
+    tokens_per_step = batch_size * corpus.tokens_per_row
     total_steps = max(1, math.ceil(run.train_tokens / tokens_per_step))
     every = max(1, total_steps // REPORTS_PER_TRIAL)
     rung_steps = {math.ceil(tokens / tokens_per_step) for tokens in run.rungs} - {total_steps}
@@ -100,7 +100,7 @@ def distil(
         report(progress.report)
 
     def read(step: int) -> list[Reading]:
-        blocks, epochs = batch_indices(len(corpus.train), batch_size, step - 1, seed)
+        blocks, epochs = batch_indices(corpus, batch_size, step - 1, seed)
         views = epochs % settings.mask_views
         readings = (module.read(corpus, "train", blocks[rows], views[rows], settings, kept) for rows in shares)
         return [reading.to(device) for reading in readings]  # here, so that no step waits for the copy
@@ -122,10 +122,18 @@ def distil(
         now = time.perf_counter()
         progress = advanced(progress, step, now - started_s, mean_loss, config["learning_rate"])
         said = TrialReport(
-            step, step * tokens_per_step, mean_loss, rate, mean_norm, steps_per_s * tokens_per_step, progress.elapsed_s
+            step,
+            round(step * tokens_per_step),
+            mean_loss,
+            rate,
+            mean_norm,
+            steps_per_s * tokens_per_step,
+            progress.elapsed_s,
         )
         if step in rung_steps and worker.rank == 0 and score is not None:
+            module.hand_over()
             said = replace(said, scores=score(student))
+            module.take_back()
             meter.since = time.perf_counter()
             started_s += meter.since - now
         due = step in rung_steps or now - saved_s > settings.checkpoint_every_s
@@ -135,14 +143,17 @@ def distil(
                 upload(checkpoint.path, checkpoint.copy)
             saved_s = now
         report(said)
+    train_s = time.perf_counter() - started_s
+    held_out = held_out_loss(module, teacher, corpus, settings, device, kept)
+    module.hand_over()
     return Trained(
         loss_first=progress.first,
         loss_last=progress.last,
         steps=total_steps,
-        train_tokens=total_steps * tokens_per_step,
-        train_s=time.perf_counter() - started_s,
+        train_tokens=round(total_steps * tokens_per_step),
+        train_s=train_s,
         teacher_s=module.teacher_s if device.type == "cpu" else None,
-        held_out_loss=held_out_loss(module, teacher, corpus, settings, device, kept),
+        held_out_loss=held_out,
         targets="none" if not module.needs_teacher else "live" if kept is None else "cache",
     )
 

@@ -28,21 +28,24 @@ class Reading:
     """A batch as both models read it: the inputs, the masked positions (None: nothing is masked), the words before.
 
     states: the teacher's, where they come from the target cache; None where the teacher has to be run.
+    mask_BT: 1 at valid tokens; None when every token is valid.
     """
 
     inputs_BT: Tensor
     positions_BT: Tensor | None
     words_BT: Tensor
     states: States | None = None
+    mask_BT: Tensor | None = None
 
     def to(self, device: torch.device) -> "Reading":
         """The same on a device."""
-        positions, states = self.positions_BT, self.states
+        positions, states, mask = self.positions_BT, self.states, self.mask_BT
         return Reading(
             self.inputs_BT.to(device, non_blocking=True),
             None if positions is None else positions.to(device, non_blocking=True),
             self.words_BT.to(device, non_blocking=True),
             states if states is None else moved(states, device),
+            None if mask is None else mask.to(device, non_blocking=True),
         )
 
 
@@ -52,12 +55,13 @@ def moved(states: States, device: torch.device) -> States:
 
 
 def read_batch(corpus: Corpus, split: str, blocks: np.ndarray, views: np.ndarray | None, fraction: float) -> Reading:
-    """Blocks of a split ("train" or "held_out"); masked when `views` says under which view each block is."""
-    ids_BT = torch.from_numpy(getattr(corpus, split)[blocks].astype(np.int64))
+    """Rows of a split ("train" or "held_out"); masked when `views` says under which view each block is."""
+    ids, mask = corpus.read(split, blocks)
+    ids_BT, mask_BT = torch.from_numpy(ids), None if mask is None else torch.from_numpy(mask)
     if views is None:
-        return Reading(ids_BT, None, ids_BT)
+        return Reading(ids_BT, None, ids_BT, mask_BT=mask_BT)
     keys = [(SPLITS.index(split), int(block), int(view)) for block, view in zip(blocks, views, strict=True)]
-    return Reading(*mask_tokens(ids_BT, corpus, fraction, keys), ids_BT)
+    return Reading(*mask_tokens(ids_BT, corpus, fraction, keys), ids_BT, mask_BT=mask_BT)
 
 
 def ahead(read: Callable[[int], T], first: int, last: int) -> Iterator[tuple[int, T]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -57,11 +58,17 @@ def states_of_blocks(
     device = teacher.model.device
     reading = read_batch(corpus, part.split, blocks, views, plan.mask_fraction).to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
-        states = read_states(teacher.model, plan.states(part), reading.inputs_BT, None, reading.positions_BT)
-    return {
-        state.key: state.positions.pack(tensor.float().cpu(), reading.positions_BT, plan.kept_rows(state))
+        states = read_states(teacher.model, plan.states(part), reading.inputs_BT, reading.mask_BT, reading.positions_BT)
+    packed = {
+        state: state.positions.pack(tensor.float().cpu(), reading.positions_BT, plan.kept_rows(state))
         for state, tensor in states.items()
     }
+    return {state.key: filled_up(rows_nRD, plan.kept_rows(state)) for state, rows_nRD in packed.items()}
+
+
+def filled_up(rows_nRD: Tensor, rows: int) -> Tensor:
+    """The rows of texts that are shorter than the longest, filled up with zeros."""
+    return F.pad(rows_nRD, (0, 0, 0, rows - rows_nRD.shape[1]))
 
 
 def encoded(whole_nRD: Tensor, dtype: str) -> tuple[Tensor, Tensor | None]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainables.cache import cache_folder, digest
 from trainables.models.embedding import EmbeddingSpec
-from trainables.models.signals import State, States
+from trainables.models.signals import TOKENS, State, States
 from trainables.text.masking import masked_per_block
 from trainables.training.readings import Reading
 
@@ -173,6 +173,8 @@ class Targets:
         parts = [Part(split, view) for view in ([None] * len(rows) if views is None else views.tolist())]
         shards = [self.shard(part, int(row)) for part, row in zip(parts, rows, strict=True)]
         found = {state: torch.stack([value(shard, state.key, row) for shard, row in shards]) for state in states}
+        longest = reading.inputs_BT.shape[1]  # single texts are kept as rows of the longest length
+        found = {state: kept[:, :longest] if state.positions is TOKENS else kept for state, kept in found.items()}
         return {state: state.positions.unpack(tensor, reading.positions_BT) for state, tensor in found.items()}
 
     def shard(self, part: Part, row: int) -> tuple[dict[str, Tensor], int]:

@@ -13,12 +13,15 @@ from spaces.students.transfer import METHODS, Pairing
 from trainables.losses.loss import Batch
 from trainables.models.encoder import Head
 from trainables.models.families.bert import BertFacts
-from trainables.models.signals import HIDDEN, LOGITS, QKV
+from trainables.models.signals import HIDDEN, LOGITS, QKV, pooled
 
 BATCH, TOKENS = 3, 5
 RIGHT = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
 MASKS = {"right": RIGHT, "left": RIGHT.flip(1), "both": torch.tensor([[0, 1, 1, 1, 0]] * BATCH)}
-CONFIG = {"mapping": "1-2 2-4", "relation_heads": 6, "teacher_layer": 3, "temperature": 2.0}
+CONFIG = {
+    "mapping": "1-2 2-4", "relation_heads": 6, "teacher_layer": 3, "temperature": 2.0, "embed_distance": "cosine",
+    "embed_projection": "kept", "similarity_temperature": 0.5,
+}  # fmt: skip
 SMALL, LARGE = StudentArchitecture(2, 12, 2, 24), StudentArchitecture(4, 18, 3, 36)
 TEACHER = TeacherFacts("t", BertFacts("bert"), LARGE, 11, 64, 2, has_lm_head=True, digest="0")
 POSITIONS = torch.tensor([[0, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()
@@ -42,6 +45,8 @@ def made(asked, width, seed, dtype=torch.float32):
     if signal == LOGITS:
         shapes = ((4, width), (11, width), (11,))
         return Head(*(draw(*shape, seed=seed + i, dtype=dtype) for i, shape in enumerate(shapes)))
+    if signal == pooled(("mean",), 0):
+        return draw(BATCH, width, seed=seed, dtype=dtype)
     hidden = (draw(BATCH, TOKENS, width, seed=seed + i, dtype=dtype) for i in range(len(signal.states(layer))))
     states = [state.positions.take(next(hidden), None, POSITIONS) for state in signal.states(layer)]
     return signal.restore(None, layer, *states)  # of another package; one that needs a model brings a test of its own

@@ -12,7 +12,7 @@ import pytest
 
 from spaces.errors import SpecError
 from trainables.text import packing
-from trainables.text.corpus import batch_indices, blocks_visited, open_corpus, prepare_corpus
+from trainables.text.corpus import Corpus, batch_indices, blocks_visited, open_corpus, prepare_corpus
 from trainables.text.file_texts import file_texts
 from trainables.text.held_out import hold_out
 from trainables.text.packing import pack, pieces_of, tokenised, tokenizer_digest
@@ -200,7 +200,8 @@ def test_a_tokenizer_without_separators(teacher):
 
 @pytest.mark.parametrize(("blocks", "size"), [(10, 4), (7, 7), (3, 8), (16, 4)])
 def test_each_epoch_is_a_permutation(blocks, size):
-    read = [batch_indices(blocks, size, step, seed=5) for step in range(3 * blocks)]
+    corpus = Corpus(np.zeros((blocks, 4)), np.zeros((1, 4)), 10, None, (), "")
+    read = [batch_indices(corpus, size, step, seed=5) for step in range(3 * blocks)]
     steps = [chosen for chosen, _ in read]
     order = np.concatenate(steps)
     assert (np.concatenate([met for _, met in read]) == np.arange(len(order)) // blocks).all()
@@ -208,8 +209,8 @@ def test_each_epoch_is_a_permutation(blocks, size):
     assert all(sorted(epoch) == list(range(blocks)) for epoch in epochs)
     assert any((epochs[0] != epoch).any() for epoch in epochs[1:])
     for step in (2, 0, 1):  # in any order, from nothing but the step
-        assert (batch_indices(blocks, size, step, seed=5)[0] == steps[step]).all()
-    other = np.concatenate([batch_indices(blocks, size, step, seed=6)[0] for step in range(3 * blocks)])
+        assert (batch_indices(corpus, size, step, seed=5)[0] == steps[step]).all()
+    other = np.concatenate([batch_indices(corpus, size, step, seed=6)[0] for step in range(3 * blocks)])
     assert (other != order).any()
     for count in (1, blocks - 1, blocks, 2 * blocks):
-        assert blocks_visited(blocks, count, seed=5).tolist() == sorted(set(order[:count].tolist()))
+        assert blocks_visited(corpus, count, seed=5).tolist() == sorted(set(order[:count].tolist()))

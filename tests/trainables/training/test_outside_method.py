@@ -71,7 +71,7 @@ student = build_student(config, teacher, 0, corpus)
 asked = Distillation(student, teacher, corpus, config, EXACT).teacher_signals
 plan = TargetPlan(
     teacher=path, teacher_digest="", corpus=folder, needs=Needs(states_of(asked)),
-    blocks=tuple(blocks_visited(len(corpus.train), 160, 0).tolist()), held_out=min(64, len(corpus.held_out)), views=1,
+    blocks=tuple(blocks_visited(corpus, 160, 0).tolist()), held_out=min(64, len(corpus.held_out)), views=1,
     mask_fraction=0.15, width=32, sequence_length=16, bf16=False, dtype="bfloat16",
 )
 told = {"config": config}

@@ -1,0 +1,62 @@
+"""Texts kept apart: each a row of token ids of its own, padded on the right, as a model of embeddings reads them.
+
+Shapes: N texts, T the longest length.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from trainables.text.packing import SEED
+from trainables.text.sources import Say
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
+FEWEST_TOKENS = 5
+"""A shorter row, two special tokens included, says next to nothing."""
+CHUNK = 2000
+
+
+def sentences_of(text: str) -> list[str]:
+    """A text cut after its full stops, question and exclamation marks, and at line ends."""
+    return [part for part in SENTENCE_END.split(text) if part.strip()]
+
+
+def single_rows(
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    longest: int,
+    max_tokens: int | None,
+    prompt: str,
+    say: Say,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows NT, lengths N): each text after the prompt, with special tokens; with `max_tokens` a sample over all.
+
+    What is cut, and what is too short to be kept, is said in one line.
+    """
+    order = range(len(texts)) if max_tokens is None else np.random.default_rng(SEED).permutation(len(texts)).tolist()
+    kept: list[list[int]] = []
+    tokens = seen = short = long = 0
+    for start in range(0, len(order), CHUNK):
+        batch = [prompt + texts[i] for i in order[start : start + CHUNK]]
+        for ids in tokenizer(batch, truncation=True, max_length=longest, verbose=False)["input_ids"]:
+            if max_tokens is not None and tokens >= max_tokens:
+                break
+            seen += 1
+            if len(ids) < FEWEST_TOKENS:
+                short += 1
+                continue
+            long += len(ids) == longest
+            tokens += len(ids)
+            kept.append(ids)
+    say(
+        f"corpus: {len(kept):,} single texts of {tokens / max(1, len(kept)):.0f} tokens on average; {long:,} fill or "
+        f"exceed {longest} tokens and are cut there, {short:,} of fewer than {FEWEST_TOKENS} are left out"
+    )
+    rows = np.full(
+        (len(kept), longest), tokenizer.pad_token_id or 0, np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    )
+    for row, ids in zip(rows, kept, strict=True):
+        row[: len(ids)] = ids
+    return rows, np.array([len(ids) for ids in kept], dtype=np.int32)

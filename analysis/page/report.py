@@ -17,6 +17,7 @@ from analysis.page import search as search_sections
 from analysis.page import students as sections
 from analysis.page.baselines import baselines_section
 from analysis.page.comparison import comparison_section
+from analysis.page.data import data_section
 from analysis.page.languages import language_section
 from analysis.page.text import verdict
 from analysis.selection.front import front
@@ -97,6 +98,7 @@ def content(study: StudyTable) -> str:
         search_sections.importance_section(study),
         search_sections.failures_section(study),
         search_sections.time_section(study),
+        data_section(study),
         search_sections.environment_section(study),
         _footer(study),
     ]

@@ -84,7 +84,7 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
     floors = [decimal(tasks[task].floor) for task in tasks]
     rows.append(pieces.row("floor (untrained)", [*floors, decimal(0.0), *[MISSING] * len(study.costs)], "reference"))
     weak = {task: f"{WEAK} " if task in study.meta.weak_tasks else "" for task in tasks}
-    how = {task: escape(f"{facts.metric}, {study.meta.protocol_of(task)}, dev") for task, facts in tasks.items()}
+    how = {task: escape(f"{facts.metric_text}, {study.meta.protocol_of(task)}, dev") for task, facts in tasks.items()}
     head = ["student", *(f"{escape(task)}{weak[task]}<small>{how[task]}</small>" for task in tasks)]
     head += ["quality", *(escape(cost.title) for cost in study.costs)]
     note = f" The same in every front member: {_words(common)}." if common else ""

@@ -78,8 +78,8 @@ def scores_text(study: Study, row: pd.Series) -> list[str]:
         how = ", ".join(filter(None, [study.meta.protocol_of(task), layer_text(study, row, task)]))
         mark = WEAK if task in study.meta.weak_tasks else ""
         lines.append(
-            f"{task}{mark}: {decimal(row[f'score_{task}'])} {facts.metric} ({how}), teacher {decimal(facts.teacher)}, "
-            f"untrained {decimal(facts.floor)}: {share} of the gap"
+            f"{task}{mark}: {decimal(row[f'score_{task}'])} {facts.metric_text} ({how}), "
+            f"teacher {decimal(facts.teacher)}, untrained {decimal(facts.floor)}: {share} of the gap"
         )
     interval = (
         f" (95 % interval {row['share_low']:.3f} to {row['share_high']:.3f})" if pd.notna(row["share_low"]) else ""

@@ -27,6 +27,7 @@ from search.tune.telling import Say, announced
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
 from spaces.records.costs import COSTS, columns_of_costs, known_costs
+from spaces.records.data import no_better_line
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.records.shares import Gap
 from spaces.space.search_space import SearchSpace
@@ -93,6 +94,8 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
         gap = Gap(scores["metric"], len(load_task(tasks[name]).splits["dev"]), scores["teacher"], scores["floor"])
         if warning := gap.warning(name, "dev"):
             say(f"warning: {warning}")
+        if line := no_better_line(data.facts.tasks[name], scores["metric"], scores["teacher"]):
+            say(f"warning: task {name}: {line}")
     rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
     step("size and speed of each shape, once per machine")
     profiles = measure_shapes(spec, space, teacher, say)
@@ -170,12 +173,16 @@ def study_meta(
     own, languages = {task.name: task for task in spec.tasks}, languages_of(spec.tasks)
     task_metas = {}
     for name, scores in scored.items():
-        splits = load_task(tasks[name]).splits
+        data = load_task(tasks[name])
+        splits = data.splits
         sizes: dict[str, Any] = {
             f"num_{split}": len(splits[split]) if split in splits else 0 for split in ("train", "dev", "test")
         }
         task = own[name]
-        task_metas[name] = TaskMeta(kind=task.kind, language=languages.get(name), weight=task.weight, **sizes, **scores)
+        positive = data.label_names[1] if scores["metric"] == "f1" and len(data.label_names) == 2 else None
+        task_metas[name] = TaskMeta(
+            kind=task.kind, language=languages.get(name), weight=task.weight, positive_class=positive, **sizes, **scores
+        )
     return StudyMeta(
         name=spec.name,
         created=now().isoformat(),

@@ -7,6 +7,8 @@ SHOWN = 4
 """Names in one line."""
 NOTABLE = 0.005
 """Shares below this are not told: a half of a percent."""
+NO_BETTER = 0.01
+"""A score within this of what the commonest class gives has learnt nothing."""
 PARTS = {"train": "train", "held_out": "held out", "test": "not used, since it is for tests", "unused": "not read"}
 """What a file of a corpus may be used for, and how a person is told."""
 
@@ -76,14 +78,14 @@ def corpus_lines(facts: CorpusFacts) -> Iterator[str]:
     about = "about " if facts.estimated else ""
     sample = ", a sample over all text" if facts.sampled else ""
     if facts.held_out_texts:
-        held_out = f"{facts.held_out_tokens:,} of {facts.held_out_texts:,} texts held out"
+        held_out = f"{facts.held_out_tokens:,} tokens of {facts.held_out_texts:,} texts are held out"
         yield f"{facts.tokens:,} tokens to train on{sample}, of {facts.texts:,} texts; {held_out}"
     elif facts.tokens:
         yield f"{about}{facts.tokens:,} tokens to train on{sample}"
     shares = {language: share for language, share in facts.unknown.items() if share >= NOTABLE}
     if shares:
-        listed = ", ".join(f"{share:.1%}" + f" of {language}" * bool(language) for language, share in shares.items())
-        yield f"{about}{listed} of its tokens cannot be read by the tokenizer (unknown)"
+        listed = ", ".join(f"{share:.1%} of the tokens" + f" of {code}" * bool(code) for code, share in shares.items())
+        yield f"unknown to the tokenizer: {about}{listed}"
 
 
 def task_lines(facts: TaskFacts) -> Iterator[str]:
@@ -107,10 +109,17 @@ def task_lines(facts: TaskFacts) -> Iterator[str]:
     if facts.full >= NOTABLE:
         yield f"{about}{facts.full:.0%} of the texts fill max_length = {facts.max_length}, what is beyond is cut off"
     if facts.unknown >= NOTABLE:
-        yield f"{about}{facts.unknown:.1%} of the tokens cannot be read by the tokenizer (unknown)"
+        yield f"unknown to the tokenizer: {about}{facts.unknown:.1%} of the tokens"
     for split, names in facts.absent.items():
         more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
         yield f"{split} has no row of {', '.join(names[:SHOWN])}{more}"
+
+
+def no_better_line(facts: TaskFacts, metric: str, teacher: float) -> str:
+    """The warning where the teacher's dev score is that of the commonest class; else nothing."""
+    if metric != "accuracy" or facts.commonest is None or teacher > facts.commonest + NO_BETTER:
+        return ""
+    return f"the teacher scores {teacher:.3f}, no better than the commonest class of dev with {facts.commonest:.3f}"
 
 
 def told_files(files: Mapping[str, tuple[str, ...]]) -> str:

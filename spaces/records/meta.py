@@ -69,9 +69,16 @@ class TaskMeta:
     """examples"""
     num_dev: int = 0
     num_test: int = 0
+    positive_class: str | None = None
+    """the class that the metric is of, where it is of one"""
     language: str | None = None
     weight: float = 1.0
     """in quality, beside the other tasks"""
+
+    @property
+    def metric_text(self) -> str:
+        """The metric for a person, with the class that it is of."""
+        return self.metric if self.positive_class is None else f"{self.metric} of {self.positive_class!r}"
 
     @property
     def gap(self) -> Gap:

@@ -67,7 +67,10 @@ def matthews(targets: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def f1(labels: Ragged, predictions: np.ndarray, names: Sequence[str]) -> float:
-    """F1 of the second of two classes (MRPC's metric), the mean over classes for more."""
+    """F1 of the second of two classes (MRPC's metric), which `positive_class` chooses; the mean over classes for more.
+
+    Which of the two it is follows from the classes of the task, never from those that are answered.
+    """
     from sklearn.metrics import f1_score
 
     average = "binary" if len(names) <= 2 else "macro"

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from spaces.errors import SpecError
+from spaces.errors import SpecError, nearest
 from spaces.settings import problems_of
 from trainables.cache import digest, new_folder
 from trainables.tasks.data import Rows, Split, TaskData
@@ -37,6 +37,8 @@ from trainables.text.ragged import Ragged
 FORMAT = 6
 SPLITS = ("train", "dev", "test")
 DEV_SHARE = 0.1
+EXAMPLES = 5
+"""Classes that a line names."""
 MAX_DEV_FROM_TRAIN = 2000
 """Rows that become dev where nothing is fitted, so that train has no other use."""
 UNREAD = ("source", "language", "languages", "weight")
@@ -79,7 +81,22 @@ def read_task(spec: TaskSpec, say: Callable[[str], None] = quiet) -> tuple[Metri
     rows, label_names = kind.read(replace(spec.rows(), say=say))
     if problem := metric.misfit(label_names):
         raise SpecError([f"task {spec.name!r}: {metric.name} {problem} in {spec.source!r}"])
-    return metric, rows, label_names
+    return metric, *with_positive_second(spec, rows, label_names)
+
+
+def with_positive_second(
+    spec: TaskSpec, rows: dict[str, Rows], names: tuple[str, ...]
+) -> tuple[dict[str, Rows], tuple[str, ...]]:
+    """Two classes in such an order that f1 is of the wanted one. Raises SpecError where that is none of two."""
+    if spec.positive_class is None or (len(names) == 2 and names[1] == spec.positive_class):
+        return rows, names
+    if len(names) != 2 or names[0] != spec.positive_class:
+        hint = nearest(spec.positive_class, names) if len(names) == 2 else ""
+        has = f"{', '.join(names[:EXAMPLES])}{', ...' * (len(names) > EXAMPLES)}" or "no classes"
+        problem = f"positive_class {spec.positive_class!r} must be one of two classes.{hint} The task has {has}"
+        raise SpecError([f"task {spec.name!r}: {problem}"])
+    labels = {split: replace(each.labels, values=1 - each.labels.values) for split, each in rows.items()}
+    return {split: replace(each, labels=labels[split]) for split, each in rows.items()}, names[::-1]
 
 
 def write_task(

@@ -39,6 +39,10 @@ class TaskSpec:
     )
     max_length: int = setting("tokens kept of an example", 128, at_least=4)
     metric: str | None = setting("how predictions become a score; unset: the first metric of the kind", None)
+    positive_class: str | None = setting(
+        "the class that f1 is of, in a task of two classes; unset: the second, as they are stored or sorted",
+        None,
+    )
 
     def __post_init__(self) -> None:
         """Settle the columns, so that a resolved spec has them."""

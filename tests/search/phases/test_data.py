@@ -70,7 +70,7 @@ def test_what_is_looked_at_is_what_is_prepared(folder):
     lines = describe(study, seen)
     assert "task     news: classification by probe; train 30, dev 4; 3 classes" in lines
     assert "task news: dev has no row of c" in said and "task news: dev has no row of c" in lines
-    assert any("cannot be read by the tokenizer" in line for line in said)
+    assert any("unknown to the tokenizer" in line for line in said)
 
 
 def test_everything_that_is_wrong_at_once(folder):

@@ -46,7 +46,7 @@ def test_what_is_cut_or_unread_or_absent_is_told(tmp_path, tokenizer):
     assert (found.full, found.unknown, found.absent, found.commonest) == (1 / 12, 1 / 20, {"dev": ("c",)}, 0.75)
     assert [*task_lines(found)] == [
         "8% of the texts fill max_length = 6, what is beyond is cut off",
-        "5.0% of the tokens cannot be read by the tokenizer (unknown)",
+        "unknown to the tokenizer: 5.0% of the tokens",
         "dev has no row of c",
     ]
 

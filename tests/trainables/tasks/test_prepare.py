@@ -107,3 +107,19 @@ def test_all_problems_of_a_spec_at_once(tmp_path, tokenizer):
 def test_a_folder_without_meta_is_not_a_task(tmp_path):
     with pytest.raises(SpecError, match="not a prepared task"):
         load_task(tmp_path)
+
+
+def test_f1_is_of_the_positive_class(tmp_path, tokenizer):
+    """0.667 of one class and 0.8 of the other at equal answers."""
+    rows = {"text": [f"w{i}" for i in range(8)], "label": ["spam", "ham"] * 4}
+    dev = {"text": [f"w{i}" for i in range(8, 13)], "label": ["spam", "ham", "ham", "ham", "spam"]}
+    found = {}
+    for positive in (None, "spam", "ham"):
+        task = prepared(tmp_path, tokenizer, options={"metric": "f1", "positive_class": positive}, train=rows, dev=dev)
+        spam = task.label_names.index("spam")
+        answers = np.array([spam, 1 - spam, 1 - spam, 1 - spam, 1 - spam])
+        found[positive] = task.metric.function(task.splits["dev"].labels, answers, task.label_names)
+        assert [task.label_names[i] for i in task.splits["dev"].labels.values] == dev["label"]
+    assert found == {None: found["spam"], "spam": pytest.approx(2 / 3), "ham": pytest.approx(6 / 7)}
+    with pytest.raises(SpecError, match=r"positive_class 'Spam' must be one of two classes\. Did you mean 'spam'"):
+        prepared(tmp_path, tokenizer, options={"positive_class": "Spam"}, train=rows, dev=dev)

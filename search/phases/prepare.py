@@ -94,7 +94,7 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
         gap = Gap(scores["metric"], len(load_task(tasks[name]).splits["dev"]), scores["teacher"], scores["floor"])
         if warning := gap.warning(name, "dev"):
             say(f"warning: {warning}")
-        if line := no_better_line(data.facts.tasks[name], scores["metric"], scores["teacher"]):
+        if line := no_better_line(inputs.data.facts.tasks[name], scores["metric"], scores["teacher"]):
             say(f"warning: task {name}: {line}")
     rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
     step("size and speed of each shape, once per machine")

@@ -9,7 +9,18 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures.front_figure import front_figure
-from analysis.figures.style import ABOVE, ACCENT, GREY, buttons, evenly, log_ticks, method_colours, style
+from analysis.figures.style import (
+    ABOVE,
+    ACCENT,
+    BELOW,
+    GREY,
+    buttons,
+    count_ticks,
+    evenly,
+    log_ticks,
+    method_colours,
+    style,
+)
 from analysis.selection.front import front, hypervolume_history
 from analysis.statistics.effects import axis_importance, varying_axes
 from analysis.study.table import StudyTable
@@ -39,23 +50,33 @@ def progress_figure(study: StudyTable, history: pd.DataFrame | None = None) -> g
     )  # fmt: skip
     figure.add_scatter(
         x=steps["finished"], y=steps["hypervolume"], mode="lines", name="hypervolume so far",
-        line={"color": ACCENT, "width": 2.5, "shape": "hv"},
+        line={"color": ACCENT, "width": 2.5, "shape": "hv"}, cliponaxis=False,
         hovertemplate="at %{x}: %{y:.3f}<extra></extra>",
     )  # fmt: skip
     style(figure, 340, "share")
-    figure.update_layout(legend={**ABOVE, "x": 1, "xanchor": "right"}, margin={"t": 52})
-    figure.update_xaxes(title_text="finished trials")
+    figure.update_layout(legend=BELOW, margin={"t": 52})
+    counted, auto = count_ticks(len(history)), {"dtick": None, "tick0": None, "range": None, "autorange": True}
+    figure.update_xaxes(title_text="finished trials", **counted)
     if history["train_s"].iloc[-1] > 0:
         scale, unit = (3600, "hours") if history["train_s"].iloc[-1] > 7200 else (60, "minutes")
         views = {"trials": ([dots["finished"].tolist(), steps["finished"].tolist()], "finished trials")}
         spent = [(rows["train_s"] / scale).tolist() for rows in (dots, steps)]
         views["compute"] = (spent, f"{unit} of training, all trials together")
         choices: list[dict[str, Any]] = [
-            {"label": label, "method": "update", "args": [{"x": xs}, {"xaxis.title.text": title}]}
+            {
+                "label": label,
+                "method": "update",
+                "args": [{"x": xs}, _axis(title, counted if label == "trials" else auto)],
+            }
             for label, (xs, title) in views.items()
         ]
         buttons(figure, choices)
     return figure
+
+
+def _axis(title: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a button changes of the x axis."""
+    return {"xaxis.title.text": title, **{f"xaxis.{key}": value for key, value in settings.items()}}
 
 
 def rungs_figure(study: StudyTable) -> go.Figure | None:

@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
-from analysis.selection.front import aim, costs_of, values_of
+from analysis.selection.front import aim, costs_of, front, knee, values_of
 from analysis.study.table import StudyTable
 from analysis.words import WITHOUT_TEACHER, config_of, cost_text, number, student_name
 from spaces.errors import choose
@@ -23,8 +23,10 @@ from spaces.records.objectives import QUALITY
 from spaces.students.architecture import SHAPES
 
 MAX_DOMINATED, MAX_STOPPED, MAX_LABELS = 1000, 300, 10
-LABEL_ROOM = 0.12
-"""Share of the costs' range that the name of a shape takes."""
+LABEL_ROOM = 0.16
+"""Share of the axis that the name of a shape takes, on a narrow screen."""
+BY_TEACHER = 0.85
+"""Quality from which a label may lie on the teacher's star."""
 PINNED = {"held_out_loss": ("held-out loss", 4), "train_tokens": ("train tokens", 0), "train_s": ("training, s", 1)}
 """Columns of a pinned trial beside quality and costs: label and decimals."""
 
@@ -108,7 +110,8 @@ def _add_view(
     colours: dict[str, str],
     symbols: dict[int, str],
 ) -> None:
-    column = cost.column
+    column, own = cost.column, front(study)
+    best = knee(own, study.meta.aim.objectives) if len(own) else 0
     members = rows.iloc[front_indices(values_of(rows), aim(study, ["quality", cost.name]))]
     beaten = evenly(rows.drop(members.index), MAX_DOMINATED)
     _add_shapes(figure, study, rows, cost)
@@ -124,21 +127,35 @@ def _add_view(
         figure, study, stopped, column, {}, "stopped", {"color": GREY, "size": 6, "opacity": 0.5}, "x-thin-open"
     )
     for method, colour in colours.items():
-        some = beaten[beaten["method"] == method]
+        some = beaten[(beaten["method"] == method) & ~beaten["trial"].isin(own["trial"])]
         _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
     _add_baseline(figure, study, rows[rows["method"] == WITHOUT_TEACHER], cost)
+    elsewhere = beaten[beaten["trial"].isin(own["trial"])]  # on the front by another cost than this one
+    for method, colour in colours.items():
+        some = elsewhere[elsewhere["method"] == method]
+        _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 12})
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    _add_members(figure, study, members, column, symbols, colours)
+    _add_members(figure, study, members, cost, symbols, colours)
+    if len(own) > 1 and pd.notna(own.iloc[best][column]):
+        ring = {"size": 18, "symbol": "circle-open", "color": GREY, "line": {"width": 1.5}}
+        figure.add_scatter(
+            x=[own.iloc[best][column]], y=[own.iloc[best]["quality"]], mode="markers", marker=ring, showlegend=False,
+            hoverinfo="skip", cliponaxis=False,
+        )  # fmt: skip
 
 
 def _add_members(
-    figure: go.Figure, study: StudyTable, members: pd.DataFrame, column: str, symbols: dict[int, str],
+    figure: go.Figure, study: StudyTable, members: pd.DataFrame, cost: Cost, symbols: dict[int, str],
     colours: dict[str, str],
 ) -> None:  # fmt: skip
     """The front itself: large points with intervals, and names where they are few."""
-    places = pd.Series(_label_places(members[column].tolist()), members.index, dtype=object)
+    column, teacher = cost.column, study.meta.teacher.costs.get(cost.column)
+    costs_N = np.append(study.students[column].to_numpy(dtype=float), teacher or np.nan)
+    axis = cost_axis(costs_N, cost.title)
+    placed = _label_places(members[column].tolist(), members["quality"].tolist(), teacher, axis)
+    places = pd.Series(placed, members.index, dtype=object)
     outline = {"color": "rgba(255,255,255,0.9)", "width": 1}
     for method, colour in colours.items():
         some = members[members["method"] == method]
@@ -154,13 +171,18 @@ def _add_members(
             figure.data[-1].update(mode="markers+text", text=names, textposition=where, cliponaxis=False)
 
 
-def _label_places(costs: Sequence[float]) -> list[str]:
-    """Over the line, but under it where the one before is so near that names would lie on each other."""
+def _label_places(
+    costs: Sequence[float], qualities: Sequence[float], teacher: float | None, axis: dict[str, Any]
+) -> list[str]:
+    """Over the line; under it where names would lie on each other, on the numbers of the axis, or on the teacher."""
     places: list[str] = []
-    room = LABEL_ROOM * (max(costs, default=0) - min(costs, default=0))
-    for i, cost in enumerate(costs):
-        crowded = i > 0 and cost - costs[i - 1] < room and places[-1] == "top left"
-        places.append("bottom right" if crowded else "top left")
+    low, high = axis["range"]
+    scaled = [np.log10(cost) if axis["type"] == "log" else cost for cost in (*costs, teacher or np.nan)]
+    spots = [(float(value) - low) / (high - low) for value in scaled]
+    for i, (spot, quality) in enumerate(zip(spots, qualities, strict=False)):
+        crowded = i > 0 and spot - spots[i - 1] < LABEL_ROOM and places[-1] == "top left"
+        by_teacher = abs(spot - spots[-1]) < LABEL_ROOM and quality > BY_TEACHER
+        places.append("bottom left" if by_teacher else "bottom right" if crowded or spot < LABEL_ROOM else "top left")
     return places
 
 

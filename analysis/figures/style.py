@@ -21,6 +21,18 @@ ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder
 """A legend in one line over the figure."""
 
 
+NEARLY_EQUAL = 0.15
+"""Share of the larger cost below which two costs are drawn side by side, not stretched over the figure."""
+BELOW = {"orientation": "h", "y": -0.27, "yanchor": "top", "x": 0, "traceorder": "normal"}
+"""A legend under the figure, where buttons stand over it."""
+
+
+def count_ticks(count: int) -> dict[str, Any]:
+    """Whole numbers on an axis from 1 to `count`, at most about eight, with room at both ends."""
+    step = next(size * 10**power for power in range(12) for size in (1, 2, 5) if count <= 8 * size * 10**power)
+    return {"dtick": step, "tick0": 0, "range": [min(0.5, 0.97 * count), 1.03 * count + 0.3]}
+
+
 def evenly(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     """At most `count` rows, evenly spaced in their order, first and last among them."""
     if len(rows) <= count:
@@ -56,11 +68,13 @@ def log_ticks(low: float, high: float) -> dict[str, Any]:
 
 
 def cost_axis(costs_N: np.ndarray, title: str) -> dict[str, Any]:
-    """Logarithmic when the costs span a factor of six; room on the left for the labels of the front."""
+    """Logarithmic when the costs span a factor of six, from 0 when they hardly differ; room for labels on the left."""
     low, high = np.nanmin(costs_N), np.nanmax(costs_N)
+    if high - low < NEARLY_EQUAL * high:
+        return {"title.text": title, "type": "linear", "range": [0.0, float(1.25 * high)], "tickmode": "auto"}
     scale = "log" if high > 6 * low > 0 else "linear"
     ends = (np.log10(low), np.log10(high)) if scale == "log" else (low, high)
-    room = (ends[1] - ends[0]) or abs(ends[0]) or 1
+    room = ends[1] - ends[0]
     span = [float(ends[0] - 0.14 * room), float(ends[1] + 0.06 * room)]
     axis = {"title.text": title, "type": scale, "range": span, "tickmode": "auto"}
     if scale == "log":

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -43,6 +44,11 @@ def row(first: str, cells: Iterable[str], kind: str = "") -> str:
     """A row of a table under its head."""
     values = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr class="{kind}"><th scope="row" class="text">{first}</th>{values}</tr>\n'
+
+
+def breakable(text: str) -> str:
+    """Escaped, with places after '_' where a narrow screen may break a long name, rather than inside a word."""
+    return escape(text).replace("_", "_<wbr>")
 
 
 def under(value: str, small: str) -> str:

@@ -19,7 +19,7 @@ from analysis.page.baselines import baselines_section
 from analysis.page.comparison import comparison_section
 from analysis.page.data import data_section
 from analysis.page.languages import language_section
-from analysis.page.text import verdict
+from analysis.page.text import headline
 from analysis.selection.front import front
 from analysis.study.table import StudyTable, load_table
 from analysis.words import number, plural
@@ -113,16 +113,17 @@ def _header(study: StudyTable) -> str:
         "Teacher": pieces.under(escape(teacher.name), f"{number(teacher.costs.get('parameters'))} parameters"),
         "Trials": pieces.under(ended, f"{meta.num_trials:,} planned"),
         "Training": pieces.under(f"{number(meta.train_tokens)} tokens", "per trial"),
-        "Scored by": pieces.under(escape(meta.protocol), escape(", ".join(study.tasks))),
+        "Scored by": pieces.under(escape(meta.protocol), pieces.breakable(", ".join(study.tasks))),
         "Objectives": pieces.under(escape(", ".join(meta.objectives)), escape(meta.aim.limits_text)),
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     notes = [*(f"{WEAK} {line}" for line in study.warnings), *study.notes]
     warned = "".join(f'<p class="warn">{escape(note)}</p>' for note in notes)
+    first, rest = headline(study)
     created = escape(meta.created[:10])
     return (
         f'<header>\n<p class="eyebrow"><b>stillhouse</b> &nbsp; {escape(meta.name)} &nbsp; {created}</p>\n'
-        f"<h1>{escape(verdict(study))}</h1>\n<dl>{listed}</dl>\n{warned}</header>"
+        f"<h1>{escape(first)}</h1>\n<p>{escape(rest)}</p>\n<dl>{listed}</dl>\n{warned}</header>"
     )
 
 

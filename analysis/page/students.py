@@ -28,7 +28,8 @@ def front_section(study: StudyTable, members: pd.DataFrame) -> str:
         return ""
     lead = (
         "Quality is the mean over tasks of the share of the teacher's gain over an untrained encoder: 0 untrained, 1 "
-        "the teacher. The line joins the best quality at each cost; students off the front are faded. "
+        "the teacher. The line joins the best quality at each cost; students off the front are faded, "
+        "the knee is ringed. "
         f"{escape(noise_text(study))} Click a student to compare it with others."
     )
     if aim(study).limits:
@@ -99,9 +100,9 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
 
 
 def _share_and_layer(study: StudyTable, row: Any, task: str) -> str:
-    """'86 % (69 to 103 %), layer 2', marked where the share is beyond what a student can owe to its teacher."""
+    """'86 % (69 to 103 %)' over 'layer 2', marked where the share is beyond what a student can owe to its teacher."""
     words = [_share(row, f"recovered_{task}", f"error_{task}"), layer_text(study, row, task)]
-    return ("\u26a0 " if row[f"recovered_{task}"] > REMARKABLE else "") + ", ".join(filter(None, words))
+    return ("\u26a0 " if row[f"recovered_{task}"] > REMARKABLE else "") + "<br>".join(filter(None, words))
 
 
 def _share(row: Any, share: str, error: str) -> str:

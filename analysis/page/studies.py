@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pyarrow.fs
 
 from analysis.figures.front_figure import hover
-from analysis.figures.style import ABOVE, GREY, buttons, colours_of, cost_axis, style
+from analysis.figures.style import ABOVE, GREY, buttons, colours_of, cost_axis, count_ticks, style
 from analysis.page import pieces
 from analysis.page.report import page
 from analysis.page.text import verdict
@@ -66,9 +66,10 @@ def differences(studies: Sequence[StudyTable]) -> list[str]:
         if set(study.tasks) != set(first.tasks):
             found.append(f"{start} their tasks: quality is a mean over other tasks.")
         if study.meta.protocol != first.meta.protocol:
-            found.append(f"{start} how students are scored ({study.meta.protocol}).")
+            found.append(f"{start} how students are scored ({study.meta.protocol} and {first.meta.protocol}).")
         if study.meta.train_tokens != first.meta.train_tokens:
-            found.append(f"{start} the tokens per trial ({number(study.meta.train_tokens)}).")
+            tokens = f"{number(study.meta.train_tokens)} and {number(first.meta.train_tokens)}"
+            found.append(f"{start} the tokens per trial ({tokens}).")
         if (study.meta.hardware, study.meta.latency) != (
             first.meta.hardware,
             first.meta.latency,
@@ -180,7 +181,7 @@ def volumes_figure(studies: Sequence[StudyTable]) -> go.Figure:
             )
     style(figure, 320, "hypervolume")
     figure.update_layout(legend=ABOVE, showlegend=True)
-    figure.update_xaxes(title_text="finished trials")
+    figure.update_xaxes(title_text="finished trials", **count_ticks(max(len(study.finished) for study in studies)))
     return figure
 
 

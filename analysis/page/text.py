@@ -19,22 +19,28 @@ CONFIRMED, SEEDS = 5, 3
 
 def verdict(study: StudyTable, objectives: Sequence[str] | None = None) -> str:
     """What came out, in a few sentences; `objectives` instead of the study's own."""
+    return " ".join(filter(None, headline(study, objectives)))
+
+
+def headline(study: StudyTable, objectives: Sequence[str] | None = None) -> tuple[str, str]:
+    """The verdict as its first sentence and the others, if any."""
     trials, finished = study.trials, study.finished
     if trials.empty:
-        return f"No trial has ended yet; {plural(study.meta.num_trials, 'trial')} planned."
+        return f"No trial has ended yet; {plural(study.meta.num_trials, 'trial')} planned.", ""
     if finished.empty:
         reasons = failures(study)
         common = f" Most often: {reasons.iloc[0]['reason']}." if len(reasons) else ""
-        return f"None of {plural(len(trials), 'trial')} finished.{common}"
+        return f"None of {plural(len(trials), 'trial')} finished.{common}", ""
     own = aim(study, objectives)
     members, names = front_for(study, own), [each.name for each in own.objectives]
     if members.empty:
         bound = f" within the limits ({own.limits_text})" if own.limits else ""
-        return f"{plural(len(finished), 'trial')} finished, none with all of {', '.join(names)} measured{bound}."
+        return f"{plural(len(finished), 'trial')} finished, none with all of {', '.join(names)} measured{bound}.", ""
     if finished["quality"].max() <= 0:
+        least = f"the best of {len(finished):,} has quality {finished['quality'].max():.3f}"
         return (
-            f"No student is better than an untrained encoder: the best of {len(finished):,} has quality "
-            f"{finished['quality'].max():.3f}. Train longer, or look at the learning curves and failures."
+            f"No student is better than an untrained encoder: {least}.",
+            "Train longer, or look at the learning curves and failures.",
         )
     best, students = members.iloc[knee(members, own.objectives)], study.students
     of = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
@@ -47,7 +53,7 @@ def verdict(study: StudyTable, objectives: Sequence[str] | None = None) -> str:
     )
     name, weak = f"{student_name(best)} (trial {best['trial']})", ", ".join(f"{t}{WEAK}" for t in study.meta.weak_tasks)
     doubt = f" Shares of {weak} say little." if weak else ""
-    return f"{opening} {name}. {beside_teacher(study, best)}{doubt}{_alone(study, best)}"
+    return f"{opening} {name}.", f"{beside_teacher(study, best)}{doubt}{_alone(study, best)}"
 
 
 def beside_teacher(study: StudyTable, row: pd.Series) -> str:

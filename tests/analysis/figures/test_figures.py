@@ -9,8 +9,8 @@ from fake_studies import write_part
 
 from analysis import load
 from analysis.figures import figures, front_figure
-from analysis.figures.style import GREY, colours_of, evenly, tick
-from analysis.selection.front import front
+from analysis.figures.style import GREY, colours_of, cost_axis, count_ticks, evenly, tick
+from analysis.selection.front import front, knee
 from spaces.records.columns import reports_columns
 from spaces.records.costs import COSTS
 
@@ -163,6 +163,35 @@ def test_parallel_coordinates_hold_every_student_on_every_axis_that_varied(fake:
     assert mapping.ticktext[0] == "-" and set(mapping.ticktext[1:]) == {"last", "uniform", "uniform_last"}
 
 
-def test_names_of_neighbours_on_the_front_do_not_lie_on_each_other() -> None:
-    assert front_figure._label_places([1.0, 1.05, 1.1, 5.0]) == ["top left", "bottom right", "top left", "top left"]
-    assert front_figure._label_places([]) == [] and front_figure._label_places([3.0]) == ["top left"]
+def test_names_on_the_front_keep_off_each_other_the_numbers_and_the_teacher() -> None:
+    def places(costs: list[float], qualities: list[float], teacher: float | None) -> list[str]:
+        axis = cost_axis(np.array([*costs, teacher or np.nan]), "parameters")
+        return front_figure._label_places(costs, qualities, teacher, axis)
+
+    assert places([1.0, 3.0, 3.2, 5.0], [0.1, 0.2, 0.3, 0.4], None) == [
+        "bottom right", "top left", "bottom right", "top left"
+    ]  # fmt: skip
+    assert (
+        places([1.0, 4.9], [0.1, 0.95], 5.0)[1] == "bottom left"
+        and places([1.0, 4.9], [0.1, 0.5], 5.0)[1] == "top left"
+    )
+    assert places([4.2], [0.93], 4.3) == ["bottom left"]
+
+
+def test_costs_that_hardly_differ_are_not_stretched_and_trials_are_whole() -> None:
+    assert cost_axis(np.array([4.2, 4.2]), "parameters")["range"] == [0.0, pytest.approx(5.25)]
+    assert cost_axis(np.array([1.0, 3.0]), "parameters")["range"][0] > 0
+    assert [count_ticks(count)["dtick"] for count in (1, 3, 8, 9, 16, 40, 1000)] == [1, 1, 1, 2, 2, 5, 200]
+
+
+def test_the_knee_is_ringed_and_no_member_of_the_front_is_faded(fake: SimpleNamespace) -> None:
+    rows = [fake.row(0, 0.5, (2, 128)), fake.row(1, 0.9, (4, 256)), fake.row(2, 0.8, (4, 256), latency_p50_ms=1.0),
+            fake.row(3, 0.4, (4, 256), latency_p50_ms=30.0)]  # fmt: skip
+    study = load(fake.study(rows, objectives=["quality", "parameters", "latency_ms"]))
+    figure = front_figure.front_figure(study, "parameters")
+    shown = [trace for trace in figure.data if trace.visible is True and trace.customdata is not None]
+    faded = {int(t) for trace in shown if trace.marker.opacity is not None for t in trace.customdata}
+    assert set(front(study)["trial"]) == {0, 1, 2} and faded == {3}
+    rings = [t for t in figure.data if t.marker.symbol == "circle-open" and t.x[0] is not None and t.visible is True]
+    best = front(study).iloc[knee(front(study), study.meta.aim.objectives)]
+    assert len(rings) == 1 and (rings[0].x[0], rings[0].y[0]) == (best["parameters"], best["quality"])

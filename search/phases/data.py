@@ -20,7 +20,8 @@ from spaces.errors import SpecError
 from spaces.records.data import CorpusFacts, DataFacts, TaskFacts, corpus_lines, task_lines
 from spaces.students.architecture import TeacherFacts
 from trainables.cache import cache_folder
-from trainables.models.teacher import resolve_model_folder
+from trainables.models.embedding import embedder_of
+from trainables.models.teacher import Teacher, resolve_model_folder
 from trainables.models.tokenizer import load_tokenizer
 from trainables.tasks.facts import task_facts
 from trainables.tasks.kinds import KINDS
@@ -53,16 +54,17 @@ class PreparedData:
     facts: DataFacts
 
 
-def prepare_data(spec: StudySpec, tokenizer: PreTrainedTokenizerBase, say: Say, prompt: str = "") -> PreparedData:
-    """Corpus and tasks, tokenised; single texts after the prompt.
+def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
+    """Corpus and tasks, tokenised; single texts after the teacher's prompt.
 
     Raises one SpecError with everything that is wrong with them.
     """
+    tokenizer, embedder = teacher.tokenizer, embedder_of(teacher.model)
     problems: list[str] = []
     folders: dict[str, Path] = {}
     tasks: dict[str, TaskFacts] = {}
     try:
-        folder = prepare_corpus(spec.corpus, tokenizer, say, prompt)
+        folder = prepare_corpus(spec.corpus, tokenizer, say, embedder.prompt)
         corpus = dataclasses.replace(open_corpus(folder).facts, files=file_names(spec.corpus))
         for line in corpus_lines(corpus):
             say(f"corpus: {line}")
@@ -71,7 +73,8 @@ def prepare_data(spec: StudySpec, tokenizer: PreTrainedTokenizerBase, say: Say, 
     for task in announced(spec.tasks, "tasks read: {}", say):
         notes: list[str] = []
         try:
-            folders[task.name] = prepare_task(task, tokenizer, cache_folder(), say=noted(task, notes))
+            say_of_task = noted(task, notes)
+            folders[task.name] = prepare_task(task, tokenizer, cache_folder(), embedder=embedder, say=say_of_task)
         except SpecError as error:
             problems += error.problems
             continue

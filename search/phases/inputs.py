@@ -54,10 +54,9 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
         f"{facts.name}: {facts.family.name} {facts.architecture.name}, "
         f"{count_parameters(facts.architecture, facts):,} parameters"
     )
-    embedder = embedder_of(teacher.model)
-    say(embedding_line(embedder))
+    say(embedding_line(embedder_of(teacher.model)))
     step(spec.corpus.source)
-    data = prepare_data(spec, teacher.tokenizer, say, embedder.prompt)
+    data = prepare_data(spec, teacher, say)
     return Inputs(teacher, data, contents_of(spec, data.tasks), time.perf_counter() - started)
 
 

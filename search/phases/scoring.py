@@ -16,6 +16,7 @@ from search.spec.sections import StudySpec
 from search.tune.telling import Say, announced
 from spaces.records.shares import Gap
 from trainables.cache import cache_folder, cached_value, digest, store_value
+from trainables.models.embedding import embedder_of
 from trainables.models.student import untrained
 from trainables.models.teacher import Teacher
 from trainables.tasks.kind import Terms
@@ -69,7 +70,15 @@ def better_by_cosine(
             continue
         task, probe = load_task(folder), scored[name]["teacher"]
         metric = metric_of(task, scored[name]["metric"])
-        how = ("cosine", 1, teacher.facts.digest, folder.name, metric.name, spec.seed)
+        how = (
+            "cosine",
+            2,
+            *embedder_of(teacher.model).identity(),
+            teacher.facts.digest,
+            folder.name,
+            metric.name,
+            spec.seed,
+        )
 
         def compute(task: TaskData = task, terms: Terms = Terms(metric, spec.seed)) -> dict[str, Any]:  # noqa: B008
             return {"score": score_of_cosine(teacher.model, task, terms)}
@@ -122,9 +131,9 @@ def cached_scores(
     model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
 ) -> dict[str, dict[str, Any]]:
     """Score a model once per task, way of scoring, split and seed; what is missing, after one fit."""
-    how = (spec.evaluation.protocol, spec.evaluation.layer)
+    how = (spec.evaluation.protocol, spec.evaluation.layer, *embedder_of(model).identity())
     scores = cache_folder() / "scores"
-    folders = {split: scores / digest(3, identity, task.name, *how, split, seed) for split in splits}
+    folders = {split: scores / digest(4, identity, task.name, *how, split, seed) for split in splits}
     if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
         for split, result in score_task(model, load_task(task), spec.evaluation, missing, seed).items():
             value = {name: getattr(result, name) for name in ("score", "layer", "metric", "protocol")}

@@ -24,10 +24,12 @@ from transformers import PreTrainedTokenizerBase
 from spaces.errors import SpecError, nearest
 from spaces.settings import problems_of
 from trainables.cache import digest, new_folder
+from trainables.models.embedding import Embedder
 from trainables.tasks.data import Rows, Split, TaskData
 from trainables.tasks.documents import DOCUMENTS, with_fewer_documents
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.metrics import Metric
+from trainables.tasks.prompts import prompt_lines, prompted, prompts_by_part
 from trainables.tasks.reading.tables import quiet
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
@@ -50,6 +52,7 @@ def prepare_task(
     tokenizer: PreTrainedTokenizerBase,
     cache: Path,
     *,
+    embedder: Embedder | None = None,
     seed: int = 0,
     say: Callable[[str], None] = quiet,
 ) -> Path:
@@ -57,12 +60,19 @@ def prepare_task(
 
     Without a dev split a stratified tenth of train becomes dev, or MAX_DEV_FROM_TRAIN rows where nothing is fitted.
     `max_train`, `max_dev` and `max_test` take stratified samples (numbers: over ten equal groups of the sorted
-    targets); `max_docs` keeps the documents that answer queries. `say` is told what of the source is not used.
+    targets); `max_docs` keeps the documents that answer queries. Texts that are embedded stand after the prompts of
+    `embedder` and are cut to its length. `say` is told what of the source is not used.
     """
     metric, rows, label_names = read_task(spec, say)
     digests = row_digests(rows)
     told = [part for split, each in digests.items() for part in (split, each.tobytes())]
     settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
+    if embedder is not None and "zero_shot" in KINDS[spec.kind].protocols:
+        prompts = prompts_by_part(rows, embedder)
+        rows = prompted(rows, prompts)
+        settings["max_length"] = min(spec.max_length, embedder.max_length)
+        for line in prompt_lines(spec.name, prompts):
+            say(line)
     identity = {key: value for key, value in settings.items() if key not in UNREAD}
     key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), *told, *label_names)
     folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
@@ -110,7 +120,7 @@ def write_task(
 ) -> None:
     """Cut and tokenise checked rows into a folder that is not there yet; `digests` are those of its rows."""
     rows, cut = cut_rows(spec, rows, settings["seed"])
-    prepared = {split: KINDS[spec.kind].encode(data, tokenizer, spec.max_length) for split, data in rows.items()}
+    prepared = {split: KINDS[spec.kind].encode(data, tokenizer, settings["max_length"]) for split, data in rows.items()}
     with new_folder(folder) as unfinished:
         for split, each in digests.items():
             np.save(unfinished / f"{split}.rows.npy", each)
@@ -216,10 +226,10 @@ def separate(spec: TaskSpec, rows: Mapping[str, Rows], seed: int) -> tuple[dict[
 
 
 def check_variety(spec: TaskSpec, rows: Mapping[str, Rows], dropped: int) -> None:
-    """Refuse a split on which no score means anything: one class, or one target."""
+    """Refuse a split on which no score means anything: one class, or one target. A single document may be searched."""
     problems = []
     for split in SPLITS:
-        if split in rows and len(np.unique(rows[split].labels.values)) < 2:
+        if split in rows and DOCUMENTS not in rows and len(np.unique(rows[split].labels.values)) < 2:
             where, left = f"task {spec.name!r}: {split} of {spec.source!r}", f"in {len(rows[split]):,} rows"
             without = f", without {dropped:,} that also stand in dev or test" if dropped and split == "train" else ""
             problems.append(f"{where} has one class or target only, {left}{without}")

@@ -61,7 +61,7 @@ def checked(folder, text=SPEC):
 def test_what_is_looked_at_is_what_is_prepared(folder):
     study, seen = checked(folder)
     said = []
-    data = prepare_data(study.spec, load_teacher(study.spec.teacher.path).tokenizer, said.append)
+    data = prepare_data(study.spec, load_teacher(study.spec.teacher.path), said.append)
     assert seen.tasks == data.facts.tasks
     assert seen.corpus.files == data.facts.corpus.files == {"train": ("a.txt", "b.txt"), "test": ("test.txt",)}
     assert seen.corpus.tokens == pytest.approx(data.facts.corpus.tokens, rel=0.1)

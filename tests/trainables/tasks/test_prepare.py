@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from small_tasks import VOCABULARY, make_tokenizer, prepared, separable, texts, write
+from small_tasks import VOCABULARY, make_tokenizer, prepared, separable, texts, write, write_beir
 
 from spaces.errors import SpecError
+from trainables.models.embedding import Embedder
 from trainables.tasks.prepare import load_task, prepare_task
 from trainables.tasks.sampling import by_tenth, generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
@@ -123,3 +124,25 @@ def test_f1_is_of_the_positive_class(tmp_path, tokenizer):
     assert found == {None: found["spam"], "spam": pytest.approx(2 / 3), "ham": pytest.approx(6 / 7)}
     with pytest.raises(SpecError, match=r"positive_class 'Spam' must be one of two classes\. Did you mean 'spam'"):
         prepared(tmp_path, tokenizer, options={"positive_class": "Spam"}, train=rows, dev=dev)
+
+
+def test_texts_that_are_embedded_stand_after_the_prompts_of_their_part(tmp_path, tokenizer):
+    """As encode_query and encode_document choose them; a kind that is never embedded has none."""
+    embedder = Embedder(6, prompts={"query": "w1 ", "passage": "w2 ", "other": "w3 "}, prompt_name="other")
+    write_beir(
+        tmp_path / "search", {"d": "w9"}, {"q": "w8 w7 w7 w7 w7 w7", "r": "w5"}, dev=[("q", "d", 1), ("r", "d", 1)]
+    )
+    pairs = {"text": ["w4", "w5"], "text2": ["w6", "w7"], "label": [1.0, 2.0]}
+    write(tmp_path / "alike", dev=pairs)
+    write(tmp_path / "classes", train=separable(9, 0), dev=separable(8, 1))
+
+    def first(name, kind, part, view="text"):
+        spec, said = TaskSpec("toy", str(tmp_path / name), kind), []
+        folder = prepare_task(spec, tokenizer, tmp_path / "cache", embedder=embedder, say=said.append)
+        return tokenizer.decode(load_task(folder).splits[part].views[view][0]), said
+
+    queries, said = first("search", "retrieval", "dev")
+    assert queries == "[CLS] w1 w8 w7 w7 [SEP]" and said == ["task toy: documents after 'w2 ', dev after 'w1 '"]
+    assert first("search", "retrieval", "documents")[0] == "[CLS] w2 w9 [SEP]"
+    assert first("alike", "sts", "dev", "text2")[0] == "[CLS] w3 w6 [SEP]"
+    assert not first("classes", "classification", "dev")[1]

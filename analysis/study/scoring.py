@@ -29,7 +29,8 @@ def protocols_text(study: StudyTable) -> str:
     for task in study.tasks:
         by_protocol.setdefault(study.meta.protocol_of(task), []).append(task)
     words = "; ".join(f"by {protocol}: {', '.join(tasks)}" for protocol, tasks in by_protocol.items())
-    return f"Scored {words}." if words else ""
+    index = "; the teacher embeds the documents, so that costs are those of a query"
+    return f"Scored {words}{index if study.meta.documents == 'teacher' else ''}." if words else ""
 
 
 def doubts(study: StudyTable, members: pd.DataFrame) -> list[str]:

@@ -24,6 +24,7 @@ from trainables.models.embedding import embedder_of
 from trainables.models.teacher import Teacher, resolve_model_folder
 from trainables.models.tokenizer import load_tokenizer
 from trainables.tasks.facts import task_facts
+from trainables.tasks.index import with_index
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.prepare import cut_rows, labels_dropped, read_task
 from trainables.tasks.scoring import load_task, prepare_task
@@ -78,6 +79,8 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
         except SpecError as error:
             problems += error.problems
             continue
+        if spec.evaluation.documents == "teacher" and (indexed := with_index(folders[task.name], teacher)) is not None:
+            folders[task.name] = indexed
         data = load_task(folders[task.name])
         found = task_facts(data.meta, data.splits, data.label_names, tokenizer.unk_token_id, notes)
         tasks[task.name] = found

@@ -194,6 +194,7 @@ def study_meta(
         num_trials=spec.budget.trials,
         sampler=spec.search.sampler,
         protocol=spec.evaluation.protocol,
+        documents=spec.evaluation.documents,
         teacher=TeacherMeta(
             **{
                 key: getattr(facts, key)

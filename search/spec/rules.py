@@ -208,6 +208,21 @@ def tuned_shape_is_in_space(spec: StudySpec, space: SearchSpace) -> Problems:
         yield f"[comparison] tune_shape {wanted!r} is no shape of the space. Known: {names}"
 
 
+def students_reach_the_index(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Nothing maps the embeddings of a student into the teacher's space but its own training."""
+    if spec.evaluation.documents != "teacher":
+        return
+    width = space.teacher.architecture.hidden_size
+    if others := sorted({shape.hidden_size for shape in space.shapes if shape.hidden_size != width}):
+        yield (
+            f'[evaluation] documents = "teacher" needs students as wide as the teacher, {width}, whose documents their '
+            f"queries are compared with; the space has {', '.join(map(str, others))}"
+        )
+    with_documents = [name for name, kind in KINDS.items() if kind.has_documents]
+    if not any(task.kind in with_documents for task in spec.tasks):
+        yield f'[evaluation] documents = "teacher" needs a task of kind {" or ".join(with_documents)}'
+
+
 def comparison_is_finite(spec: StudySpec, space: SearchSpace) -> Problems:
     if spec.comparison.seeds is not None:
         yield from _finite("[comparison]", space)
@@ -260,6 +275,7 @@ SPACE_RULES = (
     budget_is_a_batch,
     texts_for_methods,
     tuned_shape_is_in_space,
+    students_reach_the_index,
     comparison_is_finite,
     grid_is_finite,
     sampler_can_be_loaded,

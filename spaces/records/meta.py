@@ -123,6 +123,8 @@ class StudyMeta:
     """in words"""
     versions: Mapping[str, str]
     """of the packages that matter"""
+    documents: str = "student"
+    """who embeds the documents of a search: the student or the teacher"""
     constraints: Mapping[str, float] = field(default_factory=dict)
     """upper limits by the name of a cost"""
     comparison: ComparisonMeta | None = None

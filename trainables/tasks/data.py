@@ -4,7 +4,7 @@ Shapes: N rows; a row may have several labels (one for each of its words, say) o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ class TaskData:
     """A prepared task, its arrays memory-mapped and read-only.
 
     splits: `dev`, mostly `train` and `test`, and other parts that a kind has (documents to search in, say).
+    index_NE: embeddings of the documents by the teacher, where a study has them so (index.py).
     meta: the settings it was prepared by, `sizes` of the splits, `dev_from_train`, `dropped_from_train`, and
         `labels_dropped` by split.
     """
@@ -70,6 +71,7 @@ class TaskData:
     label_names: tuple[str, ...]
     pad_id: int
     splits: Mapping[str, Split]
+    index_NE: np.ndarray | None = field(default=None, kw_only=True)
     meta: Mapping[str, Any]
 
     def longest(self) -> int:

@@ -37,6 +37,7 @@ from trainables.text.packing import tokenizer_digest
 from trainables.text.ragged import Ragged
 
 FORMAT = 6
+INDEX = "documents.embedded.npy"
 SPLITS = ("train", "dev", "test")
 DEV_SHARE = 0.1
 EXAMPLES = 5
@@ -191,6 +192,7 @@ def load_task(path: str | Path) -> TaskData:
             split: Split({view: mapped(f"{split}.{view}") for view in views}, mapped(f"{split}.labels"))
             for split, views in meta["views"].items()
         },
+        index_NE=np.load(folder / INDEX, mmap_mode="r") if (folder / INDEX).is_file() else None,
         meta=meta,
     )
 

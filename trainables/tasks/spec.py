@@ -74,6 +74,12 @@ class EvaluationSpec:
         "any",
         choices=LAYERS,
     )
+    documents: str = setting(
+        "who embeds the documents of a search: the student, or the teacher once, so that students serve the queries of "
+        "an index that exists already",
+        "student",
+        choices=("student", "teacher"),
+    )
     floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
 
     def at_rungs(self) -> "EvaluationSpec":

@@ -104,6 +104,17 @@ def test_every_problem_at_once():
             "[teacher] path: the environment variable NOT_SET_HERE is not set",
         ),
         ('kind = "classification"', 'kind = "classification"\nlabel = "x"', "unknown key 'label'"),
+        (
+            "[cluster]",
+            "[evaluation]\ndocuments = 'teacher'\n[cluster]",
+            "whose documents their queries are compared with; the space has 96, 192",
+        ),
+        ("[cluster]", "[evaluation]\ndocuments = 'teacher'\n[cluster]", "needs a task of kind retrieval or reranking"),
+        (
+            'kind = "classification"',
+            'kind = "pair_classification"\nmetric = "average_precision"',
+            "metric: 'average_precision' does not fit 'probe'. Known: accuracy, f1, matthews",
+        ),
     ],
 )
 def test_rules(old, new, wanted):

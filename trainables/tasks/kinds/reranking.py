@@ -73,5 +73,6 @@ KIND = TaskKind(
     strata=as_one,
     protocols={"zero_shot": Protocol(candidates, OF_CANDIDATES)},
     fits=False,
+    has_documents=True,
     hub_task="reranking",
 )

@@ -16,5 +16,6 @@ KIND = TaskKind(
     strata=as_one,
     protocols={"zero_shot": Protocol(search, OF_SEARCHES)},
     fits=False,
+    has_documents=True,
     hub_task="information-retrieval",
 )

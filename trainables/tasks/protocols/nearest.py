@@ -24,7 +24,7 @@ def nearest_documents(
         scores, places = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
         places = places.to(device)
         for first in range(0, len(documents_ND), DOCUMENTS):
-            block = torch.from_numpy(np.ascontiguousarray(documents_ND[first : first + DOCUMENTS])).to(device)
+            block = torch.from_numpy(np.array(documents_ND[first : first + DOCUMENTS])).to(device)
             numbers = torch.arange(first, first + len(block), device=device).expand(len(queries), -1)
             scores, places = torch.cat([scores, queries @ block.T], 1), torch.cat([places, numbers], 1)
             scores, order = scores.sort(dim=1, descending=True, stable=True)

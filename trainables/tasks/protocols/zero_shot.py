@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from transformers import PreTrainedModel
 
+from spaces.errors import SpecError
 from trainables.models.embedding import embed_tokens
 from trainables.tasks.data import TaskData
 from trainables.tasks.documents import DOCUMENTS
@@ -28,6 +29,23 @@ def embedded(model: PreTrainedModel, task: TaskData, texts: Ragged) -> np.ndarra
     return (found_ND / np.maximum(np.linalg.norm(found_ND, axis=-1, keepdims=True), 1e-12))[places_N]
 
 
+def documents(model: PreTrainedModel, task: TaskData, places: np.ndarray | None = None) -> np.ndarray:
+    """Embeddings of the documents at these places, or of all: the model's own, or those of the task's index."""
+    if task.index_NE is not None:
+        return np.asarray(task.index_NE if places is None else task.index_NE[places])
+    texts = task.splits[DOCUMENTS].views["text"]
+    return embedded(model, task, texts if places is None else texts.take(places))
+
+
+def same_width(task: TaskData, queries_QD: np.ndarray, documents_ND: np.ndarray) -> np.ndarray:
+    """The documents. Raises SpecError where queries cannot be compared with them."""
+    if queries_QD.shape[1] != documents_ND.shape[1]:
+        rule = "must be as wide as those of the documents"
+        widths = f"{documents_ND.shape[1]}, which the teacher embedded; they have {queries_QD.shape[1]}"
+        raise SpecError([f"task {task.name!r}: embeddings of queries {rule}, {widths}"])
+    return documents_ND
+
+
 def cosines(model: PreTrainedModel, task: TaskData, terms: Terms) -> Predict:
     """The cosine of each pair."""
 
@@ -40,11 +58,12 @@ def cosines(model: PreTrainedModel, task: TaskData, terms: Terms) -> Predict:
 
 def search(model: PreTrainedModel, task: TaskData, terms: Terms) -> Predict:
     """The documents nearest to each query, QK."""
-    documents_ND = embedded(model, task, task.splits[DOCUMENTS].views["text"])
+    documents_ND = documents(model, task)
 
     def predict(split: str) -> Predictions:
         queries_QD = embedded(model, task, task.splits[split].views["text"])
-        return Predictions(nearest_documents(queries_QD, documents_ND, DEPTH, model.device))
+        found = same_width(task, queries_QD, documents_ND)
+        return Predictions(nearest_documents(queries_QD, found, DEPTH, model.device))
 
     return predict
 
@@ -56,7 +75,7 @@ def candidates(model: PreTrainedModel, task: TaskData, terms: Terms) -> Predict:
         labels = task.splits[split].labels
         queries_QD = embedded(model, task, task.splits[split].views["text"])
         named, places_N = np.unique(labels.values["document"], return_inverse=True)
-        documents_ND = embedded(model, task, task.splits[DOCUMENTS].views["text"].take(named))
+        documents_ND = same_width(task, queries_QD, documents(model, task, named))
         return Predictions((np.repeat(queries_QD, labels.lengths(), axis=0) * documents_ND[places_N]).sum(-1))
 
     return predict

@@ -1,14 +1,22 @@
 """Cosines, searches and candidates against one text at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from small_tasks import MODELS, make_bert, prepared, texts, write_beir
+from small_tasks import MODELS, make_bert, prepared, texts, write, write_beir
 
+from spaces.errors import SpecError
 from trainables.models.encoder import hidden_states
+from trainables.tasks.index import with_index
+from trainables.tasks.kind import Terms
+from trainables.tasks.kinds import KINDS
+from trainables.tasks.prepare import rows_of_task
 from trainables.tasks.protocols import zero_shot
-from trainables.tasks.scoring import score_task
-from trainables.tasks.spec import EvaluationSpec
+from trainables.tasks.protocols.nearest import nearest_documents
+from trainables.tasks.scoring import load_task, prepare_task, score_task
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 
 ZERO_SHOT = EvaluationSpec("zero_shot")
 
@@ -60,6 +68,38 @@ def test_a_search_ranks_by_cosine_and_reads_each_text_once(tmp_path, tokenizer, 
         ranks.append(int((scores > scores[judged["document"][0]] + 1e-9).sum()) + 1)
     expected = np.mean([1 / np.log2(rank + 1) if rank <= 10 else 0.0 for rank in ranks])
     assert score_task(model, task, ZERO_SHOT, ["dev"], 0)["dev"].score == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["retrieval", "reranking"])
+def test_documents_are_embedded_once_by_the_teacher(tmp_path, tokenizer, kind, monkeypatch):
+    """The teacher itself scores the same with and without its index; another encoder is compared with the index."""
+    rng = np.random.default_rng(4)
+    found = texts(40, rng)
+    if kind == "retrieval":
+        documents = {f"d{i}": text for i, text in enumerate(found)}
+        write_beir(tmp_path / "source", documents, {f"q{i}": f"w{i}" for i in range(9)},
+                   dev=[(f"q{i}", f"d{i}", 1) for i in range(9)])  # fmt: skip
+    else:
+        rows = {"query": texts(9, rng), "positive": [[text] for text in found[:9]], "negative": [found[9:]] * 9}
+        write(tmp_path / "source", dev=rows)
+    spec, teacher = TaskSpec("toy", str(tmp_path / "source"), kind), make_bert().eval()
+    folder = prepare_task(spec, tokenizer, tmp_path / "cache")
+    indexed = with_index(folder, SimpleNamespace(model=teacher, facts=SimpleNamespace(digest="t")))
+    assert indexed != folder and rows_of_task(indexed).keys() == rows_of_task(folder).keys()
+    plain, task = load_task(folder), load_task(indexed)
+    assert score_task(teacher, task, ZERO_SHOT, ["dev"], 0) == score_task(teacher, plain, ZERO_SHOT, ["dev"], 0)
+    torch.manual_seed(1)
+    other = type(teacher)(teacher.config, add_pooling_layer=False).eval()
+    queries = zero_shot.embedded(other, task, task.splits["dev"].views["text"])
+    index = zero_shot.embedded(teacher, plain, plain.splits["documents"].views["text"])
+    values = KINDS[kind].protocols["zero_shot"].run(other, task, Terms(task.metric, 0))("dev").values
+    if kind == "retrieval":
+        assert values.tolist() == nearest_documents(queries, index, 100).tolist()
+    else:
+        answers = index[[judged["document"][0] for judged in task.splits["dev"].labels]]
+        np.testing.assert_allclose(values.reshape(9, -1)[:, 0], (queries * answers).sum(1), atol=1e-6)
+    with pytest.raises(SpecError, match=r"must be as wide as those of the documents, 32, .*; they have 16"):
+        score_task(make_bert(hidden_size=16), task, ZERO_SHOT, ["dev"], 0)
 
 
 def test_candidates_are_scored_with_their_own_query(tmp_path, tokenizer):

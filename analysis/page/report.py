@@ -23,6 +23,7 @@ from analysis.page.text import headline
 from analysis.selection.front import front
 from analysis.study.table import StudyTable, load_table
 from analysis.words import number, plural
+from spaces.errors import StillhouseError
 from spaces.records.filesystems import open_filesystem
 from spaces.records.shares import WEAK
 
@@ -35,18 +36,24 @@ def write_report(folder: str, out: str | None = None, profile: str | None = None
 
 
 def write_page(page: str, target: str) -> str:
-    """Write a page to a path or URI, whole or not at all, and return where it is."""
+    """Write a page to a path or URI, whole or not at all, and return where it is.
+
+    Raises StillhouseError where it cannot be written.
+    """
     filesystem, path = open_filesystem(target)
-    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
-        parent, _, name = path.rpartition("/")
-        filesystem.create_dir(parent or ".", recursive=True)
-        temporary = f"{parent or '.'}/.{name}.tmp"
-        with filesystem.open_output_stream(temporary) as file:
+    parent, _, name = path.rpartition("/")
+    local = isinstance(filesystem, pyarrow.fs.LocalFileSystem)
+    written = f"{parent or '.'}/.{name}.tmp" if local else path  # an object store shows a file only when it is whole
+    try:
+        if local:
+            filesystem.create_dir(parent or ".", recursive=True)
+        with filesystem.open_output_stream(written) as file:
             file.write(page.encode())
-        filesystem.move(temporary, path)
-    else:  # an object store shows a file only when it is whole
-        with filesystem.open_output_stream(path) as file:
-            file.write(page.encode())
+        if local:
+            filesystem.move(written, path)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise StillhouseError(f"{target} cannot be written; choose another place with --out FILE ({reason})") from error
     return target
 
 

@@ -8,6 +8,7 @@ an object store makes an object visible only when it is whole, so there it is on
 import contextlib
 import errno
 import logging
+import math
 import os
 import re
 import time
@@ -101,7 +102,7 @@ class Store:
         return StudyMeta.from_json(self.read_text("study.json"), self.path("study.json"))
 
     def write_part(self, dataset: str, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write (or replace) the part of one trial. Raises StillhouseError when another driver has taken over."""
+        """Write (or replace) the part of one trial; NaN is null. StillhouseError: another driver has taken over."""
         if self._lease is not None:
             self._lease.check()
         wanted = self.schemas[dataset]
@@ -110,7 +111,7 @@ class Store:
             raise StillhouseError(
                 f"{dataset} has no column {', '.join(map(repr, unknown))}; spaces/records declares columns"
             )
-        table = pa.Table.from_pylist([dict(row) for row in rows], schema=wanted)
+        table = pa.Table.from_pylist([{key: known(value) for key, value in row.items()} for row in rows], schema=wanted)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         path, data = self.path(dataset, part_name(number)), sink.getvalue().to_pybytes()
@@ -151,8 +152,16 @@ class Store:
                 finally:
                     self._lease = None
             return
-        os.makedirs(self.root, exist_ok=True)
-        with file_lock(self.path(".lock"), self.folder):
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            lock = contextlib.ExitStack()
+            lock.enter_context(file_lock(self.path(".lock"), self.folder))
+        except OSError as error:
+            raise StillhouseError(
+                f"the study folder {self.root} cannot be written ({error.strerror or error}); "
+                "give another one: stillhouse run SPEC DIR"
+            ) from error
+        with lock:
             yield
 
     def remove(self, *parts: str) -> None:
@@ -213,6 +222,11 @@ def patiently(write: Callable[[], None], path: str, pauses_s: Sequence[float]) -
             LOG.warning("%s was not written (%s); once more in %g s", path, error, pause_s)
             time.sleep(pause_s)
     write()
+
+
+def known(value: Any) -> Any:
+    """A value as the tables have it: what is no number is null, for tools order and compare NaN each in its own way."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def part_name(number: int) -> str:

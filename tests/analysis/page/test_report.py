@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import fake_studies
 import pytest
 from rich.console import Console, Group
 
@@ -18,6 +19,7 @@ from analysis.page.terminal import front_text
 from analysis.page.text import headline, verdict
 from analysis.words import number
 from search.cli.picking import scores_text
+from spaces.errors import StillhouseError
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -229,3 +231,12 @@ def test_ten_thousand_trials_stay_fast_and_small(fake: SimpleNamespace) -> None:
     out = write_report(folder)
     assert time.process_time() - started < 15
     assert Path(out).stat().st_size < 15e6
+
+
+def test_a_study_that_can_only_be_read(tmp_path):
+    """The page goes elsewhere, and a place that cannot be written is told with the way out."""
+    study = fake_studies.write_study(tmp_path / "study", fake_studies.random_rows(3))
+    (study / "report.html").mkdir()  # nothing can be written over it, whoever asks
+    with pytest.raises(StillhouseError, match=r"choose another place with --out FILE"):
+        write_report(str(study))
+    assert Path(write_report(str(study), str(tmp_path / "new/page.html"))).stat().st_size > 1000

@@ -5,7 +5,10 @@ import json
 import os
 import time
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from search.store.parts import Store, now, part_name
@@ -171,3 +174,25 @@ def test_folders_are_measured_and_removed(store):
     assert store.size_bytes("students", "00001") == 10 and store.folders("students") == ["00001", "00002"]
     store.remove("students", "00001")
     assert store.folders("students") == ["00002"] and store.size_bytes("students") == 5
+
+
+def test_what_is_no_number_is_null_and_all_parts_have_one_schema(tmp_path):
+    """Also where a column is empty at first: DuckDB and others take the types of the first part for all."""
+    store = Store(tmp_path, ["toy"])
+    empty = {"trial": 0, "status": "failed", "loss_last": float("nan"), "score_toy": np.float64("nan"), "reason": None}
+    full = {"trial": 1, "status": "finished", "loss_last": 0.25, "score_toy": 0.1234567890123, "steps": 2**40}
+    for row in (empty, full):
+        store.write_part("trials", row["trial"], [row])
+    parts = [pq.read_table(path) for _, path in store.parts("trials")]
+    assert parts[0].schema.equals(parts[1].schema, check_metadata=True)
+    assert parts[0]["loss_last"].null_count == parts[0]["score_toy"].null_count == 1
+    merged = pa.concat_tables(parts)
+    assert pc.max(merged["score_toy"]).as_py() == 0.1234567890123
+    assert [row["loss_last"] for row in store.read_rows("trials")] == [None, 0.25]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    wanted = pytest.raises(StillhouseError, match=r"cannot be written .*give another one")
+    with wanted, Store(tmp_path / "file/a").locked():
+        pass

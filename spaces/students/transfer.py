@@ -28,6 +28,8 @@ class Pairing:
     teacher: StudentArchitecture
     embedding: EmbeddingFacts = field(default_factory=EmbeddingFacts)
     """How the teacher embeds texts."""
+    windows: Mapping[int, int] = field(default_factory=dict)
+    """How many tokens a token sees in each layer of the teacher that sees a window alone."""
 
 
 @dataclass(frozen=True)

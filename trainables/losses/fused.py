@@ -44,20 +44,22 @@ class RelationDivergence(torch.autograd.Function):
     With A = X_T X_T^T / sqrt(d_T), B likewise for the student and P, Q their softmax, a row of the divergence is
     sum(P (A - B)) - (lse A - lse B), and its gradient for B is Q - P; since B is made of X_S twice, X_S gets
     (G + G^T) X_S / sqrt(d_S) with G = Q - P. Padded tokens are set to 0 and their columns to probability 0, so that
-    padded rows are the same on both sides and add exactly nothing.
+    padded rows are the same on both sides and add exactly nothing. With a window, so have the columns beyond it.
     """
 
     @staticmethod
-    def forward(ctx, student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx, student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int, window: int | None
+    ) -> Tensor:
         """Only the student gets a gradient."""
         batch, tokens, width = student_BTD.shape
         inputs = (student_BTD, teacher_BTE, mask_BT, heads, ctx.needs_input_grad[0])
-        if has_kernels(student_BTD, teacher_BTE, heads):
+        if window is None and has_kernels(student_BTD, teacher_BTE, heads):
             from trainables.losses.relation_kernels import relations
 
             total, gradient_BTD = relations(*inputs)
         else:
-            total, gradient_BTD = relations_by_chunk(*inputs)
+            total, gradient_BTD = relations_by_chunk(*inputs, window)
         valid = batch * tokens if mask_BT is None else mask_BT.bool().sum(dtype=total.dtype)
         ctx.rows, ctx.head, ctx.kind = valid * heads, width // heads, student_BTD.dtype
         ctx.save_for_backward(gradient_BTD)
@@ -68,7 +70,7 @@ class RelationDivergence(torch.autograd.Function):
     def backward(ctx, grad_output: Tensor):  # type: ignore[override]
         """The gradient was made with the loss; only the scale is new."""
         (gradient_BTD,) = ctx.saved_tensors
-        return (gradient_BTD * (grad_output * ctx.head**-0.5 / ctx.rows)).to(ctx.kind), None, None, None
+        return (gradient_BTD * (grad_output * ctx.head**-0.5 / ctx.rows)).to(ctx.kind), None, None, None, None
 
 
 def has_kernels(student_BTD: Tensor, teacher_BTE: Tensor, heads: int) -> bool:
@@ -94,7 +96,12 @@ def triton_works(device: torch.device) -> bool:
 
 
 def relations_by_chunk(
-    student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int, with_gradient: bool
+    student_BTD: Tensor,
+    teacher_BTE: Tensor,
+    mask_BT: Tensor | None,
+    heads: int,
+    with_gradient: bool,
+    window: int | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """(sum over valid rows and heads of the divergence, its gradient BTD but for the factor 1 / sqrt(d_S))."""
     batch, tokens, width = student_BTD.shape
@@ -102,6 +109,7 @@ def relations_by_chunk(
     rows, chunk, texts = chunk_sizes(tokens, heads, on_cpu=total.device.type == "cpu")
     buffers = [total.new_empty(min(chunk, min(texts, batch) * heads) * rows * tokens) for _ in range(3)]
     gradient_BTD = total.new_empty(student_BTD.shape) if with_gradient else None
+    beyond_TT = None if window is None else beyond(window, tokens, total.device)
     with torch.autocast(total.device.type, enabled=False):
         for some in slices(batch, texts):
             padding_BT = None if mask_BT is None else ~mask_BT[some].bool()
@@ -112,7 +120,7 @@ def relations_by_chunk(
             for units in slices(len(ours_UHT), chunk):
                 sums, bias = sums_UHT[units] if with_gradient else None, None if bias_U1T is None else bias_U1T[units]
                 for span in slices(tokens, rows):
-                    add_chunk(total, sums, ours_UHT[units], theirs_UHT[units], bias, span, buffers)
+                    add_chunk(total, sums, ours_UHT[units], theirs_UHT[units], bias, beyond_TT, span, buffers)
             if gradient_BTD is not None:
                 gradient_BTD[some] = sums_UHT.view(-1, width, tokens).mT
     return total, gradient_BTD
@@ -124,6 +132,12 @@ def chunk_sizes(tokens: int, heads: int, on_cpu: bool) -> tuple[int, int, int]:
     rows = max(1, min(tokens, scores // tokens))  # whatever the number of threads: it must not move gradients
     units = max(1, scores * (torch.get_num_threads() if on_cpu else 1) // (rows * tokens))
     return rows, units, 1 if on_cpu else max(1, units // heads)
+
+
+def beyond(window: int, tokens: int, device: torch.device) -> Tensor:
+    """Pairs of tokens, TT, that stand further apart than a window of so many tokens about the first reaches."""
+    places_T = torch.arange(tokens, device=device)
+    return (places_T[:, None] - places_T).abs() > window // 2
 
 
 def column_bias(padding_BT: Tensor, heads: int, like: Tensor) -> Tensor:
@@ -142,8 +156,8 @@ def by_head(x_BTD: Tensor, padding_BT: Tensor | None, heads: int, like: Tensor) 
 
 
 def add_chunk(
-    total: Tensor, sums_UHT: Tensor | None, ours_UHT: Tensor, theirs_UHT: Tensor, bias_U1T: Tensor | None, span: slice,
-    buffers: list[Tensor],
+    total: Tensor, sums_UHT: Tensor | None, ours_UHT: Tensor, theirs_UHT: Tensor, bias_U1T: Tensor | None,
+    beyond_TT: Tensor | None, span: slice, buffers: list[Tensor],
 ) -> None:  # fmt: skip
     """The rows `span` of some units; the three buffers are all that is as large as the relations of the chunk."""
     shape = (len(ours_UHT), span.stop - span.start, ours_UHT.shape[-1])
@@ -152,6 +166,8 @@ def add_chunk(
         torch.baddbmm(scores_UIT, x_UHT[:, :, span].mT, x_UHT, beta=0, alpha=x_UHT.shape[1] ** -0.5, out=scores_UIT)
         if bias_U1T is not None:
             scores_UIT += bias_U1T
+        if beyond_TT is not None:
+            scores_UIT.masked_fill_(beyond_TT[span], torch.finfo(scores_UIT.dtype).min / 2)
     total += divergence(theirs, ours, spare).sum()
     if sums_UHT is not None:
         gradient_UIT = theirs.sub_(spare)

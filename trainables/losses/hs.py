@@ -19,9 +19,16 @@ from trainables.losses.regression import full, masked_mse
 from trainables.models.signals import HIDDEN, Signals
 
 
-def hidden_state_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask_BT: Tensor | None) -> Tensor:
-    """Mean over pairs of MSE(H_S W, H_T); each pair is (projected student BTD, teacher BTD) (TinyBERT, eq. 8)."""
-    return torch.stack([masked_mse(student, teacher, mask_BT) for student, teacher in pairs]).mean()
+def hidden_state_loss(
+    pairs: Sequence[tuple[Tensor, Tensor]], mask_BT: Tensor | None, squares: Sequence[float] | None = None
+) -> Tensor:
+    """Mean over pairs of MSE(H_S W, H_T); each pair is (projected student BTD, teacher BTD) (TinyBERT, eq. 8).
+
+    squares: the mean square of each pair's H_T, in units of which its error is taken. Without them the error of a
+    stream that grows from layer to layer would be that of its highest layer.
+    """
+    errors = torch.stack([masked_mse(student, teacher, mask_BT) for student, teacher in pairs])
+    return (errors if squares is None else errors / errors.new_tensor(squares)).mean()
 
 
 def loss(pairing: Pairing) -> Loss:
@@ -31,7 +38,8 @@ def loss(pairing: Pairing) -> Loss:
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
         projected = [(full(student[HIDDEN, i]) @ maps[f"hidden_{i}_{j}"], teacher[HIDDEN, j]) for i, j in pairs]
-        return hidden_state_loss(projected, batch.mask_BT)
+        squares = [batch.squares[j] for _, j in pairs] if batch.squares else None
+        return hidden_state_loss(projected, batch.mask_BT, squares)
 
     return Loss(
         student=tuple(dict.fromkeys((HIDDEN, i) for i, _ in pairs)),

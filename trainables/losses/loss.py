@@ -15,10 +15,12 @@ from trainables.models.signals import LayerSignal, Signals
 @dataclass(frozen=True)
 class Batch:
     """What besides the signals a loss may look at: the mask BT (None when no position is padding), the words before
-    masking at the masked positions N."""
+    masking at the masked positions N, and the mean square of the teacher's hidden states by layer, where these grow
+    from layer to layer (empty where norms keep them alike)."""
 
     mask_BT: Tensor | None = None
     labels_N: Tensor | None = None
+    squares: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

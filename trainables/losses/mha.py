@@ -19,25 +19,30 @@ from trainables.models.signals import QKV, Signals
 
 
 def relation_loss(
-    student_qkv: Sequence[Tensor], teacher_qkv: Sequence[Tensor], mask_BT: Tensor | None, relation_heads: int
+    student_qkv: Sequence[Tensor],
+    teacher_qkv: Sequence[Tensor],
+    mask_BT: Tensor | None,
+    relation_heads: int,
+    window: int | None = None,
 ) -> Tensor:
     """MiniLMv2 (Wang et al. 2021, eq. 4 to 6): sum over X in Q, K, V of the mean over relation heads and valid rows of
     KL(softmax(X_T X_T^T / sqrt(d_r)) || softmax(X_S X_S^T / sqrt(d_r))).
 
     student_qkv, teacher_qkv: three BTD each, all attention heads side by side. On each side d_r = width /
-    relation_heads; the widths need not agree, but relation_heads must divide both.
+    relation_heads; the widths need not agree, but relation_heads must divide both. window: each token's relations to as
+    many tokens about it alone, itself included, for a teacher layer whose attention saw no others.
     """
     pairs = zip(student_qkv, teacher_qkv, strict=True)
-    return torch.stack([RelationDivergence.apply(*pair, mask_BT, relation_heads) for pair in pairs]).sum()
+    return torch.stack([RelationDivergence.apply(*pair, mask_BT, relation_heads, window) for pair in pairs]).sum()
 
 
 def loss(pairing: Pairing) -> Loss:
     """`relation_loss` of the student's last layer against the configured teacher layer."""
     ours, theirs = (QKV, pairing.student.num_layers), (QKV, int(pairing.config["teacher_layer"]))
-    relation_heads = int(pairing.config["relation_heads"])
+    relation_heads, window = int(pairing.config["relation_heads"]), pairing.windows.get(theirs[1])
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
-        return relation_loss(student[ours], teacher[theirs], batch.mask_BT, relation_heads)
+        return relation_loss(student[ours], teacher[theirs], batch.mask_BT, relation_heads, window)
 
     return Loss((ours,), (theirs,), value)
 
@@ -69,9 +74,12 @@ def uneven_split(heads: int, width: int, whose: str, student: StudentArchitectur
 
 
 def default_teacher_layers(teacher: TeacherFacts) -> tuple[int, ...]:
-    """The last three: of deep teachers an upper middle layer may teach better than the last (MiniLMv2)."""
-    last = teacher.architecture.num_layers
-    return tuple(layer for layer in range(last, last - 3, -1) if layer >= 1)
+    """The last three: of deep teachers an upper middle layer may teach better than the last (MiniLMv2).
+
+    Of a teacher with local layers, the last three that see everything: what a student of fewer layers must hold.
+    """
+    layers = [each for each in range(teacher.architecture.num_layers, 0, -1) if each not in teacher.family.windows]
+    return tuple(layers[:3])
 
 
 def beyond_teacher(layer: int, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:

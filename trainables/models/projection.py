@@ -7,7 +7,7 @@ set, bottom up, to what brings the student's states closest to the projected one
 Shapes: B blocks, T tokens, D teacher width, d student width, N tokens of the sample.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -65,6 +65,17 @@ def stream_directions(teacher: Teacher, corpus: Corpus) -> Tensor:
 def teacher_sample(teacher: Teacher, corpus: Corpus) -> tuple[Tensor, ...]:
     """The teacher's part of `sampled_states`; kept, for the next trial of a lane asks for it again."""
     return tuple(sampled_states(teacher.model, corpus))
+
+
+@lru_cache(maxsize=1)
+def stream_squares(teacher: Teacher, corpus: Corpus) -> Mapping[int, float]:
+    """The mean square of H_l for each layer of a family whose stream grows from layer to layer; others: nothing.
+
+    H of the last layer is after the final norm. The sample is that of `teacher_sample`: the same for all trials.
+    """
+    if family_of(teacher.model.config).final_norm is None:
+        return {}
+    return {layer: float(state.square().mean()) for layer, state in enumerate(teacher_sample(teacher, corpus))}
 
 
 def principal_directions(gram_DD: Tensor) -> Tensor:

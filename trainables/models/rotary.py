@@ -1,6 +1,6 @@
 """Counts of encoders whose positions are rotations of queries and keys: data that each family's file fills in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts, divisors
@@ -49,6 +49,11 @@ class RotaryFacts:
     window: int = 0
     """How many tokens a token of a local layer sees, itself included."""
     position_offset: int = 0
+
+    @property
+    def windows(self) -> Mapping[int, int]:
+        """Of the local layers."""
+        return {layer: self.window for layer, kind in enumerate(self.layer_types, 1) if kind == LOCAL}
 
     def problems(self, architecture: StudentArchitecture) -> list[str]:
         """Rotations turn pairs of units, and heads of keys and values serve equally many heads of queries."""

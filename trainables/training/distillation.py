@@ -18,8 +18,8 @@ from spaces.students.architecture import architecture_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
 from trainables.models.embedding import embedder_of, set_embedder
-from trainables.models.projection import stream_directions
-from trainables.models.signals import LayerSignal, Signals, State, read_signals, restore_signals, states_of
+from trainables.models.projection import stream_directions, stream_squares
+from trainables.models.signals import HIDDEN, LayerSignal, Signals, State, read_signals, restore_signals, states_of
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
 from trainables.training.readings import Reading, read_batch
@@ -39,10 +39,12 @@ class Distillation(nn.Module):
         super().__init__()
         self.student = student
         facts = teacher.facts
-        pairing = Pairing(config, architecture_of(config), facts.architecture, facts.embedding)
+        pairing = Pairing(config, architecture_of(config), facts.architecture, facts.embedding, facts.family.windows)
         self.first_embedder = embedder_of(student)
         self.terms = losses_of(pairing)
         self.student_signals, self.teacher_signals = signals_of(self.terms)
+        reads_states = any(signal is HIDDEN for signal, _ in self.teacher_signals)
+        self.squares = stream_squares(teacher, corpus) if reads_states else {}
         self.masked_inputs = any(METHODS[name].masked_inputs for name, _ in parse_method(config["method"]))
         device = next(student.parameters()).device
         self.student_bf16 = use_bf16(training.precision, device, student.config.hidden_size)
@@ -98,7 +100,8 @@ class Distillation(nn.Module):
             self.teacher_s += time.perf_counter() - started
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
             ours = read_signals(self.student, self.student_signals, inputs_BT, mask_BT, positions_BT)
-        batch = Batch(mask_BT, labels_N=None if positions_BT is None else reading.words_BT[positions_BT])
+        labels_N = None if positions_BT is None else reading.words_BT[positions_BT]
+        batch = Batch(mask_BT, labels_N, self.squares)
         return torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in self.terms]).sum()
 
     def value(self, loss: Loss, ours: Signals, theirs: Signals, batch: Batch) -> Tensor:

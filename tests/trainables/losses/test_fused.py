@@ -18,7 +18,7 @@ def draw(*shape, seed=0, dtype=torch.float64, device="cpu"):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(device, dtype)
 
 
-def plain_relations(student_qkv, teacher_qkv, mask_BT, heads):
+def plain_relations(student_qkv, teacher_qkv, mask_BT, heads, window=None):
     """Equations 4 to 6 of MiniLMv2, every tensor in full; padded rows are taken out at the end."""
 
     def log_relations(x_BTD):
@@ -26,6 +26,9 @@ def plain_relations(student_qkv, teacher_qkv, mask_BT, heads):
         scores_BRTT = x_BRTH @ x_BRTH.mT / x_BRTH.shape[-1] ** 0.5
         if mask_BT is not None:
             scores_BRTT = scores_BRTT.masked_fill(~mask_BT.bool()[:, None, None, :], -1e30)
+        if window is not None:
+            seen_TT = [[abs(i - j) <= window // 2 for j in range(x_BTD.shape[1])] for i in range(x_BTD.shape[1])]
+            scores_BRTT = scores_BRTT.masked_fill(~torch.tensor(seen_TT, device=x_BTD.device), -1e30)
         return F.log_softmax(scores_BRTT, -1)
 
     total = 0.0
@@ -63,9 +66,9 @@ def test_relations_are_the_plain_formula_in_chunks_of_any_size(chunk, mask, devi
     right_BT = (torch.arange(9) < LENGTHS[:, None]).to(device)
     mask_BT = {"none": None, "right": right_BT, "left": right_BT.flip(1)}[mask]
     student, teacher = three(12, 0, device=device), three(18, 10, device=device)
-    for heads in (1, 6):
-        plain = value_and_gradients(lambda *x, r=heads: plain_relations(x, teacher, mask_BT, r), student)
-        ours = value_and_gradients(lambda *x, r=heads: relation_loss(x, teacher, mask_BT, r), student)
+    for heads in ((1, None), (6, None), (6, 5)):  # and a window
+        plain = value_and_gradients(lambda *x, r=heads: plain_relations(x, teacher, mask_BT, *r), student)
+        ours = value_and_gradients(lambda *x, r=heads: relation_loss(x, teacher, mask_BT, *r), student)
         torch.testing.assert_close(ours, plain, atol=1e-12, rtol=1e-9)
 
 

@@ -12,13 +12,20 @@ from transformers import AutoModelForMaskedLM, ModernBertForSequenceClassificati
 from spaces.errors import SpecError
 from spaces.space.reading import read_space
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
+from spaces.students.transfer import Pairing
 from trainables.export.folders import export_student
+from trainables.losses.hs import hidden_state_loss
+from trainables.losses.loss import Batch
+from trainables.losses.mha import MHA, default_teacher_layers, relation_loss
 from trainables.models.encoder import build_model, family_of, layers, lm_head
 from trainables.models.loading import has_lm_head
 from trainables.models.projection import calibrate, sampled_states, stream_directions
+from trainables.models.signals import QKV
 from trainables.models.student import build_student, truncated
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
+from trainables.training.distillation import Distillation
+from trainables.training.settings import TrainingSpec
 
 FULL, LOCAL = "full_attention", "sliding_attention"
 DEEP = (8, 32, 4, 64)
@@ -118,6 +125,30 @@ def test_every_method_trains_a_student_that_loads_as_it_was(teacher, method, cor
     student, _, outcome = run(config, teacher, corpus, steps=30)
     assert outcome.loss_last < outcome.loss_first
     export_student(student, teacher.tokenizer, tmp_path / "student", {})
+
+
+def test_relations_are_learned_from_layers_that_see_everything_and_within_the_window_of_others(teacher):
+    facts = teacher.facts
+    assert default_teacher_layers(facts) == (7, 4, 1) and facts.family.windows.keys() == {2, 3, 5, 6, 8}
+    signals = {number: [torch.randn(2, 12, 32) for _ in range(3)] for number in (1, 7, 8)}
+    for layer, window in ((7, None), (8, 5)):
+        pairing = Pairing(
+            {"relation_heads": 4, "teacher_layer": layer}, StudentArchitecture(1, 32, 4, 64), facts.architecture,
+            facts.family.windows,
+        )  # fmt: skip
+        found = MHA.loss(pairing).value({(QKV, 1): signals[1]}, {(QKV, layer): signals[layer]}, {}, Batch())
+        assert found == relation_loss(signals[1], signals[layer], None, 4, window)
+
+
+def test_hidden_states_count_in_units_of_their_layer(teacher, corpus):
+    """The stream of a teacher whose norms stand before the sublayers grows; its errors must not be the top layer's."""
+    config = METHODS["hs"] | {"num_layers": 8, "mapping": "uniform", "initialisation": "projected_layers"}
+    module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, TrainingSpec())
+    states = sampled_states(teacher.model, corpus)
+    assert module.squares == {number: pytest.approx(float(each.square().mean())) for number, each in enumerate(states)}
+    x, y = torch.randn(2, 2, 5, 8)
+    plain = hidden_state_loss([(x, y)], None)
+    torch.testing.assert_close(hidden_state_loss([(x, y), (10 * x, 10 * y)], None, [2.0, 200.0]), plain / 2)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """BERT (transformers/models/bert/modeling_bert.py): norms after the sublayers, positions and types from tables."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,6 +15,11 @@ class BertFacts:
 
     name: str
     position_offset: int = 0
+
+    @property
+    def windows(self) -> Mapping[int, int]:
+        """Every layer sees everything."""
+        return {}
 
     def problems(self, architecture: StudentArchitecture) -> list[str]:
         """Any shape can be built."""

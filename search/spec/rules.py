@@ -176,7 +176,8 @@ def batch_is_shared_evenly(spec: StudySpec, space: SearchSpace) -> Problems:
 
 def budget_is_a_batch(spec: StudySpec, space: SearchSpace) -> Problems:
     for size in space.to_table().get("batch_size", []):
-        if size * spec.corpus.sequence_length > spec.budget.train_tokens:
+        packed = spec.corpus.texts == "packed"  # how long single texts are is known when they are cut
+        if packed and size * spec.corpus.sequence_length > spec.budget.train_tokens:
             yield (
                 f"[budget] train_tokens {spec.budget.train_tokens} is less than one batch of {size} x "
                 f"{spec.corpus.sequence_length} tokens"

@@ -93,6 +93,12 @@ def test_every_problem_at_once():
         ),
         ("[cluster]", "[cluster]\nworkers_per_trial = 3\n", "batch_size 16 is not a multiple of 3"),
         ("train_tokens = 300_000", "train_tokens = 100", "less than one batch of 16 x 64 tokens"),
+        ('["hs", "mha"]', '["hs", "embed"]', "method 'embed' embeds texts: it needs [corpus] texts = 'single'"),
+        (
+            "[corpus]",
+            "[corpus]\ntexts = 'single'\nlanguage_temperature = 3",
+            "language_temperature mixes packed blocks",
+        ),
         ("sequence_length = 64", "sequence_length = 1000", "at most the teacher's 512 positions"),
         ("[cluster]", "[latency]\nsequence_length = 1000\n[cluster]", "must not exceed the 512 positions"),
         ("[cluster]", "[search]\nsampler = 'grid'\n[cluster]", "learning_rate: a grid needs a list of values"),
@@ -263,6 +269,11 @@ def test_relative_paths_start_at_the_spec(tmp_path):
     assert spec.teacher.path == str(tmp_path / "model")
     assert spec.corpus.source == str(tmp_path / "text.txt")
     assert spec.tasks[0].source == str(tmp_path / "sst2")
+
+
+def test_words_are_masked_in_packed_blocks_only():
+    text = changed('["hs", "mha"]', '["hs", "mlm"]').replace("[corpus]", "[corpus]\ntexts = 'sentences'")
+    assert any("method 'mlm' masks words of packed blocks" in problem for problem in problems_of(text))
 
 
 def test_unreadable_files(tmp_path):

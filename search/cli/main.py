@@ -31,6 +31,7 @@ def check(args: argparse.Namespace) -> None:
     """Read a spec and say what it would run."""
     from search.phases.data import look_at
     from search.phases.description import describe
+    from search.phases.teacher_doors import look_at_teacher
     from search.spec.changes import changed
     from search.spec.checks import check_all, load_table
     from search.spec.explain import explain, schema
@@ -44,13 +45,15 @@ def check(args: argparse.Namespace) -> None:
     from trainables.models.teacher import read_facts
 
     seen: list[DataFacts] = []
+    told: list[str] = []
     table, folder = load_table(args.spec)
     table = changed(table, args.set)
     study = check_all(
         table, folder, args.spec, read_facts,
         lambda draft, teacher, problems: seen.append(look_at(draft, teacher, problems)),
+        lambda draft, teacher, problems: told.extend(look_at_teacher(draft, teacher, problems)),
     )  # fmt: skip
-    print("\n".join(describe(study, seen[0])))
+    print("\n".join([*describe(study, seen[0]), *told]))
     print(f"\nno problems. To run it: stillhouse run {args.spec}")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.phases.data import PreparedData, prepare_data
+from search.phases.teacher_doors import texts_of, tokenizer_lines
 from search.spec.sections import StudySpec
 from search.store.contents import Contents
 from search.store.parts import Store
@@ -55,6 +56,8 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
         f"{count_parameters(facts.architecture, facts):,} parameters"
     )
     say(embedding_line(embedder_of(teacher.model)))
+    for line in tokenizer_lines(spec.teacher.path, facts, texts_of(spec)):
+        say(line)
     step(spec.corpus.source)
     data = prepare_data(spec, teacher, say)
     return Inputs(teacher, data, contents_of(spec, data.tasks), time.perf_counter() - started)

@@ -16,6 +16,7 @@ import torch
 
 from search.phases.inputs import Inputs
 from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs, untrained
+from search.phases.teacher_doors import head_lines
 from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_meta
 from search.spec.checks import Study
@@ -43,6 +44,7 @@ from trainables.models.published import published
 from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of
+from trainables.text.corpus import open_corpus
 
 MAX_SHAPES = 40
 """Shapes measured before the start, about 2 s each. In a larger space each trial measures its own."""
@@ -75,6 +77,8 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
     """
     spec, space = study.spec, study.space
     teacher, tasks = put_on_device(inputs.teacher, spec), inputs.data.tasks
+    for line in head_lines(space, teacher, open_corpus(inputs.data.corpus)):
+        say(line)
     step(f"teacher and {spec.evaluation.floor_seeds} untrained encoders on {len(tasks)} tasks")
     compared = spec.comparison.seeds is not None
     by_split = score_all(spec, teacher, tasks, ["dev", "test"] if compared else ["dev"], say)

@@ -67,6 +67,11 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def lowers(backend: Tokenizer) -> bool:
+    """Whether a tokenizer reads capitals as small letters."""
+    return backend.normalizer is not None and backend.normalizer.normalize_str("A") == "a"
+
+
 def read_otherwise(tokenizer: PreTrainedTokenizerBase, folder: Path, texts: list[str] | None = None) -> str:
     """What transformers cuts in another way than the folder's tokenizer.json says, in words; empty when nothing.
 
@@ -85,7 +90,7 @@ def read_otherwise(tokenizer: PreTrainedTokenizerBase, folder: Path, texts: list
         )
         if used != written:
             first = next(i for i in range(len(used) + 1) if used[: i + 1] != written[: i + 1])
-            lower = used == own.encode(text.lower(), add_special_tokens=False).tokens
+            lower = lowers(tokenizer.backend_tokenizer) and not lowers(own)
             mend = '; "do_lower_case": false in tokenizer_config.json keeps capitals' if lower else ""
             return (
                 f"transformers cuts {text[:40]!r} into {used[first : first + 4]} where tokenizer.json says "

@@ -1,0 +1,87 @@
+"""What is opened, and told, of a teacher: its weights and tokenizer by `check`, its masked-LM head before a search."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from search.spec.reading import Unsound
+from spaces.errors import SpecError
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import TeacherFacts
+from spaces.students.transfer import terms_of
+from trainables.cache import cache_folder, cached_value, digest
+from trainables.models.loading import load_model
+from trainables.models.teacher import Teacher, load_teacher, resolve_model_folder
+from trainables.models.tokenizer import load_tokenizer, read_otherwise
+from trainables.text.corpus import Corpus
+from trainables.text.corpus_files import corpus_files
+from trainables.text.file_texts import file_texts
+from trainables.training.masked_lm import CHECKED_BLOCKS, MaskedAccuracy, masked_accuracy
+
+SAMPLE_TEXTS = 50
+"""The first of a corpus, on which two readings of a tokenizer are compared."""
+
+
+def look_at_teacher(draft: Any, teacher: TeacherFacts | None, problems: list[str]) -> list[str]:
+    """Load the teacher, and the weights that the study starts from, as a run would; lines that are worth telling.
+
+    A teacher that has no facts was refused before.
+    """
+    lines: list[str] = []
+    try:
+        if teacher is not None:
+            load_teacher(draft.teacher.path)
+            lines = tokenizer_lines(draft.teacher.path, teacher, texts_of(draft))
+    except Unsound:
+        pass
+    except SpecError as error:
+        problems += [problem for problem in error.problems if problem not in problems]
+    try:
+        if draft.training.start is not None:
+            load_model(Path(draft.training.start))
+    except Unsound:
+        pass
+    except SpecError as error:
+        problems += [f"[training] start {draft.training.start!r}: {problem}" for problem in error.problems]
+    return lines
+
+
+def texts_of(draft: Any) -> list[str]:
+    """The first texts of a corpus of files; none where it is something else, or for its own door to refuse."""
+    try:
+        source, column = draft.corpus.source, draft.corpus.text_column
+        if source == "docs" or source.startswith("hub:"):
+            return []
+        return list(itertools.islice(file_texts(corpus_files(source)["train"][0], column), SAMPLE_TEXTS))
+    except (Unsound, SpecError, IndexError):
+        return []
+
+
+def tokenizer_lines(path: str, facts: TeacherFacts, texts: Sequence[str]) -> list[str]:
+    """What transformers cuts in another way than the teacher's tokenizer.json says."""
+    folder = resolve_model_folder(path)
+    found = read_otherwise(load_tokenizer(folder, facts.vocab_size, facts.max_positions), folder, list(texts))
+    return [f"warning: {found}"] if found else []
+
+
+def head_lines(space: SearchSpace, teacher: Teacher, corpus: Corpus) -> list[str]:
+    """How often the teacher's masked-LM head is right on held-out text, where a method reads it.
+
+    Weights under the names of a head may be anything: that it is there does not say that it was trained.
+    """
+    methods = map(str, space.axes["method"].choices)
+    readers = sorted({term.name for method in methods for term in terms_of(method) if term.needs_lm_head})
+    if not readers or not teacher.facts.has_lm_head or corpus.mask_token_id is None:
+        return []
+    folder = cache_folder() / "heads" / digest(1, teacher.facts.digest, corpus.digest, CHECKED_BLOCKS)
+    value = cached_value(folder, lambda: asdict(masked_accuracy(teacher.model, corpus, CHECKED_BLOCKS)))
+    found = MaskedAccuracy(**value)
+    shares = f"{found.right:.1%} of masked held-out tokens right, the commonest token alone {found.commonest:.1%}"
+    if not found.looks_untrained:
+        return [f"masked-LM head of the teacher: {shares}"]
+    return [
+        f"warning: masked-LM head of the teacher: {shares}; it looks untrained on this text, and "
+        f"{', '.join(readers)} learns from nothing else"
+    ]

@@ -42,6 +42,22 @@ class Answers:
         return self.params[name]
 
 
+def conditional_axes(space: Callable[[Any], Any], draws: int = 64) -> list[str]:
+    """Axes that some configurations of a space do not have, or have with other values; found by random draws.
+
+    A name may say which values are legal, after an "@": the axis is what stands before it.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        trial = Answers(at_random(rng))
+        space(trial)
+        found.append({name: each for name, each in trial.distributions.items() if not each.single()})
+    every = dict.fromkeys(name for drawn in found for name in drawn)
+    varying = [name for name in every if any(drawn.get(name) != found[0].get(name) for drawn in found)]
+    return list(dict.fromkeys(name.partition("@")[0] for name in varying))
+
+
 def only_value(distribution: BaseDistribution) -> Any:
     """The value of a distribution that has a single one."""
     if isinstance(distribution, CategoricalDistribution):

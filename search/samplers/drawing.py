@@ -53,7 +53,7 @@ def nsga2(seed: int, context: Context) -> BaseSampler:
 
 
 def gp(seed: int, context: Context) -> BaseSampler:
-    """Gaussian process with an expected improvement of the hypervolume; quality is noisy."""
+    """Gaussian process with an expected improvement of the hypervolume; for spaces without axes that come and go."""
     return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
 
 

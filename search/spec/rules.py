@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from search.samplers.answers import conditional_axes
 from search.samplers.registry import GRID, SAMPLERS
 from search.spec.languages import languages_of
 from search.spec.reading import Unsound
@@ -234,6 +235,15 @@ def grid_is_finite(spec: StudySpec, space: SearchSpace) -> Problems:
         yield from _finite("[search] sampler 'grid'", space)
 
 
+def same_axes_for_gp(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Optuna's GPSampler draws axes that come and go at random, and then holds the others at a bound of their range."""
+    if spec.search.sampler == "gp" and (varying := conditional_axes(space.suggest)):
+        yield (
+            f"[search] sampler 'gp' needs the same axes with the same values in every configuration; here "
+            f"{', '.join(varying)} depend on others: give each of them one value, or take 'tpe'"
+        )
+
+
 def sampler_can_be_loaded(spec: StudySpec, space: SearchSpace) -> Problems:
     """That of another package may be missing a part; better known now than when the first trial is asked for."""
     try:
@@ -280,5 +290,6 @@ SPACE_RULES = (
     comparison_is_finite,
     grid_is_finite,
     sampler_can_be_loaded,
+    same_axes_for_gp,
 )
 """Rules on (spec, space)."""

@@ -220,6 +220,13 @@ def test_a_spec_that_is_wrong_everywhere():
     assert len([problem for problem in found if problem.startswith("'hub:'")]) == 2  # the corpus and a task
 
 
+def test_gp_is_offered_where_every_configuration_has_the_same_axes():
+    gp = changed("[cluster]", "[search]\nsampler = 'gp'\n[cluster]")
+    assert [problem for problem in problems_of(gp) if "'gp' needs the same axes" in problem and "mapping" in problem]
+    flat = gp.replace('method = ["hs", "mha"]', 'method = ["hs"]\ninitialisation = ["projected"]')
+    toy.read(flat)
+
+
 def test_rules_read_what_the_space_offers_when_sections_are_wrong():
     text = changed("trials = 8", "trials = 0").replace("train_tokens = 300_000", "train_tokens = 100")
     text = text.replace("concurrent_trials = 2", "concurrent_trials = 0\nworkers_per_trial = 3")

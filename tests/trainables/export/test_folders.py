@@ -241,6 +241,7 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path, tokenizer):
 def test_onnx_gives_the_same_numbers(tmp_path, name):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
+    import onnx
     import onnxruntime
 
     student = STUDENTS[name]().eval()
@@ -256,6 +257,7 @@ def test_onnx_gives_the_same_numbers(tmp_path, name):
     theirs = torch.from_numpy(session.run(["last_hidden_state"], feeds)[0])
     torch.testing.assert_close(theirs[mask.bool()], ours[mask.bool()], atol=1e-5, rtol=0)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert "Gelu" in {node.op_type for node in onnx.load(file).graph.node}
 
 
 def test_a_missing_onnx_package_names_the_extra(tmp_path, monkeypatch):

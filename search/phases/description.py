@@ -1,8 +1,19 @@
 """What a spec would run, in lines for a person."""
 
-import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from search.phases.data import told
+from search.phases.forecast import (
+    MAX_COUNTED,
+    count_configurations,
+    disk_gb,
+    flops_per_s,
+    hours,
+    hours_text,
+    shape_lines,
+    traps,
+)
 from search.proposals.rungs import rung_tokens
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
@@ -16,10 +27,12 @@ def describe(study: Study, data: DataFacts) -> list[str]:
     """What a study would run, in lines for a person: `data` is what was seen of corpus and tasks."""
     spec, space, facts = study.spec, study.space, study.teacher
     tokens = spec.budget.trials * spec.budget.train_tokens
-    shapes = {each for students in space.feasible.values() for each in students}
-    axes = ", ".join(f"{name} {line}" for name, line in space.to_table().items())
-    cluster = dataclasses.asdict(spec.cluster)
-    cluster["concurrent_trials"] = spec.cluster.concurrent_trials or "as many as fit"
+    axes = [f"{name.replace('_', ' ')} {_values(line)}" for name, line in space.to_table().items() if name != "shape"]
+    cluster = spec.cluster
+    together = cluster.concurrent_trials or "as many as fit"
+    workers = f"workers of a trial {cluster.workers_per_trial}, CPUs of a worker {cluster.cpus_per_worker}"
+    count = count_configurations(space)
+    configurations = "endlessly many" if count is None else f"{count:,}{' or more' * (count == MAX_COUNTED)}"
     tasks = [
         f"{task.name}: {task.kind} by {protocol_for(task.kind, spec.evaluation.protocol)}"
         + (f"; {sizes_text(data.tasks[task.name])}" if task.name in data.tasks else "")
@@ -30,14 +43,26 @@ def describe(study: Study, data: DataFacts) -> list[str]:
     return [
         f"study    {spec.name}, seed {spec.seed}",
         f"teacher  {facts.name}: {facts.family.name} {facts.architecture.name}, {head} LM head",
-        f"space    {len(shapes)} shapes; {axes}",
+        *(f"space    {line}" for line in shape_lines(study)),
+        f"space    {configurations} configurations: {'; '.join(axes)}",
         f"search   {_search(spec, space)} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
         f"rungs    {_rungs(spec)}",
         *(f"task     {task}" for task in tasks),
-        f"cluster  {', '.join(f'{name} {value}' for name, value in cluster.items())}",
+        f"cluster  trials at a time {together}, {workers}, GPUs {cluster.gpus_per_worker:g}",
+        f"disk     {disk_gb(study):.2g} GB of students, at most {spec.storage.quota_gb:g}; "
+        f"teacher's states at most {spec.targets.quota_gb:g} GB",
+        *([] if cluster.gpus_per_worker else [f"time     {hours_text(hours(study, data, flops_per_s()))}"]),
         *told(data),
+        *(f"warning: {line}" for line in traps(study)),
     ]
+
+
+def _values(line: Any) -> str:
+    """The values of an axis for a person."""
+    if isinstance(line, Mapping):
+        return f"{line['low']:g} to {line['high']:g}" + " (log)" * bool(line.get("log"))
+    return ", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in line)
 
 
 def _search(spec: StudySpec, space: SearchSpace) -> str:

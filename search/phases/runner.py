@@ -17,6 +17,7 @@ from pathlib import Path
 from search.phases.baselines import score_baselines
 from search.phases.data import look_at
 from search.phases.finish import score_front
+from search.phases.forecast import traps
 from search.phases.inputs import STEPS, Inputs, read_inputs
 from search.phases.leaders import leading, noise_of
 from search.phases.prepare import cost_columns, prepare
@@ -55,6 +56,8 @@ def run_spec(path: str, folder: str | None, driver: Driver, changes: Sequence[st
     """`stillhouse run`: a new study, or more of the one that is in the folder; `changes` as KEY=VALUE."""
     table, base = load_table(path)
     study = check_all(changed(table, changes), base, path, read_facts, look_at)
+    for line in traps(study):
+        driver.say(f"warning: {line}")
     return run_study(study, folder or f"studies/{study.spec.name}", driver)
 
 

@@ -1,0 +1,153 @@
+"""What a study will take, before it starts: configurations, shapes, disk, hours by phase; and the traps in its spec.
+
+Hours are rough: counted FLOPs at a speed that is measured on one core in a fraction of a second. They are right within
+a factor of two or so, and tell minutes from days.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+
+import torch
+
+from search.spec.checks import Study
+from spaces.records.data import DataFacts
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
+from spaces.students.transfer import terms_of
+from trainables.machine import pinned_threads
+
+MAX_COUNTED = 100_000
+"""Configurations."""
+FEWEST_STEPS = 100
+RANDOM_TOKENS = 5_000_000
+"""Below, what starts from random weights stays behind what starts from the teacher's."""
+BACKWARD = 3
+"""A training step takes as many times the FLOPs of its forward pass."""
+EFFICIENCY = 0.6
+"""Of the speed of large matrix products, what encoders reach."""
+FIT_S = 3.0
+"""What fitting a probe takes, about, beside reading its texts."""
+BYTES = 4
+"""Of a weight."""
+SHOWN_SHAPES = 8
+GB = 1e9
+
+
+def count_configurations(space: SearchSpace) -> int | None:
+    """How many there are, counted up to MAX_COUNTED; None where a range makes them endless."""
+    if any(axis.is_range for axis in space.axes.values()):
+        return None
+    return sum(1 for _ in itertools.islice(space.enumerate(), MAX_COUNTED))
+
+
+def shape_lines(study: Study) -> Iterator[str]:
+    """The shapes with their parameters, smallest first."""
+    facts = study.teacher
+    shapes = {shape for students in study.space.feasible.values() for shape in students}
+    sizes = sorted((count_parameters(shape, facts), shape.name) for shape in shapes)
+    whole = count_parameters(facts.architecture, facts)
+    listed = [f"{name} {size / 1e6:.3g} M ({size / whole:.0%})" for size, name in sizes]
+    if len(listed) > SHOWN_SHAPES:
+        listed = [*listed[: SHOWN_SHAPES // 2], f"{len(listed) - SHOWN_SHAPES} more", *listed[-SHOWN_SHAPES // 2 :]]
+    yield f"{len(sizes)} shapes, parameters and share of the teacher's {whole / 1e6:.3g} M: {', '.join(listed)}"
+
+
+def disk_gb(study: Study) -> float:
+    """What all students of the study take together, if none gave way."""
+    shapes = {shape for students in study.space.feasible.values() for shape in students}
+    mean = sum(count_parameters(shape, study.teacher) for shape in shapes) / len(shapes)
+    return study.spec.budget.trials * mean * BYTES / GB
+
+
+def flops_per_s() -> float:
+    """Of matrix products of one core, measured."""
+    left, right = torch.randn(512, 384), torch.randn(384, 1536)
+    best = float("inf")
+    with pinned_threads(1), torch.no_grad():
+        for _ in range(12):
+            started = time.perf_counter()
+            left @ right
+            best = min(best, time.perf_counter() - started)
+    return 2 * 512 * 384 * 1536 / best
+
+
+def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
+    """Hours by phase on this machine, as if every trial trained its whole budget; `speed` in FLOPs per second and core.
+
+    Not for GPUs.
+    """
+    spec, space, facts = study.spec, study.space, study.teacher
+    length = spec.corpus.sequence_length
+    shapes = [shape for students in space.feasible.values() for shape in students]
+    methods = [str(method) for method in space.axes["method"].choices]
+    learning = sum(any(term.signals for term in terms_of(method)) for method in methods) / len(methods)
+
+    def cost(shape: StudentArchitecture) -> int:
+        return flops_per_token(shape, facts, length)
+
+    student, teacher = sum(map(cost, shapes)) / len(shapes), cost(facts.architecture)
+    texts = {name: sum(each.rows.values()) for name, each in data.tasks.items()}
+    read = sum(count * min(length, data.tasks[name].max_length) for name, count in texts.items())
+    trials, tokens = spec.budget.trials, spec.budget.train_tokens
+    cores = spec.cluster.workers_per_trial * spec.cluster.cpus_per_worker
+    at_a_time = spec.cluster.concurrent_trials or max(1, own_cores() // cores)
+    rate = speed * EFFICIENCY * 3600
+    lanes = min(at_a_time, trials)
+    fits_h = FIT_S * len(spec.tasks) / 3600
+    scored = 1 + spec.evaluation.floor_seeds
+    once = min(trials * tokens, data.corpus.tokens or trials * tokens)
+    return {
+        "scores of teacher and floor": scored * (read * teacher / rate + fits_h),
+        "what the teacher says": learning * once * teacher / (rate * lanes * cores),
+        "training": trials * tokens * BACKWARD * student / (rate * lanes * cores),
+        "scores of students": trials * (read * student / rate + fits_h) / lanes,
+    }
+
+
+def own_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hours_text(phases: dict[str, float]) -> str:
+    """The whole and the share of each phase, for a person."""
+    total = sum(phases.values())
+    whole = f"{total:.1f} h" if total >= 1 else f"{max(1, round(total * 60))} min"
+    shares = ", ".join(f"{name} {each / total:.0%}" for name, each in phases.items())
+    return f"about {whole} on this machine, within a factor of two: {shares}"
+
+
+def traps(study: Study) -> Iterator[str]:
+    """What a spec says that will hardly be what is wanted, a sentence each."""
+    spec, space = study.spec, study.space
+    per_step = max(int(size) for size in spec.space["batch_size"]) * spec.corpus.sequence_length
+    if (steps := spec.budget.train_tokens // per_step) < FEWEST_STEPS:
+        enough = FEWEST_STEPS * per_step
+        yield (
+            f"[budget] train_tokens {spec.budget.train_tokens:,} are {steps} steps of {per_step:,} tokens: from "
+            f"{enough:,} on ({FEWEST_STEPS} steps) trials differ by more than their start"
+        )
+    starts = space.axes["initialisation"].choices if "initialisation" in space.axes else ()
+    if "random" in starts and spec.budget.train_tokens < RANDOM_TOKENS:
+        yield (
+            f"[space] initialisation 'random' with {spec.budget.train_tokens:,} tokens: below {RANDOM_TOKENS:,} such "
+            "students stay behind those that start from the teacher's weights"
+        )
+    count = count_configurations(space)
+    if spec.comparison.seeds is None and count is not None and count < spec.budget.trials:
+        yield (
+            f"[budget] {spec.budget.trials} trials, but the space has {count} configurations: the others would repeat "
+            "them; give learning_rate a range, or more values"
+        )
+    named = {*spec.search.objectives, *spec.search.constraints}
+    idle = max(0.0, own_cores() - os.getloadavg()[0])
+    if any(name.startswith("latency") for name in named) and spec.latency.device == "cpu":
+        if spec.latency.threads > own_cores():
+            yield f"[latency] threads {spec.latency.threads}: this machine has {own_cores()} cores"
+        elif spec.latency.threads > idle + 0.5:
+            yield (
+                f"[latency] threads {spec.latency.threads}, but only {idle:.1f} of {own_cores()} cores are idle now: "
+                "latencies will be those of a busy machine"
+            )

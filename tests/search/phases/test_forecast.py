@@ -1,0 +1,61 @@
+"""What `check` says of a study that has not begun: sizes, hours, traps."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import toy
+
+from search.phases import forecast
+from search.phases.description import describe
+from search.phases.forecast import count_configurations, disk_gb, hours, hours_text, shape_lines, traps
+from search.spec.checks import check_all
+from spaces.records.data import CorpusFacts, DataFacts, TaskFacts
+
+LISTED = "learning_rate = [0.001]\nmapping = ['uniform']\n"
+
+
+def study(text=toy.SPEC):
+    return check_all(tomllib.loads(text), Path("/nowhere"), "toy.toml", toy.facts)
+
+
+def test_configurations_and_shapes_are_counted():
+    whole = study()
+    assert count_configurations(whole.space) is None
+    small = study(toy.SPEC.replace('"hs", "mha"', '"hs"').replace("ffn_ratio", LISTED + "ffn_ratio"))
+    assert count_configurations(small.space) == len(list(small.space.enumerate())) > 8
+    (line,) = shape_lines(whole)
+    assert line.startswith("9 shapes, parameters and share of the teacher's 11.2 M: 2x96") and "1 more" in line
+    assert 8 * 1e5 * 4 / 1e9 < disk_gb(whole) < 8 * 1e7 * 4 / 1e9
+
+
+def test_hours_follow_the_budget():
+    data = DataFacts(CorpusFacts(tokens=10**6), {"toy": TaskFacts(rows={"train": 1000, "dev": 100}, max_length=64)})
+    one, ten = (hours(study(toy.SPEC.replace("300_000", each)), data, 5e10) for each in ("300_000", "3_000_000"))
+    assert ten["training"] == pytest.approx(10 * one["training"])
+    assert ten["scores of students"] == one["scores of students"]
+    assert ten["what the teacher says"] < 10 * one["what the teacher says"]  # a text is read once
+    assert hours_text(one).startswith("about ") and "training" in hours_text(one)
+    assert forecast.flops_per_s() > 1e8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ("train_tokens = 300_000", "train_tokens = 20_000", "19 steps of 1,024 tokens: from 102,400 on"),
+        ("ffn_ratio", "initialisation = ['random']\nffn_ratio", "'random' with 300,000 tokens"),
+        ("trials = 8", "trials = 400", "400 trials, but the space has"),
+        ("[cluster]", "[search]\nobjectives = ['quality', 'latency_ms']\n[latency]\nthreads = 999\n[cluster]", "999"),
+    ],
+)
+def test_traps(old, new, wanted):
+    text = toy.SPEC.replace("ffn_ratio", LISTED + "ffn_ratio").replace('"hs", "mha"', '"hs"')
+    assert not list(traps(study(text)))
+    (line,) = traps(study(text.replace(old, new, 1)))
+    assert wanted in line
+
+
+def test_everything_is_text_for_people():
+    lines = describe(study(), DataFacts(CorpusFacts()))
+    assert not any("[" in line or "{" in line for line in lines if not line.startswith("warning"))
+    assert any("learning rate 0.0003 to 0.003 (log)" in line for line in lines)

@@ -134,7 +134,7 @@ def test_relations_are_learned_from_layers_that_see_everything_and_within_the_wi
     for layer, window in ((7, None), (8, 5)):
         pairing = Pairing(
             {"relation_heads": 4, "teacher_layer": layer}, StudentArchitecture(1, 32, 4, 64), facts.architecture,
-            facts.family.windows,
+            windows=facts.family.windows,
         )  # fmt: skip
         found = MHA.loss(pairing).value({(QKV, 1): signals[1]}, {(QKV, layer): signals[layer]}, {}, Batch())
         assert found == relation_loss(signals[1], signals[layer], None, 4, window)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from spaces.records.costs import Cost
+from spaces.students.transfer import UNTRAINED
 
 MISSING = "-"
 WITHOUT_TEACHER = "mlm"
@@ -73,7 +74,9 @@ def plural(count: int, noun: str) -> str:
 
 
 def student_name(row: Mapping[str, Any] | pd.Series) -> str:
-    """'3x192 by mha'."""
+    """'3x192 by mha', or '3x192 untrained'."""
+    if row["method"] == UNTRAINED:
+        return f"{row['architecture']} {UNTRAINED}"
     return f"{row['architecture']} by {row['method']}"
 
 

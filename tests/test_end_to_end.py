@@ -47,6 +47,7 @@ max_length = 32
 mode = "{targets}"
 [evaluation]
 floor_seeds = 1
+starts = {starts}
 [search]
 sampler = "{sampler}"
 [cluster]
@@ -106,7 +107,15 @@ def in_its_own_process(data, *arguments):
 
 
 def write_spec(path, space, **options):
-    options = {"trials": 5, "sampler": "random", "concurrent": 2, "workers": 1, "targets": "cache", **options}
+    options = {
+        "trials": 5,
+        "sampler": "random",
+        "concurrent": 2,
+        "workers": 1,
+        "targets": "cache",
+        "starts": "false",
+        **options,
+    }
     path.write_text(SPEC.format(space=space, **options))
     return path
 
@@ -156,10 +165,17 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
     space = "\n".join(
         f"{name} = {json.dumps(axes[name])}" for name in sorted({*axes} - {"learning_rate", "batch_size"})
     )
-    both = write_spec(data / "both.toml", space, trials=1, sampler="grid", concurrent=1, workers=2, targets="live")
+    both = write_spec(
+        data / "both.toml", space, trials=1, sampler="grid", concurrent=1, workers=2, targets="live", starts="true"
+    )
     stillhouse("run", both, data / "both")
     one = reports[reports.trial == chosen.trial].sort_values("step")
     two = pd.read_parquet(data / "both" / "reports").sort_values("step")
+    rows = pd.read_parquet(data / "both" / "trials").set_index("method")
+    trained = rows.loc["od + 0.5 hs"]
+    assert trained.quality == max(trained.start_quality, trained.trained_quality)
+    if chosen.config["initialisation"] != "random":  # its start is a student as well
+        assert rows.loc["untrained"].quality == trained.start_quality and rows.loc["untrained"].train_tokens == 0
     assert len(one) > 5
     np.testing.assert_allclose(one.loss, two.loss, rtol=2e-3)  # the teacher runs in bf16 where the machine has it
     np.testing.assert_allclose(one.gradient_norm, two.gradient_norm, rtol=2e-2)

@@ -5,21 +5,32 @@ from html import escape
 import pandas as pd
 
 from analysis.page import pieces
+from analysis.page.text import lowered
 from analysis.study.table import StudyTable
 from analysis.words import MISSING, WITHOUT_TEACHER, decimal, number
+from spaces.students.transfer import UNTRAINED
 
+KEPT_BY = {"first_layers": "first", "projected_layers": "uniform", "teacher_layers": "uniform"}
+"""What a start keeps of the teacher's layers, if it keeps any."""
 KEPT = {"first": "the teacher's first layers", "uniform": "its layers, evenly spaced"}
 
 
 def baselines(study: StudyTable) -> pd.DataFrame:
     """One row per shape of which a baseline is known, smallest first; columns are dev quality, NaN where not measured.
 
-    `distilled` is the best student of the shape, `without_teacher` the best that was trained by masked words alone on
-    the same budget, `first` and `uniform` the teacher cut to that shape (projected, if narrower) and not trained.
+    `distilled` is the best student of the shape after its last step, `without_teacher` the best that was trained by
+    masked words alone on the same budget, `first` and `uniform` the teacher cut to that shape (projected, if narrower)
+    and not trained.
     """
     rows = study.baselines[study.baselines["split"] == "dev"]
     cut = study.mean_shares(rows, ["architecture", "kept"]).unstack()
-    students = study.students.assign(alone=study.students["method"] == WITHOUT_TEACHER)
+    students = study.students
+    left = students[students["method"] == UNTRAINED]
+    left = left.assign(kept=left["initialisation"].map(KEPT_BY)).groupby(["architecture", "kept"])["quality"].max()
+    cut = left.unstack().combine_first(cut)
+    students = students[students["method"] != UNTRAINED]
+    ended = students["trained_quality"].fillna(students["quality"])
+    students = students.assign(alone=students["method"] == WITHOUT_TEACHER, quality=ended)
     best = students.groupby(["architecture", "alone"])["quality"].max().unstack()
     table = pd.DataFrame({
         "distilled": best.get(False, pd.Series(dtype=float)),
@@ -51,5 +62,6 @@ def baselines_section(study: StudyTable) -> str:
         "teacher (masked words, same budget; a dash when the study had no mlm), and the teacher cut to the same shape "
         "without any training, its states projected where the shape is narrower."
     )
+    lead = f"{lead} {lowered(study)}".strip()
     head = ["", "distilled", "no teacher, same budget", *KEPT.values()]
     return pieces.section("What distillation gains", lead, pieces.table(head, rows, kind="sticky"))

@@ -53,7 +53,8 @@ def headline(study: StudyTable, objectives: Sequence[str] | None = None) -> tupl
     )
     name, weak = f"{student_name(best)} (trial {best['trial']})", ", ".join(f"{t}{WEAK}" for t in study.meta.weak_tasks)
     doubt = f" Shares of {weak} say little." if weak else ""
-    return f"{opening} {name}.", f"{beside_teacher(study, best)}{doubt}{_alone(study, best)}"
+    kept = f" {lowered(study)}" if lowered(study) else ""
+    return f"{opening} {name}.", f"{beside_teacher(study, best)}{doubt}{_alone(study, best)}{kept}"
 
 
 def beside_teacher(study: StudyTable, row: pd.Series) -> str:
@@ -93,6 +94,17 @@ def _alone(study: StudyTable, row: pd.Series) -> str:
     if row["method"] == WITHOUT_TEACHER or alike != alike:
         return ""
     return f" The best of that size without the teacher recovers {percent(alike)}."
+
+
+def lowered(study: StudyTable) -> str:
+    """How often training made a student worse than its start, in a sentence; nothing where no start was scored."""
+    both = study.finished[study.finished["trained_quality"].notna()]
+    if both.empty:
+        return ""
+    worse = int((both["trained_quality"] <= both["start_quality"]).sum())
+    if not worse:
+        return f"Training raised the quality of all {plural(len(both), 'start')}."
+    return f"In {worse} of {plural(len(both), 'trial')} training did not raise quality: the start was kept."
 
 
 def noise_text(study: StudyTable) -> str:

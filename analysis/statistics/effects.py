@@ -18,6 +18,7 @@ from analysis.selection.front import aim, costs_of
 from analysis.study.table import StudyTable
 from spaces.errors import choose
 from spaces.records.noise import mean_interval
+from spaces.students.transfer import UNTRAINED
 
 LEAST_TRIALS, MOST_TRIALS = 10, 1000
 MOST_CHOICES = 8
@@ -74,7 +75,7 @@ def axis_importance(study: StudyTable, method: str | None = None, evaluator: str
     """
     make = choose("importance evaluator", EVALUATORS, evaluator)
     objectives, rows = aim(study).objectives, study.finished
-    rows = rows if method is None else rows[rows["method"] == method]
+    rows = rows[rows["method"] != UNTRAINED] if method is None else rows[rows["method"] == method]
     rows = rows[np.isfinite(costs_of(rows, objectives)).all(axis=1)]
     if len(rows) > MOST_TRIALS:
         rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_TRIALS).astype(int)]
@@ -95,7 +96,7 @@ def axis_importance(study: StudyTable, method: str | None = None, evaluator: str
 
 def importance_by_branch(study: StudyTable) -> dict[str, pd.DataFrame]:
     """`axis_importance` within each method that ran often enough, the most frequent first."""
-    methods = study.finished["method"].value_counts().index
+    methods = study.finished["method"].value_counts().index.drop(UNTRAINED, errors="ignore")
     if len(methods) < 2:
         return {}
     tables = {method: axis_importance(study, method) for method in methods}

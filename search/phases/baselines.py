@@ -9,8 +9,6 @@ from search.phases.scoring import cached_scores, put_on_device
 from search.spec.sections import StudySpec
 from search.store.parts import Store
 from search.tune.telling import Say, announced
-from spaces.records.fronts import front_of
-from spaces.records.objectives import Aim
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from trainables.cache import digest
 from trainables.lanes.messages import TrialJob
@@ -20,14 +18,12 @@ from trainables.tasks.scoring import load_task, recovered
 from trainables.text.corpus import Corpus, open_corpus
 
 
-def score_baselines(spec: StudySpec, store: Store, aim: Aim, job: TrialJob, say: Say) -> None:
-    """Score both truncations of each shape that the study ends with: those on the front, or all of a comparison.
+def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> None:
+    """Score both truncations of each shape of a comparison.
 
     `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
     """
     rows = [row for row in store.read_trials() if row.status == "finished"]
-    if spec.comparison.seeds is None:
-        rows = front_of(rows, aim)
     shapes = sorted(
         {architecture_of(row.config) for row in rows}, key=lambda shape: (shape.num_layers, shape.hidden_size)
     )

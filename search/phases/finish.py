@@ -191,7 +191,7 @@ def make_card(
         "scores": scores,
         "method": row.config["method"],
         "seed": row.seed,
-        "train_tokens": row.train_tokens,
+        "train_tokens": row.train_tokens if row.kept_tokens is None else row.kept_tokens,
         "quality": row.quality,
         **{column.name: row.costs.get(column.name) for column in columns_of_costs()},
         "hardware": row.hardware,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.store.history import is_untrained
 from spaces.records.fronts import by_configuration, front_costs, hypervolume, non_dominated, values_of
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
@@ -35,7 +36,8 @@ class Leader:
 
 
 def leading(rows: Sequence[TrialRow], aim: Aim, top: int, margin: float = 0.0) -> list[Leader]:
-    """At most `top` students, those that add most first; `margin` is the noise of a quality. None that adds nothing."""
+    """At most `top` students, those that add most first; `margin` is the noise of a quality. None that adds nothing, and
+    no start that was never trained, which has no seeds."""
     finished = by_configuration(rows, aim.axes)
     costs_NK = front_costs(values_of(finished), aim)
     usable_N = np.isfinite(costs_NK).all(axis=1)
@@ -51,8 +53,8 @@ def leading(rows: Sequence[TrialRow], aim: Aim, top: int, margin: float = 0.0) -
         others_MK = scaled_NK[on_front_N & (np.arange(len(finished)) != i)]
         raised_MK = np.vstack([others_MK, scaled_NK[i] - raised_K])
         gains_N[i] = hypervolume(raised_MK, reference) - hypervolume(others_MK, reference)
-    order = [i for i in np.argsort(-gains_N, kind="stable")[:top] if gains_N[i] > 0]
-    return [Leader(finished[i], bool(on_front_N[i])) for i in order]
+    order = [i for i in np.argsort(-gains_N, kind="stable") if gains_N[i] > 0 and not is_untrained(finished[i].config)]
+    return [Leader(finished[i], bool(on_front_N[i])) for i in order[:top]]
 
 
 def noise_of(rows: Sequence[TrialRow], meta: StudyMeta) -> float:

@@ -18,6 +18,7 @@ from search.phases.inputs import read_inputs
 from search.phases.runner import Driver, Outcome, run_study, stored_study
 from search.spec.checks import check_all
 from search.store.contents import refuse_changed, stored_table
+from search.store.history import is_untrained
 from search.store.parts import Store
 from search.tune.telling import Say
 from spaces.errors import SpecError, StillhouseError
@@ -76,6 +77,11 @@ def finished_trial(store: Store, trial: int) -> TrialRow:
     if row is None or row.status != "finished":
         known = f"there is no trial {trial}" if row is None else f"trial {trial} is {row.status}"
         raise StillhouseError(f"{known} in {store.folder}; only a finished one can be promoted")
+    if is_untrained(row.config):
+        raise StillhouseError(
+            f"trial {row.trial} of {store.folder} is a start that was never trained: there is nothing to train longer; "
+            "promote a trial that starts from it"
+        )
     return row
 
 

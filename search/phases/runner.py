@@ -127,7 +127,8 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
         if outcome.ended:
             notice.enter(SCORING)
             score_front(spec, store, plan.meta.aim, plan.job.tasks, notice.say)
-            score_baselines(spec, store, plan.meta.aim, plan.job, notice.say)
+            if spec.comparison.seeds is not None:  # a search has scored its starts
+                score_baselines(spec, store, plan.job, notice.say)
         notice.enter(ENDED if outcome.ended else STOPPED)
     return outcome
 
@@ -149,6 +150,7 @@ def make_plan(study: Study, inputs: Inputs, store: Store, step: Say, held: conte
         corpus=prepared.corpus,
         targets=prepared.targets,
         tasks=tuple(prepared.tasks.values()),
+        keeps_start=spec.evaluation.starts and spec.comparison.seeds is None,
         languages=languages_of(spec.tasks),
         weights={task.name: task.weight for task in spec.tasks},
         train_tokens=spec.budget.train_tokens,

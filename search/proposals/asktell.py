@@ -6,9 +6,11 @@ write `asked`, run, write `reports`, write `trials`. A configuration that was as
 
 A trial that was stopped at a rung is never told to Optuna, whose samplers know one fidelity only; our own sampler
 (search/samplers/hypervolume.py) learns from every rung. Seeds of one configuration are one point, their mean. Trials of
-another seed than the study's are confirmations: they count against no budget and are never stopped.
+another seed than the study's are confirmations: they count against no budget and are never stopped. Starts are scored
+as they are, as students like any other, before the first trial trains; they count against no budget either.
 """
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +27,7 @@ from search.proposals.told import Within, branches, study_of
 from search.samplers.context import Config, Context
 from search.samplers.drawing import sampler_of
 from search.samplers.registry import GRID
-from search.store.history import RAN, Ask, History, Running, qualities
+from search.store.history import RAN, Ask, History, Running, is_untrained, qualities
 from search.store.parts import Store
 from search.store.rows import ended_row, report_row, stopped_row, test_rows
 from spaces.errors import InfeasibleConfig
@@ -105,6 +107,10 @@ class AskTell:
             return None
         if self._agenda is not None:
             return self._next_on_agenda()
+        if (start := self._next_start()) is not None:
+            return self._start(start)
+        if any(is_untrained(each.ask.config) for each in self.live.values()):
+            return None  # what they score is known before a token is spent
         if (promoted := self.rungs.promotable()) is not None:
             self.rungs.go_on(promoted)
             return self._go_on(self.history.asked[promoted])
@@ -252,6 +258,17 @@ class AskTell:
         assert self._agenda is not None
         asks, self._to_come = self._agenda(self)
         self._queue = [ask for ask in asks if config_hash(*ask) not in self.history.known]
+
+    def _next_start(self) -> Ask | None:
+        """The next student to score as it is; None when all within the limits have been asked for."""
+        for config in self.searched.starts:
+            digest = config_hash(config, self.searched.seed)
+            if digest in self.history.known:
+                continue
+            with contextlib.suppress(InfeasibleConfig):
+                self.searched.check_limits(config)
+                return Ask(self.history.next_number, dict(config), self.searched.seed, digest)
+        return None
 
     def _next_on_agenda(self) -> Ask | None:
         if not self._queue and not self.live:

@@ -66,7 +66,7 @@ class Memory:
         """Finished trials as the sampler may know them, one for each configuration, in the order of their numbers."""
         groups: dict[str, list[Lookup]] = {}
         for row in self.rows(MOST_TOLD):
-            if not self.searched.space.holds(row.config):  # of a release that gave its shape other heads
+            if not self.searched.space.holds(row.config):  # untrained, or of a release that gave its shape other heads
                 continue
             groups.setdefault(self.history.asked[row.trial]["config"], []).append(row.value)
         for each in (each for each in self.searched.earlier if each.share == 1.0):

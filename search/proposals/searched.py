@@ -36,6 +36,8 @@ class Searched:
     """The best 1/factor of a rung go on."""
     protected: int = 0
     """Trials of each method that pass each rung whatever they score."""
+    starts: tuple[Config, ...] = ()
+    """Students as they are before training, which are scored before any trial trains; they count against no budget."""
     earlier: tuple[Seen, ...] = ()
     """What other studies know."""
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +48,10 @@ class Searched:
     def check(self, config: Config) -> None:
         """Raise InfeasibleConfig unless the space has it and the costs known before it runs are within the limits."""
         self.space.check(config)
+        self.check_limits(config)
+
+    def check_limits(self, config: Config) -> None:
+        """Raise InfeasibleConfig where a cost that is known before it runs is above its limit."""
         costs = self.costs(config)
         for objective, limit in self.aim.limits.items():
             value = costs.get(objective.column)

@@ -12,6 +12,7 @@ from typing import Any
 from search.store.parts import Store, now
 from spaces.records.rows import TrialRow
 from spaces.space.search_space import config_hash
+from spaces.students.transfer import UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class History:
         self.stopped: list[int] = []
         """Trials that stand at a rung, by number."""
         self.ran: Counter[int] = Counter()
-        """Trials that were run, by seed."""
+        """Trials that were run, by seed; students that are left untrained are none."""
         for row in rows:
             self.remember(row)
             if row.status == "stopped":
@@ -197,8 +198,13 @@ class History:
 
     def _count(self, row: TrialRow, by: int) -> None:
         self.tally.counts[row.status] += by
-        if row.status in RAN:
+        if row.status in RAN and not is_untrained(row.config):
             self.ran[row.seed] += by
+
+
+def is_untrained(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is that of a start as it is."""
+    return config.get("method") == UNTRAINED
 
 
 def qualities(reports: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.proposals.asktell import AskTell
+from search.store.history import is_untrained
 from search.tune.telling import duration, short
 from spaces.records.costs import LATENCY, PARAMETERS
 from spaces.records.fronts import front_of, values_of, within
@@ -60,6 +61,10 @@ class StudyProgress(ray.tune.Callback):
         else:
             what = row.reason
         method, shape = row.config["method"], f"{row.config['num_layers']}x{row.config['hidden_size']}"
+        if is_untrained(row.config):
+            method = f"{row.config['initialisation']}, untrained,"
+        elif row.kept_tokens == 0:
+            what = f"{what}  start kept: training led to {short(row.trained_quality)}"
         self.say(f"trial {row.trial:>3}  {row.status:<8}  {method} {shape}  {what}  [{self.counts()}]")
 
     def best(self) -> str:

@@ -17,6 +17,7 @@ from search.proposals.rungs import rung_tokens
 from search.proposals.searched import Costs, Searched
 from search.proposals.warm_start import learn_from
 from search.spec.checks import Study
+from search.spec.sections import StudySpec
 from search.spec.writing import to_toml
 from search.store.contents import Contents
 from search.store.history import Ask
@@ -33,11 +34,14 @@ from spaces.records.meta import StudyMeta
 from spaces.records.objectives import aim_of
 from spaces.records.rows import TrialRow
 from spaces.space.comparison import tuning_seed
+from spaces.space.search_space import SearchSpace
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
 from trainables.lanes.messages import TrialJob
 from trainables.lanes.settings import LaneSettings
 
+MOST_STARTS = 40
+"""Students that are scored before any is trained, some seconds each."""
 LOST_LANES = 2
 """How often Tune starts a lane again that was lost with its node."""
 
@@ -127,11 +131,26 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         rung_tokens=rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
         rung_factor=spec.rungs.factor,
         protected=spec.rungs.protected,
+        starts=wanted_starts(spec, plan.study.space, say),
         earlier=tuple(learn_from(spec.search.warm_start, spec, plan.study.space, plan.contents, say)),
         constants=plan.constants,
         reference=plan.meta.teacher.costs,
     )
     return AskTell(store, searched)
+
+
+def wanted_starts(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> tuple[Mapping[str, Any], ...]:
+    """The starts that a search scores before it trains: all, unless they are too many. A comparison scores none."""
+    if not spec.evaluation.starts or spec.comparison.seeds is not None:
+        return ()
+    starts = space.starts()
+    if len(starts) > MOST_STARTS:
+        say(
+            f"{len(starts)} starts are more than the {MOST_STARTS} that are scored before any trial: each trial scores "
+            "its own"
+        )
+        return ()
+    return starts
 
 
 def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Callable[[Ask], TrialJob]:

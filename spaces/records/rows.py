@@ -28,6 +28,8 @@ class About:
 
     unit: str
     meaning: str
+    since: int = 1
+    """As in Column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,15 @@ class TrialRow:
     ] = None
     costs: Mapping[str, float] = field(default_factory=dict)
     """column of the costs' registry -> value; what was not measured is left out"""
+    start_quality: Annotated[
+        float | None, About("share", "quality before the first step; null where only the end was scored", since=2)
+    ] = None
+    trained_quality: Annotated[
+        float | None, About("share", "quality after the last step; below start_quality where it fell", since=2)
+    ] = None
+    kept_tokens: Annotated[
+        int | None, About("tokens", "tokens that the kept student had trained on; 0: it is its start", since=2)
+    ] = None
     loss_first: Annotated[float | None, About("", "first training loss; scales differ between methods")] = None
     loss_last: Annotated[float | None, About("", "last training loss; scales differ between methods")] = None
     held_out_loss: Annotated[
@@ -129,7 +140,7 @@ def declared(kind: type) -> dict[str, Column]:
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if get_origin(hint) is Annotated:
             value, about = get_args(hint)
-            found[name] = Column(name, TYPES[(get_args(value) or (value,))[0]], about.unit, about.meaning)
+            found[name] = Column(name, TYPES[(get_args(value) or (value,))[0]], about.unit, about.meaning, about.since)
     return found
 
 

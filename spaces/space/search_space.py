@@ -20,7 +20,7 @@ from spaces.space.feasibility import Objection, objections, same_outcome
 from spaces.space.table import Values
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, architecture_of, parse_shape
 from spaces.students.axis import Axis, Scalar, whole
-from spaces.students.transfer import axes_of
+from spaces.students.transfer import UNTRAINED, axes_of
 
 ARCHITECTURE_KEYS = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 HEADS_RULE = "attention heads divide the student's width"
@@ -45,7 +45,9 @@ def config_hash(config: Mapping[str, Any], seed: int) -> str:
 def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with known values in their one spelling (temperature 2 is 2.0); other keys stay as they are."""
     readers = {name: axis.read for name, axis in all_axes().items()} | {"intermediate_size": whole}
-    return {key: readers[key](value) if key in readers else value for key, value in config.items()}
+    return {
+        key: readers[key](value) if key in readers and value != UNTRAINED else value for key, value in config.items()
+    }
 
 
 def digest_of(payload: Any) -> str:
@@ -93,8 +95,20 @@ class SearchSpace:
         return shapes
 
     def holds(self, config: Mapping[str, Any]) -> bool:
-        """Whether the shape of a configuration is one of this space."""
-        return architecture_of(config) in self.shapes
+        """Whether method and shape of a configuration are of this space."""
+        return config["method"] in self.axes["method"].choices and architecture_of(config) in self.shapes
+
+    def starts(self) -> tuple[dict[str, Any], ...]:
+        """Every student that training may start from, as the configuration of one that is left untrained.
+
+        Random weights are left out: they are the floor.
+        """
+        found = []
+        for student in dict.fromkeys(student for students in self.feasible.values() for student in students):
+            for start in self.legal("initialisation", student):
+                if start != "random":
+                    found.append(assemble(UNTRAINED, student, {"initialisation": start}))
+        return tuple(found)
 
     @cached_property
     def method_axes(self) -> tuple[Axis, ...]:

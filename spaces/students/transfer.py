@@ -18,6 +18,9 @@ from spaces.students.axis import Axis
 TERM_PATTERN = re.compile(r"(?:(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*?\s*)?(?P<name>[A-Za-z_]\w*)")
 PLUS_PATTERN = re.compile(r"(?<!\d[eE])\+")
 
+UNTRAINED = "untrained"
+"""Stands in place of a method in the row of a student that was never trained, a start as it is. No spec asks for it."""
+
 
 @dataclass(frozen=True)
 class Pairing:

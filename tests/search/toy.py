@@ -61,6 +61,8 @@ ffn_ratio = [4.0]
 name = "toy"
 source = "docs:package"
 kind = "classification"
+[evaluation]
+starts = false
 [cluster]
 concurrent_trials = 2
 """

@@ -108,6 +108,10 @@ def introduction(card: Mapping[str, Any]) -> str:
     """What this is, and its place among the others."""
     teacher = f" of {plain(card['teacher'])}" if card.get("teacher") else ""
     lines = [f"A small Transformer encoder, distilled as a student{teacher}."]
+    if card.get("train_tokens") == 0:
+        lines = [
+            f"A small Transformer encoder, cut out{teacher} and not trained: training did not raise its dev quality."
+        ]
     if is_number(card.get("quality")):
         lines.append(recovery(card))
     if card.get("front"):

@@ -44,6 +44,8 @@ class TrialJob:
     """Where the finished student goes."""
     checkpoint_copy: str = ""
     """URI of a copy of the checkpoint, for nodes that do not share `folder`; empty when they do."""
+    keeps_start: bool = False
+    """Whether the start is scored as well and is the student where training does not raise its dev quality."""
     languages: Mapping[str, str] = field(default_factory=dict)
     """The language of each task that names one."""
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -66,6 +68,12 @@ class TrialOutcome:
     scores: Scores | None = None
     test_scores: Mapping[str, StudentScore] = field(default_factory=dict)
     """On the test splits, by task."""
+    start_quality: float | None = None
+    """Dev quality before the first step; None where it was not asked for."""
+    trained_quality: float | None = None
+    """Dev quality after the last step, where the start was scored too; `scores` are those of the better one."""
+    kept_tokens: int | None = None
+    """Tokens that the student which is kept had trained on: 0 for its start."""
     costs: Mapping[str, Any] = field(default_factory=dict)
     """Measured costs by their columns."""
     evaluate_s: float | None = None
@@ -88,6 +96,9 @@ class TrialOutcome:
             **(dataclasses.asdict(self.trained) if self.trained else {}),
             **(self.scores.columns() if self.scores else {}),
             **self.costs,
+            "start_quality": self.start_quality,
+            "trained_quality": self.trained_quality,
+            "kept_tokens": self.kept_tokens,
             "evaluate_s": self.evaluate_s,
             "profile_s": self.profile_s,
             "student_path": self.student_path,

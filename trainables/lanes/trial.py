@@ -1,5 +1,6 @@
 """One trial from a configuration to the measured columns of its row: distil, score, profile, save the student."""
 
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from spaces.records.filesystems import open_filesystem
 from spaces.records.latency import LatencySpec
 from spaces.records.shares import mean_share
 from spaces.students.architecture import architecture_of
+from spaces.students.transfer import UNTRAINED
+from spaces.values import from_json, to_json
+from trainables.cache import cache_folder, cached_value, digest
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
 from trainables.lanes.messages import TrialJob, TrialOutcome
@@ -89,9 +93,11 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     """The same with all folders on this machine's disk."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teacher, corpus = kept_teacher(job.teacher, job.embedding, device), kept_corpus(job.corpus)
-    student = build_student(dict(job.config), teacher, job.seed, corpus).to(device)  # type: ignore[arg-type]
-    if job.training.start is not None:
-        load_weights(student, job.training.start)
+    student = start_of(job, teacher, corpus)
+    started = time.perf_counter()
+    start = start_scores(student, job, teacher, corpus) if job.keeps_start and rank == 0 else None
+    if job.config["method"] == UNTRAINED:
+        return left_untrained(student, job, teacher, start, time.perf_counter() - started)
     trained = distil(
         student,
         teacher,
@@ -107,18 +113,65 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
         return TrialOutcome()
     started = time.perf_counter()
     scores, test_scores = score(student, job)
+    kept_tokens, after = trained.train_tokens, scores.quality
+    if start is not None and after <= start.quality:
+        student, scores, kept_tokens = start_of(job, teacher, corpus), start, 0
     scored = time.perf_counter()
     costs = profile(student, job, teacher)
     profiled = time.perf_counter()
     card = {
         "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": dict(job.config),
-        "method": job.config["method"], "seed": job.seed, "train_tokens": trained.train_tokens,
+        "method": job.config["method"], "seed": job.seed, "train_tokens": kept_tokens,
         "held_out_loss": trained.held_out_loss, **costs, "quality": scores.quality, "versions": versions(),
     }  # fmt: skip
     export_student(student, teacher.tokenizer, job.student_folder, card)
     return TrialOutcome(
-        trained, scores, test_scores, costs, evaluate_s=scored - started, profile_s=profiled - scored,
+        trained, scores, test_scores,
+        start_quality=None if start is None else start.quality,
+        trained_quality=None if start is None else after,
+        kept_tokens=kept_tokens, costs=costs, evaluate_s=scored - started, profile_s=profiled - scored,
         student_path=f"students/{Path(job.student_folder).name}",
+    )  # fmt: skip
+
+
+def start_of(job: TrialJob, teacher: Teacher, corpus: Corpus) -> PreTrainedModel:
+    """The student of a trial before its first step, on the teacher's device."""
+    student = build_student(dict(job.config), teacher, job.seed, corpus).to(teacher.model.device)  # type: ignore[arg-type]
+    if job.training.start is not None:
+        load_weights(student, job.training.start)
+    return student
+
+
+def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corpus: Corpus) -> Scores:
+    """The dev scores of a start. Trials with the same start share them through the cache."""
+    tasks = [Path(folder).name for folder in job.tasks]
+    known = (
+        "start", 1, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
+        architecture_of(job.config), job.config["initialisation"], job.training.start, job.seed, tasks, job.evaluation, job.floors,
+        job.languages, job.weights,
+    )  # fmt: skip
+    own = replace(job, test_floors={})
+    folder = cache_folder() / "scores" / digest(*known)
+    return from_json(Scores, json.dumps(cached_value(folder, lambda: json.loads(to_json(score(student, own)[0])))))
+
+
+def left_untrained(
+    student: PreTrainedModel, job: TrialJob, teacher: Teacher, start: Scores | None, evaluate_s: float
+) -> TrialOutcome:
+    """A start as it is, with the rest of what a trial comes to."""
+    if start is None:
+        return TrialOutcome()
+    started = time.perf_counter()
+    costs = profile(student, job, teacher)
+    card = {
+        "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": dict(job.config),
+        "method": UNTRAINED, "seed": job.seed, "train_tokens": 0, **costs, "quality": start.quality,
+        "versions": versions(),
+    }  # fmt: skip
+    export_student(student, teacher.tokenizer, job.student_folder, card)
+    return TrialOutcome(
+        scores=start, start_quality=start.quality, kept_tokens=0, costs=costs, evaluate_s=evaluate_s,
+        profile_s=time.perf_counter() - started, student_path=f"students/{Path(job.student_folder).name}",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from spaces.errors import SpecError, TrialFailed
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.students.layer_mapping import MAPPINGS
-from spaces.students.transfer import METHODS, parse_method
+from spaces.students.transfer import METHODS, UNTRAINED, parse_method
 from trainables.models.embedding import embedder_of, set_embedder
 from trainables.models.encoder import build_model, family_of, layers, parts, set_architecture
 from trainables.models.loading import load_model
@@ -41,7 +41,8 @@ def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | No
     corpus: what a projected start takes its sample from; a random start needs none.
     In evaluation mode: distillation runs without dropout, for a student underfits long before it overfits.
     """
-    lm_head = any(METHODS[name].student_lm_head for name, _ in parse_method(config["method"]))
+    terms = () if config["method"] == UNTRAINED else parse_method(config["method"])
+    lm_head = any(METHODS[name].student_lm_head for name, _ in terms)
     student = untrained(teacher, architecture_of(config), seed, lm_head=lm_head)
     INITIALISATIONS[config["initialisation"]](student, teacher, corpus)
     return student

@@ -81,6 +81,11 @@ class EvaluationSpec:
         choices=("student", "teacher"),
     )
     floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
+    starts: bool = setting(
+        "score students before their first step as well: starts are students of the search like any other, and a trial "
+        "keeps its start where training does not raise its dev quality; no comparison does",
+        True,
+    )
 
     def at_rungs(self) -> "EvaluationSpec":
         """How students are scored while they train: fine-tuning would take too long."""

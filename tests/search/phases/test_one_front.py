@@ -1,4 +1,4 @@
-"""A limit on latency keeps the same students off the front, whoever asks: tests, baselines, confirm, page, card."""
+"""A limit on latency keeps the same students off the front, whoever asks: tests, confirm, page, card."""
 
 import io
 import json
@@ -9,14 +9,13 @@ from rich.console import Console
 
 from analysis import load
 from analysis.page.report import content
-from search.phases import baselines, finish
+from search.phases import finish
 from search.phases.leaders import leading
 from search.proposals.asktell import AskTell
 from search.store.keeping import needed
 from search.store.parts import Store
 from search.tune.progress import StudyProgress
 from spaces.records.fronts import front_of
-from spaces.students.architecture import architecture_of
 
 SPEC = toy.SPEC.replace("[cluster]", "[search]\nconstraints = { latency_ms = 6.0 }\n[cluster]")
 SPEC = SPEC.replace("[2, 3, 4]", "[1, 2, 3, 4, 5, 6]").replace("[96, 192, 384]", "[48, 96, 144, 192, 240, 288, 336]")
@@ -68,14 +67,6 @@ def test_whoever_asks(store, monkeypatch):
     monkeypatch.setattr(finish, "score_tests", lambda spec, store, members, *rest: tested.extend(members))
     finish.score_front(spec, store, asktell.aim, [], print)
     assert numbers(tested) == FRONT
-
-    cut = []
-    monkeypatch.setattr(baselines, "load_teacher", lambda *named: None)
-    monkeypatch.setattr(baselines, "put_on_device", lambda teacher, spec: None)
-    monkeypatch.setattr(baselines, "open_corpus", lambda path: None)
-    monkeypatch.setattr(baselines, "_rows", lambda spec, job, shape, *rest: cut.append(shape) or [])
-    baselines.score_baselines(spec, store, asktell.aim, toy.plan(SPEC).job, lambda line: None)
-    assert set(cut) == {architecture_of(rows[trial].config) for trial in FRONT}
 
     terminal = io.StringIO()
     progress = StudyProgress(asktell, terminal)

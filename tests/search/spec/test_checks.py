@@ -242,12 +242,12 @@ def test_a_teacher_that_cannot_be_read_hides_no_problem_of_the_space():
 
 
 def test_two_tasks_of_one_name():
-    block = toy.SPEC[toy.SPEC.index("[[tasks]]") : toy.SPEC.index("[cluster]")]
+    block = toy.SPEC[toy.SPEC.index("[[tasks]]") : toy.SPEC.index("[evaluation]")]
     assert any("used 2 times" in problem for problem in problems_of(toy.SPEC + block))
 
 
 def test_no_task():
-    block = toy.SPEC[toy.SPEC.index("[[tasks]]") : toy.SPEC.index("[cluster]")]
+    block = toy.SPEC[toy.SPEC.index("[[tasks]]") : toy.SPEC.index("[evaluation]")]
     assert any("at least one task" in problem for problem in problems_of(changed(block, "")))
 
 

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from small_tasks import make_bert, make_tokenizer, separable, write
 from small_trials import EXACT, METHODS, STEP
 
 from spaces.records.latency import LatencySpec
+from spaces.students.transfer import UNTRAINED
 from spaces.values import from_json, to_json
+from trainables.lanes import trial
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.trial import kept_task, run_trial, score
 from trainables.lanes.worker import attempt
@@ -80,3 +84,40 @@ def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpu
     assert load_teacher(job.student_folder).facts.architecture.num_layers == 2
     again = attempt(run_trial, job, reports.append)  # from the checkpoint of the last step
     assert again is not None and again.scores == outcome.scores and len(reports) == 11
+
+
+def test_a_trial_never_ends_below_its_start(write_teacher, teacher, corpus_folder, tmp_path, monkeypatch):
+    columns = {split: separable(count, count) for split, count in (("train", 60), ("dev", 40))}
+    task = TaskSpec("toy", str(write(tmp_path / "toy", **columns)), "classification", max_length=16)
+    folder, reference = prepare_task(task, teacher.tokenizer, tmp_path / "cache"), {"toy": Reference(1.0, 0.4)}
+    config = {**METHODS["hs"], "initialisation": "projected_layers"}
+    start = {key: value for key, value in config.items() if key not in ("mapping", "learning_rate", "batch_size")}
+    job = TrialJob(
+        trial=0, config={**start, "method": UNTRAINED}, seed=0, teacher=str(write_teacher("bert")),
+        corpus=str(corpus_folder), tasks=(str(folder),), train_tokens=2 * STEP, evaluation=EvaluationSpec(),
+        floors=reference, training=EXACT, folder=str(tmp_path / "c0"), student_folder=str(tmp_path / "students/00000"),
+        keeps_start=True,
+    )  # fmt: skip
+    told = []
+    untrained = attempt(run_trial, job, told.append)
+    assert untrained is not None and not untrained.reason and not told and untrained.trained is None
+    assert untrained.start_quality == untrained.scores.quality and untrained.kept_tokens == 0
+    scored = []
+
+    def worse(student, job):
+        scored.append(student)
+        return replace(untrained.scores, quality=untrained.scores.quality + len(scored) - 1.5), {}
+
+    monkeypatch.setattr(trial, "score", worse)
+    kept = {}
+    for number in (1, 2):  # training lowers the first, and raises the second
+        own = replace(job, config=config, trial=number, folder=str(tmp_path / f"c{number}"),
+                      student_folder=str(tmp_path / f"students/{number:05d}"))  # fmt: skip
+        kept[number] = attempt(run_trial, own, told.append)
+    assert len(scored) == 2  # that of the start came from the cache
+    assert kept[1].scores == untrained.scores and kept[1].kept_tokens == 0
+    assert kept[1].trained_quality == pytest.approx(untrained.scores.quality - 0.5) and kept[1].trained.steps == 2
+    assert kept[2].kept_tokens == 2 * STEP and kept[2].scores.quality == kept[2].trained_quality
+    weights = [load_file(tmp_path / "students" / f"{n:05d}" / "model.safetensors") for n in range(3)]
+    alike = [all(torch.equal(weights[0][name], other[name]) for name in other) for other in weights]
+    assert alike == [True, True, False]

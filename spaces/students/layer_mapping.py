@@ -1,7 +1,7 @@
 """Which student layer learns from which teacher layers in hidden-state transfer.
 
 A mapping is a function of the two depths to pairs (student layer, teacher layer), both counted from 1. Names and
-definitions follow Udagawa et al. (arXiv:2310.08797, section 3); explicit pairs are written "1-2 2-4 3-6".
+definitions follow Udagawa et al. (arXiv:2310.08797, section 3), but for `first`; explicit pairs are written "1-2 2-4 3-6".
 """
 
 import re
@@ -48,12 +48,18 @@ def uniform_last(student_layers: int, teacher_layers: int) -> Pairs:
     return tuple(sorted({*uniform(student_layers, teacher_layers), *last_k(student_layers, teacher_layers)}))
 
 
+def first(student_layers: int, teacher_layers: int) -> Pairs:
+    """Student layer i from teacher layer i, for starts that hold the teacher's first layers."""
+    return tuple((i, i) for i in range(1, student_layers + 1))
+
+
 MAPPINGS: dict[str, Callable[[int, int], Pairs]] = {
     "last": last,
     "uniform": uniform,
     "last_k": last_k,
     "uniform_consecutive": uniform_consecutive,
     "uniform_last": uniform_last,
+    "first": first,
 }
 
 

@@ -124,7 +124,7 @@ INITIALISATIONS: dict[str, Callable[[PreTrainedModel, Teacher, Corpus | None], N
 }
 
 
-TRUNCATIONS = {"uniform": MAPPINGS["uniform"], "first": lambda kept, _: tuple((i, i) for i in range(1, kept + 1))}
+TRUNCATIONS = {name: MAPPINGS[name] for name in ("uniform", "first")}
 """Which layers of a teacher a shallower one keeps."""
 
 

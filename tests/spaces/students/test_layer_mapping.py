@@ -24,6 +24,7 @@ DEPTHS = [(student, teacher) for teacher in range(1, 25) for student in range(1,
         ("uniform_consecutive", 4, 12, "1-1 1-2 1-3 2-4 2-5 2-6 3-7 3-8 3-9 4-10 4-11 4-12"),
         ("uniform_last", 3, 6, "1-2 1-4 2-4 2-5 3-6"),
         ("uniform_last", 2, 2, "1-1 2-2"),
+        ("first", 3, 6, "1-1 2-2 3-3"),
     ],
 )
 def test_worked_examples(name, student, teacher, expected):
@@ -32,12 +33,12 @@ def test_worked_examples(name, student, teacher, expected):
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
-def test_every_mapping_gives_legal_sorted_pairs_and_ends_at_the_last_layers(name):
+def test_every_mapping_gives_legal_sorted_pairs_and_ends_at_its_last_layers(name):
     for student, teacher in DEPTHS:
         pairs = resolve_mapping(name, student, teacher)
         assert list(pairs) == sorted(set(pairs))
         assert all(1 <= i <= student and 1 <= j <= teacher for i, j in pairs)
-        assert pairs[-1] == (student, teacher)
+        assert pairs[-1] == (student, student if name == "first" else teacher)
         assert name == "last" or {i for i, _ in pairs} == set(range(1, student + 1))
 
 

@@ -36,8 +36,8 @@ class Leader:
 
 
 def leading(rows: Sequence[TrialRow], aim: Aim, top: int, margin: float = 0.0) -> list[Leader]:
-    """At most `top` students, those that add most first; `margin` is the noise of a quality. None that adds nothing, and
-    no start that was never trained, which has no seeds."""
+    """At most `top` students, those that add most first; `margin` is the noise of a quality. None that adds nothing,
+    and no start that was never trained, which has no seeds."""
     finished = by_configuration(rows, aim.axes)
     costs_NK = front_costs(values_of(finished), aim)
     usable_N = np.isfinite(costs_NK).all(axis=1)

@@ -1,7 +1,8 @@
 """Which student layer learns from which teacher layers in hidden-state transfer.
 
 A mapping is a function of the two depths to pairs (student layer, teacher layer), both counted from 1. Names and
-definitions follow Udagawa et al. (arXiv:2310.08797, section 3), but for `first`; explicit pairs are written "1-2 2-4 3-6".
+definitions follow Udagawa et al. (arXiv:2310.08797, section 3), but for `first`; explicit pairs are written
+"1-2 2-4 3-6".
 """
 
 import re

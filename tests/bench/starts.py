@@ -4,7 +4,7 @@ Each shape starts from the teacher's first layers and from evenly spaced ones, a
 hidden states and under other methods, with the product's own loop. Quality is the mean share recovered on the dev
 splits of the docs tasks. One line of JSON for each run; run it again to go on.
 
-    python tests/bench/starts.py --out starts.jsonl              # about two hours on two cores; a GPU is used if there is one
+    python tests/bench/starts.py --out starts.jsonl      # about two hours on two cores; uses a GPU if there is one
 """
 
 import argparse

@@ -147,8 +147,8 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
     tasks = [Path(folder).name for folder in job.tasks]
     known = (
         "start", 1, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
-        architecture_of(job.config), job.config["initialisation"], job.training.start, job.seed, tasks, job.evaluation, job.floors,
-        job.languages, job.weights,
+        architecture_of(job.config), job.config["initialisation"], job.training.start, job.seed, tasks,
+        job.evaluation, job.floors, job.languages, job.weights,
     )  # fmt: skip
     own = replace(job, test_floors={})
     folder = cache_folder() / "scores" / digest(*known)

@@ -68,12 +68,6 @@ class TrialOutcome:
     scores: Scores | None = None
     test_scores: Mapping[str, StudentScore] = field(default_factory=dict)
     """On the test splits, by task."""
-    start_quality: float | None = None
-    """Dev quality before the first step; None where it was not asked for."""
-    trained_quality: float | None = None
-    """Dev quality after the last step, where the start was scored too; `scores` are those of the better one."""
-    kept_tokens: int | None = None
-    """Tokens that the student which is kept had trained on: 0 for its start."""
     costs: Mapping[str, Any] = field(default_factory=dict)
     """Measured costs by their columns."""
     evaluate_s: float | None = None
@@ -89,6 +83,12 @@ class TrialOutcome:
     start_up_s: float | None = None
     """From being handed the trial to its first step; told by the lane."""
     started_at: datetime | None = None
+    start_quality: float | None = None
+    """Dev quality before the first step; None where it was not asked for."""
+    trained_quality: float | None = None
+    """Dev quality after the last step, where the start was scored too; `scores` are those of the better one."""
+    kept_tokens: int | None = None
+    """Tokens that the student which is kept had trained on: 0 for its start."""
 
     def columns(self) -> dict[str, Any]:
         """The columns of the trials table that the trial has measured."""

@@ -111,11 +111,11 @@ def test_every_problem_at_once():
         ),
         ('kind = "classification"', 'kind = "classification"\nlabel = "x"', "unknown key 'label'"),
         (
-            "[cluster]",
-            "[evaluation]\ndocuments = 'teacher'\n[cluster]",
+            "starts = false",
+            "documents = 'teacher'",
             "whose documents their queries are compared with; the space has 96, 192",
         ),
-        ("[cluster]", "[evaluation]\ndocuments = 'teacher'\n[cluster]", "needs a task of kind retrieval or reranking"),
+        ("starts = false", "documents = 'teacher'", "needs a task of kind retrieval or reranking"),
         (
             'kind = "classification"',
             'kind = "pair_classification"\nmetric = "average_precision"',

@@ -47,6 +47,8 @@ def _rows(
         identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which)
         for folder in job.tasks:
             task = load_task(folder)
+            if task.index_NE is not None and shape.hidden_size != teacher.facts.architecture.hidden_size:
+                continue  # its embeddings are not as wide as those of the documents, and nothing maps them
             by_split = {
                 split: references[task.name]
                 for split, references in (("dev", job.floors), ("test", job.test_floors))

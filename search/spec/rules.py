@@ -16,6 +16,7 @@ from search.spec.sections import TRACKERS, StudySpec
 from spaces.errors import SpecError, StillhouseError, nearest
 from spaces.records.costs import COSTS
 from spaces.records.objectives import QUALITIES, named_objectives
+from spaces.space.axes import axes_of_trial
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts, parse_shape
 from spaces.students.transfer import terms_of
@@ -211,14 +212,20 @@ def tuned_shape_is_in_space(spec: StudySpec, space: SearchSpace) -> Problems:
 
 
 def students_reach_the_index(spec: StudySpec, space: SearchSpace) -> Problems:
-    """Nothing maps the embeddings of a student into the teacher's space but its own training."""
+    """A narrower student has embeddings of the teacher's width only where the map that it learnt is handed over."""
     if spec.evaluation.documents != "teacher":
         return
     width = space.teacher.architecture.hidden_size
-    if others := sorted({shape.hidden_size for shape in space.shapes if shape.hidden_size != width}):
+    others = sorted({shape.hidden_size for shape in space.shapes if shape.hidden_size != width})
+    axis = "embed_projection"
+    kept = space.to_table().get(axis) == ["kept"] and all(
+        axis in axes_of_trial(str(m)) for m in space.to_table()["method"]
+    )
+    if others and not kept:
         yield (
-            f'[evaluation] documents = "teacher" needs students as wide as the teacher, {width}, whose documents their '
-            f"queries are compared with; the space has {', '.join(map(str, others))}"
+            f'[evaluation] documents = "teacher" needs students as wide as the teacher, {width}, whose documents '
+            f"their queries are compared with; the space has {', '.join(map(str, others))}. Or let every method have "
+            f'"embed" in it, and {axis} = ["kept"]'
         )
     with_documents = [name for name, kind in KINDS.items() if kind.has_documents]
     if not any(task.kind in with_documents for task in spec.tasks):

@@ -113,7 +113,7 @@ def test_every_problem_at_once():
         (
             "starts = false",
             "documents = 'teacher'",
-            "whose documents their queries are compared with; the space has 96, 192",
+            "are compared with; the space has 96, 192. Or let every method have",
         ),
         ("starts = false", "documents = 'teacher'", "needs a task of kind retrieval or reranking"),
         (

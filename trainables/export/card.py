@@ -133,7 +133,8 @@ def recovery(card: Mapping[str, Any]) -> str:
             f"Its configuration recovers {100 * mean:.0f} %{interval} {what}: the mean of {known['seeds']} seeds. "
             f"These weights are of seed {card.get('seed')}, with {100 * card['quality']:.0f} %."
         )
-    noise = "" if known.get("noise_known") else " It was trained with one seed; what another would give is not known."
+    told = known.get("noise_known") or card.get("train_tokens") == 0
+    noise = "" if told else " It was trained with one seed; what another would give is not known."
     return f"It recovers {100 * mean:.0f} %{interval} {what}.{noise}"
 
 

@@ -3,6 +3,7 @@
 Everything in the cache is keyed by its content, so that it never has to be invalidated, only deleted.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -15,8 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from spaces.errors import StillhouseError
+
 LARGE_BYTES = 2**20
 """Smaller files are read as quickly as they are looked up."""
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+"""What a place that takes no folder answers with."""
 SETTLED_S = 2.0
 """A file that changed this recently may change again at what its file system calls the same time."""
 
@@ -69,7 +74,7 @@ def remember(known: Path, files: Sequence[os.stat_result], sha256: object) -> No
     """Keep the digests of files that are large, and settled."""
     large = sum(about.st_size for about in files) >= LARGE_BYTES
     if large and all(time.time() - about.st_ctime > SETTLED_S for about in files):
-        with suppress(OSError):  # a cache that cannot be written to: `check` does without one
+        with suppress(OSError, StillhouseError):  # a cache that cannot be written to: `check` does without one
             store_value(known, {"sha256": sha256})
 
 
@@ -92,9 +97,17 @@ def new_folder(target: Path) -> Iterator[Path]:
     Two processes may prepare the same content at once: the first one wins, the other's copy is dropped.
     Whoever may read a folder made here may read all of it: safetensors writes files that only their owner can read.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    unfinished.mkdir()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir()
+    except OSError as error:
+        if target.is_relative_to(cache_folder()) and error.errno in UNWRITABLE:
+            raise StillhouseError(
+                f"the cache {cache_folder()} cannot be written to ({error.strerror}): set STILLHOUSE_CACHE to a folder "
+                "that can, and HF_HOME as well where models or data come from the hub"
+            ) from error
+        raise
     mode = stat.S_IMODE(unfinished.stat().st_mode) & 0o666
     try:
         yield unfinished

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,8 @@ from trainables.lanes.settings import ClusterSpec
 OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""
 START_ATTEMPTS = 3
+MAX_FOLDER = 107 - len("/ray/session_2026-01-02_03-04-05_678901_2345678/sockets/plasma_store")
+"""Characters of the folder for temporary files; a socket of Linux has a path of 107 at most."""
 LOOK_EVERY_S = 2.0
 SWEEP_EVERY_S = 5.0
 FINISH_S = 5.0
@@ -56,8 +60,23 @@ def cluster(wanted: ClusterSpec, address: str | None, log: Path) -> Iterator[Non
                 end_with_workers(ray.shutdown)
 
 
+def refuse_long_folder() -> None:
+    """Ray's sockets lie below the folder for temporary files, and their paths have a limit that the system sets."""
+    names = ("RAY_TMPDIR", "TMPDIR") if sys.platform == "linux" else ("RAY_TMPDIR",)
+    name = next((each for each in names if os.environ.get(each)), None)
+    if name is not None and len(folder := os.environ[name]) > MAX_FOLDER:
+        raise StillhouseError(
+            f"{name} has {len(folder)} characters, and below it Ray has room for {MAX_FOLDER}: {folder}. "
+            "Give Ray a short folder: export RAY_TMPDIR=/tmp"
+        )
+
+
 def start(num_cpus: int | None = None) -> None:
-    """A cluster of this machine alone. On a machine that is very busy Ray may miss its own deadlines: try again."""
+    """A cluster of this machine alone. On a machine that is very busy Ray may miss its own deadlines: try again.
+
+    Raises StillhouseError when it does not start.
+    """
+    refuse_long_folder()
     for left in reversed(range(START_ATTEMPTS)):
         try:
             ray.init(

@@ -6,7 +6,8 @@ import os
 import pytest
 
 import trainables.cache
-from trainables.cache import content_digest, digest_files
+from spaces.errors import StillhouseError
+from trainables.cache import cache_folder, content_digest, content_digests, digest_files, store_value
 
 
 @pytest.fixture
@@ -58,3 +59,26 @@ def test_names_and_contents_make_the_digest_of_files(tmp_path):
         (tmp_path / folder / name).write_text(content)
     a, b, c, d = (digest_files(list((tmp_path / folder).iterdir())) for folder in "abcd")
     assert a == b and len({a, c, d}) == 3
+
+
+def test_a_cache_that_cannot_be_written_to_is_told_with_its_variable(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("a file where a folder should be")
+    for name in ("STILLHOUSE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(StillhouseError, match=r"cannot be written to .*: set STILLHOUSE_CACHE"):
+        store_value(cache_folder() / "scores" / "one", {"score": 1.0})
+    with pytest.raises(FileExistsError):  # a folder of the user's is no matter of the cache
+        store_value(tmp_path / "home" / "students", {})
+
+
+def test_many_small_files_are_read_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("trainables.cache.SETTLED_S", -1.0)
+    monkeypatch.setattr("trainables.cache.LARGE_BYTES", 30)
+    paths = [tmp_path / f"{name}.txt" for name in "abc"]
+    for path in paths:
+        path.write_text(f"text of file {path.name}")
+    first = content_digests(paths)
+    monkeypatch.setattr("trainables.cache.content_digest", lambda path: pytest.fail("read again"))
+    assert content_digests(paths) == first and len(set(first.values())) == 3

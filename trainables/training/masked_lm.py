@@ -10,6 +10,7 @@ from trainables.models.encoder import lm_logits
 from trainables.text.corpus import Corpus
 from trainables.training.readings import read_batch
 
+TELLING_TOKENS = 200
 CHECKED_BLOCKS = 32
 """Enough to tell a trained head from another; a large teacher reads them in seconds."""
 
@@ -26,8 +27,9 @@ class MaskedAccuracy:
 
     @property
     def looks_untrained(self) -> bool:
-        """Whether it is no better than the commonest word, beyond two standard errors."""
-        return self.right <= self.commonest + 2 * (self.commonest * (1 - self.commonest) / self.tokens) ** 0.5
+        """Whether it is no better than the commonest word, beyond two standard errors; of few tokens none is told."""
+        error = (self.commonest * (1 - self.commonest) / self.tokens) ** 0.5
+        return self.tokens >= TELLING_TOKENS and self.right <= self.commonest + 2 * error
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from trainables.export.folders import export_student
 from trainables.export.measuring import measure
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.machine import versions
-from trainables.models.embedding import EmbeddingSpec
+from trainables.models.embedding import EmbeddingSpec, embedder_of
 from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scores import Scores, StudentScore
@@ -98,6 +98,7 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     start = start_scores(student, job, teacher, corpus) if job.keeps_start and rank == 0 else None
     if job.config["method"] == UNTRAINED:
         return left_untrained(student, job, teacher, start, time.perf_counter() - started)
+    embedder = embedder_of(student)
     trained = distil(
         student,
         teacher,
@@ -114,7 +115,8 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     started = time.perf_counter()
     scores, test_scores = score(student, job)
     kept_tokens, after = trained.train_tokens, scores.quality
-    if start is not None and after <= start.quality:
+    in_own_space = embedder_of(student) is embedder  # a start has no map into the teacher's space to be kept
+    if start is not None and after <= start.quality and in_own_space:
         student, scores, kept_tokens = start_of(job, teacher, corpus), start, 0
     scored = time.perf_counter()
     costs = profile(student, job, teacher)

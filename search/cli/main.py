@@ -261,8 +261,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "trim": Command(
         making.trim,
-        "cut a teacher's vocabulary to the pieces that a corpus uses",
-        "stillhouse trim intfloat/multilingual-e5-small small-e5 --corpus text/",
+        "cut a teacher's vocabulary to the pieces that a corpus and tasks use",
+        "stillhouse trim small-e5 --spec my.toml",
         making.add_trim,
     ),
 }

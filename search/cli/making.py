@@ -4,6 +4,7 @@ import argparse
 
 from search.cli.arguments import parse_count, parse_number
 from search.cli.seeing import say
+from spaces.errors import SpecError
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -22,9 +23,15 @@ def trim(args: argparse.Namespace) -> None:
     """Cut a teacher's vocabulary."""
     from pathlib import Path
 
-    from trainables.training.pretrain import trim_teacher
+    from search.phases.trimming import sources_of_corpora, sources_of_spec, trim_teacher
 
-    trim_teacher(args.teacher, args.corpus, args.text_column, args.pieces, Path(args.to), say)
+    if not args.spec and not (args.corpus and args.teacher):
+        raise SpecError(
+            ["trim to what? Give TEACHER and --corpus SOURCE, or --spec SPEC: its corpus and all its tasks"]
+        )
+    teacher, sources = sources_of_spec(args.spec, say) if args.spec else ("", {})
+    sources |= sources_of_corpora(args.corpus or [], args.text_column, say)
+    trim_teacher(args.teacher or teacher, sources, args.pieces, Path(args.to), say)
 
 
 def add_pretrain(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +59,13 @@ def add_pretrain(parser: argparse.ArgumentParser) -> None:
 
 def add_trim(parser: argparse.ArgumentParser) -> None:
     """Arguments of `trim`."""
-    parser.add_argument("teacher", metavar="TEACHER", help="folder, hub id, package:module/path")
+    parser.add_argument(
+        "teacher", nargs="?", metavar="TEACHER", help="folder, hub id, package:module/path; default that of the spec"
+    )
     parser.add_argument("to", metavar="TO", help="folder of the trimmed teacher; must not exist")
-    parser.add_argument("--corpus", required=True, metavar="SOURCE", help="docs, a file or folder of text, or hub:name")
+    parser.add_argument("--spec", metavar="SPEC", help="keep what its corpus and all its tasks use")
+    parser.add_argument(
+        "--corpus", nargs="+", metavar="SOURCE", help="keep what these use: docs, files or folders of text, hub:name"
+    )
     parser.add_argument("--text-column", default="text", metavar="NAME", help="the column that holds the text")
-    parser.add_argument("--pieces", type=parse_count, metavar="N", help="pieces to keep; default: all the corpus uses")
+    parser.add_argument("--pieces", type=parse_count, metavar="N", help="pieces to keep; default: all that are used")

@@ -59,13 +59,13 @@ class Trimmed:
     parameters: int
     parameters_before: int
     share_kept: float
-    """Of the corpus's tokens, those whose piece is kept."""
+    """Of the tokens of the texts, those whose piece is kept."""
 
     @property
     def text(self) -> str:
         """For a person."""
         return (
-            f"{self.pieces_before:,} -> {self.pieces:,} pieces, {self.share_kept:.2%} of the corpus's tokens; "
+            f"{self.pieces_before:,} -> {self.pieces:,} pieces, {self.share_kept:.2%} of the tokens of all texts; "
             f"{self.parameters_before:,} -> {self.parameters:,} parameters"
         )
 

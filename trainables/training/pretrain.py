@@ -8,7 +8,6 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from spaces.errors import SpecError
 from spaces.students.architecture import StudentArchitecture, parse_shape
 from trainables.cache import new_folder
 from trainables.models.learned_vocabulary import learn_vocabulary
@@ -102,18 +101,6 @@ def write_vocabulary(spec: PretrainSpec, source: Teacher, folder: Path, progress
         }
         told += f"; unknown tokens: {', '.join(f'{language} {share:.1%}' for language, share in unknown.items())}"
     return told
-
-
-def trim_teacher(path: str, corpus: str, text_column: str, pieces: int | None, target: Path, progress: Say) -> None:
-    """`stillhouse trim`: write a teacher over the pieces that the corpus's train text uses. Raises SpecError."""
-    if target.exists():
-        raise SpecError([f"{target} is there already; give a folder that is not"])
-    teacher = load_teacher(path, where="TEACHER")
-    texts, _ = read_texts(CorpusSpec(source=corpus, text_column=text_column), progress)
-    with new_folder(target) as folder:
-        trimmed = trim(teacher.model, teacher.tokenizer, texts, pieces, folder)
-    progress(f"vocabulary: {trimmed.text}")
-    progress(f"written to {target}; as a teacher: [teacher] path = {str(target)!r}")
 
 
 def stage_config(

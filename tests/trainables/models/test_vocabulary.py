@@ -231,7 +231,7 @@ def test_the_command_writes_a_teacher(teachers, write_teacher, tmp_path, capsys)
     printed = capsys.readouterr().out
     small = load_teacher(str(tmp_path / "small"))
     assert small.facts.has_lm_head
-    assert f"184 -> {small.facts.vocab_size} pieces, 100.00% of the corpus's tokens" in printed
+    assert f"184 -> {small.facts.vocab_size} pieces, 100.00% of the tokens of all texts" in printed
     assert f"-> {small.model.num_parameters():,} parameters" in printed
     assert main(command) == 2
     assert "is there already" in capsys.readouterr().err

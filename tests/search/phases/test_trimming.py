@@ -1,0 +1,60 @@
+"""A vocabulary is cut to a corpus and to tasks, and what becomes of the texts of each is said."""
+
+import json
+
+import pytest
+
+from search.cli.main import main
+from search.phases.trimming import cut_alike, sources_of_spec, trim_teacher
+from trainables.models.teacher import load_teacher
+
+SPEC = """
+[teacher]
+path = "package:trainables/embedded_teacher"
+[corpus]
+source = "text.txt"
+[budget]
+[space]
+method = "hs"
+[[tasks]]
+name = "news"
+source = "news"
+kind = "classification"
+[[tasks]]
+name = "words"
+source = "words"
+kind = "token_classification"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(f"The function returns value {i}." for i in range(100)))
+    rows = {
+        "news": [{"text": f"A tensor of gradients, number {i}", "label": i % 2} for i in range(12)],
+        "words": [{"tokens": ["sparse", f"matrix{i}"], "label": ["A", "B"]} for i in range(12)],
+    }
+    for task, each in rows.items():
+        (tmp_path / task).mkdir()
+        for split, part in (("train", each[:6]), ("dev", each[6:10]), ("test", each[10:])):
+            (tmp_path / f"{task}/{split}.jsonl").write_text("\n".join(map(json.dumps, part)))
+    (tmp_path / "my.toml").write_text(SPEC)
+    return tmp_path
+
+
+def test_tasks_are_kept_as_well(folder):
+    teacher, sources = sources_of_spec(str(folder / "my.toml"), print)
+    assert {name: len(texts) for name, texts in sources.items()} == {"corpus": 100, "task news": 10, "task words": 10}
+    assert sources["task words"][0] == "sparse matrix0"
+    said = []
+    trim_teacher(teacher, sources, None, folder / "all", said.append)
+    assert [line.split(": ")[1][:6] for line in said[1:4]] == ["100.0%"] * 3
+    trim_teacher(teacher, {"corpus": sources["corpus"]}, None, folder / "corpus", said.append)
+    before, small = (load_teacher(path).tokenizer for path in (teacher, str(folder / "corpus")))
+    assert cut_alike(before, small, sources["corpus"]) == 1.0
+    assert cut_alike(before, small, sources["task news"]) < 0.5
+
+
+def test_what_to_trim_to_must_be_said(tmp_path, capsys):
+    assert main(["trim", str(tmp_path / "new")]) == 2
+    assert "--spec SPEC" in capsys.readouterr().err

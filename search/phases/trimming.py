@@ -95,6 +95,6 @@ def cut_alike(before: PreTrainedTokenizerBase, after: PreTrainedTokenizerBase, t
 
     def pieces(tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
         ids = tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"]
-        return [tokenizer.convert_ids_to_tokens(each) for each in ids]
+        return [list(tokenizer.convert_ids_to_tokens(each)) for each in ids]
 
     return float(np.mean([a == b for a, b in zip(pieces(before), pieces(after), strict=True)])) if sample else 1.0

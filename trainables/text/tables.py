@@ -159,19 +159,35 @@ def read_tsv(file: Path) -> Table:
         quoted = quoted_fields(text_of(file), "\t")
     except csv.Error:
         quoted = []
-    by_csv = problem or (len(quoted) == len(lines) and quotes_as_csv(lines))
+    by_csv = quotes_of(lines) and (problem or (len(quoted) == len(lines) and quotes_as_csv(lines)))
     if quoted and not uneven(quoted) and by_csv:
         return table_of(file, quoted)
+    problem = problem or (returns_within(lines) if quotes_of(lines) else "")
     if problem:
         raise SpecError([f"{file}, {problem}"])
     return table_of(file, lines)
 
 
+def quotes_of(lines: Fields) -> list[str]:
+    """The fields that begin with a quotation mark."""
+    return [field for _, line in lines for field in line if field.startswith('"')]
+
+
 def quotes_as_csv(lines: Fields) -> bool:
-    """Whether fields that begin with a quotation mark look quoted: so is the header, or they all hold doubled ones."""
-    header = lines[0][1] if lines else []
-    marked = [field for _, line in lines for field in line if field.startswith('"')]
-    return any(name.startswith('"') for name in header) or all('""' in field[1:-1] for field in marked)
+    """Whether fields that begin with a quotation mark look quoted.
+
+    So is the header, or they all hold what only quotes need: doubled quotation marks, or a carriage return.
+    """
+    header = quotes_of(lines[:1])
+    return bool(header) or all('""' in field[1:-1] or "\r" in field for field in quotes_of(lines))
+
+
+def returns_within(lines: Fields) -> str:
+    """The first line with a carriage return in it, where it cannot be told what quotation marks mean; "" if none."""
+    for number, line in lines:
+        if any("\r" in field for field in line):
+            return f"line {number}: a carriage return within the line; quote its field, or take the return out"
+    return ""
 
 
 READERS = {".parquet": read_parquet, ".jsonl": read_json_lines, ".csv": read_csv, ".tsv": read_tsv}

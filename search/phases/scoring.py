@@ -23,6 +23,7 @@ from trainables.tasks.kind import Terms
 from trainables.tasks.protocols.cosine import score_of_cosine
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import TaskData, load_task, metric_of, score_task
+from trainables.tasks.spec import FINETUNE
 
 
 def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
@@ -131,7 +132,8 @@ def cached_scores(
     model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
 ) -> dict[str, dict[str, Any]]:
     """Score a model once per task, way of scoring, split and seed; what is missing, after one fit."""
-    how = (spec.evaluation.protocol, spec.evaluation.layer, *embedder_of(model).identity())
+    own, trained = spec.evaluation, spec.evaluation.protocol == FINETUNE
+    how = (own.protocol, own.layer, *embedder_of(model).identity(), *([str(own.recipe)] if trained else []))
     scores = cache_folder() / "scores"
     folders = {split: scores / digest(4, identity, task.name, *how, split, seed) for split in splits}
     if missing := [split for split, folder in folders.items() if not folder.is_dir()]:

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from trainables.tasks.data import TaskData
-from trainables.tasks.kind import Terms
+from trainables.tasks.kind import Recipe, Terms
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.prepare import load_task, prepare_task
 from trainables.tasks.spec import TaskSpec
@@ -106,5 +106,5 @@ def prepared(tmp_path, tokenizer, kind="classification", options=None, **splits)
 def tuned(model, task, split, **options) -> float:
     """The score of fine-tuning with settings of a test's own."""
     run = KINDS[task.kind].protocols["finetune"].run
-    predictions = run(model, task, Terms(task.metric, seed=0), **options)(split)
+    predictions = run(model, task, Terms(task.metric, seed=0, recipe=Recipe(**options)))(split)
     return task.metric.function(task.splits[split].labels, predictions.values, task.label_names)

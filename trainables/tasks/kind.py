@@ -33,15 +33,27 @@ LAYERS = ("any", "last")
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How fine-tuning goes: see the keys finetune_... of [evaluation]."""
+
+    epochs: int | None = None
+    learning_rates: tuple[float, ...] = ()
+    batch_size: int = 16
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
 class Terms:
     """What a protocol is asked for beside model and task.
 
-    metric: by which what is fitted may choose. layer: of LAYERS, whether features may come from any layer.
+    metric: by which what is fitted may choose. layer: of LAYERS, whether features may come from any layer. recipe: of
+    what is trained.
     """
 
     metric: Metric
     seed: int
     layer: str = "any"
+    recipe: Recipe = Recipe()
 
 
 Run = Callable[[Any, TaskData, Terms], Callable[[str], Predictions]]

@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 from spaces.errors import SpecError
 from trainables.models.encoder import usable_positions
 from trainables.tasks.data import TaskData
-from trainables.tasks.kind import Terms
+from trainables.tasks.kind import Predictions, Terms
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.metrics import Metric, check_gap, recovered, worst_language
 from trainables.tasks.prepare import load_task, prepare_task
-from trainables.tasks.spec import EvaluationSpec, protocol_for
+from trainables.tasks.spec import FINETUNE, EvaluationSpec, protocol_for
 
 __all__ = [
     "TaskData",
@@ -70,10 +70,16 @@ def score_task(
     metric = kind.metric_under(own, task.metric.name)
     if misfit := metric.misfit(task.label_names):
         raise SpecError([f"task {task.name!r}: {metric.name}, by which {own} scores it, {misfit}"])
-    predict = kind.protocols[own].run(model, task, Terms(metric, seed, evaluation.layer))
-    scores = {}
-    for split in splits:
-        found = predict(split)
-        value = metric.function(task.splits[split].labels, found.values, task.label_names)
-        scores[split] = TaskScore(value, found.layer, metric.name, own, found.converged)
-    return scores
+    values: dict[str, list[float]] = {split: [] for split in splits}
+    found: dict[str, Predictions] = {}
+    for fit in range(evaluation.recipe.seeds if own == FINETUNE else 1):
+        terms = Terms(metric, seed + fit, evaluation.layer, evaluation.recipe)
+        predict = kind.protocols[own].run(model, task, terms)
+        for split in splits:
+            found[split] = predict(split)
+            labels = task.splits[split].labels
+            values[split].append(metric.function(labels, found[split].values, task.label_names))
+    return {
+        split: TaskScore(sum(each) / len(each), found[split].layer, metric.name, own, found[split].converged)
+        for split, each in values.items()
+    }

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from spaces.errors import SpecError, nearest
 from spaces.settings import setting
-from trainables.tasks.kind import LAYERS
+from trainables.tasks.kind import LAYERS, Recipe
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.reading.tables import TaskSource
 
@@ -61,6 +61,10 @@ class TaskSpec:
         return TaskSource(self.name, self.source, columns)
 
 
+FINETUNE = "finetune"
+"""The protocol that trains the whole student."""
+
+
 @dataclass(frozen=True)
 class EvaluationSpec:
     """How the students of a study are scored."""
@@ -86,10 +90,24 @@ class EvaluationSpec:
         "keeps its start where training does not raise its dev quality; no comparison does",
         True,
     )
+    finetune_epochs: int | None = setting(
+        "fine-tuning: passes over train; unset: 3, or as many as 600 steps take, at most 30", None, at_least=1
+    )
+    finetune_learning_rates: tuple[float, ...] = setting(
+        "fine-tuning: peak rates to try, of which the best on a held-out tenth of train is taken; unset: 0.06 / width",
+        (),
+    )
+    finetune_batch_size: int = setting("fine-tuning: examples of a step", 16, at_least=1)
+    finetune_seeds: int = setting("fine-tuning: runs whose mean score counts", 1, at_least=1)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How fine-tuning goes."""
+        return Recipe(self.finetune_epochs, self.finetune_learning_rates, self.finetune_batch_size, self.finetune_seeds)
 
     def at_rungs(self) -> "EvaluationSpec":
         """How students are scored while they train: fine-tuning would take too long."""
-        return replace(self, protocol="probe") if self.protocol == "finetune" else self
+        return replace(self, protocol="probe") if self.protocol == FINETUNE else self
 
 
 def task_problems(task: TaskSpec) -> list[str]:

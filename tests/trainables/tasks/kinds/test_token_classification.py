@@ -229,7 +229,7 @@ def test_tags_without_meaning_score_like_chance(tmp_path, tokenizer, protocol):
 def test_both_protocols_learn_what_depends_on_the_word(easy, family):
     model = MODELS[family]().eval()
     assert score_task(model, easy, EvaluationSpec(), ["test"], 0)["test"].score > 0.9
-    assert tuned(model, easy, "test", epochs=6, batch_size=8, learning_rate=3e-3) > 0.9
+    assert tuned(model, easy, "test", epochs=6, batch_size=8, learning_rates=(3e-3,)) > 0.9
 
 
 def test_entities_are_scored_by_both_protocols(tmp_path, tokenizer):
@@ -242,4 +242,4 @@ def test_entities_are_scored_by_both_protocols(tmp_path, tokenizer):
     )
     score = score_task(make_bert(), task, EvaluationSpec(), ["dev"], 0)["dev"]
     assert (score.metric, score.score > 0.9) == ("entity_f1", True)
-    assert tuned(make_bert(), task, "dev", epochs=6, batch_size=8, learning_rate=3e-3) > 0.9
+    assert tuned(make_bert(), task, "dev", epochs=6, batch_size=8, learning_rates=(3e-3,)) > 0.9

@@ -64,7 +64,9 @@ def type_text(hint: Any) -> str:
     """The type of a setting in words."""
     if isinstance(hint, types.UnionType):
         hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
-    return TYPES.get(hint) or ("list of texts" if typing.get_origin(hint) is tuple else "table of numbers")
+    if typing.get_origin(hint) is tuple:
+        return f"list of {TYPES[typing.get_args(hint)[0]]}s"
+    return TYPES.get(hint) or "table of numbers"
 
 
 def rules_text(rules: Mapping[str, Any]) -> str:

@@ -62,6 +62,11 @@ def _read_value(where: str, hint: Any, rules: Mapping[str, Any], value: Any, pro
             return tuple(value)
         problems.append(f"{where} must be a list of texts, got {value!r}")
         return ()
+    if hint == tuple[float, ...]:
+        if isinstance(value, list) and all(_is_number(v) for v in value):
+            return tuple(float(v) for v in value)
+        problems.append(f"{where} must be a list of numbers, got {value!r}")
+        return ()
     if hint == Mapping[str, float]:
         if isinstance(value, dict) and all(_is_number(v) for v in value.values()):
             return dict(value)

@@ -98,6 +98,12 @@ def installed_callbacks(spec: StudySpec) -> Problems:
             yield f"[logging] callback {name!r} needs the package {TRACKERS[name]}: pip install 'stillhouse[{name}]'"
 
 
+def rates_above_nothing(spec: StudySpec) -> Problems:
+    for rate in spec.evaluation.finetune_learning_rates:
+        if rate <= 0:
+            yield f"[evaluation] finetune_learning_rates must be above 0, got {rate!r}"
+
+
 def whole_gpus(spec: StudySpec) -> Problems:
     gpus = spec.cluster.gpus_per_worker
     if gpus > 1 and gpus != int(gpus):
@@ -274,6 +280,7 @@ SPEC_RULES = (
     worst_of_two_languages,
     limits_on_costs,
     installed_callbacks,
+    rates_above_nothing,
     whole_gpus,
     first_rung_within_budget,
     comparison_without_rungs,

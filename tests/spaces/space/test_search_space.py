@@ -184,7 +184,7 @@ def test_defaults():
     assert table == {
         "method": ["mha", "hs", "od"],
         "shape": ["3x192"],
-        "mapping": ["last", "uniform", "last_k", "uniform_consecutive", "uniform_last"],
+        "mapping": ["last", "uniform", "last_k", "uniform_consecutive", "uniform_last", "first"],
         "relation_heads": [12, 24, 48, 64],
         "teacher_layer": [6, 5, 4],
         "temperature": [1.0, 2.0, 4.0],

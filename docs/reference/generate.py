@@ -37,6 +37,13 @@ from trainables.tasks.spec import TaskSpec  # noqa: E402
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 BASE = StudentArchitecture(12, 768, 12, 3072)
+READ = {
+    "bert": "all-MiniLM-L6-v2; multilingual-e5-small (from 4 bits)",
+    "xlm-roberta": "multilingual-e5-small (from 4 bits), written as this type",
+    "electra": "all-MiniLM-L6-v2, written as this type",
+    "distilbert": "all-MiniLM-L6-v2, written as this type",
+}
+"""Family -> checkpoints; docs/results/families.md says what was done with them."""
 TEACHER = TeacherFacts("bert-base", BertFacts("bert"), BASE, 30522, 512, 2, True, "")
 """Defaults of axes depend on the teacher; the page shows those of this one."""
 
@@ -265,7 +272,9 @@ def supported() -> str:
     return page(
         "Families, task kinds, costs and samplers",
         "## Families of teachers\n",
-        table(["family"], [[code(name)] for name in FAMILIES]),
+        "Each family is checked against transformers' own models, made from small configs. Real weights were read "
+        "of those that the second column names; no others were tried.\n",
+        table(["family", "real weights that were read"], [[code(name), READ.get(name, "none")] for name in FAMILIES]),
         "## Shapes with a name\n",
         "Heads that a shape leaves out are of the teacher's size where that divides the width. What else it leaves "
         "out comes from this table; for other shapes the feed-forward width is 4 times the width, and heads have "

@@ -81,13 +81,12 @@ def read_otherwise(tokenizer: PreTrainedTokenizerBase, folder: Path, texts: list
     path = folder / "tokenizer.json"
     if not path.is_file():
         return ""
-    own = Tokenizer.from_file(str(path))
-    own.no_truncation()
-    own.no_padding()
+    used_here, own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), Tokenizer.from_file(str(path))
+    for each in (used_here, own):  # a call of a tokenizer leaves its settings behind, and they are saved with it
+        each.no_truncation()
+        each.no_padding()
     for text in [*SAMPLE, *(texts or ())]:
-        used, written = (
-            each.encode(text, add_special_tokens=False).tokens for each in (tokenizer.backend_tokenizer, own)
-        )
+        used, written = (each.encode(text, add_special_tokens=False).tokens for each in (used_here, own))
         if used != written:
             first = next(i for i in range(len(used) + 1) if used[: i + 1] != written[: i + 1])
             lower = lowers(tokenizer.backend_tokenizer) and not lowers(own)

@@ -248,7 +248,8 @@ def decoded(raw: bytes, file: Path, number: int) -> str:
 def quoted_fields(text: str, delimiter: str) -> Fields:
     """Rows by the rules of CSV, blank lines left out. Raises csv.Error with the line where a row begins."""
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    ends = "\n" if "\n" in text else ""  # a return alone ends lines only in files that have no other ends
+    reader = csv.reader(io.StringIO(text, newline=ends), delimiter=delimiter, strict=True)
     rows: Fields = []
     start = 1
     try:

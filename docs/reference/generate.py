@@ -40,6 +40,7 @@ BASE = StudentArchitecture(12, 768, 12, 3072)
 READ = {
     "bert": "all-MiniLM-L6-v2; multilingual-e5-small (from 4 bits)",
     "xlm-roberta": "multilingual-e5-small (from 4 bits), written as this type",
+    "mpnet": "all-mpnet-base-v2",
     "electra": "all-MiniLM-L6-v2, written as this type",
     "distilbert": "all-MiniLM-L6-v2, written as this type",
 }

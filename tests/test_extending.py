@@ -36,8 +36,9 @@ from trainables.tasks.spec import EvaluationSpec, TaskSpec
 here, rng = Path(sys.argv[1]), np.random.default_rng(0)
 first, second = texts(40, rng), texts(40, rng)
 alike = [len(set(a.split()) & set(b.split())) for a, b in zip(first, second, strict=True)]
-write(here / "sts", dev={"text": first, "text2": second, "label": alike})
-task = load_task(prepare_task(TaskSpec("sts", str(here / "sts"), "similarity"), make_tokenizer(), here / "cache"))
+write(here / "tasks" / "sts", dev={"text": first, "text2": second, "label": alike})
+spec = TaskSpec("sts", str(here / "tasks" / "sts"), "similarity")
+task = load_task(prepare_task(spec, make_tokenizer(), here / "cache"))
 found = score_task(make_bert(), task, EvaluationSpec(), ["dev"], 0)["dev"]
 print(found.protocol, found.metric, found.score > 0.3)
 sys.exit(main(["check", str(here / "extra.toml")]))

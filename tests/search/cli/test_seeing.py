@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def test_best_says_why_who_is_next_and_what_is_given_up(study: Path, capsys) -> 
     assert "trial 1: 4x256 by mha, the best quality among the 3 of 4" in text
     assert "runner-up: trial 0, 2x128 by mha: 0.300 less quality" in text
     assert "quality 0.800 (95 % interval 0.6" in text and "moves quality is unknown" in text
-    assert "package: 0.766 accuracy, teacher 0.820, untrained 0.550: 80 % (" in text
+    assert "package: 0.766 accuracy (probe, layer 4), teacher 0.820, untrained 0.550: 80 % (" in text
     assert f"stillhouse export {study} my-student --trial 1" in text
     found = json.loads(printed(capsys, "best", study, "--knee", "--json"))
     assert found["why"].startswith("the knee of the front") and found["runner_up"]["trial"] != found["trial"]
@@ -75,9 +74,9 @@ def test_status_and_ls_say_where_studies_stand(study: Path, tmp_path: Path, caps
 
 
 def test_stop_interrupts_the_process_of_a_run_and_waits(study: Path, capsys) -> None:
-    code = "import sys, time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(7)"
-    with subprocess.Popen([sys.executable, "-c", code]) as running:
-        time.sleep(0.5)  # until it sleeps
+    code = "import sys, time\ntry: print(flush=True), time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(7)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stdout.readline()  # it waits for the interruption
         state = RunState("searching", "", socket.gethostname(), running.pid, "today", "now")
         (study / "state.json").write_text(to_json(state))
         threading.Thread(target=running.wait).start()  # what a shell does for its jobs

@@ -129,7 +129,7 @@ def _add_view(
     for method, colour in colours.items():
         some = beaten[(beaten["method"] == method) & ~beaten["trial"].isin(own["trial"])]
         _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
-    _add_baseline(figure, study, rows[rows["method"] == WITHOUT_TEACHER], cost)
+    _add_baseline(figure, study, cost)
     elsewhere = beaten[beaten["trial"].isin(own["trial"])]  # on the front by another cost than this one
     for method, colour in colours.items():
         some = elsewhere[elsewhere["method"] == method]
@@ -205,8 +205,9 @@ def _add_points(
     )
 
 
-def _add_baseline(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: Cost) -> None:
-    """The best that each cost buys without ever seeing the teacher."""
+def _add_baseline(figure: go.Figure, study: StudyTable, cost: Cost) -> None:
+    """The best that each cost buys by training without the teacher."""
+    rows = study.without_teacher.dropna(subset=["quality", cost.column])
     kept = rows[non_dominated(costs_of(rows, [QUALITY, cost]))].sort_values(cost.column)
     if kept.empty:
         return

@@ -89,7 +89,7 @@ def worst_task(study: StudyTable, row: pd.Series) -> str | None:
 
 def _alone(study: StudyTable, row: pd.Series) -> str:
     """The best of that size that never saw the teacher, for scale."""
-    baseline = study.students[study.students["method"] == WITHOUT_TEACHER]
+    baseline = study.without_teacher
     alike = baseline[baseline["parameters"] <= row["parameters"]]["quality"].max()
     if row["method"] == WITHOUT_TEACHER or alike != alike:
         return ""

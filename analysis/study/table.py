@@ -12,6 +12,7 @@ import pyarrow.fs
 
 from analysis.study.intervals import with_share_intervals
 from analysis.study.parts import Kept, part_files, read_parts, read_text
+from analysis.words import WITHOUT_TEACHER
 from spaces.errors import StillhouseError, choose
 from spaces.records.columns import (
     DATASETS,
@@ -117,6 +118,12 @@ class StudyTable:
         below, above = (students["seeds"].map({count: pair[end] for count, pair in errors.items()}) for end in (0, 1))
         students = students.assign(low=students["quality"] - above, high=students["quality"] - below)
         return with_share_intervals(students, self.meta.tasks).assign(**self._inverses(students))
+
+    @property
+    def without_teacher(self) -> pd.DataFrame:
+        """Students that trained without the teacher, with the quality that this led to, also where a start was kept."""
+        alone = self.students[self.students["method"] == WITHOUT_TEACHER]
+        return alone.assign(quality=alone["trained_quality"].fillna(alone["quality"]))
 
     def _inverses(self, rows: pd.DataFrame) -> dict[str, pd.Series]:
         """Of each cost that people tell by its reciprocal, that in units of the teacher's: `speed`."""

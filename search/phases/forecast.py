@@ -123,7 +123,8 @@ def traps(study: Study) -> Iterator[str]:
     """What a spec says that will hardly be what is wanted, a sentence each."""
     spec, space = study.spec, study.space
     per_step = max(int(size) for size in spec.space["batch_size"]) * spec.corpus.sequence_length
-    if (steps := spec.budget.train_tokens // per_step) < FEWEST_STEPS:
+    steps = spec.budget.train_tokens // per_step
+    if spec.corpus.texts == "packed" and steps < FEWEST_STEPS:  # single texts are shorter, how much is known when read
         enough = FEWEST_STEPS * per_step
         yield (
             f"[budget] train_tokens {spec.budget.train_tokens:,} are {steps} steps of {per_step:,} tokens: from "

@@ -88,23 +88,23 @@ def worst_task(study: StudyTable, row: pd.Series) -> str | None:
 
 
 def _alone(study: StudyTable, row: pd.Series) -> str:
-    """The best of that size that never saw the teacher, for scale."""
+    """The best of that size that trained without the teacher, for scale."""
     baseline = study.without_teacher
     alike = baseline[baseline["parameters"] <= row["parameters"]]["quality"].max()
     if row["method"] == WITHOUT_TEACHER or alike != alike:
         return ""
-    return f" The best of that size without the teacher recovers {percent(alike)}."
+    return f" The best of that size that trained without the teacher recovers {percent(alike)}."
 
 
 def lowered(study: StudyTable) -> str:
-    """How often training made a student worse than its start, in a sentence; nothing where no start was scored."""
+    """How often a trial kept its start, in a sentence; nothing where no start was scored."""
     both = study.finished[study.finished["trained_quality"].notna()]
     if both.empty:
         return ""
-    worse = int((both["trained_quality"] <= both["start_quality"]).sum())
-    if not worse:
-        return f"Training raised the quality of all {plural(len(both), 'start')}."
-    return f"In {worse} of {plural(len(both), 'trial')} training did not raise quality: the start was kept."
+    kept = int((both["kept_tokens"] == 0).sum())
+    if not kept:
+        return f"Training raised quality in each of {plural(len(both), 'trial')}."
+    return f"In {kept} of {plural(len(both), 'trial')} training did not raise quality: the start was kept."
 
 
 def noise_text(study: StudyTable) -> str:

@@ -35,7 +35,7 @@ def protocols_text(study: StudyTable) -> str:
 
 def doubts(study: StudyTable, members: pd.DataFrame) -> list[str]:
     """What a reader of these students should know of how they were scored, in sentences."""
-    found = []
+    found, below = [], {}
     for task in study.tasks:
         shares = {row["trial"]: row[f"recovered_{task}"] for _, row in members.iterrows()}
         if above := {trial: share for trial, share in shares.items() if share > REMARKABLE}:
@@ -44,13 +44,15 @@ def doubts(study: StudyTable, members: pd.DataFrame) -> list[str]:
                 f"({_listed({trial: percent(share) for trial, share in above.items()})}): a sign that the task is "
                 "remarkable, not the student."
             )
-        layers = {row["trial"]: (layer_of(study, row, task), row["num_layers"]) for _, row in members.iterrows()}
-        if below := {t: f"layer {layer} of {last:.0f}" for t, (layer, last) in layers.items()
-                     if layer is not None and layer < last}:  # fmt: skip
-            found.append(
-                f"Scores on {task} are read below the last layer ({_listed(below)}), which is not what a student gives "
-                'by itself: its card says how to read it, and [evaluation] layer = "last" scores the last layer only.'
-            )
+        layers = [(layer_of(study, row, task), row["num_layers"]) for _, row in members.iterrows()]
+        if inner := sum(layer is not None and layer < last for layer, last in layers):
+            below[task] = inner
+    if below:
+        listed = ", ".join(f"{count} on {task}" for task, count in below.items())
+        found.append(
+            f"Scores read below the last layer, which is not what a student gives by itself: {listed}. Its card says "
+            'how to read it; [evaluation] layer = "last" scores the last layer only.'
+        )
     return found
 
 

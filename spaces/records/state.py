@@ -7,6 +7,8 @@ the same machine also looks whether the process is still there.
 import os
 import socket
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 import pyarrow.fs
 
@@ -19,6 +21,8 @@ PREPARING, SEARCHING, SCORING, ENDED, STOPPED, FAILED = (
 )  # fmt: skip
 OVER = (ENDED, STOPPED, FAILED)
 """Phases in which no process works on the study."""
+SLACK_S = 60.0
+"""Between two clocks of one machine."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class RunState:
     @property
     def was_killed(self) -> bool:
         """Whether it ended without a last notice."""
-        return self.phase not in OVER and self.is_here and not _runs(self.process)
+        return self.phase not in OVER and self.is_here and not _runs(self.process, self.since)
 
     @property
     def words(self) -> str:
@@ -58,14 +62,27 @@ class RunState:
         return f"{self.phase}: {self.line}" if self.line else self.phase
 
 
-def _runs(process: int) -> bool:
+def _runs(process: int, since: str) -> bool:
+    """Whether a process is there that is as old as its notice: a later one may have got its number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    started_s = _started_s(process)
+    return started_s is None or started_s <= datetime.fromisoformat(since).timestamp() + SLACK_S
+
+
+def _started_s(process: int) -> float | None:
+    """When a process started, in seconds of Unix time; None where the system has no /proc to tell (man 5 proc)."""
+    try:
+        ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+        lines = Path("/proc/stat").read_text().splitlines()
+        booted_s = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+    except (OSError, StopIteration):
+        return None
+    return booted_s + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def read_state(filesystem: pyarrow.fs.FileSystem, folder: str) -> RunState | None:

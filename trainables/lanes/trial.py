@@ -20,12 +20,13 @@ from spaces.records.shares import mean_share
 from spaces.students.architecture import architecture_of
 from spaces.students.transfer import UNTRAINED
 from spaces.values import from_json, to_json
-from trainables.cache import cache_folder, cached_value, digest
+from trainables.cache import cache_folder, cached_value, digest, digest_files
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.machine import versions
 from trainables.models.embedding import EmbeddingSpec, embedder_of
+from trainables.models.loading import weight_files
 from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scores import Scores, StudentScore
@@ -146,10 +147,11 @@ def start_of(job: TrialJob, teacher: Teacher, corpus: Corpus) -> PreTrainedModel
 
 def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corpus: Corpus) -> Scores:
     """The dev scores of a start. Trials with the same start share them through the cache."""
-    tasks = [Path(folder).name for folder in job.tasks]
+    tasks, weights = [Path(folder).name for folder in job.tasks], job.training.start
     known = (
-        "start", 1, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
-        architecture_of(job.config), job.config["initialisation"], job.training.start, job.seed, tasks,
+        "start", 2, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
+        architecture_of(job.config), job.config["initialisation"],
+        weights and digest_files(weight_files(Path(weights))), job.seed, tasks,
         job.evaluation, job.floors, job.languages, job.weights,
     )  # fmt: skip
     own = replace(job, test_floors={})

@@ -149,7 +149,9 @@ def test_verdict_of_one_of_several_and_of_useless_students(fake: SimpleNamespace
 
 def test_the_verdict_names_the_best_of_that_size_without_the_teacher(fake: SimpleNamespace) -> None:
     rows = [fake.row(0, 0.8), fake.row(1, 0.55, method="mlm"), fake.row(2, 0.7, (6, 384), method="mlm")]
-    assert verdict(load(fake.study(rows))).endswith("The best of that size without the teacher recovers 55 %.")
+    assert verdict(load(fake.study(rows))).endswith(
+        "The best of that size that trained without the teacher recovers 55 %."
+    )
 
 
 def test_a_task_whose_gap_is_within_noise_is_marked_wherever_its_share_stands(fake: SimpleNamespace) -> None:
@@ -174,7 +176,7 @@ def test_protocol_and_layer_stand_beside_a_score_and_what_is_too_good_is_marked(
     assert "on package, its worst task (probe, layer 0)" in verdict(study)
     assert "accuracy (probe, layer 0)" in scores_text(study, row)[0] and "(zero_shot)" in scores_text(study, row)[1]
     lines = (
-        "Scores on package are read below the last layer (trial 1: layer 0 of 4)",
+        "Scores read below the last layer, which is not what a student gives by itself: 1 on package.",
         "More than 110 % of the teacher's gain on pairs (trial 1: 135 %)",
     )
     for line in lines:

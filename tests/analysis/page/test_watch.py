@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +54,7 @@ def state(server: Server) -> dict[str, str]:
 def notice(folder: Path, phase: str, line: str = "", process: int = 0) -> None:
     """What a run would leave: this process, unless told."""
     folder.mkdir(exist_ok=True)
-    state = RunState(phase, line, socket.gethostname(), process or os.getpid(), "2026-01-01", "2026-01-01")
+    state = RunState(phase, line, socket.gethostname(), process or os.getpid(), *[datetime.now(UTC).isoformat()] * 2)
     (folder / "state.json").write_text(to_json(state))
 
 

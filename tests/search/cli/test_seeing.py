@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,8 @@ from search.cli.main import main
 from spaces.records.columns import profiles_columns
 from spaces.records.state import RunState
 from spaces.values import to_json
+
+TODAY = datetime.now(UTC).isoformat()
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_best_says_why_who_is_next_and_what_is_given_up(study: Path, capsys) -> 
 
 
 def test_status_and_ls_say_where_studies_stand(study: Path, tmp_path: Path, capsys) -> None:
-    state = RunState("preparing", "[2/5] corpus and tasks: docs", socket.gethostname(), os.getpid(), "today", "now")
+    state = RunState("preparing", "[2/5] corpus and tasks: docs", socket.gethostname(), os.getpid(), TODAY, TODAY)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "state.json").write_text(to_json(state))
     text = printed(capsys, "status", tmp_path / "new")
@@ -77,7 +80,7 @@ def test_stop_interrupts_the_process_of_a_run_and_waits(study: Path, capsys) -> 
     code = "import sys, time\ntry: print(flush=True), time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(7)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None and running.stdout.readline()  # it waits for the interruption
-        state = RunState("searching", "", socket.gethostname(), running.pid, "today", "now")
+        state = RunState("searching", "", socket.gethostname(), running.pid, TODAY, TODAY)
         (study / "state.json").write_text(to_json(state))
         threading.Thread(target=running.wait).start()  # what a shell does for its jobs
         text = printed(capsys, "stop", study)

@@ -1,5 +1,6 @@
 """A trial: its scores, and a whole one from a job as JSON to an outcome as JSON, in this process."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +122,9 @@ def test_a_trial_never_ends_below_its_start(write_teacher, teacher, corpus_folde
     weights = [load_file(tmp_path / "students" / f"{n:05d}" / "model.safetensors") for n in range(3)]
     alike = [all(torch.equal(weights[0][name], other[name]) for name in other) for other in weights]
     assert alike == [True, True, False]
+    given = replace(job, training=replace(EXACT, start=str(tmp_path / "students/00001")))
+    for source, count in (("00001", 3), ("00001", 3), ("00002", 4)):  # the start is its weights, not its path
+        shutil.copy(tmp_path / "students" / source / "model.safetensors", tmp_path / "new.safetensors")
+        (tmp_path / "new.safetensors").replace(tmp_path / "students/00001/model.safetensors")
+        attempt(run_trial, given, told.append)
+        assert len(scored) == count

@@ -65,20 +65,23 @@ def embed(encoder: Model, ids_BT: Tensor) -> Tensor:
     return encoder.embeddings(input_ids=ids_BT)
 
 
-def parts(layer: Model) -> LayerParts:
-    """Queries, keys and values are three maps."""
-    own, norm = layer.attention.self, layer.output.LayerNorm
+MAPS = ("query", "key", "value")
+
+
+def parts(layer: Model, maps: tuple[str, ...] = MAPS) -> LayerParts:
+    """Queries, keys and values are three maps, under these names."""
+    norm = layer.output.LayerNorm
     return LayerParts(
-        to_heads=(own.query, own.key, own.value), from_heads=layer.attention.output.dense,
+        to_heads=tuple(getattr(layer.attention.self, name) for name in maps), from_heads=layer.attention.output.dense,
         to_units=(layer.intermediate.dense,), from_units=layer.output.dense,
         norms=(layer.attention.output.LayerNorm, norm), closing_norm=norm,
     )  # fmt: skip
 
 
-def qkv(layer: Model, previous_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def qkv(layer: Model, previous_BTD: Tensor, maps: tuple[str, ...] = MAPS) -> tuple[Tensor, Tensor, Tensor]:
     """The attention reads the layer below as it is."""
-    own = layer.attention.self
-    return own.query(previous_BTD), own.key(previous_BTD), own.value(previous_BTD)
+    query_BTD, key_BTD, value_BTD = (getattr(layer.attention.self, name)(previous_BTD) for name in maps)
+    return query_BTD, key_BTD, value_BTD
 
 
 def head_words(model: Model, hidden_ND: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ no part of the relations that `mha` compares.
 """
 
 from dataclasses import dataclass, replace
-
-from torch import Tensor
+from functools import partial
 
 from spaces.errors import SpecError
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
-from trainables.models.families.bert import BERT, BertFacts
-from trainables.models.family import Config, EmbeddingParts, LayerParts, Model, SharedParts
+from trainables.models.families.bert import BERT, BertFacts, parts, qkv
+from trainables.models.family import Config, EmbeddingParts, Model, SharedParts
+
+MAPS = ("query_proj", "key_proj", "value_proj")
 
 
 @dataclass(frozen=True)
@@ -86,22 +87,7 @@ def shared(encoder: Model) -> SharedParts:
     return SharedParts(tables=(own.rel_embeddings,), norms=(own.LayerNorm,) if hasattr(own, "LayerNorm") else ())
 
 
-def parts(layer: Model) -> LayerParts:
-    """Queries, keys and values are three maps."""
-    own, norm = layer.attention.self, layer.output.LayerNorm
-    return LayerParts(
-        to_heads=(own.query_proj, own.key_proj, own.value_proj), from_heads=layer.attention.output.dense,
-        to_units=(layer.intermediate.dense,), from_units=layer.output.dense,
-        norms=(layer.attention.output.LayerNorm, norm), closing_norm=norm,
-    )  # fmt: skip
-
-
-def qkv(layer: Model, previous_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the words."""
-    own = layer.attention.self
-    return own.query_proj(previous_BTD), own.key_proj(previous_BTD), own.value_proj(previous_BTD)
-
-
 DEBERTA_V2 = replace(
-    BERT, facts=facts, embeddings=embeddings, shared=shared, parts=parts, qkv=qkv, has_pooler=False,
+    BERT, facts=facts, embeddings=embeddings, shared=shared, has_pooler=False,
+    parts=partial(parts, maps=MAPS), qkv=partial(qkv, maps=MAPS),
 )  # fmt: skip

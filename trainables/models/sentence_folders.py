@@ -101,8 +101,11 @@ def longest(folder: Path, positions: int, problems: list[str]) -> int:
 
 def with_modules(embedder: Embedder, folder: Path, hidden_size: int, problems: list[str]) -> Embedder:
     """With the steps of modules.json."""
-    entries = read_json(folder / "modules.json", problems)
     kinds, known = [], len(problems)
+    entries = read_json(folder / "modules.json", problems)
+    if not isinstance(entries, list) or not all(is_module(entry) for entry in entries):
+        problems.append("modules.json must be a list of modules, each with its type and its path inside the folder")
+        return embedder
     for entry in entries:
         package, _, kind = str(entry.get("type", "")).rpartition(".")
         if package.partition(".")[0] != LIBRARY or kind not in MODULES:
@@ -126,6 +129,12 @@ def with_modules(embedder: Embedder, folder: Path, hidden_size: int, problems: l
             steps.append(dense)
             width = len(dense.weight)
     return replace(embedder, pooling=pooling, include_prompt=include_prompt, steps=tuple(steps))
+
+
+def is_module(entry: Any) -> bool:
+    """Whether an entry of modules.json has a path that stays in the model's folder."""
+    path = Path(entry["path"]) if isinstance(entry, dict) and isinstance(entry.get("path"), str) else None
+    return path is not None and not path.is_absolute() and ".." not in path.parts
 
 
 def read_pooling(folder: Path, hidden_size: int, problems: list[str]) -> tuple[tuple[str, ...], bool]:

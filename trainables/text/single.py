@@ -39,6 +39,8 @@ def single_rows(
     kept: list[list[int]] = []
     tokens = seen = short = long = 0
     for start in range(0, len(order), CHUNK):
+        if max_tokens is not None and tokens >= max_tokens:
+            break
         batch = [prompt + texts[i] for i in order[start : start + CHUNK]]
         for ids in tokenizer(batch, truncation=True, max_length=longest, verbose=False)["input_ids"]:
             if max_tokens is not None and tokens >= max_tokens:

@@ -225,6 +225,10 @@ BAD = {
         {"modules.json": modules(OLD, "Transformer", "Pooling", "Densa")},
         r"unknown module 'sentence_transformers.models.Densa'.*Known: Dense, Normalize, Pooling, Transformer",
     ),
+    "no list": ({"modules.json": {"0": "Transformer"}}, "must be a list of modules"),
+    "a path that leaves the folder": (
+        {"modules.json": [{"type": f"{OLD}.Transformer", "path": "../other"}]}, "its path inside the folder",
+    ),
     "another's module": ({"modules.json": modules("custom_st", "Transformer", "Pooling")}, "module 'custom_st.Trans"),
     "another order": ({"modules.json": modules(OLD, "Transformer", "Normalize", "Pooling")}, "Transformer, Normalize"),
     "a pooling of another width": (

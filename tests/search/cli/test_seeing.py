@@ -77,7 +77,11 @@ def test_status_and_ls_say_where_studies_stand(study: Path, tmp_path: Path, caps
 
 
 def test_stop_interrupts_the_process_of_a_run_and_waits(study: Path, capsys) -> None:
-    code = "import sys, time\ntry: print(flush=True), time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(7)"
+    # Started in the background, the tests ignore SIGINT, and so would what they start.
+    code = (
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try: print(flush=True), time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(7)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None and running.stdout.readline()  # it waits for the interruption
         state = RunState("searching", "", socket.gethostname(), running.pid, TODAY, TODAY)

@@ -2,6 +2,7 @@
 
 import sysconfig
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -66,7 +67,8 @@ def library(tmp_path, monkeypatch):
         files.append((package, str(path)))
     (tmp_path / "broken.py").write_text('"""A file that does not parse, whatever is written here."""\ndef (')
     monkeypatch.setattr(docs, "sources", lambda: [*files, ("torch", str(tmp_path / "broken.py"))])
-    monkeypatch.setattr(docs, "ProcessPoolExecutor", ThreadPoolExecutor)
+    # One thread: CPython 3.11.7 may raise SystemError where several threads call ast.parse at once.
+    monkeypatch.setattr(docs, "ProcessPoolExecutor", partial(ThreadPoolExecutor, 1))
     return tmp_path
 
 

@@ -1,5 +1,6 @@
 """One Ray cluster and one S3 server for all tests that need them."""
 
+import gc
 import logging
 import os
 import sys
@@ -29,6 +30,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if (fixture := next((name for name in GROUPS if name in item.fixturenames), None)) is not None:
             item.add_marker(pytest.mark.xdist_group(GROUPS[fixture]))
+
+
+def pytest_collection_finish():
+    """What was imported stays: no collection of garbage looks through it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

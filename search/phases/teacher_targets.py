@@ -1,8 +1,9 @@
 """Teacher targets of a study: whether to write them down once or to run the teacher live, and the writing.
 
 A cache pays when writing it costs less teacher time than the trials together would spend, and it fits. The shards are
-written by Ray tasks, as many at a time as the cluster has room for; a stopped run leaves whole shards, which the next
-one keeps. The folder is locked while a study reads it, and the caches that no study has used for longest give way.
+written by Ray tasks, as many at a time as the cluster has room for, and those of a small cache by the driver, which has
+the teacher at hand; a stopped run leaves whole shards, which the next one keeps. The folder is locked while a study
+reads it, and the caches that no study has used for longest give way.
 """
 
 import contextlib
@@ -44,6 +45,7 @@ PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
 BUILD_ATTEMPTS = 2
+SHARDS = "teacher targets: {} shards"
 WORKER_START_S = 8.0
 """What a Ray worker takes until it has imported what a teacher needs, about."""
 
@@ -54,6 +56,8 @@ class Decision:
 
     cached: bool
     why: str
+    here: bool = False
+    """Whether the driver writes the cache: it is done before a worker would have begun."""
 
 
 def needs_of_space(space: SearchSpace) -> Needs:
@@ -83,7 +87,6 @@ def make_target_plan(
     length = spec.corpus.sequence_length
     train_blocks = blocks_of_budget(spec, corpus.tokens_per_row)
     visited = np.unique(np.concatenate([blocks_visited(corpus, train_blocks, seed) for seed in seeds]))
-    device = torch.device("cuda" if spec.cluster.gpus_per_worker else "cpu")
     return TargetPlan(
         teacher=spec.teacher.path,
         embedding=spec.embedding,
@@ -96,9 +99,14 @@ def make_target_plan(
         mask_fraction=spec.training.mask_fraction,
         width=facts.architecture.hidden_size,
         sequence_length=length,
-        bf16=use_bf16(spec.training.teacher_precision, device),
+        bf16=use_bf16(spec.training.teacher_precision, device_of(spec)),
         dtype=spec.targets.dtype,
     )
+
+
+def device_of(spec: StudySpec) -> torch.device:
+    """Where the workers run the teacher."""
+    return torch.device("cuda" if spec.cluster.gpus_per_worker else "cpu")
 
 
 def blocks_of_budget(spec: StudySpec, tokens_per_row: float) -> int:
@@ -132,11 +140,13 @@ def decide(
     learning = sum(any(term.signals for term in terms_of(str(method))) for method in methods) / len(methods)
     live_s = spec.budget.trials * learning * spec.budget.train_tokens * teacher_s_per_token
     passes = sum(plan.rows(part) for part in plan.parts()) * plan.sequence_length
-    build_s = WORKER_START_S + passes * teacher_s_per_token / places
+    alone_s = passes * teacher_s_per_token
+    here = alone_s < WORKER_START_S
+    build_s = alone_s if here else WORKER_START_S + alone_s / places
     numbers = f"about {build_s:.0f} s to write once, {live_s / places:.0f} s of teacher in {spec.budget.trials} trials"
     if wanted.mode == "auto" and build_s >= live_s / places:
         return Decision(False, f"live: a cache would take {numbers}")
-    return Decision(True, f"cached, {size}; {numbers}")
+    return Decision(True, f"cached, {size}; {numbers}", here)
 
 
 def teacher_speed(plan: TargetPlan, teacher: Teacher, corpus: Corpus, threads: int) -> float:
@@ -191,18 +201,31 @@ def prepare_targets(
     make_room(base, plan.folder, int(spec.targets.quota_gb * GB) - plan.bytes(), say)
     plan.folder.mkdir(exist_ok=True)
     held.enter_context(locked(plan.folder))
-    build(spec, plan, say)
+    here = decision.here and teacher.model.device.type == device_of(spec).type
+    build(spec, plan, say, teacher if here else None)
     return str(plan.folder)
 
 
-def build(spec: StudySpec, plan: TargetPlan, say: Say) -> None:
-    """Write what is missing. A shard whose process died is tried once more."""
-    missing = unfinished_shards(plan)
+def build(spec: StudySpec, plan: TargetPlan, say: Say, here: Teacher | None = None) -> None:
+    """Write what is missing, with the teacher that is at hand or by workers."""
+    missing, started = unfinished_shards(plan), time.time()
+    if here is None:
+        errors = build_by_workers(spec, plan, missing, say)
+    else:
+        with pinned_threads(spec.cluster.cpus_per_worker):
+            errors = [build_shard(plan, *shard, here) for shard in announced(missing, SHARDS, say)]
+    write_plan(plan)
+    worst = f", relative rounding error {max(errors):.2g} (RMS)" if errors else ""
+    say(f"teacher targets: {len(missing)} shards written in {time.time() - started:.0f} s{worst}")
+
+
+def build_by_workers(spec: StudySpec, plan: TargetPlan, missing: Sequence[tuple[Part, int]], say: Say) -> list[float]:
+    """The rounding error of each shard. One whose process died is tried once more."""
     options = {"num_cpus": spec.cluster.cpus_per_worker, "num_gpus": spec.cluster.gpus_per_worker}
     write = ray.remote(max_retries=BUILD_ATTEMPTS - 1, **options)(write_shard)  # type: ignore[call-overload]
-    started, errors = time.time(), []
+    errors: list[float] = []
     waiting = {write.remote(plan, part, number, spec.cluster.cpus_per_worker): part for part, number in missing}
-    for _ in announced(missing, "teacher targets: {} shards", say):
+    for _ in announced(missing, SHARDS, say):
         (done,), _ = ray.wait(list(waiting), num_returns=1)
         del waiting[done]
         try:
@@ -214,9 +237,7 @@ def build(spec: StudySpec, plan: TargetPlan, say: Say) -> None:
             f"the workers wrote the teacher's targets elsewhere than {plan.folder}: STILLHOUSE_CACHE must be the same "
             "shared folder on all nodes; or set [targets] mode = 'live'"
         )
-    write_plan(plan)
-    worst = f", relative rounding error {max(errors):.2g} (RMS)" if errors else ""
-    say(f"teacher targets: {len(missing)} shards written in {time.time() - started:.0f} s{worst}")
+    return errors
 
 
 def write_shard(plan: TargetPlan, part: Part, number: int, threads: int) -> float:

@@ -1,11 +1,14 @@
 """Cache or live: what the space can ask for, the decision with its numbers, room on the disk, and who holds it."""
 
 import os
+import shutil
+from dataclasses import replace
 
 import fake_trials
 import numpy as np
 import pytest
 import toy
+from safetensors import safe_open
 
 from search.phases.teacher_targets import (
     blocks_of_budget,
@@ -16,13 +19,17 @@ from search.phases.teacher_targets import (
     make_target_plan,
     needs_of_space,
     why_never_cached,
+    write_shard,
 )
 from search.spec.writing import differences
 from spaces.errors import StillhouseError
 from trainables.models.signals import TOKENS, State
-from trainables.text.corpus import Corpus
+from trainables.models.teacher import load_teacher
+from trainables.text.corpus import Corpus, open_corpus, prepare_corpus
+from trainables.text.sources import CorpusSpec
 from trainables.training.targets import Needs
 
+EMBEDDED = "package:trainables/embedded_teacher"
 GB = 1e9
 SPACE = '\nmapping = ["uniform", "last"]\nteacher_layer = [5, 6]\n'
 
@@ -106,10 +113,37 @@ def test_how_the_teacher_is_read_does_not_make_another_study():
 def test_shards_that_land_on_another_disk_are_missed(ray_cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path))
     monkeypatch.setattr("search.phases.teacher_targets.write_shard", fake_trials.write_elsewhere)
-    spec, space = spec_of()
+    spec, space = toy.read(f"{toy.SPEC}cpus_per_worker = 2\n")  # one worker writes them one after the other
     with pytest.raises(StillhouseError, match=f"targets elsewhere than {tmp_path}.*must be the same"):
         build(spec, plan_of(spec, space, num_blocks=100), print)
     assert not list(tmp_path.rglob("plan.json"))  # so nobody takes it for whole
+
+
+def test_a_small_cache_is_written_by_the_driver_as_workers_write_it(tmp_path, monkeypatch):
+    spec, space = spec_of(trials=100, train_tokens=3_000)
+    assert decide(spec, plan_of(spec, space), space, 1e-3, 2, int(100 * GB)).here
+    spec, space = spec_of()
+    assert not decide(spec, plan_of(spec, space), space, 1e-4, 2, int(100 * GB)).here
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "corpus.txt").write_text("\n".join(f"sentence {n} is about {n * n} words" for n in range(100)))
+    teacher = load_teacher(EMBEDDED)
+    corpus = prepare_corpus(CorpusSpec(str(tmp_path / "corpus.txt"), sequence_length=64), teacher.tokenizer)
+    spec, space = spec_of(train_tokens=3_000)
+    plan = make_target_plan(spec, needs_of_space(space), teacher.facts, str(corpus), open_corpus(corpus), (0,))
+    plan = replace(plan, teacher=EMBEDDED)
+    build(spec, plan, print, teacher)
+    here = shards_in(plan.folder)
+    shutil.rmtree(plan.folder)
+    for shard in plan.shards():
+        write_shard(plan, *shard, threads=1)
+    assert len(here) > 1 and shards_in(plan.folder) == here
+
+
+def shards_in(folder):
+    """Of each file what it says of itself, the checksum of its tensors included."""
+    return {
+        path.relative_to(folder): safe_open(path, "pt").metadata() for path in sorted(folder.rglob("*.safetensors"))
+    }
 
 
 def test_the_oldest_caches_that_nobody_reads_give_way(tmp_path):

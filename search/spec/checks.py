@@ -24,7 +24,7 @@ from spaces.space.reading import read_space
 from spaces.space.search_space import SearchSpace
 from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
-from trainables.models.embedding import EmbeddingSpec
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.tasks.spec import TaskSpec
 
 

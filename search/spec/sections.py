@@ -12,7 +12,7 @@ from search.samplers.registry import GRID, SAMPLERS
 from spaces.records.latency import LatencySpec
 from spaces.settings import setting
 from trainables.lanes.settings import ClusterSpec
-from trainables.models.embedding import EmbeddingSpec
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.sources import CorpusSpec
 from trainables.training.settings import TrainingSpec

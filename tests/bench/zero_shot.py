@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from trainables.models.embedding import EmbeddingSpec, embedder_of
+from trainables.models.embedding import embedder_of
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.teacher import load_teacher, resolve_model_folder
 from trainables.tasks.scoring import load_task, prepare_task, score_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec

@@ -25,7 +25,8 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrai
 from spaces.errors import StillhouseError
 from trainables.cache import new_file, new_folder
 from trainables.export.card import card_text, recipe_text
-from trainables.models.embedding import EmbeddingSpec, embed, embedder_of, set_embedder
+from trainables.models.embedding import embed, embedder_of, set_embedder
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.encoder import usable_positions
 from trainables.models.loading import quiet_transformers
 from trainables.models.sentence_folders import read_embedder, write_embedder

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from spaces.records.latency import LatencySpec
-from trainables.models.embedding import EmbeddingSpec
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.tasks.scores import Reference, Scores, StudentScore
 from trainables.tasks.spec import EvaluationSpec
 from trainables.training.reports import Trained

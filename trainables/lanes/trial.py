@@ -25,7 +25,8 @@ from trainables.export.folders import export_student
 from trainables.export.measuring import measure
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.machine import versions
-from trainables.models.embedding import EmbeddingSpec, embedder_of
+from trainables.models.embedding import embedder_of
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.loading import weight_files
 from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher, load_teacher

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from spaces.settings import setting
 from spaces.students.architecture import EmbeddingFacts
+from trainables.models.embedding_spec import POOLING_NAMES
 from trainables.models.encoder import usable_positions
 from trainables.text.batching import length_batches, padded
 from trainables.text.ragged import Ragged, ragged
@@ -62,17 +62,12 @@ def weighted(states_BTD: Tensor, weights_BT: Tensor) -> Tensor:
     return (states_BTD * weights_BT1).sum(1) / weights_BT1.sum(1).clamp(min=1e-9)
 
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "cls": first_token,
-    "max": maximum,
-    "mean": mean,
-    "mean_sqrt_len_tokens": mean_by_root,
-    "weightedmean": mean_by_place,
-    "lasttoken": last_token,
-}
-"""(states BTD, the tokens that are pooled BT, the valid tokens BT) -> BD, under the names of sentence-transformers.
+POOLINGS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = dict(
+    zip(POOLING_NAMES, (first_token, maximum, mean, mean_by_root, mean_by_place, last_token), strict=True)
+)
+"""(states BTD, the tokens that are pooled BT, the valid tokens BT) -> BD.
 
-The two masks differ where a prompt is left out. The order is that in which older versions put several side by side.
+The two masks differ where a prompt is left out.
 """
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "torch.nn.modules.linear.Identity": lambda x: x,
@@ -83,19 +78,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "torch.nn.modules.activation.Sigmoid": torch.sigmoid,
 }
 """The activations of Dense by the names that its config has."""
-
-
-@dataclass(frozen=True)
-class EmbeddingSpec:
-    """How texts become vectors, where the teacher's folder does not say so; what a spec writes under [embedding]."""
-
-    pooling: str | None = setting(
-        "how a teacher without modules.json pools the states of its last layer; unset: mean", None,
-        choices=tuple(POOLINGS),
-    )  # fmt: skip
-    prompt: str | None = setting(
-        "name of the teacher's prompt that stands before every text that is embedded; unset: its default, if any", None
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,10 @@ from trainables.models.embedding import (
     POOLINGS,
     Dense,
     Embedder,
-    EmbeddingSpec,
     Normalize,
     prompt_tokens,
 )
+from trainables.models.embedding_spec import EmbeddingSpec
 
 LIBRARY = "sentence_transformers"
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize")

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from spaces.errors import SpecError
 from spaces.students.architecture import TeacherFacts
 from trainables.cache import digest, digest_files
-from trainables.models.embedding import Embedder, EmbeddingSpec, set_embedder
+from trainables.models.embedding import Embedder, set_embedder
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.encoder import architecture, family_of, usable_positions
 from trainables.models.loading import has_lm_head, load_model, read_config, weight_files
 from trainables.models.sentence_folders import lowers_case, read_embedder

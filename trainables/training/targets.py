@@ -20,7 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from trainables.cache import cache_folder, digest
-from trainables.models.embedding import EmbeddingSpec
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.signals import TOKENS, State, States
 from trainables.text.masking import masked_per_block
 from trainables.training.readings import Reading

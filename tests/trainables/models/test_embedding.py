@@ -15,13 +15,13 @@ from trainables.export.folders import export_student, verify_with_library
 from trainables.models.embedding import (
     POOLINGS,
     Dense,
-    EmbeddingSpec,
     Normalize,
     embed,
     embedder_of,
     embedding_line,
     pool,
 )
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.student import untrained
 from trainables.models.teacher import load_teacher, read_facts
 

@@ -27,7 +27,7 @@ from search.store.parts import now
 from search.tune.telling import Say, announced
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
-from spaces.records.costs import COSTS, columns_of_costs, known_costs
+from spaces.records.costs import COSTS, chosen_costs, columns_of_costs, known_costs
 from spaces.records.data import no_better_line
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.records.shares import Gap
@@ -44,6 +44,7 @@ from trainables.models.published import published
 from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of
+from trainables.tasks.spec import protocol_for
 from trainables.text.corpus import open_corpus
 
 MAX_SHAPES = 40
@@ -104,6 +105,8 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
     step("size and speed of each shape, once per machine")
     profiles = measure_shapes(spec, space, teacher, say)
     own = profiles.pop("teacher")
+    if students_embed(spec):
+        own |= chosen_costs(dataclasses.asdict(teacher.facts.architecture), teacher.facts)
     step("what trials learn from")
     targets = prepare_targets(spec, space, teacher, str(inputs.data.corpus), all_seeds(spec), held, say)
     return Prepared(
@@ -159,14 +162,20 @@ def shape_key(architecture: StudentArchitecture) -> str:
 
 def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """What a configuration costs, as far as that is known before it runs."""
+    embeds = students_embed(study.spec)
 
     def costs(config: Mapping[str, Any]) -> dict[str, Any]:
         architecture = architecture_of(dict(config))
-        if known := prepared.profiles.get(shape_key(architecture)):
-            return known
-        return known_costs(architecture, study.teacher, study.spec.latency)
+        known = prepared.profiles.get(shape_key(architecture))
+        shape = known or known_costs(architecture, study.teacher, study.spec.latency)
+        return shape | (chosen_costs(config, study.teacher) if embeds else {})
 
     return costs
+
+
+def students_embed(spec: StudySpec) -> bool:
+    """Whether a task is scored by embeddings alone."""
+    return any(protocol_for(task.kind, spec.evaluation.protocol) == "zero_shot" for task in spec.tasks)
 
 
 def study_meta(
@@ -207,7 +216,7 @@ def study_meta(
             },
             family=facts.family.name,
             **published(spec.teacher.path),
-            costs={column.name: costs[column.name] for column in columns_of_costs()},
+            costs={column.name: costs[column.name] for column in columns_of_costs() if column.name in costs},
         ),
         tasks=task_metas,
         latency=spec.latency,

@@ -233,9 +233,34 @@ def students_reach_the_index(spec: StudySpec, space: SearchSpace) -> Problems:
             f"their queries are compared with; the space has {', '.join(map(str, others))}. Or let every method have "
             f'"embed" in it, and {axis} = ["kept"]'
         )
+    if size := shorter_embedding(space):
+        yield (
+            f'[evaluation] documents = "teacher" needs whole embeddings, got embedding_size {size}: the index has all '
+            "values of the teacher's, in its own directions"
+        )
     with_documents = [name for name, kind in KINDS.items() if kind.has_documents]
     if not any(task.kind in with_documents for task in spec.tasks):
         yield f'[evaluation] documents = "teacher" needs a task of kind {" or ".join(with_documents)}'
+
+
+def shorter_embedding(space: SearchSpace) -> int | None:
+    """The smallest embedding_size that the space may choose below the whole one of the teacher."""
+    axis = space.axes.get("embedding_size")
+    smallest = min((int(size) for size in axis.choices), default=0) if axis else 0
+    whole = space.teacher.embedding.width_of(space.teacher.architecture.hidden_size)
+    return smallest if 0 < smallest < whole else None
+
+
+def map_of_shorter_embeddings(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Its map is always handed over, so that to drop it would be the same student again."""
+    width = space.teacher.architecture.hidden_size
+    narrower = any(shape.hidden_size != width for shape in space.shapes)
+    kept = space.to_table().get("embed_projection") == ["kept"]
+    if (size := shorter_embedding(space)) and narrower and not kept:
+        yield (
+            f"[space] embedding_size {size} is reached through a map that is handed over: write "
+            'embed_projection = ["kept"]'
+        )
 
 
 def comparison_is_finite(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -301,6 +326,7 @@ SPACE_RULES = (
     texts_for_methods,
     tuned_shape_is_in_space,
     students_reach_the_index,
+    map_of_shorter_embeddings,
     comparison_is_finite,
     grid_is_finite,
     sampler_can_be_loaded,

@@ -1,7 +1,8 @@
 """What a student costs: an entry for each cost says all that tables, limits, figures, cards and commands need.
 
 A cost is a number of the trials table, smaller is better. It follows from the student's shape (`known`, before a trial
-starts) or is measured on a student (`measured`). Packages add costs through entry points of the group stillhouse.costs.
+starts), is measured on a student (`measured`), or follows from what else its configuration says (`chosen`). Packages
+add costs through entry points of the group stillhouse.costs.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,10 +15,18 @@ from spaces.errors import StillhouseError
 from spaces.records.latency import LatencySpec
 from spaces.records.schemas import FLOAT, INT, Column
 from spaces.registry import Registry
-from spaces.students.architecture import StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
+from spaces.students.architecture import (
+    StudentArchitecture,
+    TeacherFacts,
+    count_parameters,
+    embedding_width,
+    flops_per_token,
+)
 
 Known = Callable[[StudentArchitecture, TeacherFacts, LatencySpec], Mapping[str, float]]
 """From a shape, the teacher and how latency is measured -> the values of a cost's columns."""
+Chosen = Callable[[Mapping[str, Any], TeacherFacts], Mapping[str, float]]
+"""From a configuration and the teacher -> the values of a cost's columns."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Cost:
     known: Known | None = None
     measured: str | Callable[[Subject], Mapping[str, float]] | None = None
     """like `known`; "module:function" is imported when something is measured"""
+    chosen: Chosen | None = None
+    """what students of one shape may differ in; only of studies whose students embed texts"""
     inverse: str = ""
     """what people say of its reciprocal against the teacher: 'speed'; empty: they say shares"""
     direction: ClassVar[Literal["min"]] = "min"
@@ -114,6 +125,11 @@ def known_flops(architecture: StudentArchitecture, teacher: TeacherFacts, latenc
     return {"flops_per_token": flops_per_token(architecture, teacher, latency.sequence_length)}
 
 
+def index_columns(config: Mapping[str, Any], teacher: TeacherFacts) -> Mapping[str, float]:
+    """Four bytes for each value of an embedding."""
+    return {"index_mib": 4 * embedding_width(config, teacher) * 1e6 / 2**20}
+
+
 PARAMETERS = Cost(
     name="parameters",
     label="parameters",
@@ -156,7 +172,16 @@ PEAK_MEMORY = Cost(
     measured="trainables.export.measuring:peak_memory_columns",
 )
 
-OWN = (PARAMETERS, LATENCY, FLOPS, PEAK_MEMORY)
+INDEX = Cost(
+    name="index_mib",
+    label="index of a million texts",
+    head="index",
+    decimals=0,
+    columns=(Column("index_mib", FLOAT, "MiB", "embeddings of a million texts as float32, in studies that embed"),),
+    chosen=index_columns,
+)
+
+OWN = (PARAMETERS, LATENCY, FLOPS, PEAK_MEMORY, INDEX)
 COSTS: Registry[Cost] = Registry(Cost, "stillhouse.costs", {cost.name: cost for cost in OWN})
 """In the order in which they are shown."""
 
@@ -174,4 +199,13 @@ def known_costs(architecture: StudentArchitecture, teacher: TeacherFacts, latenc
     for cost in COSTS.values():
         if cost.known is not None:
             found |= cost.checked(cost.known(architecture, teacher, latency))
+    return found
+
+
+def chosen_costs(config: Mapping[str, Any], teacher: TeacherFacts) -> dict[str, float]:
+    """By column, what follows from a configuration beyond its shape; of a student that embeds texts."""
+    found: dict[str, float] = {}
+    for cost in COSTS.values():
+        if cost.chosen is not None:
+            found |= cost.checked(cost.chosen(config, teacher))
     return found

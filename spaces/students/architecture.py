@@ -176,6 +176,10 @@ class EmbeddingFacts:
     skipped: int = 0
     """Tokens at the start of each text that are not pooled."""
 
+    def width_of(self, hidden_size: int) -> int:
+        """Values of an embedding, for layers of this width."""
+        return self.width or hidden_size * len(self.pooling)
+
 
 @dataclass(frozen=True)
 class TeacherFacts:
@@ -192,6 +196,19 @@ class TeacherFacts:
     """Whether the weights hold a trained masked-LM head."""
     digest: str
     embedding: EmbeddingFacts = EmbeddingFacts()
+
+
+def embedding_width(config: Mapping[str, Any], teacher: TeacherFacts) -> int:
+    """How many values a student's embedding of a text has: those that its configuration keeps of the teacher's.
+
+    A narrower student that hands over no map has its own states.
+    """
+    facts, full = teacher.embedding, teacher.architecture.hidden_size
+    theirs = facts.width_of(full)
+    kept = int(config.get("embedding_size", theirs))
+    if config["hidden_size"] == full or kept < theirs or config.get("embed_projection") == "kept":
+        return kept
+    return int(config["hidden_size"]) * len(facts.pooling)
 
 
 SHAPES: dict[str, StudentArchitecture] = {

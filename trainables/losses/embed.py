@@ -1,15 +1,17 @@
 """`embed`, embedding transfer: the student learns where the teacher puts each text.
 
-LEAF, arXiv:2509.12539; squared distance of sentence embeddings: Reimers and Gurevych, arXiv:2004.09813.
+LEAF, arXiv:2509.12539; squared distance of sentence embeddings: Reimers and Gurevych, arXiv:2004.09813; losses at
+several truncations: Matryoshka, arXiv:2205.13147.
 Shapes: B texts, E width of the teacher's embeddings, e of the student's pooled states.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spaces.errors import choose
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
-from spaces.students.axis import Axis, Scalar, text
+from spaces.students.axis import Axis, Rule, Scalar, text, whole
 from spaces.students.transfer import Pairing, TransferMethod
 from trainables.losses.loss import Batch, Loss, Maps, Projection
 from trainables.losses.regression import full
@@ -37,17 +39,34 @@ def loss(pairing: Pairing) -> Loss:
     signal = pooled(facts.pooling, facts.skipped)
     ours, theirs = (signal, student.num_layers), (signal, teacher.num_layers)
     distance = DISTANCES[pairing.config["embed_distance"]]
+    full_width = facts.width_of(teacher.hidden_size)
+    same, size = student.hidden_size == teacher.hidden_size, int(pairing.config["embedding_size"])
     projections: dict[str, Projection] = {}
-    if student.hidden_size != teacher.hidden_size:
-        plain = facts.width in (None, teacher.hidden_size) and len(facts.pooling) == 1
-        widths = student.hidden_size * len(facts.pooling), facts.width or teacher.hidden_size * len(facts.pooling)
-        projections["embedding"] = Projection(*widths, plain, pairing.config["embed_projection"] == KEPT)
+    if not same or size < full_width:
+        plain = full_width == teacher.hidden_size and len(facts.pooling) == 1
+        narrow = full_width if same else student.hidden_size * len(facts.pooling)
+        kept = size < full_width or pairing.config["embed_projection"] == KEPT
+        projections["embedding"] = Projection(narrow, full_width, plain, kept, size if size < full_width else None)
 
     def value(signals: Signals, targets: Signals, maps: Maps, batch: Batch) -> Tensor:
-        ours_Be = full(signals[ours])
-        return distance(ours_Be @ maps["embedding"] if projections else ours_Be, targets[theirs])
+        ours_BE, theirs_BE = full(signals[ours]), targets[theirs]
+        if projections:
+            ours_BE = ours_BE @ maps["embedding"]
+        if size == full_width:
+            return distance(ours_BE, theirs_BE)
+        assert batch.directions_EE is not None
+        theirs_BE = full(theirs_BE) @ batch.directions_EE.to(ours_BE)
+        return torch.stack([distance(ours_BE[:, :n], theirs_BE[:, :n]) for n in truncations(size, full_width)]).mean()
 
     return Loss((ours,), (theirs,), value, projections)
+
+
+def truncations(size: int, whole: int) -> tuple[int, ...]:
+    """A size, its doublings and the whole: what a user may cut the embeddings of one student to."""
+    sizes = [size]
+    while sizes[-1] * 2 < whole:
+        sizes.append(sizes[-1] * 2)
+    return (*sizes, whole)
 
 
 def read_distance(name: str) -> str:
@@ -71,6 +90,17 @@ def no_projection(
     return choices[0]
 
 
+def whole_embedding(teacher: TeacherFacts) -> int:
+    """Values of the teacher's embeddings."""
+    return teacher.embedding.width_of(teacher.architecture.hidden_size)
+
+
+def more_than_the_teachers(value: int, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
+    """Nobody teaches more values than the teacher has."""
+    most = whole_embedding(teacher)
+    return None if value <= most else f"embedding_size {value} is more than the {most} values of the teacher's"
+
+
 DISTANCE = Axis(
     "embed_distance", str, text(read_distance), "distance to the teacher's embedding: cosine or squared",
     default=lambda teacher: ("cosine",),
@@ -80,6 +110,13 @@ PROJECTION = Axis(
     "learned map of a narrower student's embedding: kept, so that it lives in the teacher's space, or dropped",
     default=lambda teacher: (DROPPED,), same_as=no_projection,
 )  # fmt: skip
+SIZE = Axis(
+    "embedding_size", int, whole, "values of an embedding: all that the teacher's have, or the first along its "
+    "principal directions, through a learned map that is kept; then it learns at every doubling too, up to the whole",
+    "values", default=lambda teacher: (whole_embedding(teacher),),
+    rules=(Rule("an embedding has no more values than the teacher's", more_than_the_teachers),),
+)  # fmt: skip
 EMBED = TransferMethod(
-    "embed", "the embedding of each text", "arXiv:2509.12539", loss, signals=("pooled",), axes=(DISTANCE, PROJECTION)
-)
+    "embed", "the embedding of each text", "arXiv:2509.12539", loss, signals=("pooled",),
+    axes=(DISTANCE, PROJECTION, SIZE),
+)  # fmt: skip

@@ -50,6 +50,12 @@ class Corpus:
         """On average; what a budget in tokens is counted by."""
         return self.train_tokens / len(self.train)
 
+    def row_lengths(self, split: str, rows: np.ndarray) -> np.ndarray:
+        """How many tokens some rows have."""
+        if self.lengths:
+            return self.lengths[split][rows]
+        return np.full(len(rows), self.train.shape[1])
+
     def read(self, split: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """(ids BT, mask BT) of some rows, no longer than the longest of them; no mask where nothing is padded."""
         ids_BT = getattr(self, split)[rows].astype(np.int64)

@@ -17,6 +17,7 @@ from torch import Tensor
 from trainables.cache import new_file
 from trainables.models.signals import read_states
 from trainables.models.teacher import Teacher
+from trainables.text.batching import length_batches
 from trainables.text.corpus import Corpus, open_corpus
 from trainables.training.readings import read_batch
 from trainables.training.targets import DTYPES, Part, TargetPlan, decoded, shard_path
@@ -28,12 +29,14 @@ def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> 
     """Run the teacher over the blocks of a shard and write it; returns its relative error from rounding (RMS)."""
     corpus, size = open_corpus(Path(plan.corpus)), plan.shard_rows(part)
     rows = np.arange(number * size, min((number + 1) * size, plan.rows(part)))
-    chunks = np.split(rows, range(CHUNK_BLOCKS, len(rows), CHUNK_BLOCKS))
+    lengths = corpus.row_lengths(part.split, blocks_of(plan, part, rows))
+    chunks = [rows[each] for each in length_batches(lengths, CHUNK_BLOCKS * plan.sequence_length)]
     read = [states_of_blocks(plan, part, chunk, corpus, teacher) for chunk in chunks]
+    in_order = torch.from_numpy(np.argsort(np.concatenate(chunks)))
     tensors: dict[str, Tensor] = {}
     squares = torch.zeros(2, dtype=torch.float64)
     for state in plan.states(part):
-        whole_nRD = torch.cat([chunk[state.key] for chunk in read])
+        whole_nRD = torch.cat([chunk[state.key] for chunk in read])[in_order]
         values, scale = encoded(whole_nRD, plan.dtype)
         tensors |= {state.key: values} if scale is None else {state.key: values, f"{state.key}:scale": scale}
         error = decoded(values, scale) - whole_nRD
@@ -53,7 +56,7 @@ def states_of_blocks(
     plan: TargetPlan, part: Part, rows: np.ndarray, corpus: Corpus, teacher: Teacher
 ) -> dict[str, Tensor]:
     """The states nRD of the live teacher for some rows of a part, by their keys."""
-    blocks = np.asarray(plan.blocks)[rows] if part.split == "train" else rows
+    blocks = blocks_of(plan, part, rows)
     views = None if part.view is None else np.full(len(rows), part.view)
     device = teacher.model.device
     reading = read_batch(corpus, part.split, blocks, views, plan.mask_fraction).to(device)
@@ -64,6 +67,11 @@ def states_of_blocks(
         for state, tensor in states.items()
     }
     return {state.key: filled_up(rows_nRD, plan.kept_rows(state)) for state, rows_nRD in packed.items()}
+
+
+def blocks_of(plan: TargetPlan, part: Part, rows: np.ndarray) -> np.ndarray:
+    """The rows of the corpus that are kept as some rows of a part."""
+    return np.asarray(plan.blocks)[rows] if part.split == "train" else rows
 
 
 def filled_up(rows_nRD: Tensor, rows: int) -> Tensor:

@@ -96,6 +96,8 @@ def test_every_problem_at_once():
         ("[cluster]", "[cluster]\nworkers_per_trial = 3\n", "batch_size 16 is not a multiple of 3"),
         ("train_tokens = 300_000", "train_tokens = 100", "less than one batch of 16 x 64 tokens"),
         ('["hs", "mha"]', '["hs", "embed"]', "method 'embed' embeds texts: it needs [corpus] texts = 'single'"),
+        ('["hs", "mha"]', '["embed"]\nembedding_size = [64]', "embedding_size 64 is reached through a map that is"),
+        ('["hs", "mha"]', '["embed"]\nembedding_size = [999]', "embedding_size 999 is more than the 384 values"),
         (
             "[corpus]",
             "[corpus]\ntexts = 'single'\nlanguage_temperature = 3",

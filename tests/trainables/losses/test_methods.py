@@ -20,11 +20,12 @@ RIGHT = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
 MASKS = {"right": RIGHT, "left": RIGHT.flip(1), "both": torch.tensor([[0, 1, 1, 1, 0]] * BATCH)}
 CONFIG = {
     "mapping": "1-2 2-4", "relation_heads": 6, "teacher_layer": 3, "temperature": 2.0, "embed_distance": "cosine",
-    "embed_projection": "kept", "similarity_temperature": 0.5,
+    "embed_projection": "kept", "embedding_size": 12, "similarity_temperature": 0.5,
 }  # fmt: skip
 SMALL, LARGE = StudentArchitecture(2, 12, 2, 24), StudentArchitecture(4, 18, 3, 36)
 TEACHER = TeacherFacts("t", BertFacts("bert"), LARGE, 11, 64, 2, has_lm_head=True, digest="0")
 POSITIONS = torch.tensor([[0, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()
+DIRECTIONS = torch.linalg.qr(torch.randn(18, 18, generator=torch.Generator().manual_seed(5)))[0]
 LABELS = torch.tensor([1, 2, 3, 4])
 METHODS_WITH_A_TEACHER = [name for name in METHODS if METHODS[name].signals]
 NONSENSE = (0, -1, True, None, "", "no such", 1.5j, [3])
@@ -73,7 +74,9 @@ class Case:
         }
 
     def value(self, mask=None, labels=LABELS, ours=None, theirs=None):
-        return self.loss.value(ours or self.ours, theirs or self.theirs, self.maps, Batch(mask, labels))
+        return self.loss.value(
+            ours or self.ours, theirs or self.theirs, self.maps, Batch(mask, labels, directions_EE=DIRECTIONS)
+        )
 
     def both(self, change):
         """The loss with the signals of both sides changed."""

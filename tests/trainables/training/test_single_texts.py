@@ -1,5 +1,6 @@
 """Single texts: rows of natural length, read with the right mask, by every method that reads tokens or embeddings."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from small_trials import COMMON, EXACT, fill
 
 from spaces.errors import SpecError
 from trainables.export.folders import export_student
-from trainables.models.embedding import Dense, embed, embedder_of
+from trainables.models.embedding import Dense, embed, embedder_of, set_embedder
 from trainables.models.encoder import hidden_states
 from trainables.models.signals import states_of
 from trainables.models.student import build_student
@@ -27,10 +28,12 @@ LONGEST = 16
 METHODS = {
     "hs": {"method": "hs", "mapping": "1-2 2-4"},
     "mha": {"method": "mha", "relation_heads": 8, "teacher_layer": 3},
-    "embed": {"method": "embed", "embed_distance": "cosine", "embed_projection": "kept"},
+    "embed": {"method": "embed", "embed_distance": "cosine", "embed_projection": "kept", "embedding_size": 32},
+    "cut": {"method": "embed", "embed_distance": "cosine", "embed_projection": "kept", "embedding_size": 8},
     "embed_similarity": {"method": "embed_similarity", "similarity_temperature": 0.1},
-    "sum": {"method": "0.5 hs + embed", "mapping": "last", "embed_distance": "squared", "embed_projection": "dropped"},
-}
+    "sum": {"method": "0.5 hs + embed", "mapping": "last", "embed_distance": "squared", "embed_projection": "dropped",
+            "embedding_size": 32},
+}  # fmt: skip
 METHODS = {name: COMMON | method for name, method in METHODS.items()}
 
 
@@ -150,6 +153,33 @@ def test_a_kept_projection_is_scored_resumed_and_handed_over(single, teacher, tm
     np.testing.assert_allclose(embed(again.model, again.tokenizer, texts(5)), vectors, atol=1e-6)
     dropped, _, _ = course({**config, "embed_projection": "dropped"}, teacher, corpus)
     assert embed(dropped, teacher.tokenizer, texts(5)).shape == (5, 24)
+
+
+def test_a_shorter_embedding_is_handed_over_with_all_that_it_may_be_cut_to(single, teacher, tmp_path, texts):
+    corpus = open_corpus(single[0])
+    student, losses, _ = course(METHODS["cut"], teacher, corpus)
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    folder = export_student(student, teacher.tokenizer, tmp_path / "out", {})
+    assert json.loads((folder / "config_sentence_transformers.json").read_text())["truncate_dim"] == 8
+    again = load_teacher(str(folder))
+    short = embed(again.model, again.tokenizer, texts(5))
+    assert short.shape == (5, 8)
+    set_embedder(again.model, replace(embedder_of(again.model), dims=None))
+    np.testing.assert_allclose(embed(again.model, again.tokenizer, texts(5))[:, :8], short, atol=1e-6)
+
+
+def test_a_shorter_embedding_begins_with_what_tells_the_teachers_embeddings_apart_best(single, teacher, texts):
+    """A copy of the teacher is the teacher, turned to its principal directions."""
+    corpus, config = open_corpus(single[0]), METHODS["cut"] | {"num_layers": 4, "hidden_size": 32, "num_heads": 4}
+    config |= {"initialisation": "projected_layers", "intermediate_size": 64}
+    module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, EXACT)
+    module.hand_over()
+    theirs, ours = (embed(model, teacher.tokenizer, texts(40)) for model in (teacher.model, module.student))
+    assert ours.shape == (40, 8)
+    set_embedder(module.student, replace(embedder_of(module.student), dims=None))
+    turned = embed(module.student, teacher.tokenizer, texts(40))
+    np.testing.assert_allclose(turned @ turned.T, theirs @ theirs.T, rtol=1e-4)
+    assert np.square(ours).sum() > 0.9 * np.linalg.eigvalsh(theirs.T @ theirs)[-8:].sum()
 
 
 def test_batches_have_little_padding_and_are_a_function_of_seed_and_step(single, monkeypatch):

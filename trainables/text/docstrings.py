@@ -2,8 +2,7 @@
 
 Files are parsed, never imported. Each docstring becomes paragraphs with the package of origin, the kind of section they
 stand in and a split that is drawn per docstring, so that no docstring (and no text) is in two splits. The corpus
-trains on the train split alone; the tasks below (`docs:package`, `docs:section`, `docs:pairs`, `docs:order`) report on
-the others. Word embeddings alone go far on the first three; `order` cannot be told from a bag of words.
+trains on the train split alone; the tasks of docs_tasks.py report on the others.
 """
 
 import ast
@@ -14,14 +13,12 @@ import re
 import sysconfig
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spaces.errors import SpecError, StillhouseError, choose
+from spaces.errors import StillhouseError
 from trainables.cache import cache_folder, digest, new_folder
 
 PACKAGES = (
@@ -39,12 +36,7 @@ SECTIONS = {
     "yields": "returns", "raises": "raises", "warns": "raises", "examples": "examples", "example": "examples",
     "notes": "notes", "note": "notes", "references": "references", "see also": "references",
 }  # fmt: skip
-PACKAGE_NAMES = re.compile(
-    r"\b(pytorch|torch|transformers|ray|pandas|scipy|sklearn|scikit-learn|sympy|python|numpy|pd|np)\b", re.IGNORECASE
-)
 MINIMUM_LETTERS = 40
-SHORTEST, LONGEST = 8, 40
-"""Words of a paragraph of the task `order`."""
 SPLIT_OF_BUCKET = ("dev", "test")  # buckets 0 and 1 of 10; every other one trains
 SCHEMA = pa.schema([
     ("text", pa.string()), ("package", pa.string()), ("docstring", pa.string()), ("section", pa.string()),
@@ -171,105 +163,3 @@ def docs_texts(split: str, progress: Callable[[str], None] = lambda line: None) 
     for text, key in zip(table["text"].to_pylist(), table["docstring"].to_pylist(), strict=True):
         texts.setdefault(key, []).append(text)
     return [" ".join(parts) for parts in texts.values()]
-
-
-Rows = list[dict[str, str]]
-Examples = dict[str, list]
-
-
-def package_examples(rows: Rows, rng: np.random.Generator) -> Examples:
-    """Which package does this paragraph come from? Names of packages are masked out of the text."""
-    kept = ("python", "torch", "transformers", "ray", "pandas", "scipy", "sklearn", "sympy")
-    rows = [row for row in rows if row["package"] in kept and row["section"] == "description"]
-    return labelled(rows, "package", kept, rng)
-
-
-def section_examples(rows: Rows, rng: np.random.Generator) -> Examples:
-    """Which kind of section does this paragraph stand in?"""
-    kept = ("description", "parameters", "returns", "examples", "notes")
-    return labelled([row for row in rows if row["section"] in kept], "section", kept, rng)
-
-
-def labelled(rows: Rows, column: str, names: tuple[str, ...], rng: np.random.Generator) -> Examples:
-    """Classes of equal size, shuffled."""
-    groups = {name: [row["text"] for row in rows if row[column] == name] for name in names}
-    if missing := [name for name, group in groups.items() if not group]:
-        raise SpecError([f"docs task by {column}: no paragraph of {', '.join(missing)} in the installed packages"])
-    size = min(len(group) for group in groups.values())
-    chosen = [
-        (group[i], names.index(name)) for name, group in groups.items() for i in rng.permutation(len(group))[:size]
-    ]
-    order = rng.permutation(len(chosen))
-    return {
-        "text": [hide_names(chosen[i][0]) for i in order],
-        "label": [chosen[i][1] for i in order],
-        "label_names": list(names),
-    }
-
-
-def hide_names(text: str) -> str:
-    """Package names replaced by a neutral word, so that the label cannot be read off the text."""
-    return PACKAGE_NAMES.sub("it", text)
-
-
-def pair_examples(rows: Rows, rng: np.random.Generator) -> Examples:
-    """Do two paragraphs come from one docstring? The wrong partner comes from any other docstring."""
-    by_docstring: dict[str, Rows] = {}
-    for row in rows:
-        by_docstring.setdefault(row["docstring"], []).append(row)
-    examples = []
-    for group in by_docstring.values():
-        if len(group) < 2:
-            continue
-        first, second = (group[i] for i in rng.permutation(len(group))[:2])
-        stranger = rows[rng.integers(len(rows))]
-        if stranger["docstring"] == first["docstring"]:
-            continue
-        same = bool(rng.integers(2))
-        examples.append((first["text"], (second if same else stranger)["text"], int(same)))
-    order = rng.permutation(len(examples))
-    texts, partners, labels = zip(*(examples[i] for i in order), strict=True)
-    return {"text": list(texts), "text2": list(partners), "label": list(labels), "label_names": ["other", "same"]}
-
-
-def order_examples(rows: Rows, rng: np.random.Generator) -> Examples:
-    """Do the words stand in their order? In half of the paragraphs two neighbouring words have changed places.
-
-    Bigram shift (Conneau et al. 2018, arXiv:1805.01070): a bag of words cannot tell, so what counts here is context.
-    """
-    texts: list[str] = []
-    labels: list[int] = []
-    for i in rng.permutation(len(rows)):
-        words = rows[i]["text"].split()
-        if not SHORTEST <= len(words) <= LONGEST:
-            continue
-        places = [
-            k for k, (a, b) in enumerate(pairwise(words)) if a.isalpha() and b.isalpha() and a.lower() != b.lower()
-        ]
-        if not places:
-            continue
-        shifted = len(texts) % 2
-        if shifted:
-            k = int(rng.choice(places))
-            words[k], words[k + 1] = words[k + 1], words[k]
-        texts.append(" ".join(words))
-        labels.append(shifted)
-    return {"text": texts, "label": labels, "label_names": ["in order", "shifted"]}
-
-
-DOCS_TASKS: dict[str, Callable[[Rows, np.random.Generator], Examples]] = {
-    "package": package_examples,
-    "section": section_examples,
-    "pairs": pair_examples,
-    "order": order_examples,
-}
-
-
-def docs_task(name: str, progress: Callable[[str], None] = lambda line: None) -> dict[str, Examples]:
-    """A task by name: split -> text, text2 (pairs only), label, label_names. The same on every call."""
-    build = choose("docs task", DOCS_TASKS, name)
-    rows = pq.read_table(docs_table(progress)).to_pylist()
-    return {
-        split: build([row for row in rows if row["split"] == split], np.random.default_rng([13, len(split)]))
-        for split in ("train", "dev", "test")
-    }

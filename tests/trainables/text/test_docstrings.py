@@ -1,75 +1,21 @@
 """The docs corpus and its tasks, over a small library of made-up docstrings."""
 
 import sysconfig
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from spaces.errors import SpecError, StillhouseError
+from spaces.errors import StillhouseError
 from trainables.text import docstrings as docs
 from trainables.text.docstrings import (
-    PACKAGE_NAMES,
     docs_table,
-    docs_task,
     docs_texts,
     docstrings,
     is_prose,
     paragraphs,
     read_file,
 )
-
-PACKAGES = ("python", "torch", "transformers", "ray", "pandas", "scipy", "sklearn", "sympy")
-WORDS = [f"{a}{b}ing" for a in ("walk", "read", "writ", "count", "sort", "bind") for b in ("", "er", "ab", "ol", "un")]
-DOCSTRING = '''def function_{number}():
-    """{0} of NumPy and {package} arrays.
-
-    {1}
-
-    Parameters
-    ----------
-    x : array
-        {2}
-
-    Returns:
-        {3}
-
-    Notes
-    -----
-    {4}
-
-    {6}
-
-    Examples
-    --------
-    {5}
-
-    >>> f(1, 2)[0] == {{}} != [[1, 2], [3, 4]]
-    """
-'''
-
-
-@pytest.fixture
-def library(tmp_path, monkeypatch):
-    """60 docstrings in each package; every paragraph is its own random words, one is the same everywhere."""
-    rng = np.random.default_rng(0)
-    files = []
-    for package in PACKAGES:
-        functions = []
-        for number in range(60):
-            texts = [" ".join(rng.choice(WORDS, size=12)) for _ in range(6)]
-            functions.append(DOCSTRING.format(*texts, "the very same paragraph in every docstring there is",
-                                              number=number, package=package))  # fmt: skip
-        path = tmp_path / f"{package}.py"
-        path.write_text("\n".join(functions))
-        files.append((package, str(path)))
-    (tmp_path / "broken.py").write_text('"""A file that does not parse, whatever is written here."""\ndef (')
-    monkeypatch.setattr(docs, "sources", lambda: [*files, ("torch", str(tmp_path / "broken.py"))])
-    # One thread: CPython 3.11.7 may raise SystemError where several threads call ast.parse at once.
-    monkeypatch.setattr(docs, "ProcessPoolExecutor", partial(ThreadPoolExecutor, 1))
-    return tmp_path
 
 
 def test_paragraphs_know_their_section():
@@ -121,77 +67,10 @@ def test_the_table_is_built_once(library, monkeypatch):
     assert docs_table() == table
 
 
-@pytest.mark.parametrize("name", ["package", "section"])
-def test_classes_are_of_equal_size(library, name):
-    task = docs_task(name)
-    for split, examples in task.items():
-        counts = np.bincount(examples["label"], minlength=len(examples["label_names"]))
-        assert counts.min() == counts.max() > 0, split
-        assert sorted(set(examples["label"])) == list(range(len(examples["label_names"])))
-    assert task == docs_task(name)
-    texts = [set(examples["text"]) for examples in task.values()]
-    assert texts[0].isdisjoint(texts[1]) and texts[0].isdisjoint(texts[2]) and texts[1].isdisjoint(texts[2])
-
-
-def test_package_labels_are_right_and_cannot_be_read_off(library):
-    rows = pq.read_table(docs_table()).to_pylist()
-    truth = {docs.hide_names(row["text"]): row["package"] for row in rows}
-    examples = docs_task("package")["train"]
-    assert any("and it arrays" in text for text in examples["text"])
-    for text, label in zip(examples["text"], examples["label"], strict=True):
-        assert not PACKAGE_NAMES.search(text)
-        assert not {*PACKAGES, "numpy"}.intersection(text.lower().replace(".", " ").split())
-        if "arrays" not in text:
-            assert truth[text] == examples["label_names"][label]
-
-
-def test_section_labels_are_right(library):
-    truth = {docs.hide_names(row["text"]): row["section"] for row in pq.read_table(docs_table()).to_pylist()}
-    examples = docs_task("section")["dev"]
-    for text, label in zip(examples["text"], examples["label"], strict=True):
-        assert truth[text] == examples["label_names"][label]
-
-
-def test_pairs_are_right_and_about_even(library):
-    docstring = {row["text"]: row["docstring"] for row in pq.read_table(docs_table()).to_pylist()}
-    examples = docs_task("pairs")["train"]
-    for first, second, label in zip(examples["text"], examples["text2"], examples["label"], strict=True):
-        assert (docstring[first] == docstring[second]) == bool(label)
-        assert first != second
-    assert 0.4 < np.mean(examples["label"]) < 0.6
-
-
-def test_half_of_the_texts_have_two_neighbours_swapped(library):
-    rows = [row for row in pq.read_table(docs_table()).to_pylist() if row["split"] == "train"]
-    texts = {tuple(row["text"].split()) for row in rows}
-    bags = {tuple(sorted(words)) for words in texts}
-    examples = docs_task("order")["train"]
-    assert abs(np.mean(examples["label"]) - 0.5) <= 0.5 / len(examples["label"])
-    for text, label in zip(examples["text"], examples["label"], strict=True):
-        words = tuple(text.split())
-        assert docs.SHORTEST <= len(words) <= docs.LONGEST
-        assert tuple(sorted(words)) in bags  # nothing but the order has changed
-        undone = {(*words[:k], words[k + 1], words[k], *words[k + 2 :]) for k in range(len(words) - 1)}
-        assert (words in texts) != bool(label)
-        assert not label or undone & texts
-
-
-def test_a_package_that_is_absent_is_named(library, monkeypatch):
-    kept = [(package, path) for package, path in docs.sources() if package != "sympy"]
-    monkeypatch.setattr(docs, "sources", lambda: kept)
-    with pytest.raises(SpecError, match="no paragraph of sympy"):
-        docs_task("package")
-
-
 def test_no_docstring_at_all(monkeypatch):
     monkeypatch.setattr(docs, "sources", lambda: [])
     with pytest.raises(StillhouseError, match="docs corpus is empty"):
         docs_table()
-
-
-def test_an_unknown_task_is_refused():
-    with pytest.raises(SpecError, match="packages"):
-        docs_task("packages")
 
 
 def test_sources_are_python_files_outside_of_tests(tmp_path, monkeypatch):

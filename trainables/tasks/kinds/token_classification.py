@@ -1,11 +1,13 @@
 """A tag for each word: a row is a list of words with a list of tags.
 
 Every word is read and scored at its first sub-token. Words whose first sub-token is cut off by truncation, or that the
-tokenizer makes nothing of, are dropped from every split alike and counted.
+tokenizer makes nothing of, are dropped from every split alike and counted. A word whose tag is null or -100, which is
+what PyTorch's losses pass over, is read as context and not scored.
 """
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,10 +27,14 @@ from trainables.tasks.reading.rows import columns_by_role, is_known, labels_by_s
 from trainables.tasks.reading.sources import read_tables
 from trainables.tasks.reading.tables import Column, TaskSource
 from trainables.tasks.sampling import as_one
+from trainables.text.docs_tasks import MASK
 from trainables.text.ragged import Ragged, ragged
+from trainables.text.tables import Table
 
 MAX_FITTED_WORDS = 4000
 """A tagged sentence gives the probe some twenty examples, and its fits take time in proportion."""
+NOT_SCORED = -100
+"""`ignore_index` of PyTorch's cross entropy, with which data sets for transformers mark words without a tag."""
 METRICS_OF_TAGS = (METRICS["accuracy"], METRICS["entity_f1"])
 
 
@@ -45,12 +51,37 @@ def read(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
         problems += shape_problems(source, split, by_role["text"], by_role["label"])
     if problems:
         raise SpecError(problems)
+    tables = scored_tags(source, tables)
     stored = stored_names(source, tables)
     names, ids = tag_ids(source, labels_by_split(source, tables, stored), stored, problems)
     if problems:
         raise SpecError(problems)
-    sentences = {split: [tuple(words) for words in by_role["text"]] for split, by_role in columns.items()}
-    return {split: Rows({"text": sentences[split]}, ids[split]) for split in columns}, names
+    rows = {}
+    for split, by_role in columns.items():
+        inputs = {"text": [tuple(words) for words in by_role["text"]]}
+        if len(ids[split].values) < sum(map(len, inputs["text"])):
+            inputs["scored"] = [
+                tuple(place for place, tag in enumerate(tags) if is_scored(tag)) for tags in by_role["label"]
+            ]
+        rows[split] = Rows(inputs, ids[split])
+    return rows, names
+
+
+def is_scored(tag: Any) -> bool:
+    """Whether this is a tag, and not the sign that a word has none."""
+    return tag is not None and str(tag) != str(NOT_SCORED)
+
+
+def scored_tags(source: TaskSource, tables: Mapping[str, Table]) -> dict[str, Table]:
+    """The tables without the signs of words that have no tag; says how many those are."""
+    label = source.columns["label"].name
+    tags = {split: [list(filter(is_scored, each)) for each in table.columns[label]] for split, table in tables.items()}
+    words = sum(len(each) for table in tables.values() for each in table.columns[label])
+    scored = sum(len(each) for column in tags.values() for each in column)
+    if scored < words:
+        without = f"{words - scored:,} of {words:,} words have no tag (null or {NOT_SCORED})"
+        source.say(f"task {source.task}: {without}; they are read and not scored")
+    return {split: replace(table, columns={**table.columns, label: tags[split]}) for split, table in tables.items()}
 
 
 def tag_ids(
@@ -94,18 +125,25 @@ def shortened(value: Any) -> str:
 
 
 def encode_words(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Split:
-    """Views `text` and `words` (where in its text each scored word starts), and the tags of the words that are left."""
+    """Views `text` and `words` (where in its text each scored word starts), and the tags of the words that are left.
+
+    The sign for a missing word becomes the tokenizer's own.
+    """
     backend = word_tokenizer(tokenizer)
     backend.enable_truncation(max_length)
     ids, starts, tags = [], [], []
-    for row, encoding in enumerate(backend.encode_batch(list(rows.inputs["text"]), is_pretokenized=True)):
+    mask = tokenizer.mask_token or MASK
+    texts = [[mask if word == MASK else word for word in words] for words in rows.inputs["text"]]
+    for row, encoding in enumerate(backend.encode_batch(texts, is_pretokenized=True)):
         first: dict[int, int] = {}
         for position, word in enumerate(encoding.word_ids):
             if word is not None:
                 first.setdefault(word, position)
+        scored = rows.inputs["scored"][row] if "scored" in rows.inputs else range(len(texts[row]))
+        left = [number for number, place in enumerate(scored) if place in first]
         ids.append(encoding.ids)
-        starts.append(list(first.values()))
-        tags.append(rows.labels[row][list(first)])
+        starts.append([first[scored[number]] for number in left])
+        tags.append(rows.labels[row][left])
     return Split({"text": ragged(ids, np.int32), "words": ragged(starts, np.int32)}, ragged(tags, np.int64))
 
 

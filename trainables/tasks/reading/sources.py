@@ -7,7 +7,7 @@ from spaces.errors import SpecError
 from trainables.tasks.reading.files import read_files
 from trainables.tasks.reading.hub import read_hub
 from trainables.tasks.reading.tables import TaskSource
-from trainables.text.docstrings import docs_task
+from trainables.text.docs_tasks import docs_task
 from trainables.text.splits import SPLIT_WORDS
 from trainables.text.tables import Table
 

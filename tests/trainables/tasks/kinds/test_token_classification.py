@@ -75,6 +75,34 @@ def test_words_and_tags_come_out_as_they_went_in(tmp_path, tokenizer, suffix):
     assert task.meta["labels_dropped"] == {"train": 0, "dev": 0}
 
 
+@pytest.mark.parametrize(("absent", "suffix"), [(None, "parquet"), (None, "jsonl"), (-100, "jsonl")])
+def test_words_without_a_tag_are_read_and_not_scored(tmp_path, tokenizer, absent, suffix):
+    """Every second word has none: the same as a task of all words, at the others."""
+    whole = {"train": tagged(10, 0), "dev": tagged(5, 1)}
+    source, said = tmp_path / "data", []
+    halved = {
+        split: {**table, "upos": [[absent if i % 2 else tag for i, tag in enumerate(tags)] for tags in table["upos"]]}
+        for split, table in whole.items()
+    }
+    if suffix == "parquet":
+        write(source, **halved)
+    else:
+        source.mkdir()
+        for split, table in halved.items():
+            rows = [{"tokens": t, "upos": u} for t, u in zip(table["tokens"], table["upos"], strict=True)]
+            (source / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = TaskSpec("toy", str(source), KIND, **UPOS)
+    dev = load_task(prepare_task(spec, tokenizer, tmp_path / "cache", say=said.append)).splits["dev"]
+    assert dev.labels.values.tolist() == [tag for tags in whole["dev"]["upos"] for tag in tags[::2]]
+    for row, words in enumerate(whole["dev"]["tokens"]):
+        assert dev.views["text"][row].tolist() == [2, *(VOCABULARY[word] for word in words), 3]
+        assert dev.views["words"][row].tolist() == list(range(1, len(words) + 1, 2))
+    words = sum(len(tags) for table in whole.values() for tags in table["upos"])
+    scored = sum(len(tags[::2]) for table in whole.values() for tags in table["upos"])
+    none = f"task toy: {words - scored} of {words} words have no tag (null or -100); they are read and not scored"
+    assert said == [none]
+
+
 def test_tag_names_from_metadata_from_texts_and_in_ids(tmp_path, tokenizer):
     feature = {"feature": {"names": ["x", "y", "z"], "_type": "ClassLabel"}, "_type": "List"}
     metadata = {"huggingface": json.dumps({"info": {"features": {"upos": feature}}})}

@@ -28,9 +28,9 @@ from trainables.training.settings import TrainingRun, TrainingSpec
 TASK = TaskSpec("", "", "classification", max_train=800, max_dev=1000, max_test=50, max_length=64)
 TASKS = (
     replace(TASK, name="package", source="docs:package"),
-    replace(TASK, name="section", source="docs:section"),
     replace(TASK, name="pairs", source="docs:pairs", kind="pair_classification"),
     replace(TASK, name="order", source="docs:order", max_train=2000),
+    replace(TASK, name="missing", source="docs:missing", kind="token_classification", max_train=2000),
 )
 SHAPES = ("2x96", "3x144", "3x192")
 LEARNS = (

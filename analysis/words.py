@@ -9,6 +9,8 @@ from spaces.records.costs import Cost
 from spaces.students.transfer import UNTRAINED
 
 MISSING = "-"
+UNSTEADY = "~"
+"""Before what moved while it was measured."""
 WITHOUT_TEACHER = "mlm"
 """The method that learns without the teacher: what distillation has to beat."""
 
@@ -48,6 +50,11 @@ def ratio(numerator: float | None, denominator: float | None) -> float:
 def cost_text(cost: Cost, value: float | None) -> str:
     """A value of a cost: '14.2 M' of a count, '5.23' of what is measured; a dash when it was not."""
     return decimal(value, cost.decimals) if cost.decimals else number(value)
+
+
+def cost_cell(cost: Cost, row: Mapping[str, Any] | pd.Series) -> str:
+    """The cost of a row, '~5.23' where it moved while it was measured."""
+    return f"{'' if cost.is_steady(row) else UNSTEADY}{cost_text(cost, row.get(cost.column))}"
 
 
 def teacher_share(cost: Cost, value: float | None, teacher: float | None) -> str:

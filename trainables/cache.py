@@ -83,7 +83,7 @@ def content_digest(path: Path) -> str:
     about = path.stat()
     known = cache_folder() / "digests" / digest(*state_of(path))
     if known.is_dir():
-        return json.loads((known / "value.json").read_text())["sha256"]
+        return read_value(known)["sha256"]
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     remember(known, [about], found)
@@ -146,7 +146,13 @@ def cached_value(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[st
     """The value of a cache folder, computed when there is none."""
     if not folder.is_dir():
         store_value(folder, compute())
-    return json.loads((folder / "value.json").read_text())
+    return read_value(folder)
+
+
+def read_value(folder: Path) -> dict[str, Any]:
+    """What `store_value` wrote."""
+    value: dict[str, Any] = json.loads((folder / "value.json").read_text())
+    return value
 
 
 def store_value(folder: Path, value: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
 from analysis.study.scoring import REMARKABLE, doubts, layer_text
 from analysis.study.table import FLOOR_ROW, SHAPE_COLUMNS, TEACHER_ROW, StudyTable
-from analysis.words import MISSING, config_of, cost_text, decimal, plural, share_text, student_name, teacher_share
+from analysis.words import MISSING, config_of, cost_cell, decimal, plural, share_text, student_name, teacher_share
 from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
 
 MAX_FRONT_ROWS, MAX_ARCHITECTURES = 60, 40
@@ -121,8 +121,8 @@ def _costs(study: StudyTable, row: Any) -> list[str]:
     interval = f"{row['share_low']:.2f} to {row['share_high']:.2f}" if known else ""
     cells, teacher = [pieces.under(decimal(row.get("quality")), interval)], study.meta.teacher.costs
     for cost in study.costs:
-        value = row.get(cost.column)
-        cells.append(pieces.under(cost_text(cost, value), teacher_share(cost, value, teacher.get(cost.column))))
+        share = teacher_share(cost, row.get(cost.column), teacher.get(cost.column))
+        cells.append(pieces.under(cost_cell(cost, row), share))
     return cells
 
 

@@ -1,6 +1,6 @@
 """The front as a table for the terminal: raw scores, every cost, teacher and floor; what does not fit is named."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from analysis.page.text import noise_text, verdict
 from analysis.selection.front import aim, front_for, knee
 from analysis.study.scoring import doubts, layer_of, protocols_text
 from analysis.study.table import StudyTable
-from analysis.words import MISSING, cost_text, decimal, student_name, teacher_share
+from analysis.words import MISSING, cost_cell, decimal, student_name, teacher_share
 from spaces.records.costs import Cost
 from spaces.records.objectives import QUALITY, Aim, Quality
 from spaces.records.shares import WEAK
@@ -115,7 +115,7 @@ def columns_of(study: StudyTable, members: pd.DataFrame, own: Aim) -> list[Head]
         if isinstance(objective, Quality) and objective != QUALITY:
             heads.append(Head(objective.label, (*(decimal(row[objective.column]) for row in records), "", ""), 0))
     for cost in dict.fromkeys([*own.costs, *study.costs]):
-        heads += _cost_columns(cost, records, teacher.costs.get(cost.column), 0 if cost in own.costs else 3)
+        heads += _cost_columns(cost, [*records, teacher.costs], 0 if cost in own.costs else 3)
     return heads
 
 
@@ -123,10 +123,11 @@ def _range(row: dict[str, Any]) -> str:
     return f"{row['share_low']:.2f}..{row['share_high']:.2f}"
 
 
-def _cost_columns(cost: Cost, records: Sequence[dict[str, Any]], teacher: float | None, rank: int) -> list[Head]:
-    values = [*(row[cost.column] for row in records), teacher]
-    heads = [Head(cost.head, (*(cost_text(cost, value) for value in values), MISSING), rank)]
+def _cost_columns(cost: Cost, rows: Sequence[Mapping[str, Any]], rank: int) -> list[Head]:
+    """Of students and, last, the teacher."""
+    heads = [Head(cost.head, (*(cost_cell(cost, row) for row in rows), MISSING), rank)]
     if cost.inverse:
-        times = [teacher_share(cost, value, teacher) or MISSING for value in values]
+        teacher = rows[-1].get(cost.column)
+        times = [teacher_share(cost, row.get(cost.column), teacher) or MISSING for row in rows]
         heads.append(Head(cost.inverse, (*times, MISSING), max(rank, 2)))
     return heads

@@ -1,11 +1,11 @@
-"""How the scores of a study came about: protocols, layers that were read, shares too good to be the student's."""
+"""How the numbers of a study came about: protocols, layers that were read, what is too good or too unsteady."""
 
 from typing import Any
 
 import pandas as pd
 
 from analysis.study.table import StudyTable
-from analysis.words import percent
+from analysis.words import UNSTEADY, percent
 
 REMARKABLE = 1.1
 """Of the teacher's gain: beyond, it says more about the task than about the student."""
@@ -34,7 +34,7 @@ def protocols_text(study: StudyTable) -> str:
 
 
 def doubts(study: StudyTable, members: pd.DataFrame) -> list[str]:
-    """What a reader of these students should know of how they were scored, in sentences."""
+    """What a reader of these students should know of how they were scored and measured, in sentences."""
     found, below = [], {}
     for task in study.tasks:
         shares = {row["trial"]: row[f"recovered_{task}"] for _, row in members.iterrows()}
@@ -53,6 +53,22 @@ def doubts(study: StudyTable, members: pd.DataFrame) -> list[str]:
             f"Scores read below the last layer, which is not what a student gives by itself: {listed}. Its card says "
             'how to read it; [evaluation] layer = "last" scores the last layer only.'
         )
+    return [*found, *moved(study, members)]
+
+
+def moved(study: StudyTable, members: pd.DataFrame) -> list[str]:
+    """Costs of these students and of the teacher that moved while they were measured, a sentence for each cost."""
+    found, teacher = [], study.meta.teacher.costs
+    for cost in study.costs:
+        rows: dict[str, Any] = {f"trial {row['trial']}": row for _, row in members.iterrows()}
+        rows = {whose: row for whose, row in {**rows, "the teacher": teacher}.items() if not cost.is_steady(row)}
+        if rows:
+            most = percent(max(row[cost.moves] for row in rows.values()))
+            found.append(
+                f"{UNSTEADY} {cost.label.capitalize()} moved by up to {most} while it was measured "
+                f"({', '.join(rows)}): the machine was busy, and it is a guess. On an idle one: stillhouse profile "
+                f"{study.folder}"
+            )
     return found
 
 

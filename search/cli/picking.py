@@ -10,7 +10,7 @@ from analysis import Study, load
 from analysis.page.text import noise_text
 from analysis.selection.picking import Pick
 from analysis.study.scoring import doubts, layer_text
-from analysis.words import config_of, cost_text, decimal, in_teacher_units, share_text, student_name
+from analysis.words import config_of, cost_cell, decimal, in_teacher_units, share_text, student_name
 from spaces.errors import SpecError
 from spaces.records.costs import COSTS
 from spaces.records.objectives import all_objectives
@@ -61,7 +61,7 @@ def pick_text(study: Study, chosen: Pick) -> str:
         value = row[cost.column]
         if value == value:
             share = in_teacher_units(cost, value, teacher.get(cost.column), "the teacher's")
-            lines.append(f"{cost_text(cost, value)} {cost.amount}{f', {share}' if share else ''}")
+            lines.append(f"{cost_cell(cost, row)} {cost.amount}{f', {share}' if share else ''}")
     lines.append(", ".join(f"{axis} {value}" for axis, value in config_of(row, study.meta.config_columns).items()))
     if other is not None:
         lines.append(f"runner-up: trial {other['trial']}, {student_name(other)}: {trade_text(chosen)}")

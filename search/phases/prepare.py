@@ -27,7 +27,7 @@ from search.store.parts import now
 from search.tune.telling import Say, announced
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
-from spaces.records.costs import COSTS, chosen_costs, columns_of_costs, known_costs
+from spaces.records.costs import COSTS, LATENCY, chosen_costs, columns_of_costs, known_costs
 from spaces.records.data import no_better_line
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.records.shares import Gap
@@ -37,7 +37,7 @@ from spaces.students.architecture import (
     StudentArchitecture,
     architecture_of,
 )
-from trainables.cache import cache_folder, cached_value, digest
+from trainables.cache import cache_folder, digest, read_value, store_value
 from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
 from trainables.models.published import published
@@ -136,7 +136,7 @@ def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: S
     profiles = {}
     for name, architecture in announced(list(todo.items()), "costs: {} shapes", say):
         key = digest(
-            2,
+            3,
             hardware(),
             torch.__version__,
             facts.family.name,
@@ -147,11 +147,19 @@ def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: S
             *columns,
         )
 
-        def compute(architecture: StudentArchitecture = architecture) -> dict[str, Any]:
-            model = untrained(teacher, architecture, 0)
-            return measure(model, architecture, facts, spec.latency)
-
-        profiles[name] = cached_value(cache_folder() / "latency" / key, compute)
+        known = cache_folder() / "latency" / key
+        if known.is_dir():
+            profiles[name] = read_value(known)
+            continue
+        profiles[name] = measure(untrained(teacher, architecture, 0), architecture, facts, spec.latency)
+        if LATENCY.is_steady(profiles[name]):
+            store_value(known, profiles[name])
+        else:  # the next study measures again
+            whose = "the teacher" if name == "teacher" else architecture.name
+            say(
+                f"warning: the latency of {whose} moved by {profiles[name][LATENCY.moves]:.0%} while it was measured: "
+                "the machine is busy, and it is a guess"
+            )
     return profiles
 
 

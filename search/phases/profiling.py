@@ -17,6 +17,7 @@ from search.phases.finish import TEACHER, local_student
 from search.store.contents import stored_table
 from search.store.parts import Store, now
 from spaces.errors import StillhouseError, choose
+from spaces.records.costs import LATENCY
 from spaces.records.latency import ProfileSpec
 from spaces.students.architecture import architecture_of
 from trainables.export.measuring import LATENCIES, measure_peak_memory
@@ -73,11 +74,12 @@ def _record(
     del options["threads"]
     memory_mib = measure_peak_memory(model, **options) if setting.runtime == "torch" else None
     row = {
-        "profile": name, **asdict(setting), "latency_p50_ms": latency.p50_ms, "latency_p95_ms": latency.p95_ms,
+        "profile": name, **asdict(setting), **latency.columns,
         "runs": latency.runs, "peak_memory_mib": memory_mib, "hardware": hardware(),
         "fingerprint": fingerprint(setting.runtime), "versions": json.dumps(versions(), sort_keys=True),
         "measured_at": now(),
     }  # fmt: skip
     number = max((part for part, _ in store.parts("profiles")), default=-1) + 1
     store.write_part("profiles", number, [{**row, "trial": trial} for trial in trials])
-    say(f"{what:<12} {latency.p50_ms:8.2f} ms (95 %: {latency.p95_ms:.2f} ms, {latency.runs} passes)")
+    busy = "" if LATENCY.is_steady(row) else f"; it moved by {latency.moved:.0%} meanwhile: the machine is busy"
+    say(f"{what:<12} {latency.p50_ms:8.2f} ms (95 %: {latency.p95_ms:.2f} ms, {latency.runs} passes){busy}")

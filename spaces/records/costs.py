@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from spaces.errors import StillhouseError
-from spaces.records.latency import LatencySpec
+from spaces.records.latency import STEADY, LatencySpec
 from spaces.records.schemas import FLOAT, INT, Column
 from spaces.registry import Registry
 from spaces.students.architecture import (
@@ -63,6 +63,8 @@ class Cost:
     """like `known`; "module:function" is imported when something is measured"""
     chosen: Chosen | None = None
     """what students of one shape may differ in; only of studies whose students embed texts"""
+    moves: str = ""
+    """the column that tells by what share it moved while it was measured; empty: it cannot"""
     inverse: str = ""
     """what people say of its reciprocal against the teacher: 'speed'; empty: they say shares"""
     direction: ClassVar[Literal["min"]] = "min"
@@ -71,6 +73,11 @@ class Cost:
     def column(self) -> str:
         """The column of the cost itself."""
         return self.columns[0].name
+
+    def is_steady(self, row: Mapping[str, Any]) -> bool:
+        """Whether its value in a row can be relied on, as far as that is known."""
+        moved = row.get(self.moves)
+        return moved is None or not moved > STEADY
 
     @property
     def unit(self) -> str:
@@ -149,7 +156,15 @@ LATENCY = Cost(
     columns=(
         Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
         Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
+        Column(
+            "latency_moved",
+            FLOAT,
+            "share",
+            "by what share the median latency moved while it was measured: between rounds, or by waiting for a core",
+            since=2,
+        ),
     ),
+    moves="latency_moved",
     measured="trainables.export.measuring:latency_columns",
     inverse="speed",
 )

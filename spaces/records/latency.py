@@ -1,8 +1,11 @@
-"""What a forward pass is timed with."""
+"""What a forward pass is timed with, and from when on its time is not to be relied on."""
 
 from dataclasses import dataclass
 
 from spaces.settings import setting
+
+STEADY = 0.1
+"""How far a latency may move while it is measured, as a share of it; beyond, the machine is too busy to tell."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """The whole way of a user on a real teacher, every screen printed as a terminal shows it: for eyes, not for numbers.
 
-    python tests/bench/whole_way.py studies/whole_way                 # all-MiniLM-L6-v2, about 15 minutes on two cores
-    python tests/bench/whole_way.py studies/whole_way --spec my.toml --trials 4 --train-tokens 40_000
+    python tests/bench/whole_way.py studies/whole_way                 # all-MiniLM-L6-v2, about 30 minutes on two cores
+    python tests/bench/whole_way.py studies/whole_way --spec my.toml --trim --trials 4 --train-tokens 40_000
 
-Look for: numbers that do not mean what they say, columns that vanish, silence. Pages are left in the folder.
+Look for: numbers that do not mean what they say, columns that vanish, silence. Pages, the student and the promoted
+study are left in the folder. A second call on the same folder goes on with the study that is there.
 """
 
 import argparse
 import fcntl
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -25,32 +27,75 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("--spec", default=str(ROOT / "search/specs/minilm.toml"))
+    parser.add_argument("--trim", action="store_true", help="trim the teacher's vocabulary first")
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--train-tokens", type=int, default=40_000)
     args = parser.parse_args()
-    study, changes = f"{args.folder}/study", ["--set", f"budget.trials={args.trials}"]
-    changes += ["--set", f"budget.train_tokens={args.train_tokens}"]
+    folder = Path(args.folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    changes = ["--set", f"budget.trials={args.trials}", "--set", f"budget.train_tokens={args.train_tokens}"]
+    if args.trim:
+        if not (folder / "teacher").exists():
+            seen(["trim", str(folder / "teacher"), "--spec", args.spec])
+        changes += ["--set", f"teacher.path={folder / 'teacher'}"]
     seen(["check", args.spec, *changes])
-    running = subprocess.Popen(command(["run", args.spec, study, *changes]), stdout=subprocess.DEVNULL)
-    time.sleep(20)  # into the preparation
+    search(args.spec, str(folder / "study"), changes)
+    show(str(folder / "study"), folder)
+    seen(["confirm", str(folder / "study"), "--top", "2", "--seeds", "2"])
+    show(str(folder / "study"), folder)
+    promote(str(folder / "study"), folder, args.train_tokens)
+    seen(["compare", str(folder / "study"), str(folder / "promoted"), "--out", str(folder / "compare.html")])
+    seen(["ls", str(folder)])
+
+
+def search(spec: str, study: str, changes: Sequence[str]) -> None:
+    """Start in the background as a shell script does it, look from outside, stop, go on, and watch to the end."""
+    watching = subprocess.Popen(command(["watch", study, "--text"]), stdout=subprocess.PIPE, text=True)  # before it is
+    running = subprocess.Popen(
+        command(["run", spec, study, *changes]),
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # what `&` in a script does
+    )
+    time.sleep(30)  # into the preparation
     seen(["status", study])
-    seen(["watch", study, "--text"], terminal=False)  # lines in a pipe, until the run is over
-    running.wait()
+    ended = Path(study, "trials")
+    while running.poll() is None and not any(ended.glob("*.parquet")):
+        time.sleep(1)
+    seen(["status", study])
+    seen(["stop", study])
+    print(f"[run: exit {running.wait()}]")
+    print(f"\n$ stillhouse watch {study} --text    [pipe, from before the study until it was stopped]")
+    print(watching.communicate()[0])
+    seen(["status", study])
+    resumed = subprocess.Popen(command(["resume", study]), stdout=subprocess.DEVNULL)
+    time.sleep(30)
+    seen(["watch", study, "--text"], terminal=False)
+    resumed.wait()
+    seen(["status", study])
+    seen(["stop", study])
+
+
+def show(study: str, folder: Path) -> None:
+    """Every way to look at the study, then its student's card."""
     for width in WIDTHS:
         seen(["front", study], width)
         seen(["watch", study, "--text"], width)
     seen(["best", study, "--max-parameters", "60%"])
     seen(["best", study, "--max-parameters", "1"])
-    seen(["confirm", study, "--top", "2", "--seeds", "2"])
-    seen(["front", study], 120)
     seen(["report", study])
-    seen(["export", study, f"{args.folder}/student", "--knee"])
-    print(Path(args.folder, "student", "README.md").read_text())
-    seen(["promote", study, f"{args.folder}/promoted", "--knee", "--train-tokens", str(args.train_tokens // 2)])
-    seen(["promote", study, f"{args.folder}/promoted", "--knee", "--train-tokens", str(2 * args.train_tokens),
-          "--seeds", "2"])  # fmt: skip
-    seen(["compare", study, f"{args.folder}/promoted", "--out", f"{args.folder}/compare.html"])
-    seen(["ls", args.folder])
+    student = folder / f"student-{time.strftime('%H%M%S')}"
+    seen(["export", study, str(student), "--knee"])
+    print((student / "README.md").read_text())
+
+
+def promote(study: str, folder: Path, train_tokens: int) -> None:
+    """With fewer tokens than the search, which is refused, then with more."""
+    for tokens in (train_tokens // 2, 2 * train_tokens):
+        seen(["promote", study, str(folder / "promoted"), "--knee", "--train-tokens", str(tokens), "--seeds", "2"])
+    seen(["front", str(folder / "promoted")])
+    seen(["report", str(folder / "promoted")])
+    for card in sorted((folder / "promoted").glob("**/README.md")):
+        print(f"\n{card.relative_to(folder)}\n{card.read_text()}")
 
 
 def command(words: Sequence[str]) -> list[str]:
@@ -61,7 +106,7 @@ def seen(words: Sequence[str], width: int = 100, *, terminal: bool = True) -> No
     """Run a command and print what a terminal of this width shows; without one, what a pipe gets."""
     print(f"\n$ stillhouse {' '.join(words)}    [{f'{width} columns' if terminal else 'pipe'}]", flush=True)
     if not terminal:
-        subprocess.run(command(words), cwd=ROOT, check=False)
+        print(f"[exit {subprocess.run(command(words), cwd=ROOT, check=False).returncode}]", flush=True)
         return
     outer, inner = os.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
@@ -76,9 +121,9 @@ def seen(words: Sequence[str], width: int = 100, *, terminal: bool = True) -> No
             if not data:
                 break
             sys.stdout.write(data.decode(errors="replace"))
-        sys.stdout.flush()
+            sys.stdout.flush()
     os.close(outer)
-    print(f"[exit {process.returncode}]")
+    print(f"[exit {process.returncode}]", flush=True)
 
 
 if __name__ == "__main__":

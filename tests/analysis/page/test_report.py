@@ -183,6 +183,16 @@ def test_protocol_and_layer_stand_beside_a_score_and_what_is_too_good_is_marked(
         assert line in terminal and escape(line) in page, line
 
 
+def test_a_latency_that_moved_while_it_was_measured_is_marked(fake: SimpleNamespace) -> None:
+    costs = {**fake.teacher["costs"], "latency_moved": 0.25}
+    rows = [fake.row(0, 0.5, latency_moved=0.71), fake.row(1, 0.8, (4, 256), latency_moved=0.02), fake.row(2, 0.3)]
+    study = load(fake.study(rows, teacher={**fake.teacher, "costs": costs}))
+    terminal, page = printed(front_text(study), width=250), page_of(study)
+    line = "~ Median latency moved by up to 71 % while it was measured (trial 0, the teacher)"
+    assert line in terminal and escape(line) in page and "~31.00" in terminal and "~31.00" in page
+    assert f"~{study.students.iloc[0]['latency_p50_ms']:.2f}" in terminal and terminal.count("~") == 3
+
+
 def test_columns_without_room_are_named_and_raw_scores_stay_longest(fake: SimpleNamespace) -> None:
     study = load(fake.study([fake.row(0, 0.5), fake.row(1, 0.8, (4, 256))]))
     wide, narrow = printed(front_text(study)), printed(front_text(study, width=72), width=72)

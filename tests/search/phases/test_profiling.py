@@ -68,7 +68,7 @@ def test_the_runtime_measures(study: str, monkeypatch: pytest.MonkeyPatch) -> No
 
     def measure(model, **options):
         asked.append(options)
-        return Latency(1.5, 2.0, 7)
+        return Latency(1.5, 2.0, 7, 0.0)
 
     monkeypatch.setitem(profiling.LATENCIES, "onnx", measure)
     profile_study(study, ProfileSpec(runtime="onnx", threads=3), [2], name="mine", say=print)

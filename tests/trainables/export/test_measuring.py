@@ -16,7 +16,14 @@ from spaces.errors import SpecError, StillhouseError
 from spaces.records.costs import columns_of_costs
 from spaces.records.latency import LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
-from trainables.export.measuring import measure, measure_latency, measure_onnx_latency, measure_peak_memory, subject_of
+from trainables.export.measuring import (
+    measure,
+    measure_latency,
+    measure_onnx_latency,
+    measure_peak_memory,
+    subject_of,
+    time_passes,
+)
 from trainables.machine import fingerprint, hardware, pinned_threads, versions
 from trainables.models.families.bert import BertFacts
 
@@ -77,6 +84,26 @@ def test_a_longer_sequence_takes_longer_and_more_memory():
     assert short.runs >= long.runs >= 5
     small, large = (measure_peak_memory(model, batch_size=4, sequence_length=n) for n in (8, 256))
     assert large > small
+
+
+def test_a_latency_that_moves_is_measured_again_and_says_by_how_much(monkeypatch):
+    """On a clock that only passes move: 10 ms of work each, and what they wait for a core."""
+    clock = {"perf_counter": 0.0, "thread_time": 0.0}
+    for name in clock:
+        monkeypatch.setattr(f"trainables.export.measuring.time.{name}", lambda name=name: clock[name])
+    waits_s: list[float] = []
+
+    def forward():
+        clock["perf_counter"] += 0.01 + (waits_s.pop(0) if waits_s else 0)
+        clock["thread_time"] += 0.01
+
+    steady = time_passes(forward, alone=True)
+    assert (steady.p50_ms, steady.moved, steady.runs) == (pytest.approx(10), pytest.approx(0), 99)
+    waits_s += [0] * 3 + [0.1] * 4  # busy in the first round only
+    again = time_passes(forward, alone=False)
+    assert (again.p50_ms, again.moved) == (pytest.approx(10), pytest.approx(0))
+    waits_s += [0.02] * 400  # the same in every round: only the CPU time tells
+    assert time_passes(forward, alone=True).moved == pytest.approx(2)
 
 
 def test_peak_memory_agrees_with_the_profiler():

@@ -26,7 +26,6 @@ from analysis.words import number, plural
 from spaces.errors import StillhouseError
 from spaces.records.filesystems import open_filesystem
 from spaces.records.shares import WEAK
-from spaces.students.transfer import UNTRAINED
 
 
 def write_report(folder: str, out: str | None = None, profile: str | None = None) -> str:
@@ -115,13 +114,12 @@ def content(study: StudyTable) -> str:
 
 def _header(study: StudyTable) -> str:
     meta, teacher = study.meta, study.meta.teacher
-    untrained = study.trials["method"] == UNTRAINED
-    counts = study.trials["status"][~untrained].value_counts()
-    starts = f"; {plural(int(untrained.sum()), 'start')} scored" if untrained.any() else ""
+    counts = study.searched["status"].value_counts()
+    beside = "".join(f"; {plural(count, what)}" for what, count in study.beside.items())
     ended = ", ".join(f"{counts[status]:,} {escape(str(status))}" for status in counts.index) or "none"
     facts = {
         "Teacher": pieces.under(escape(teacher.name), f"{number(teacher.costs.get('parameters'))} parameters"),
-        "Trials": pieces.under(ended, f"{meta.num_trials:,} planned{starts}"),
+        "Trials": pieces.under(ended, f"{meta.num_trials:,} planned{beside}"),
         "Training": pieces.under(f"{number(meta.train_tokens)} tokens", "per trial"),
         "Scored by": pieces.under(escape(meta.protocol), pieces.breakable(", ".join(study.tasks))),
         "Objectives": pieces.under(escape(", ".join(meta.objectives)), escape(meta.aim.limits_text)),

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
-from analysis.page.text import noise_text, verdict
+from analysis.page.text import noise_text, verdict, worst_task
 from analysis.selection.front import aim, front_for, knee
 from analysis.study.scoring import doubts, layer_of, protocols_text
 from analysis.study.table import StudyTable
@@ -97,6 +97,7 @@ def columns_of(study: StudyTable, members: pd.DataFrame, own: Aim) -> list[Head]
         Head("trial", (*(str(row["trial"]) for row in records), "", ""), 0),
         Head("student", (*names, f"teacher {teacher.architecture.name}", "floor"), 0),
     ]
+    worst = worst_task(study, members.loc[best])  # which the verdict names
     for task, facts in meta.tasks.items():
         layers = [*(layer_of(study, row, task) for row in records), facts.teacher_layer, None]
         scores = [*(row[f"score_{task}"] for row in records), facts.teacher, facts.floor]
@@ -105,17 +106,19 @@ def columns_of(study: StudyTable, members: pd.DataFrame, own: Aim) -> list[Head]
             decimal(score) + ((f" L{layer}" if layer is not None else "   ") if some else "")
             for score, layer in zip(scores, layers, strict=True)
         ]
-        heads.append(Head(f"{task}{WEAK}" if task in meta.weak_tasks else task, tuple(cells), 1))
+        heads.append(
+            Head(f"{task}{WEAK}" if task in meta.weak_tasks else task, tuple(cells), 1 if task == worst else 2)
+        )
     heads.append(Head("quality", (*(decimal(row["quality"]) for row in records), "1.000", "0.000"), 0))
     if members["share_low"].notna().any():
-        heads.append(Head("95 %", (*(_range(row) for row in records), "", ""), 2))
+        heads.append(Head("95 %", (*(_range(row) for row in records), "", ""), 3))
     if (members["seeds"] > 1).any():
-        heads.append(Head("seeds", (*(str(row["seeds"]) for row in records), "", ""), 2))
+        heads.append(Head("seeds", (*(str(row["seeds"]) for row in records), "", ""), 3))
     for objective in own.objectives:
         if isinstance(objective, Quality) and objective != QUALITY:
             heads.append(Head(objective.label, (*(decimal(row[objective.column]) for row in records), "", ""), 0))
     for cost in dict.fromkeys([*own.costs, *study.costs]):
-        heads += _cost_columns(cost, [*records, teacher.costs], 0 if cost in own.costs else 3)
+        heads += _cost_columns(cost, [*records, teacher.costs], 0 if cost in own.costs else 4)
     return heads
 
 
@@ -129,5 +132,5 @@ def _cost_columns(cost: Cost, rows: Sequence[Mapping[str, Any]], rank: int) -> l
     if cost.inverse:
         teacher = rows[-1].get(cost.column)
         times = [teacher_share(cost, row.get(cost.column), teacher) or MISSING for row in rows]
-        heads.append(Head(cost.inverse, (*times, MISSING), max(rank, 2)))
+        heads.append(Head(cost.inverse, (*times, MISSING), max(rank, 3)))
     return heads

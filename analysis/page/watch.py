@@ -76,9 +76,11 @@ class Watcher:
         """One line on where the study stands."""
         if self.study is None:
             return self.state.words if self.state else f"waiting for a study: {self.problem}"
-        ended, planned = len(self.study.trials), self.study.meta.num_trials
-        words = f"{plural(ended, 'trial')} ended, {planned:,} planned"
-        words += f", {self.open_trials:,} under way" if self.open_trials and not self.is_over else ""
+        ended, planned = len(self.study.searched), self.study.meta.num_trials
+        beside = "".join(f", {plural(count, what)}" for what, count in self.study.beside.items())
+        words = f"{plural(ended, 'trial')} ended, {planned:,} planned{beside}"
+        searching = not self.is_over and (self.state is None or self.state.phase == SEARCHING)
+        words += f", {self.open_trials:,} under way" if self.open_trials and searching else ""
         words += f"; {self.state.words}" if self.state and (self.is_over or self.state.phase != SEARCHING) else ""
         return f"{words}; {self.problem}" if self.problem else words
 
@@ -87,7 +89,7 @@ class Watcher:
         """Whether a run has worked on the study and does no longer, as far as anybody can tell."""
         if self.state is not None:
             return self.state.is_over
-        whole = self.study is not None and len(self.study.trials) >= self.study.meta.num_trials
+        whole = self.study is not None and len(self.study.searched) >= self.study.meta.num_trials
         return whole and not self.open_trials
 
 

@@ -32,6 +32,7 @@ from spaces.records.noise import Noise, pooled_noise
 from spaces.records.schemas import Column
 from spaces.records.shares import mean_share
 from spaces.students.architecture import StudentArchitecture
+from spaces.students.transfer import UNTRAINED
 
 SHAPE_COLUMNS = tuple(StudentArchitecture.__dataclass_fields__)
 TEACHER_ROW, FLOOR_ROW = -1, -2
@@ -73,6 +74,19 @@ class StudyTable:
     notes: tuple[str, ...] = ()
     """what the reader should know about the files, in sentences"""
     kept: Kept = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def searched(self) -> pd.DataFrame:
+        """The trials that count against the budget: neither starts nor runs of `confirm` with other seeds."""
+        rows = self.trials[self.trials["method"] != UNTRAINED]
+        return rows if self.meta.comparison else rows[rows["seed"] == self.meta.seed]
+
+    @property
+    def beside(self) -> dict[str, int]:
+        """How many other runs have ended, by what they are."""
+        starts = int((self.trials["method"] == UNTRAINED).sum())
+        found = {"start": starts, "confirming run": len(self.trials) - len(self.searched) - starts}
+        return {what: count for what, count in found.items() if count}
 
     @cached_property
     def finished(self) -> pd.DataFrame:

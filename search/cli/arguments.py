@@ -77,7 +77,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
             f"--{cost.limit.replace('_', '-')}",
             type=parse_limit,
             metavar="N",
-            help=f"{cost.title}: a number such as 4 or 15M, or a share of the teacher's such as 50%%",
+            help=f"at most this: {cost.title} (4, 15M), or a share of the teacher's (50%%)",
         )
     parser.add_argument("--min-quality", type=float, metavar="Q", help="such as 0.9: the cheapest student that has it")
     parser.add_argument("--knee", action="store_true", help="the knee of the front, within the limits that are given")

@@ -279,7 +279,9 @@ def own_version() -> str:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="stillhouse", description="Find the best small student of a Transformer encoder."
+        prog="stillhouse",
+        description="Find the best small student of a Transformer encoder.",
+        epilog="stillhouse COMMAND --help: its arguments. The usual way is check, run, report, confirm, export.",
     )
     parser.add_argument("--version", action="version", version=f"stillhouse {own_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -51,7 +51,7 @@ def add_pretrain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", help="shape of the new teacher; default 6x192h12")
     parser.add_argument("--first-tokens", type=parse_count, metavar="N", help="masked-LM tokens of the source's shape")
     parser.add_argument("--final-tokens", type=parse_count, metavar="N", help="tokens of the distillation into SHAPE")
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seed", type=int, help="of initialisation, order and masking")
     parser.add_argument(
         "--work", metavar="DIR", help="stages and checkpoints, to go on after a stop; default TO.stages"
     )

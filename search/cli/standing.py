@@ -28,10 +28,19 @@ def status(args: argparse.Namespace) -> None:
         from analysis.page.text import verdict
 
         say(verdict(watcher.study))
-    if watcher.study is not None and watcher.is_over:
-        planned, ended = watcher.study.meta.num_trials, len(watcher.study.trials)
-        next_step = f"stillhouse resume {args.folder}" if ended < planned else f"stillhouse report {args.folder}"
-        say(f"next: {next_step}")
+    if watcher.is_over:
+        study = watcher.study
+        whole = study is not None and len(study.searched) >= study.meta.num_trials
+        next_step = f"stillhouse report {args.folder}" if whole else to_go_on(args.folder)
+        if next_step not in watcher.words:
+            say(f"next: {next_step}")
+
+
+def to_go_on(folder: str) -> str:
+    """The command that goes on with a study; one that ended while it was prepared has no spec of its own yet."""
+    from search.store.parts import Store
+
+    return f"stillhouse resume {folder}" if Store(folder).is_study() else f"stillhouse run SPEC {folder}"
 
 
 def stop(args: argparse.Namespace) -> None:
@@ -55,7 +64,7 @@ def stop(args: argparse.Namespace) -> None:
         time.sleep(0.5)
         state = read_state(filesystem, path) or state
         if state.is_over:
-            say(f"{state.phase}. To go on: stillhouse resume {args.folder}")
+            say(f"{state.phase}. To go on: {to_go_on(args.folder)}")
             return
     raise StillhouseError(
         f"process {state.process} still runs after {STOP_WITHIN_S:g} s; it may be in a long step, try again"

@@ -48,10 +48,9 @@ def score_tests(
     missing = [row for row in members if row.trial not in done]
     if not tasks or not members or (not missing and TEACHER in done):
         return
-    if missing:
-        say(f"test scores of {len(missing)} students")
+    say(f"test scores of teacher, {spec.evaluation.floor_seeds} untrained encoders and {len(missing)} students")
     teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
-    references = score_all(spec, teacher, tasks, ["test"], lambda line: None)["test"]
+    references = score_all(spec, teacher, tasks, ["test"], say)["test"]
     for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):
         rows = [
             {"trial": number, "task": name, "protocol": found["protocol"], "score": found[key],

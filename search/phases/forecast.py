@@ -17,6 +17,7 @@ from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
 from spaces.students.transfer import terms_of
 from trainables.machine import pinned_threads
+from trainables.tasks.spec import protocol_for
 
 MAX_COUNTED = 100_000
 """Configurations."""
@@ -88,14 +89,19 @@ def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
         return flops_per_token(shape, facts, length)
 
     student, teacher = sum(map(cost, shapes)) / len(shapes), cost(facts.architecture)
-    texts = {name: sum(each.rows.values()) for name, each in data.tasks.items()}
-    read = sum(count * min(length, data.tasks[name].max_length) for name, count in texts.items())
+    read = sum(
+        rows * task.row_tokens
+        for task in data.tasks.values()
+        for split, rows in task.rows.items()
+        if split != "test" or spec.comparison.seeds is not None
+    )
     trials, tokens = spec.budget.trials, spec.budget.train_tokens
     cores = spec.cluster.workers_per_trial * spec.cluster.cpus_per_worker
     at_a_time = spec.cluster.concurrent_trials or max(1, own_cores() // cores)
     rate = speed * EFFICIENCY * 3600
     lanes = min(at_a_time, trials)
-    fits_h = FIT_S * len(spec.tasks) / 3600
+    fitted = [task for task in spec.tasks if protocol_for(task.kind, spec.evaluation.protocol) != "zero_shot"]
+    fits_h = FIT_S * len(fitted) / 3600
     scored = 1 + spec.evaluation.floor_seeds
     once = min(trials * tokens, data.corpus.tokens or trials * tokens)
     return {

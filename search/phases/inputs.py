@@ -49,12 +49,11 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
     Raises SpecError with everything that is wrong with them.
     """
     started = time.perf_counter()
+    step(spec.teacher.path)
     teacher = load_teacher(spec.teacher.path, spec.embedding)
     facts = teacher.facts
-    step(
-        f"{facts.name}: {facts.family.name} {facts.architecture.name}, "
-        f"{count_parameters(facts.architecture, facts):,} parameters"
-    )
+    parameters = count_parameters(facts.architecture, facts)
+    say(f"{facts.name}: {facts.family.name} {facts.architecture.name}, {parameters:,} parameters")
     say(embedding_line(embedder_of(teacher.model)))
     for line in tokenizer_lines(spec.teacher.path, facts, texts_of(spec)):
         say(line)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from search.phases.forecast import flops_per_s, hours
 from search.phases.inputs import Inputs
 from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs, untrained
 from search.phases.teacher_doors import head_lines
@@ -28,7 +29,7 @@ from search.tune.telling import Say, announced
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
 from spaces.records.costs import COSTS, LATENCY, chosen_costs, columns_of_costs, known_costs
-from spaces.records.data import no_better_line
+from spaces.records.data import DataFacts, no_better_line
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.records.shares import Gap
 from spaces.space.search_space import SearchSpace
@@ -48,7 +49,9 @@ from trainables.tasks.spec import protocol_for
 from trainables.text.corpus import open_corpus
 
 MAX_SHAPES = 40
-"""Shapes measured before the start, about 2 s each. In a larger space each trial measures its own."""
+"""Shapes measured before the start. In a larger space each trial measures its own."""
+SHAPE_S = 2.0
+"""What measuring one takes, about; twice that or more on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
         say(line)
     step(f"teacher and {spec.evaluation.floor_seeds} untrained encoders on {len(tasks)} tasks")
     compared = spec.comparison.seeds is not None
-    by_split = score_all(spec, teacher, tasks, ["dev", "test"] if compared else ["dev"], say)
+    states_s = states_seconds(study, inputs.data.facts)
+    splits = ["dev", "test"] if compared else ["dev"]
+    by_split = score_all(spec, teacher, tasks, splits, say, SHAPE_S * (1 + len(shapes_to_measure(space))) + states_s)
     scored = by_split["dev"]
     problems: list[str] = []
     for name, scores in scored.items():
@@ -103,7 +108,7 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
             say(f"warning: task {name}: {line}")
     rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
     step("size and speed of each shape, once per machine")
-    profiles = measure_shapes(spec, space, teacher, say)
+    profiles = measure_shapes(spec, space, teacher, say, states_s)
     own = profiles.pop("teacher")
     if students_embed(spec):
         own |= chosen_costs(dataclasses.asdict(teacher.facts.architecture), teacher.facts)
@@ -123,18 +128,31 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
     )
 
 
-def measure_shapes(spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say) -> dict[str, dict[str, Any]]:
-    """Cost columns by `shape_key`, and of the teacher under "teacher"."""
+def states_seconds(study: Study, data: DataFacts) -> float:
+    """What writing down the teacher's states may take, about; it may turn out that trials ask the teacher live."""
+    if study.spec.cluster.gpus_per_worker or study.spec.targets.mode == "live":
+        return 0.0
+    return 3600 * hours(study, data, flops_per_s())["what the teacher says"]
+
+
+def shapes_to_measure(space: SearchSpace) -> list[StudentArchitecture]:
+    """Those of a space, none where there are too many."""
     shapes = {architecture for each in space.feasible.values() for architecture in each}
+    return sorted(shapes, key=shape_key) if len(shapes) <= MAX_SHAPES else []
+
+
+def measure_shapes(
+    spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say, later_s: float
+) -> dict[str, dict[str, Any]]:
+    """Cost columns by `shape_key`, and of the teacher under "teacher". later_s: of the preparation after this."""
     todo = {"teacher": teacher.facts.architecture}
-    if len(shapes) <= MAX_SHAPES:
-        todo |= {shape_key(architecture): architecture for architecture in sorted(shapes, key=shape_key)}
-    else:
-        say(f"{len(shapes)} shapes: each trial measures its own costs")
+    todo |= {shape_key(architecture): architecture for architecture in shapes_to_measure(space)}
+    if len(todo) == 1:
+        say(f"more than {MAX_SHAPES} shapes: each trial measures its own costs")
     facts, setting = teacher.facts, dataclasses.astuple(spec.latency)
     columns = sorted(column.name for column in columns_of_costs())
     profiles = {}
-    for name, architecture in announced(list(todo.items()), "costs: {} shapes", say):
+    for name, architecture in announced(list(todo.items()), "costs: {} shapes", say, later_s=later_s):
         key = digest(
             3,
             hardware(),

@@ -78,9 +78,11 @@ def finished_trial(store: Store, trial: int) -> TrialRow:
         known = f"there is no trial {trial}" if row is None else f"trial {trial} is {row.status}"
         raise StillhouseError(f"{known} in {store.folder}; only a finished one can be promoted")
     if is_untrained(row.config):
+        trained = [each for each in rows.values() if each.status == "finished" and not is_untrained(each.config)]
+        best = max(trained, key=lambda each: each.rank_quality, default=None)
+        other = f"; the best that was trained: --trial {best.trial}" if best is not None else ""
         raise StillhouseError(
-            f"trial {row.trial} of {store.folder} is a start that was never trained: there is nothing to train longer; "
-            "promote a trial that starts from it"
+            f"trial {row.trial} of {store.folder} is a start that was never trained: nothing to train longer{other}"
         )
     return row
 
@@ -117,6 +119,7 @@ def score_search_time_self(folder: str, row: TrialRow, say: Say) -> None:
     if not row.student_path:
         say(f"the weights of trial {row.trial} were not kept: its test scores stay unknown")
         return
+    say(f"first the test scores of trial {row.trial} of the search, which the promoted student has to beat")
     spec = stored_study(folder).spec
     store = Store.of(folder)
     with store.locked(say), quiet_transformers():

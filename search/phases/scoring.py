@@ -34,14 +34,28 @@ def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
 
 
 def score_all(
-    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], splits: Sequence[str], say: Say
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], splits: Sequence[str], say: Say, later_s: float = 0.0
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """By split and task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric."""
+    """By split and task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric.
+
+    later_s: of the preparation after this, for the time that is told.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in splits}
-    for name, folder in announced(list(tasks.items()), "scores: {} tasks", say):
-        known = [split for split in splits if split in load_task(folder).splits]
-        own = cached_scores(teacher.model, teacher.facts.digest, folder, spec, known, spec.seed)
-        lowest = [floor_scores(spec, teacher, folder, known, seed) for seed in range(spec.evaluation.floor_seeds)]
+    seeds = range(spec.evaluation.floor_seeds)
+    todo = [(name, seed) for name in tasks for seed in (None, *seeds)]
+    sizes = {name: float(tokens_of(load_task(folder))) for name, folder in tasks.items()}
+    what = "scores: {} of teacher and untrained encoders"
+    own: dict[str, dict[str, Any]] = {}
+    lowest: list[dict[str, dict[str, Any]]] = []
+    for name, seed in announced(todo, what, say, sizes=[sizes[name] for name, _ in todo], later_s=later_s):
+        known = [split for split in splits if split in load_task(tasks[name]).splits]
+        if seed is None:
+            own = cached_scores(teacher.model, teacher.facts.digest, tasks[name], spec, known, spec.seed)
+            lowest = []
+            continue
+        lowest.append(floor_scores(spec, teacher, tasks[name], known, seed))
+        if len(lowest) < len(seeds):
+            continue
         for split in known:
             floors = [each[split]["score"] for each in lowest]
             score, metric, floor = own[split]["score"], own[split]["metric"], sum(floors) / len(floors)
@@ -55,6 +69,11 @@ def score_all(
                 "protocol": own[split]["protocol"],
             }
     return found
+
+
+def tokens_of(task: TaskData) -> int:
+    """Of all texts but those for tests: about what scoring it reads."""
+    return sum(split.num_tokens for name, split in task.splits.items() if name != "test")
 
 
 def better_by_cosine(

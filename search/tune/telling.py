@@ -39,12 +39,20 @@ def counted(steps: Sequence[str], say: Say) -> Say:
     return begin
 
 
-def announced(items: Sequence[T], what: str, say: Say) -> Iterator[T]:
-    """Items one after the other; now and then a line says how many are done, and how long the others will take."""
+def announced(
+    items: Sequence[T], what: str, say: Say, *, sizes: Sequence[float] = (), later_s: float = 0.0
+) -> Iterator[T]:
+    """Items one after the other; now and then a line says how many are done, and how long the others will take.
+
+    sizes: how long each takes against the others; without, all the same. later_s: what else there is to do before the
+    first trial, which is then told as well.
+    """
+    sizes = sizes or [1.0] * len(items)
     started = said = time.time()
     for done, item in enumerate(items):
         now = time.time()
         if done and now - said > PROGRESS_EVERY_S:
-            said, left_s = now, (now - started) / done * (len(items) - done)
-            say(f"{what.format(f'{done} of {len(items)}')}, about {duration(left_s)} left")
+            said, left_s = now, (now - started) / sum(sizes[:done]) * sum(sizes[done:])
+            whole = f", {duration(left_s + later_s)} until the first trial" if later_s else ""
+            say(f"{what.format(f'{done} of {len(items)}')}, about {duration(left_s)} left{whole}")
         yield item

@@ -237,4 +237,4 @@ def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], prog
         store.remove("checkpoints")  # of stopped trials; should a larger budget promote one later, it starts over
         say(f"done: {asktell.tally.ended} ({counts}) after {duration(progress.elapsed_s)}")
     else:
-        say(f"stopped ({counts}). To go on: stillhouse resume {store.folder}")
+        say(f"stopped: {counts}. To go on: stillhouse resume {store.folder}")

@@ -49,6 +49,8 @@ class TaskFacts:
     documents_left_out: int = 0
     max_length: int = 0
     """tokens"""
+    row_tokens: float = 0.0
+    """of a row on average, in all its texts"""
     full: float = 0.0
     """share of the texts that fill max_length, where more is cut off"""
     unknown: float = 0.0

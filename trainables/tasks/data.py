@@ -50,6 +50,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def num_tokens(self) -> int:
+        """Of the texts of all rows, each read by itself."""
+        return sum(view.values.size for name, view in self.views.items() if name in ("text", "text2"))
+
     def take(self, rows: np.ndarray) -> "Split":
         """These rows, in memory."""
         return Split({name: view.take(rows) for name, view in self.views.items()}, self.labels.take(rows))

@@ -47,6 +47,7 @@ def task_facts(
         labels_dropped=sum(meta["labels_dropped"].values()),
         documents_left_out=max(0, meta["num_documents"] - meta["sizes"].get("documents", 0)),
         max_length=meta["max_length"],
+        row_tokens=sum(split.num_tokens for split in splits.values()) / max(1, sum(map(len, views))),
         full=float(np.mean(lengths >= meta["max_length"])) if len(lengths) else 0.0,
         unknown=unknown / tokens if tokens else 0.0,
         absent=absent,

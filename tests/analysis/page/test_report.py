@@ -202,6 +202,10 @@ def test_columns_without_room_are_named_and_raw_scores_stay_longest(fake: Simple
     assert " ".join(head.split()) == "trial student package pairs quality params ms"
     assert "+ 4 more: 95 %, speed, FLOPs, MiB (--wide shows them" in narrow
     assert max(map(len, narrow.splitlines())) <= 72 and ", knee" in narrow
+    worst = fake.study([fake.row(0, 0.5, recovered_pairs=0.2), fake.row(1, 0.8, (4, 256), recovered_pairs=0.4)])
+    text = printed(front_text(load(worst), width=58), width=200)
+    head = next(line for line in text.splitlines() if line.startswith("trial"))
+    assert "on pairs, its worst task" in text and " ".join(head.split()) == "trial student pairs quality params"
 
 
 def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: SimpleNamespace) -> None:

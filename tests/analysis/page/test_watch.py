@@ -19,10 +19,12 @@ from fake_studies import finished_row, trials_columns, write_part, write_study
 from rich.console import Console
 
 from analysis.page import watch
+from analysis.page.report import content
 from analysis.page.watch import Server, Watcher, serve, sparkline, view
 from spaces.errors import StillhouseError
 from spaces.records.columns import asked_columns, baselines_columns
 from spaces.records.state import RunState
+from spaces.students.transfer import UNTRAINED
 from spaces.values import to_json
 
 
@@ -115,6 +117,22 @@ def test_a_study_on_a_remote_store_is_watched(tmp_path: Path, fake: SimpleNamesp
     assert watcher.words == "1 trial ended, 40 planned" and watcher.study is not None
 
 
+def test_what_is_no_trial_of_the_budget_is_told_apart(tmp_path: Path, fake: SimpleNamespace) -> None:
+    rows = [fake.row(0, 0.3, method=UNTRAINED), fake.row(1, 0.5), fake.row(2, 0.6, seed=1), fake.row(3, 0.4, seed=2)]
+    folder = write_study(tmp_path / "study", rows, num_trials=1)
+    write_part(folder / "asked", "part-00004.parquet", asked_columns(), [{"trial": 4}])
+    watcher = Watcher(str(folder))
+    notice(folder, "preparing", "[3/5] scores")
+    watcher.look()
+    words = "1 trial ended, 1 planned, 1 start, 2 confirming runs"
+    assert watcher.words == f"{words}; preparing: [3/5] scores"  # what a resume will run again is not under way
+    assert watcher.study is not None and "1 planned; 1 start; 2 confirming runs" in content(watcher.study)
+    notice(folder, "stopped", "stopped: 1 finished")
+    watcher.looked_s = 0.0
+    watcher.look()
+    assert watcher.words == f"{words}; stopped: 1 finished" and watcher.is_over
+
+
 def test_the_terminal_view(tmp_path: Path, fake: SimpleNamespace) -> None:
     watcher = Watcher(str(tmp_path / "study"))
     watcher.look()
@@ -123,6 +141,7 @@ def test_the_terminal_view(tmp_path: Path, fake: SimpleNamespace) -> None:
     rows = [fake.row(0, 0.5), fake.row(1, 0.7, (4, 256)), {"trial": 2, "status": "failed", "reason": "[red]diverged"}]
     for row in rows:
         row.setdefault("method", "mha")
+        row.setdefault("seed", 0)
     write_study(tmp_path / "study", rows)
     watcher.looked_s = 0.0
     watcher.look()

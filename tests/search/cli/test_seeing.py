@@ -68,6 +68,10 @@ def test_status_and_ls_say_where_studies_stand(study: Path, tmp_path: Path, caps
     (tmp_path / "new" / "state.json").write_text(to_json(state))
     text = printed(capsys, "status", tmp_path / "new")
     assert "preparing: [2/5] corpus and tasks: docs" in text and f"process {os.getpid()}" in text
+    (tmp_path / "new" / "state.json").write_text(to_json(replace(state, phase="stopped")))
+    text = printed(capsys, "status", tmp_path / "new")  # stopped before it had a spec of its own
+    assert f"next: stillhouse run SPEC {tmp_path / 'new'}" in text
+    (tmp_path / "new" / "state.json").write_text(to_json(state))
     text = printed(capsys, "status", study)
     assert "4 trials ended, 40 planned" in text and "the knee is" in text
     text = printed(capsys, "ls", tmp_path)
@@ -84,11 +88,12 @@ def test_stop_interrupts_the_process_of_a_run_and_waits(study: Path, capsys) -> 
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None and running.stdout.readline()  # it waits for the interruption
-        state = RunState("searching", "", socket.gethostname(), running.pid, TODAY, TODAY)
+        since = datetime.now(UTC).isoformat()
+        state = RunState("searching", "", socket.gethostname(), running.pid, since, since)
         (study / "state.json").write_text(to_json(state))
         threading.Thread(target=running.wait).start()  # what a shell does for its jobs
         text = printed(capsys, "stop", study)
-        assert running.returncode == 7 and f"stillhouse resume {study}" in text
+        assert running.wait(10) == 7 and f"stillhouse resume {study}" in text
     assert "nothing runs here" in printed(capsys, "stop", study)
     (study / "state.json").write_text(to_json(replace(state, host="elsewhere")))
     assert main(["stop", str(study)]) == 1 and "on elsewhere: stop it there" in capsys.readouterr().err

@@ -15,7 +15,12 @@ def test_now_and_then_a_line_says_how_long_it_will_take(monkeypatch):
         clock[0] += 10.0
     assert "".join(seen) == "abcdef"
     assert lines == ["scores: 2 of 6 students, about 40 s left", "scores: 4 of 6 students, about 20 s left"]
-    assert list(announced([], "nothing: {}", lines.append)) == [] and len(lines) == 2
+    lines.clear()
+    for _ in announced("abc", "scores: {}", lines.append, sizes=[3, 1, 2], later_s=100):
+        clock[0] += 20.0
+    assert lines[0] == "scores: 1 of 3, about 20 s left, 2 min until the first trial"
+    lines.clear()
+    assert list(announced([], "nothing: {}", lines.append)) == [] and not lines
 
 
 @pytest.mark.parametrize(

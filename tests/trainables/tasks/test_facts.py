@@ -34,6 +34,7 @@ def test_what_is_left_out_is_told(tmp_path, tokenizer):
         f"{found.dropped_from_train} of 36 rows of train are not used, since they also stand in dev or test",
     ]
     assert 1 <= found.dropped_from_train <= 4
+    assert 2 < found.row_tokens < 20
     assert sizes_text(found) == f"train {36 - found.dropped_from_train}, dev 4, test 4; 2 classes"
 
 

@@ -20,13 +20,14 @@ from spaces.errors import SpecError
 from spaces.records.data import CorpusFacts, DataFacts, TaskFacts, corpus_lines, task_lines
 from spaces.students.architecture import TeacherFacts
 from trainables.cache import cache_folder
-from trainables.models.embedding import embedder_of
+from trainables.models.embedding import Embedder, embedder_of
 from trainables.models.teacher import Teacher, resolve_model_folder
 from trainables.models.tokenizer import load_tokenizer
 from trainables.tasks.facts import task_facts
 from trainables.tasks.index import with_index
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.prepare import cut_rows, labels_dropped, read_task
+from trainables.tasks.prompts import OF_DOCUMENTS, OF_QUERIES, first_prompt
 from trainables.tasks.scoring import load_task, prepare_task
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.corpus import open_corpus, prepare_corpus
@@ -35,7 +36,7 @@ from trainables.text.docstrings import docs_are_built
 from trainables.text.file_texts import file_texts
 from trainables.text.language_mix import languages_of
 from trainables.text.packing import unknown_share
-from trainables.text.sources import CorpusSpec
+from trainables.text.sources import CorpusSpec, queries_of, told_as_queries
 from trainables.text.tables import count_rows
 
 SAMPLE_ROWS = 200
@@ -65,7 +66,7 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
     folders: dict[str, Path] = {}
     tasks: dict[str, TaskFacts] = {}
     try:
-        folder = prepare_corpus(spec.corpus, tokenizer, say, embedder.prompt)
+        folder = prepare_corpus(spec.corpus, tokenizer, say, *corpus_prompts(spec.corpus, embedder))
         corpus = dataclasses.replace(open_corpus(folder).facts, files=file_names(spec.corpus))
         for line in corpus_lines(corpus):
             say(f"corpus: {line}")
@@ -91,6 +92,24 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
     return PreparedData(folder, folders, DataFacts(corpus, tasks))
 
 
+def corpus_prompts(spec: CorpusSpec, embedder: Embedder) -> tuple[str, str]:
+    """The prompts of the corpus's texts and of its queries.
+
+    Raises SpecError where they differ although the teacher leaves its prompt out of the pooling.
+    """
+    if spec.queries is None:
+        return embedder.prompt, ""
+    found = first_prompt(embedder, OF_DOCUMENTS), first_prompt(embedder, OF_QUERIES)
+    if not embedder.include_prompt and set(found) != {embedder.prompt}:
+        raise SpecError(
+            [
+                f"[corpus] queries: the teacher does not pool its prompts, of which a study knows one, here "
+                f"{embedder.prompt!r}; queries stand after {found[1]!r} and texts after {found[0]!r}. Leave queries out"
+            ]
+        )
+    return found
+
+
 def noted(task: TaskSpec, notes: list[str]) -> Say:
     """Keeps what is said of the source of a task, without its name."""
     return lambda line: notes.append(line.removeprefix(f"task {task.name}: "))
@@ -102,6 +121,24 @@ def file_names(spec: CorpusSpec) -> dict[str, tuple[str, ...]]:
     return names_of(corpus_files(spec.source), spec.source) if of_files else {}
 
 
+def look_at_texts(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None) -> CorpusFacts:
+    """`look_at_corpus` of the texts, once the queries were looked at in the same way."""
+    problems: list[str] = []
+    if (queries := queries_of(spec)) is not None:
+        try:
+            with told_as_queries():
+                look_at_corpus(queries, None)
+        except SpecError as error:
+            problems += error.problems
+    try:
+        found = look_at_corpus(spec, tokenizer)
+    except SpecError as error:
+        problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
 def look_at(draft: Any, teacher: TeacherFacts | None, problems: list[str]) -> DataFacts:
     """What a study would read, as far as its spec is sound; what is wrong with corpus and tasks goes to `problems`.
 
@@ -110,7 +147,7 @@ def look_at(draft: Any, teacher: TeacherFacts | None, problems: list[str]) -> Da
     tokenizer = own_tokenizer(draft, teacher)
     corpus, tasks = CorpusFacts(), {}
     try:
-        corpus = look_at_corpus(CorpusSpec(**sound(draft.corpus, CorpusSpec)), tokenizer)
+        corpus = look_at_texts(CorpusSpec(**sound(draft.corpus, CorpusSpec)), tokenizer)
     except Unsound:
         pass
     except SpecError as error:

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = re.compile(r"\$\{?(\w+)")
-PATHS = (("teacher", "path"), ("corpus", "source"), ("training", "start"), ("search", "warm_start"))
+PATHS = (
+    ("teacher", "path"),
+    ("corpus", "source"),
+    ("corpus", "queries"),
+    ("training", "start"),
+    ("search", "warm_start"),
+)
 """(section, key) of the paths; each task has a `source` as well."""
 
 

@@ -134,9 +134,11 @@ def comparison_without_limits(spec: StudySpec) -> Problems:
         yield "[comparison] runs every student of the space: leave [search] constraints out"
 
 
-def languages_are_packed(spec: StudySpec) -> Problems:
+def what_fits_packed_blocks(spec: StudySpec) -> Problems:
     if spec.corpus.texts != "packed" and spec.corpus.language_temperature is not None:
         yield "[corpus] language_temperature mixes packed blocks: leave it out, or texts = 'packed'"
+    if spec.corpus.texts == "packed" and spec.corpus.queries is not None:
+        yield "[corpus] queries are single texts: leave them out, or texts = 'single' or 'sentences'"
 
 
 def named_corpus(spec: StudySpec) -> Problems:
@@ -310,7 +312,7 @@ SPEC_RULES = (
     first_rung_within_budget,
     comparison_without_rungs,
     comparison_without_limits,
-    languages_are_packed,
+    what_fits_packed_blocks,
     named_corpus,
 )
 """Rules on (spec)."""

@@ -1,7 +1,7 @@
 """Folders of sentence-transformers: what they say about embeddings, read and written.
 
 modules.json lists the steps, each with a folder of its own; config_sentence_transformers.json has the prompts. Written
-is what versions 2 to 6 of the library read. No code of a folder is run and no pickle is read.
+is what versions 2 to 6 of the library read; a Dense from 3 on. No code of a folder is run and no pickle is read.
 """
 
 import json

@@ -18,10 +18,11 @@ def prompts_by_part(rows: Mapping[str, Rows], embedder: Embedder) -> dict[str, s
     """The prompt of each part of a task, "" for none."""
     if DOCUMENTS not in rows:
         return dict.fromkeys(rows, embedder.prompt)
-    return {part: _first(embedder, OF_DOCUMENTS if part == DOCUMENTS else OF_QUERIES) for part in rows}
+    return {part: first_prompt(embedder, OF_DOCUMENTS if part == DOCUMENTS else OF_QUERIES) for part in rows}
 
 
-def _first(embedder: Embedder, names: tuple[str, ...]) -> str:
+def first_prompt(embedder: Embedder, names: tuple[str, ...]) -> str:
+    """The first of some prompts that the teacher has, else its default one."""
     return next((embedder.prompts[name] for name in names if name in embedder.prompts), embedder.prompt)
 
 

@@ -18,7 +18,7 @@ from trainables.cache import cache_folder, digest, new_folder
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import pack, tokenised, tokenizer_digest, unknown_share
 from trainables.text.single import sentences_of, single_rows
-from trainables.text.sources import CorpusSpec, Say, read_texts, source_files
+from trainables.text.sources import CorpusSpec, Say, queries_of, read_texts, source_files, told_as_queries
 
 HELD_OUT_BLOCKS = 512
 WINDOW = 4096
@@ -67,11 +67,15 @@ class Corpus:
 
 
 def prepare_corpus(
-    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say = lambda line: None, prompt: str = ""
+    spec: CorpusSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Say = lambda line: None,
+    prompt: str = "",
+    query_prompt: str = "",
 ) -> Path:
     """Tokenise and cut a corpus once; the folder is keyed by content, tokenizer and cut.
 
-    prompt: stands before each single text, as it does where texts are embedded.
+    prompt: stands before each single text, as it does where texts are embedded; query_prompt: before each query.
 
     Raises SpecError for a source that cannot be found, has no text, or is shorter than one block.
     """
@@ -83,7 +87,7 @@ def prepare_corpus(
         }
         options += [spec.language_temperature, sorted(files.items())]
     if spec.texts != "packed":
-        options += [spec.texts, prompt]
+        options += [spec.texts, prompt] + [query_prompt] * (spec.queries is not None)
     content = sorted(source_files(spec, progress).items())
     key = digest(6, content, spec.text_column, tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
@@ -92,7 +96,7 @@ def prepare_corpus(
     if spec.texts == "packed":
         blocks, facts = cut(spec, tokenizer, progress)
     else:
-        blocks, facts = apart(spec, tokenizer, progress, prompt)
+        blocks, facts = apart(spec, tokenizer, progress, (prompt, query_prompt))
     with new_folder(folder) as unfinished:
         for name, each in blocks.items():
             np.save(unfinished / f"{name}.npy", each)
@@ -139,19 +143,20 @@ def cut(
 
 
 def apart(
-    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, prompt: str
+    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, prompts: tuple[str, str]
 ) -> tuple[dict[str, np.ndarray], CorpusFacts]:
-    """Single texts of `train` and `held_out`, at least one of each, their lengths, and what they are made of."""
+    """Single texts of `train` and `held_out`, at least one of each, their lengths, and what they are made of.
+
+    prompts: before texts of the source, and before queries.
+    """
     found: dict[str, np.ndarray] = {}
-    for name, texts in zip(("train", "held_out"), read_texts(spec, progress), strict=True):
-        if spec.texts == "sentences":
-            texts = [sentence for text in texts for sentence in sentences_of(text)]
+    for name, texts in zip(("train", "held_out"), prompted_texts(spec, progress, *prompts), strict=True):
         if name == "held_out":
             order = np.random.default_rng(0).permutation(len(texts))[:HELD_OUT_BLOCKS]
             texts = [texts[i] for i in np.sort(order)]
         limit = spec.max_tokens if name == "train" else None
         say = progress if name == "train" else (lambda line: None)
-        found[name], found[f"{name}_lengths"] = single_rows(texts, tokenizer, spec.sequence_length, limit, prompt, say)
+        found[name], found[f"{name}_lengths"] = single_rows(texts, tokenizer, spec.sequence_length, limit, say)
         if not len(found[name]):
             raise SpecError([f"[corpus] source {spec.source!r}: the {name} part has no text of five tokens or more"])
     lengths = {name: found[f"{name}_lengths"] for name in ("train", "held_out")}
@@ -164,6 +169,26 @@ def apart(
         sampled=spec.max_tokens is not None and int(lengths["train"].sum()) >= spec.max_tokens,
         unknown={"": unknown_share(train, tokenizer)},
     )
+
+
+def prompted_texts(spec: CorpusSpec, progress: Say, prompt: str, query_prompt: str) -> list[list[str]]:
+    """The texts of `train` and of `held_out`, cut into sentences where asked for, each after its prompt; then queries.
+
+    How many queries there are is said.
+    """
+    found = []
+    for texts in read_texts(spec, progress):
+        cut = [sentence for text in texts for sentence in sentences_of(text)] if spec.texts == "sentences" else texts
+        found.append([prompt + text for text in cut])
+    if (queries := queries_of(spec)) is not None:
+        with told_as_queries():
+            asked = read_texts(queries, progress)
+        progress(
+            f"corpus: {len(found[0]):,} texts after {prompt!r} and {len(asked[0]):,} queries after {query_prompt!r}"
+        )
+        for texts, more in zip(found, asked, strict=True):
+            texts += [query_prompt + text for text in more]
+    return found
 
 
 def open_corpus(folder: Path) -> Corpus:

@@ -28,10 +28,9 @@ def single_rows(
     tokenizer: PreTrainedTokenizerBase,
     longest: int,
     max_tokens: int | None,
-    prompt: str,
     say: Say,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(rows NT, lengths N): each text after the prompt, with special tokens; with `max_tokens` a sample over all.
+    """(rows NT, lengths N): each text with special tokens; with `max_tokens` a sample over all.
 
     What is cut, and what is too short to be kept, is said in one line.
     """
@@ -41,7 +40,7 @@ def single_rows(
     for start in range(0, len(order), CHUNK):
         if max_tokens is not None and tokens >= max_tokens:
             break
-        batch = [prompt + texts[i] for i in order[start : start + CHUNK]]
+        batch = [texts[i] for i in order[start : start + CHUNK]]
         for ids in tokenizer(batch, truncation=True, max_length=longest, verbose=False)["input_ids"]:
             if max_tokens is not None and tokens >= max_tokens:
                 break

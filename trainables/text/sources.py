@@ -1,7 +1,8 @@
 """Where the text of a corpus comes from: the docs of the install, files, the hub."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spaces.errors import SpecError
@@ -30,6 +31,12 @@ class CorpusSpec:
         "packed",
         choices=("packed", "single", "sentences"),
     )
+    queries: str | None = setting(
+        "queries beside the texts of source, a file or folder of them: each stands after the teacher's prompt called "
+        "query, and the texts of source then after that called document, passage or corpus; unset: all texts after "
+        "[embedding] prompt",
+        None,
+    )
     max_tokens: int | None = setting("use about this many tokens at the most: a sample over all text", None, at_least=1)
     language_temperature: float | None = setting(
         "sample the languages, one folder of source each, by size^(1/T), so that small ones get more text; 3.3 is "
@@ -39,11 +46,29 @@ class CorpusSpec:
     )
 
 
+def queries_of(spec: CorpusSpec) -> CorpusSpec | None:
+    """The queries of a corpus as a corpus of their own, each as it is."""
+    return None if spec.queries is None else replace(spec, source=spec.queries, queries=None, texts="single")
+
+
+@contextmanager
+def told_as_queries() -> Iterator[None]:
+    """What is wrong with them is told under their key."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError([each.replace("[corpus] source", "[corpus] queries", 1) for each in error.problems]) from error
+
+
 def source_files(spec: CorpusSpec, progress: Say) -> dict[str, str]:
     """What the text is, by digests: of the docs' packages, the hub's name, or each file by its part and path inside.
 
     A file of which the time of change is known is not read again.
     """
+    if (queries := queries_of(spec)) is not None:
+        with told_as_queries():
+            asked = {f"queries: {name}": found for name, found in source_files(queries, progress).items()}
+        return source_files(replace(spec, queries=None), progress) | asked
     if spec.source == "docs":
         return {"the docstrings of the installed packages": docs_table(progress).parent.name}
     if spec.source.startswith("hub:"):

@@ -103,6 +103,7 @@ def test_every_problem_at_once():
             "[corpus]\ntexts = 'single'\nlanguage_temperature = 3",
             "language_temperature mixes packed blocks",
         ),
+        ("[corpus]", "[corpus]\nqueries = 'q.txt'", "queries are single texts"),
         ("sequence_length = 64", "sequence_length = 1000", "at most the teacher's 512 positions"),
         ("[cluster]", "[latency]\nsequence_length = 1000\n[cluster]", "must not exceed the 512 positions"),
         ("[cluster]", "[search]\nsampler = 'grid'\n[cluster]", "learning_rate: a grid needs a list of values"),

@@ -199,6 +199,24 @@ def test_batches_have_little_padding_and_are_a_function_of_seed_and_step(single,
         assert set(np.concatenate(batches[: rows // 8])) <= set(blocks_visited(corpus, rows, 3))
 
 
+def test_queries_and_passages_stand_after_their_prompts(teacher, tmp_path, texts):
+    (tmp_path / "passages.txt").write_text("\n".join(f"{a}. {b}." for a, b in zip(texts(40), texts(40), strict=True)))
+    (tmp_path / "queries.txt").write_text("\n".join(texts(60)[40:]))
+    spec = CorpusSpec(str(tmp_path / "passages.txt"), LONGEST, texts="sentences", queries=str(tmp_path / "queries.txt"))
+    said: list[str] = []
+    folder = prepare_corpus(spec, teacher.tokenizer, said.append, "of ", "to find ")
+    corpus = open_corpus(folder)
+    rows = [teacher.tokenizer.decode(row[:n]) for row, n in zip(corpus.train, corpus.lengths["train"], strict=True)]
+    starts = [teacher.tokenizer.decode(teacher.tokenizer(text)["input_ids"][:-1]) for text in ("of", "to find")]
+    of_passages, of_queries = (sum(row.startswith(start) for row in rows) for start in starts)
+    assert of_passages > 3 * of_queries > 30 and of_passages + of_queries == len(rows)
+    assert any("queries after 'to find '" in line for line in said)
+    assert prepare_corpus(spec, teacher.tokenizer, prompt="of ", query_prompt="to find ") == folder
+    assert prepare_corpus(spec, teacher.tokenizer, prompt="of ", query_prompt="to see ") != folder
+    with pytest.raises(SpecError, match=r"queries '.*nosuch.txt': no such file"):
+        prepare_corpus(replace(spec, queries=str(tmp_path / "nosuch.txt")), teacher.tokenizer)
+
+
 def test_a_corpus_without_a_text_is_refused(tmp_path, teacher):
     (tmp_path / "text.txt").write_text("a.\nb.\n")
     with pytest.raises(SpecError, match="the train part has no text of five tokens or more"):

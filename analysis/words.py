@@ -81,10 +81,11 @@ def plural(count: int, noun: str) -> str:
 
 
 def student_name(row: Mapping[str, Any] | pd.Series) -> str:
-    """'3x192 by mha', or '3x192 untrained'."""
+    """'3x192 by mha', '3x192 by mha, start kept' where training did not help, or '3x192 untrained'."""
     if row["method"] == UNTRAINED:
         return f"{row['architecture']} {UNTRAINED}"
-    return f"{row['architecture']} by {row['method']}"
+    kept = ", start kept" if row.get("kept_tokens") == 0 and not row.get("seeds", 1) > 1 else ""
+    return f"{row['architecture']} by {row['method']}{kept}"
 
 
 def config_of(row: Mapping[str, Any] | pd.Series, columns: Sequence[str]) -> dict[str, str]:

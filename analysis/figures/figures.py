@@ -25,6 +25,7 @@ from analysis.selection.front import front, hypervolume_history
 from analysis.statistics.effects import axis_importance, varying_axes
 from analysis.study.table import StudyTable
 from analysis.words import number, percent, student_name
+from spaces.students.transfer import UNTRAINED
 
 MAX_DOTS, MAX_LINES = 1500, 600
 MAX_PANELS, MAX_CURVES, MAX_FRONT_CURVES, MAX_CURVE_POINTS = 6, 8, 24, 150
@@ -116,7 +117,7 @@ def learning_curves(study: StudyTable, members: pd.DataFrame) -> dict[str, go.Fi
 
     The front in the accent colour, a sample of the others in grey.
     """
-    methods = list(method_colours(study))[:MAX_PANELS]
+    methods = [method for method in method_colours(study) if method != UNTRAINED][:MAX_PANELS]
     others = study.finished.drop(members.index).sort_values("quality", ascending=False)
     samples = [evenly(others[others["method"] == method], MAX_CURVES) for method in methods]
     chosen = pd.concat([evenly(members, MAX_FRONT_CURVES), *samples])
@@ -233,8 +234,8 @@ def time_figure(study: StudyTable) -> go.Figure:
             marker={"color": colour, "line": {"width": 0}}, customdata=[percent(value) for value in share],
             hovertemplate=f"%{{y}}: {phase} %{{x:.1f}} s (%{{customdata}})<extra></extra>",
         )  # fmt: skip
-    style(figure, 110 + 34 * len(means), "")
-    figure.update_layout(barmode="stack", bargap=0.35, legend=ABOVE)
+    style(figure, 150 + 34 * len(means), "")  # on a phone the legend takes three lines
+    figure.update_layout(barmode="stack", bargap=0.35, legend={**ABOVE, "entrywidth": 95}, margin={"t": 72})
     figure.update_xaxes(title_text="seconds per trial")
     figure.update_yaxes(showgrid=False, automargin=True, ticks="", ticksuffix="  ")
     return figure

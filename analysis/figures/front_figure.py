@@ -62,8 +62,9 @@ def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
     for y, words in ((1, "teacher"), (0, "floor: untrained")):
         figure.add_hline(y=y, line={"dash": "dot", "width": 1, "color": GREY})
         figure.add_annotation(
-            x=0, xref="paper", y=y, text=words, showarrow=False, xanchor="left", yanchor="bottom", font={"size": 11}
-        )
+            x=0, xref="paper", y=y, yshift=0 if y else 4, text=words, showarrow=False, xanchor="left",
+            yanchor="bottom", font={"size": 11},
+        )  # fmt: skip
     choices: list[dict[str, Any]] = []
     for each, start, stop, axis in views:
         visible = [i < always or start <= i < stop for i in range(len(figure.data) - 1)] + [True]
@@ -231,10 +232,12 @@ def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: 
         if ends[0] <= value <= ends[1] and value - before >= LABEL_ROOM * (ends[1] - ends[0]):
             kept[name] = value
     if kept:
+        edge = ends[1] - LABEL_ROOM / 2 * (ends[1] - ends[0])
+        places = ["bottom left" if value > edge else "bottom center" for value in kept.values()]
         figure.add_scatter(
             x=list(kept.values()), y=[0] * len(kept), mode="markers+text", text=list(kept), showlegend=False,
             marker={"symbol": "line-ns-open", "size": 9, "color": GREY}, textfont={"size": 10},
-            textposition="bottom center", hovertemplate="named shape %{text}<extra></extra>",
+            textposition=places, hovertemplate="named shape %{text}<extra></extra>",
         )  # fmt: skip
 
 

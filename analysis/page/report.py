@@ -21,6 +21,7 @@ from analysis.page.data import data_section
 from analysis.page.languages import language_section
 from analysis.page.text import headline
 from analysis.selection.front import front
+from analysis.study.scoring import tasks_by_protocol
 from analysis.study.table import StudyTable, load_table
 from analysis.words import number, plural
 from spaces.errors import StillhouseError
@@ -117,11 +118,13 @@ def _header(study: StudyTable) -> str:
     counts = study.searched["status"].value_counts()
     beside = "".join(f"; {plural(count, what)}" for what, count in study.beside.items())
     ended = ", ".join(f"{counts[status]:,} {escape(str(status))}" for status in counts.index) or "none"
+    scored = tasks_by_protocol(study)
+    tasks = [f"{p}: {', '.join(names)}" if len(scored) > 1 else ", ".join(names) for p, names in scored.items()]
     facts = {
         "Teacher": pieces.under(escape(teacher.name), f"{number(teacher.costs.get('parameters'))} parameters"),
         "Trials": pieces.under(ended, f"{meta.num_trials:,} planned{beside}"),
         "Training": pieces.under(f"{number(meta.train_tokens)} tokens", "per trial"),
-        "Scored by": pieces.under(escape(meta.protocol), pieces.breakable(", ".join(study.tasks))),
+        "Scored by": pieces.under(escape(", ".join(scored)), pieces.breakable("; ".join(tasks))),
         "Objectives": pieces.under(escape(", ".join(meta.objectives)), escape(meta.aim.limits_text)),
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())

@@ -14,6 +14,7 @@ from analysis.selection.front import hypervolume_history
 from analysis.statistics.effects import LEAST_TRIALS, axis_importance, failures, importance_by_branch
 from analysis.study.table import StudyTable
 from analysis.words import percent, plural
+from spaces.students.transfer import UNTRAINED
 
 MAX_REASONS, MAX_BRANCHES = 20, 6
 
@@ -80,7 +81,7 @@ def curves_section(study: StudyTable, members: pd.DataFrame) -> str:
         )
         body += f'<p class="lead">{lead}</p>\n{pieces.plot(rungs)}'
     if curves:
-        shown, methods = len(curves), study.finished["method"].nunique()
+        shown, methods = len(curves), study.finished["method"].drop_duplicates().ne(UNTRAINED).sum()
         lead = (
             "Training loss by tokens: the front in colour, a sample of the other trials in grey. Losses of different "
             "methods are on different scales, so each method has its own axis and no trial is ranked by its loss."

@@ -14,7 +14,7 @@ from analysis.page import pieces
 from analysis.page.text import noise_text
 from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
-from analysis.study.scoring import REMARKABLE, doubts, layer_text
+from analysis.study.scoring import REMARKABLE, doubts, layer_text, protocols_text
 from analysis.study.table import FLOOR_ROW, SHAPE_COLUMNS, TEACHER_ROW, StudyTable
 from analysis.words import MISSING, config_of, cost_cell, decimal, plural, share_text, student_name, teacher_share
 from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
@@ -28,7 +28,8 @@ def front_section(study: StudyTable, members: pd.DataFrame) -> str:
         return ""
     lead = (
         "Quality is the mean over tasks of the share of the teacher's gain over an untrained encoder: 0 untrained, 1 "
-        "the teacher. The line joins the best quality at each cost; students off the front are faded, "
+        f"the teacher. {escape(protocols_text(study))} The line joins the best quality at each cost; students off the "
+        "front are faded, "
         "the knee is ringed. "
         f"{escape(noise_text(study))} Click a student to compare it with others."
     )
@@ -218,7 +219,8 @@ def methods_section(study: StudyTable) -> str:
         rows.append(f'<tr><th scope="row" class="text">{escape(architecture)}</th>{line}</tr>\n')
     lead = (
         "Best quality of each pair, the mean of its students, and a 95 % bootstrap interval of that mean from three "
-        "students on. Layers x hidden size, smallest first. The search spends more trials where it expects more."
+        "students on, all as training left them, also where the start was better and was kept. Layers x hidden size, "
+        "smallest first. The search spends more trials where it expects more."
     )
     if len(shown) < len(architectures):
         lead += f" The {len(shown)} most tried of {len(architectures)} architectures are shown."

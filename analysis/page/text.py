@@ -9,7 +9,7 @@ from analysis.statistics.effects import failures
 from analysis.study.scoring import layer_text
 from analysis.study.table import StudyTable
 from analysis.words import WITHOUT_TEACHER, decimal, in_teacher_units, percent, plural, share_text, student_name
-from spaces.records.shares import WEAK
+from spaces.records.shares import WEAK, weights_text
 
 HEADLINE_COSTS = 2
 """Told in the verdict where the study has fewer objectives that are costs."""
@@ -66,7 +66,8 @@ def beside_teacher(study: StudyTable, row: pd.Series) -> str:
     at = f" at {', '.join(costs[:-1])} and {costs[-1]}" if len(costs) > 1 else f" at {costs[0]}" if costs else ""
     share = share_text(row["quality"], row["share_low"], row["share_high"])
     many = len(study.tasks) > 1
-    gain = f"the teacher's gain over an untrained encoder{f', the mean over {len(study.tasks)} tasks' if many else ''}"
+    mean = f"the {'weighted ' * bool(weights_text(study.meta.weights))}mean over {len(study.tasks)} tasks"
+    gain = f"the teacher's gain over an untrained encoder{f', {mean}' if many else ''}"
     worst = worst_task(study, row)
     if worst is None:
         return f"It recovers {share} of {gain},{at}."

@@ -34,9 +34,9 @@ EVALUATORS: dict[str, Callable[[], optuna.importance.BaseImportanceEvaluator]] =
 def compare(study: StudyTable, by: Sequence[str]) -> pd.DataFrame:
     """Quality of the students per group: n, best, mean, low, high, and the number of the best one's trial.
 
-    Students that lack one of the columns `by` (NaN) are left out.
+    It is what their training led to (`as_trained`). Students that lack one of the columns `by` (NaN) are left out.
     """
-    rows = study.students[study.students["quality"].notna()]
+    rows = study.as_trained[study.as_trained["quality"].notna()]
     table = []
     for key, group in rows.groupby(list(by), sort=True):
         quality_N = group["quality"].to_numpy(dtype=float)

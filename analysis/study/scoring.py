@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.study.table import StudyTable
 from analysis.words import UNSTEADY, percent
+from spaces.records.shares import weights_text
 
 REMARKABLE = 1.1
 """Of the teacher's gain: beyond, it says more about the task than about the student."""
@@ -23,14 +24,21 @@ def layer_text(study: StudyTable, row: Any, task: str) -> str:
     return "" if layer is None else f"layer {layer}"
 
 
+def tasks_by_protocol(study: StudyTable) -> dict[str, list[str]]:
+    """The tasks by how they are scored, both in the order of the spec."""
+    found: dict[str, list[str]] = {}
+    for task in study.tasks:
+        found.setdefault(study.meta.protocol_of(task), []).append(task)
+    return found
+
+
 def protocols_text(study: StudyTable) -> str:
     """'Scored by probe: sst2, trec; by zero_shot: stsb.'"""
-    by_protocol: dict[str, list[str]] = {}
-    for task in study.tasks:
-        by_protocol.setdefault(study.meta.protocol_of(task), []).append(task)
-    words = "; ".join(f"by {protocol}: {', '.join(tasks)}" for protocol, tasks in by_protocol.items())
+    words = "; ".join(f"by {protocol}: {', '.join(tasks)}" for protocol, tasks in tasks_by_protocol(study).items())
     index = "; the teacher embeds the documents, so that costs are those of a query"
-    return f"Scored {words}{index if study.meta.documents == 'teacher' else ''}." if words else ""
+    weights = weights_text(study.meta.weights)
+    weighed = f" Weights in quality: {weights}." if weights else ""
+    return f"Scored {words}{index if study.meta.documents == 'teacher' else ''}.{weighed}" if words else ""
 
 
 def doubts(study: StudyTable, members: pd.DataFrame) -> list[str]:

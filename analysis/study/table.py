@@ -123,7 +123,7 @@ class StudyTable:
         students = rows[~number.duplicated()].assign(seeds=counts[~number.duplicated()])
         if (counts > 1).any():
             means = [
-                *(name for name in QUALITY_COLUMNS if name in rows),
+                *(name for name in (*QUALITY_COLUMNS, "trained_quality") if name in rows),
                 *(f"{kind}_{task}" for task in self.tasks for kind in ("score", "recovered")),
             ]
             averaged = rows[means].groupby(number).transform("mean")
@@ -133,11 +133,15 @@ class StudyTable:
         students = students.assign(low=students["quality"] - above, high=students["quality"] - below)
         return with_share_intervals(students, self.meta.tasks).assign(**self._inverses(students))
 
+    @cached_property
+    def as_trained(self) -> pd.DataFrame:
+        """The students with the quality that their training led to, also where it was lower and the start was kept."""
+        return self.students.assign(quality=self.students["trained_quality"].fillna(self.students["quality"]))
+
     @property
     def without_teacher(self) -> pd.DataFrame:
-        """Students that trained without the teacher, with the quality that this led to, also where a start was kept."""
-        alone = self.students[self.students["method"] == WITHOUT_TEACHER]
-        return alone.assign(quality=alone["trained_quality"].fillna(alone["quality"]))
+        """Of `as_trained` those that trained without the teacher."""
+        return self.as_trained[self.as_trained["method"] == WITHOUT_TEACHER]
 
     def _inverses(self, rows: pd.DataFrame) -> dict[str, pd.Series]:
         """Of each cost that people tell by its reciprocal, that in units of the teacher's: `speed`."""

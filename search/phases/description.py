@@ -18,6 +18,7 @@ from search.proposals.rungs import rung_tokens
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from spaces.records.data import DataFacts, sizes_text
+from spaces.records.shares import weights_text
 from spaces.space.comparison import count_trials
 from spaces.space.search_space import SearchSpace
 from trainables.tasks.spec import protocol_for
@@ -33,9 +34,11 @@ def describe(study: Study, data: DataFacts) -> list[str]:
     workers = f"workers of a trial {cluster.workers_per_trial}, CPUs of a worker {cluster.cpus_per_worker}"
     count = count_configurations(space)
     configurations = "endlessly many" if count is None else f"{count:,}{' or more' * (count == MAX_COUNTED)}"
+    weighed = weights_text({task.name: task.weight for task in spec.tasks})
     tasks = [
         f"{task.name}: {task.kind} by {protocol_for(task.kind, spec.evaluation.protocol)}"
         + (f"; {sizes_text(data.tasks[task.name])}" if task.name in data.tasks else "")
+        + (f"; weight {task.weight:g} in quality" if weighed else "")
         for task in spec.tasks
     ]
     head = "with" if facts.has_lm_head else "without"

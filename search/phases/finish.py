@@ -24,6 +24,7 @@ from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
+from spaces.records.shares import weights_text
 from trainables.export.folders import export_onnx, export_student, verify_with_library
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import load_teacher
@@ -162,6 +163,7 @@ def make_card(
             "score": own.score,
             "teacher": facts.teacher, "floor": facts.floor, "recovered": own.recovered,
             "layer": own.probe_layer, "examples": facts.num_dev,
+            "weight": facts.weight if weights_text(study.weights) else None,
         }  # fmt: skip
     for found in (each for each in tested if each["trial"] == row.trial):
         base = {each["trial"]: each["score"] for each in tested if each["task"] == found["task"]}

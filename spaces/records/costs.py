@@ -192,7 +192,9 @@ INDEX = Cost(
     label="index of a million texts",
     head="index",
     decimals=0,
-    columns=(Column("index_mib", FLOAT, "MiB", "embeddings of a million texts as float32, in studies that embed"),),
+    columns=(
+        Column("index_mib", FLOAT, "MiB", "embeddings of a million texts as float32, in studies that embed", since=2),
+    ),
     chosen=index_columns,
 )
 

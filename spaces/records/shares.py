@@ -114,3 +114,8 @@ def mean_error(errors: Mapping[str, float], weights: Mapping[str, float]) -> flo
     """Standard error of `mean_share` from those of its shares, as if none was clipped; NaN if one is not known."""
     total = sum(weights.get(task, 1.0) for task in errors)
     return math.hypot(*(weights.get(task, 1.0) * error for task, error in errors.items())) / total
+
+
+def weights_text(weights: Mapping[str, float]) -> str:
+    """'tickets 2, similar 1': the weights of tasks in quality; '' where all weigh the same."""
+    return "" if len({*weights.values()}) < 2 else ", ".join(f"{task} {weight:g}" for task, weight in weights.items())

@@ -19,6 +19,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis import load
+from spaces.students.transfer import UNTRAINED
+
 ROOT = Path(__file__).parents[2]
 WIDTHS = (80, 120, 250)
 
@@ -89,9 +92,14 @@ def show(study: str, folder: Path) -> None:
 
 
 def promote(study: str, folder: Path, train_tokens: int) -> None:
-    """With fewer tokens than the search, which is refused, then with more."""
-    for tokens in (train_tokens // 2, 2 * train_tokens):
-        seen(["promote", study, str(folder / "promoted"), "--knee", "--train-tokens", str(tokens), "--seeds", "2"])
+    """A start and too few tokens, which are refused; then the best that was trained, with twice the search's tokens."""
+    rows = load(study).finished
+    trained = rows[rows["method"] != UNTRAINED].sort_values("quality", ascending=False)["trial"]
+    starts = rows[rows["method"] == UNTRAINED]["trial"]
+    for trial, tokens in ((starts, 2 * train_tokens), (trained, train_tokens // 2), (trained, 2 * train_tokens)):
+        if len(trial):
+            words = ["promote", study, str(folder / "promoted"), "--trial", str(trial.iloc[0])]
+            seen([*words, "--train-tokens", str(tokens), "--seeds", "2"])
     seen(["front", str(folder / "promoted")])
     seen(["report", str(folder / "promoted")])
     for card in sorted((folder / "promoted").glob("**/README.md")):

@@ -5,7 +5,7 @@ name, study, teacher, teacher_hub_id (a model of the hub: becomes base_model), l
 config (the trial's configuration), seed, train_tokens, num_trials, quality, front (its place in words), the columns of
 costs (spaces/records/costs.py), hardware, latency (device, threads, batch_size, sequence_length), versions,
 confirmed (what is known of the configuration over its seeds: seeds, quality, low, high, noise_known), and
-scores: {task: {kind, split, protocol, metric, examples, score, teacher, floor, recovered, layer}}.
+scores: {task: {kind, split, protocol, metric, examples, weight, score, teacher, floor, recovered, layer}}.
 """
 
 import datetime
@@ -26,6 +26,7 @@ SCORE_COLUMNS = {
     "protocol": "protocol",
     "metric": "metric",
     "examples": "examples",
+    "weight": "weight",
     "score": "student",
     "teacher": "teacher",
     "floor": "untrained",
@@ -124,7 +125,9 @@ def introduction(card: Mapping[str, Any]) -> str:
 def recovery(card: Mapping[str, Any]) -> str:
     """What is recovered of the teacher's gain, as far as it is known: over the seeds of the configuration first."""
     known = card.get("confirmed") or {}
-    what = "of what the teacher scores above an untrained encoder (quality, a mean over tasks on the dev splits)"
+    weighted = any(is_number(row.get("weight")) for row in (card.get("scores") or {}).values())
+    over = f"a {'weighted ' * weighted}mean over tasks on the dev splits"
+    what = f"of what the teacher scores above an untrained encoder (quality, {over})"
     mean = known.get("quality", card["quality"])
     reach = [f"{100 * known[end]:.0f}" for end in ("low", "high") if is_number(known.get(end))]
     interval = f" (95 % interval {reach[0]} to {reach[1]} %)" if len(reach) == 2 else ""

@@ -183,6 +183,20 @@ def test_protocol_and_layer_stand_beside_a_score_and_what_is_too_good_is_marked(
         assert line in terminal and escape(line) in page, line
 
 
+def test_weights_and_protocols_of_tasks_and_kept_starts_are_said(fake: SimpleNamespace) -> None:
+    tasks = {
+        "package": fake.tasks["package"] | {"weight": 2.0},
+        "pairs": fake.tasks["pairs"] | {"protocol": "zero_shot"},
+    }
+    kept = {"kept_tokens": 0, "start_quality": 0.5, "trained_quality": 0.2}
+    study = load(fake.study([fake.row(0, 0.5, **kept), fake.row(1, 0.8, (4, 256))], tasks=tasks))
+    terminal, page = printed(front_text(study), width=250), page_of(study)
+    line = "Scored by probe: package; by zero_shot: pairs. Weights in quality: package 2, pairs 1."
+    assert line in terminal and line in page and "weighted mean over 2 tasks" in verdict(study)
+    assert "probe, zero_shot" in page and "3x192 by mha, start kept" in terminal
+    assert "<td>0.200" not in page and "mean 0.20<br>1 student" in page  # what the method led to
+
+
 def test_a_latency_that_moved_while_it_was_measured_is_marked(fake: SimpleNamespace) -> None:
     costs = {**fake.teacher["costs"], "latency_moved": 0.25}
     rows = [fake.row(0, 0.5, latency_moved=0.71), fake.row(1, 0.8, (4, 256), latency_moved=0.02), fake.row(2, 0.3)]

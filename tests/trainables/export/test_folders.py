@@ -172,6 +172,9 @@ def test_the_card_says_what_is_known_over_all_seeds_and_which_shares_say_little(
     assert "Its configuration recovers 74 % (95 % interval -10 to 157 %)" in text and "the mean of 3 seeds" in text
     assert "seed 0, with 101 %" in text and "tickets \\*" in text and "1.4 standard errors" in text
     assert "116 % (-" in text and "| 200 |" in text
+    assert "| weight |" not in text
+    weighed = card_text(card | {"scores": {"tickets": {**score, "score": 0.5, "weight": 2.0}}})
+    assert "a weighted mean over tasks" in weighed and "| weight |" in weighed
     data = ModelCard(text).data
     assert (data.base_model, data.license, data.language) == ("owner/teacher", "mit", ["de", "en"])
 

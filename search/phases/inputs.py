@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.phases.data import PreparedData, prepare_data
-from search.phases.teacher_doors import texts_of, tokenizer_lines
+from search.phases.teacher_doors import mask_problems, texts_of, tokenizer_lines
 from search.spec.sections import StudySpec
 from search.store.contents import Contents
 from search.store.parts import Store
 from search.tune.telling import Say
+from spaces.errors import SpecError
 from spaces.records.contents import DIGITS, Content, Part, files_part
 from spaces.students.architecture import count_parameters
 from trainables.cache import content_digests, digest
@@ -51,6 +52,8 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
     started = time.perf_counter()
     step(spec.teacher.path)
     teacher = load_teacher(spec.teacher.path, spec.embedding)
+    if problems := mask_problems(spec.space, teacher):
+        raise SpecError(problems)
     facts = teacher.facts
     parameters = count_parameters(facts.architecture, facts)
     say(f"{facts.name}: {facts.family.name} {facts.architecture.name}, {parameters:,} parameters")

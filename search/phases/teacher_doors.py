@@ -1,7 +1,7 @@
 """What is opened, and told, of a teacher: its weights and tokenizer by `check`, its masked-LM head before a search."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from search.spec.reading import Unsound
 from spaces.errors import SpecError
 from spaces.space.search_space import SearchSpace
+from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
 from spaces.students.transfer import terms_of
 from trainables.cache import cache_folder, cached_value, digest
@@ -32,7 +33,8 @@ def look_at_teacher(draft: Any, teacher: TeacherFacts | None, problems: list[str
     lines: list[str] = []
     try:
         if teacher is not None:
-            load_teacher(draft.teacher.path)
+            found = load_teacher(draft.teacher.path)
+            problems += mask_problems(draft.space, found)
             lines = tokenizer_lines(draft.teacher.path, teacher, texts_of(draft))
     except Unsound:
         pass
@@ -46,6 +48,19 @@ def look_at_teacher(draft: Any, teacher: TeacherFacts | None, problems: list[str
     except SpecError as error:
         problems += [f"[training] start {draft.training.start!r}: {problem}" for problem in error.problems]
     return lines
+
+
+def mask_problems(space: Mapping[str, Any], teacher: Teacher) -> list[str]:
+    """A method that masks words needs a token for them."""
+    methods = read_table(space)[0].get("method")
+    if teacher.tokenizer.mask_token_id is not None or methods is None:
+        return []
+    masking = [name for name in map(str, methods.choices) if any(term.masked_inputs for term in terms_of(name))]
+    return [
+        f"[space] method {name!r} masks words, and the teacher's tokenizer has no mask token: leave it out, or name it "
+        'in tokenizer_config.json ("mask_token")'
+        for name in masking
+    ]
 
 
 def texts_of(draft: Any) -> list[str]:

@@ -101,7 +101,8 @@ class Environment:
     """Without the packages of this Python."""
 
 
-FOUR = ("transformers==4.57.6", "tokenizers==0.22.2", "huggingface-hub==0.36.0")
+FOUR = ("transformers==4.57.6", "tokenizers==0.22.2", "huggingface-hub==0.36.0", "datasets==4.4.1")
+"""Newer datasets need the hub's library of transformers 5."""
 ENVIRONMENTS = {
     "transformers 4": Environment(FOUR, TRANSFORMERS),
     "transformers 5": Environment(("transformers==5.24.0",), TRANSFORMERS),

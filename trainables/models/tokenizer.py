@@ -23,6 +23,7 @@ SAMPLE = (
 def load_tokenizer(folder: Path, vocab_size: int, max_positions: int) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a local folder, which cuts no longer than the model's positions.
 
+    One that names no padding token gets the model's, without which a student cannot be given two texts at once.
     Raises SpecError: none, one without a fast version, or one with more tokens than the model.
     """
     if not any((folder / name).is_file() for name in FILES):
@@ -42,7 +43,18 @@ def load_tokenizer(folder: Path, vocab_size: int, max_positions: int) -> PreTrai
     if (tokens := len(tokenizer)) > vocab_size:
         raise SpecError([f"{tokens} tokens in the tokenizer, {vocab_size} in the model"])
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions)
+    if tokenizer.pad_token is None and (number := padding_of(folder)) is not None and number < tokens:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(number)
     return tokenizer
+
+
+def padding_of(folder: Path) -> int | None:
+    """The id with which the model of a folder pads, by its config.json."""
+    try:
+        number = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("pad_token_id")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return number if isinstance(number, int) else None
 
 
 def named_class(folder: Path) -> str:

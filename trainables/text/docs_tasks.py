@@ -97,14 +97,15 @@ def order_examples(rows: Rows, rng: np.random.Generator) -> Examples:
         words = rows[i]["text"].split()
         if not SHORTEST <= len(words) <= LONGEST:
             continue
-        places = [
-            k for k, (a, b) in enumerate(pairwise(words)) if a.isalpha() and b.isalpha() and a.lower() != b.lower()
-        ]
-        if not places:
+        plain = [word.lower() if word.isalpha() else "" for word in words]
+        places = (k for k, (a, b) in enumerate(pairwise(plain)) if a and b and a != b)
+        first = next(places, None)
+        if first is None:
             continue
         shifted = len(texts) % 2
         if shifted:
-            k = int(rng.choice(places))
+            known = [first, *places]
+            k = known[rng.integers(len(known))]
             words[k], words[k + 1] = words[k + 1], words[k]
         texts.append(" ".join(words))
         labels.append(shifted)

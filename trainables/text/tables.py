@@ -2,7 +2,7 @@
 
 Files of text are UTF-8, with or without a byte order mark. In CSV a field that begins with a quotation mark ends with
 one (RFC 4180). TSV is written in two ways: as plain lines (GLUE), or by the rules of CSV (pandas). `read_tsv` tells
-them apart by the quotation marks.
+them apart by the quotation marks, and refuses what may be either.
 """
 
 import csv
@@ -123,7 +123,8 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SpecError([f"{file}, line {number}: not valid JSON: {error}"]) from error
+            array = "; one object a line is read, and no list of them" if line.lstrip().startswith("[") else ""
+            raise SpecError([f"{file}, line {number}: not valid JSON: {error}{array}"]) from error
         if not isinstance(row, dict):
             raise SpecError([f"{file}, line {number}: not an object with a value for each column"])
         if "\\ud" in line.lower() and not whole_characters(json.dumps(row, ensure_ascii=False)):
@@ -159,9 +160,10 @@ def read_tsv(file: Path) -> Table:
         quoted = quoted_fields(text_of(file), "\t")
     except csv.Error:
         quoted = []
-    by_csv = quotes_of(lines) and (problem or (len(quoted) == len(lines) and quotes_as_csv(lines)))
-    if quoted and not uneven(quoted) and by_csv:
-        return table_of(file, quoted)
+    if quotes_of(lines) and quoted and not uneven(quoted):
+        if problem or quotes_of(lines[:1]) or (len(quoted) == len(lines) and quotes_as_csv(lines)):
+            return table_of(file, quoted)
+        problem = over_lines(quoted)
     problem = problem or (returns_within(lines) if quotes_of(lines) else "")
     if problem:
         raise SpecError([f"{file}, {problem}"])
@@ -174,12 +176,19 @@ def quotes_of(lines: Fields) -> list[str]:
 
 
 def quotes_as_csv(lines: Fields) -> bool:
-    """Whether fields that begin with a quotation mark look quoted.
+    """Whether fields that begin with a quotation mark hold what only quotes need: those doubled, or a return."""
+    return all('""' in field[1:-1] or "\r" in field for field in quotes_of(lines))
 
-    So is the header, or they all hold what only quotes need: doubled quotation marks, or a carriage return.
-    """
-    header = quotes_of(lines[:1])
-    return bool(header) or all('""' in field[1:-1] or "\r" in field for field in quotes_of(lines))
+
+def over_lines(quoted: Fields) -> str:
+    """The first row that is one by the rules of CSV and several as plain lines, where either may be meant; or ""."""
+    for number, row in quoted:
+        if any("\n" in each for each in row):
+            return (
+                f"line {number}: a quotation mark opens here and closes on a later line: one row by the rules of CSV, "
+                "several as plain lines; quote the names of the columns too if it is one, or save the rows as .jsonl"
+            )
+    return ""
 
 
 def returns_within(lines: Fields) -> str:

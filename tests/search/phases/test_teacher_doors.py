@@ -87,6 +87,18 @@ def test_a_tokenizer_without_a_fast_version(project, capsys):
     assert code == 2 and "its tokenizer PhobertTokenizer has no fast version" in text
 
 
+def test_a_tokenizer_that_names_no_mask_or_padding(project, capsys):
+    """The model says which token pads; nothing says which one masks."""
+    path = project / "teacher/tokenizer_config.json"
+    raw = json.loads(path.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps({key: value for key, value in raw.items() if key not in ("mask_token", "pad_token")}))
+    assert load_teacher(str(project / "teacher")).tokenizer.pad_token == "[PAD]"
+    assert checked(project, capsys)[0] == 0
+    (project / "own.toml").write_text(SPEC.replace('"hs"', '"hs", "mlm"'))
+    code, text = checked(project, capsys)
+    assert code == 2 and "[space] method 'mlm' masks words, and the teacher's tokenizer has no mask token" in text
+
+
 def test_a_cased_tokenizer_that_transformers_reads_in_lower_case_is_told_of(project, capsys):
     """A BERT folder whose tokenizer_config.json does not say `do_lower_case: false`."""
     path = project / "teacher/tokenizer.json"

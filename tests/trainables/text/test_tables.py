@@ -18,7 +18,9 @@ from trainables.text.tables import read_table
         ("a.csv", 'text,label\na,0\n"b" c,1\nd,0\n', "line 3: "),
         ("a.csv", 'text,label\na,0\n"b,1\nd,0\n', "line 3: "),
         ("a.tsv", "text\tlabel\na\t0\nb\t1\tc\n", "line 3: 3 fields where the header has 2"),
+        ("a.tsv", 'text\tlabel\nb\t0\n"a\tb\nc"\t1\n', "line 3: a quotation mark opens here"),
         ("a.tsv", "", "is empty"),
+        ("a.jsonl", '[\n{"text": "a"}\n]', "line 1: .* no list of them"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": ', "line 3: not valid JSON"),
         ("a.jsonl", '{"text": "a"}\n["b"]\n', "line 2: not an object"),
         ("a.csv", "text,label\na,0\ncaf\xe9,1\n", "line 3: not UTF-8"),
@@ -33,6 +35,11 @@ def test_what_cannot_be_read_is_refused_with_the_line(tmp_path, name, content, p
     with pytest.raises(SpecError, match=problem) as caught:
         read_table(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_row_over_lines_is_known_by_the_names_of_the_columns(tmp_path):
+    (tmp_path / "a.tsv").write_text('"text"\t"label"\n"b"\t"0"\n"a\tb\nc"\t"1"\n')
+    assert read_table(tmp_path / "a.tsv").columns == {"text": ["b", "a\tb\nc"], "label": ["0", "1"]}
 
 
 def test_marks_long_lines_and_columns_that_nobody_asks_for(tmp_path):

@@ -154,6 +154,11 @@ def class_ids(
     ids: dict[str, np.ndarray] = {}
     if len(number) < 2:
         split = "train" if "train" in labels else next(iter(labels))
+        strange = next((row for row, label in enumerate(labels[split]) if not may_be_class(label)), None)
+        if strange is not None:
+            place = source.place(split, "label", strange)
+            problems.append(f"{place} is {labels[split][strange]!r}, not a class: a text or a whole number")
+            return names, ids
         problems.append(f"{source.place(split)} has one class only ({', '.join(map(str, number)) or 'none'})")
         return names, ids
     for split, column in labels.items():
@@ -174,6 +179,10 @@ def numbering(labels: Sequence[Any], names: tuple[str, ...]) -> tuple[dict[Any, 
     number = {label: i for i, label in enumerate(classes)}
     dense = number and list(number) == list(range(len(number)))
     return number, f"a class id from 0 to {len(number) - 1}" if dense else f"one of {', '.join(map(str, number))}"
+
+
+def may_be_class(label: Any) -> bool:
+    return (isinstance(label, str) and label != "") or is_whole(label)
 
 
 def is_known(label: Any, number: Mapping[Any, int]) -> bool:

@@ -1,7 +1,6 @@
 """The one door for tables: local files, the Hugging Face hub, or the docstrings of the installed packages."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from spaces.errors import SpecError
 from trainables.tasks.reading.files import read_files
@@ -15,8 +14,8 @@ from trainables.text.tables import Table
 def read_tables(source: TaskSource, needed: Sequence[str] = ("train",)) -> dict[str, Table]:
     """The table of each split that the source has, and of what else is needed, by name.
 
-    A split other than train whose labels are all -1 (hidden, as in GLUE's tests) counts as absent. Raises SpecError
-    where one that is needed is absent.
+    A split other than train whose labels are hidden counts as absent, as in tests of GLUE. Raises SpecError where one
+    that is needed is absent.
     """
     others = [part for part in needed if part not in SPLIT_WORDS]
     if source.address.startswith("hub:"):
@@ -27,19 +26,24 @@ def read_tables(source: TaskSource, needed: Sequence[str] = ("train",)) -> dict[
         tables = read_files(source, others)
     label = source.columns.get("label")
     for split in [split for split in tables if split != "train"]:
-        if label is not None and hidden(tables[split].columns.get(label.name, [])):
+        if label is not None and (why := hidden(tables[split], label.name, split)):
             del tables[split]
-            source.say(f"task {source.task}: {split} is not used, all its labels are -1")
+            source.say(f"task {source.task}: {split} is not used, {why}")
     if absent := [split for split in needed if split not in tables]:
         found = f"task {source.task!r}: {source.address!r} has no {' and no '.join(absent)} split, only "
         raise SpecError([found + ", ".join(tables)])
     return tables
 
 
-def hidden(labels: Sequence[Any]) -> bool:
-    """Whether every label, or every tag of every sentence, is -1."""
-    flat = [tag for label in labels for tag in (label if isinstance(label, list) else [label])]
-    return bool(flat) and all(str(tag) == "-1" for tag in flat)
+def hidden(table: Table, label: str, split: str) -> str:
+    """How a table keeps its labels back: all are -1, or, in a test, there are none; "" where it has some."""
+    if label not in table.columns:
+        return f"it has no column {label!r}" if split == "test" and label not in table.twice else ""
+    flat = [tag for each in table.columns[label] for tag in (each if isinstance(each, list) else [each])]
+    if flat and all(str(tag) == "-1" for tag in flat):
+        return "all its labels are -1"
+    empty = flat and all(tag is None or tag == "" for tag in flat)
+    return "all its labels are empty" if empty and split == "test" else ""
 
 
 def read_docs(source: TaskSource) -> dict[str, Table]:

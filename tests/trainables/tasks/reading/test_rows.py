@@ -56,6 +56,8 @@ def test_class_names_from_metadata_and_from_texts(tmp_path, tokenizer):
         ({"dev": {"text": ["a", "b"], "label": [0, -1]}}, ["dev", "row 1", "-1"]),
         ({"dev": {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}}, ["dev", "empty"]),
         ({"train": {"text": ["a", "b"], "label": [1, 1]}}, ["train", "one class"]),
+        ({"train": {"text": ["a", "b"], "label": [1.0, 0.5]}}, ["train", "row 1 is 0.5, not a class"]),
+        ({"train": {"text": ["a", "b"], "label": [["x"], ["y"]]}}, ["train", "row 0 is ['x'], not a class"]),
         ({"dev": {"text": ["a", "b"], "label": [1, 1]}}, ["dev", "one class"]),
     ],
 )
@@ -122,3 +124,15 @@ def test_targets_that_single_precision_cannot_tell_apart(tmp_path, tokenizer):
     source = write(tmp_path / "source", "csv", train=columns, dev=columns | {"text": ["w4", "w5", "w6"]})
     task = load_task(prepare_task(TaskSpec("toy", str(source), "regression"), tokenizer, tmp_path / "cache"))
     assert np.diff(task.splits["dev"].labels.values).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [({}, "it has no column 'label'"), ({"label": [None, None]}, "all its labels are empty"),
+     ({"label": ["", ""]}, "all its labels are empty"), ({"label": [-1, -1]}, "all its labels are -1")],
+)  # fmt: skip
+def test_a_test_that_keeps_its_labels_back_is_absent(tmp_path, tokenizer, columns, why):
+    splits = {"train": separable(20, 0), "dev": separable(10, 1), "test": {"text": ["a", "b"], **columns}}
+    spec, said = TaskSpec("toy", str(write(tmp_path / "source", "jsonl", **splits)), "classification"), []
+    task = load_task(prepare_task(spec, tokenizer, tmp_path / "cache", say=said.append))
+    assert set(task.splits) == {"train", "dev"} and f"task toy: test is not used, {why}" in said

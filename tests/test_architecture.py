@@ -4,11 +4,13 @@ import ast
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("spaces", "trainables", "search", "analysis")
 ROOMS = (
-    "spaces.errors", "spaces.registry", "spaces.settings", "spaces.values", "spaces.students", "spaces.space",
-    "spaces.records",
+    "spaces.errors", "spaces.registry", "spaces.settings", "spaces.telling", "spaces.values", "spaces.students",
+    "spaces.space", "spaces.records",
     "trainables.cache", "trainables.machine", "trainables.text", "trainables.models", "trainables.losses",
     "trainables.tasks", "trainables.training", "trainables.export", "trainables.lanes",
     "analysis.words", "analysis.study", "analysis.selection", "analysis.statistics", "analysis.figures",
@@ -20,6 +22,21 @@ ROOMS = (
 STRANGERS = {("analysis", "trainables"), ("trainables", "search"), ("trainables", "analysis")}
 """Packages that must not know each other although one is lower."""
 HEAVY = {"torch", "transformers", "ray", "tokenizers", "safetensors", "datasets"}
+UNLOADED = {
+    "search.cli.main": {"torch", "ray", "pandas", "optuna"},
+    "analysis.page.report": {"torch", "ray", "transformers"},
+    "search.spec.explain": {"ray", "pandas", "optuna"},
+    "search.phases.finish": {"ray", "pandas", "optuna"},
+    "search.phases.profiling": {"ray", "pandas", "optuna"},
+    "search.phases.description": {"ray", "pandas"},
+    "trainables.lanes.lane": {"torch", "transformers"},
+    "trainables.training.loop": {"ray", "optuna", "datasets"},
+    "trainables.text.corpus": {"ray", "optuna", "datasets"},
+    "trainables.models.teacher": {"ray", "optuna", "datasets"},
+    "trainables.losses.mha": {"ray", "optuna", "datasets"},
+}
+"""What does not come along with a module: commands answer at once, students are trained and exported without Ray, and
+each lane has three processes of Ray beside its workers."""
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -47,6 +64,25 @@ def tree_of(path: Path) -> ast.Module:
 @cache
 def imports_of(path: Path) -> set[str]:
     return imports(tree_of(path))
+
+
+def loaded_by(module: str) -> set[str]:
+    """Dotted names of all that is imported when a module of ours is, by it or by what it imports."""
+    files = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
+    found, waiting = set(), {module}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        outer = {name.rpartition(".")[0]} - {""}  # what is no module is a name in one
+        inner = at_the_top(files[name]) if name in files else set()
+        waiting |= {each for each in outer | inner if each not in found}
+    return found
+
+
+@cache
+def at_the_top(path: Path) -> set[str]:
+    """What a file imports as soon as it is imported itself."""
+    return imports(ast.Module([node for node in tree_of(path).body if not isinstance(node, ast.FunctionDef)], []))
 
 
 def packages_in(imported: set[str]) -> set[str]:
@@ -112,10 +148,14 @@ def test_no_module_imports_itself_in_a_circle():
     assert not left
 
 
+@pytest.mark.parametrize("module", UNLOADED)
+def test_what_a_module_does_without(module):
+    assert not packages_in(loaded_by(module)) & UNLOADED[module]
+
+
 def test_optional_packages_are_imported_where_they_are_used():
     for path in FILES:
-        top = ast.Module([node for node in tree_of(path).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-        found = packages_in(imports(top)) & {"datasets", "sklearn", "onnx", "onnxruntime"}
+        found = packages_in(at_the_top(path)) & {"datasets", "sklearn", "onnx", "onnxruntime"}
         assert not found or not name_of(path).startswith("trainables"), name_of(path)
 
 
@@ -128,5 +168,6 @@ def test_there_is_no_drawer_of_helpers():
 
 
 def test_the_reader_finds_imports_wherever_they_are():
+    assert packages_in(loaded_by("search.phases.runner")) > {"torch", "ray", "optuna"}
     tree = ast.parse("import a.b\ndef f():\n    from c.d import e\nif x:\n    import g as h")
     assert imports(tree) == {"a.b", "c.d.e", "g"}

@@ -1,9 +1,9 @@
-"""The commands that make a teacher: pretrain, trim."""
+"""The commands that make a folder of weights: pretrain and trim a teacher, export a student."""
 
 import argparse
 
-from search.cli.arguments import parse_count, parse_number
-from search.cli.seeing import say
+from search.cli.arguments import add_choice, add_folder, parse_count, parse_number
+from search.cli.seeing import chosen_trial, say
 from spaces.errors import SpecError
 
 
@@ -32,6 +32,15 @@ def trim(args: argparse.Namespace) -> None:
     teacher, sources = sources_of_spec(args.spec, say) if args.spec else ("", {})
     sources |= sources_of_corpora(args.corpus or [], args.text_column, say)
     trim_teacher(args.teacher or teacher, sources, args.pieces, Path(args.to), say)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a student folder."""
+    trial = chosen_trial(args)
+    from search.phases.finish import export_trial
+
+    written = export_trial(args.folder, trial, args.to, weights=not args.config_only, onnx=args.onnx)
+    say(f"written to {written}; load it with transformers.AutoModel.from_pretrained({str(written)!r})")
 
 
 def add_pretrain(parser: argparse.ArgumentParser) -> None:
@@ -69,3 +78,12 @@ def add_trim(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--text-column", default="text", metavar="NAME", help="the column that holds the text")
     parser.add_argument("--pieces", type=parse_count, metavar="N", help="pieces to keep; default: all that are used")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `export`."""
+    add_folder(parser)
+    parser.add_argument("to", metavar="TO", help="folder to write")
+    add_choice(parser)
+    parser.add_argument("--config-only", action="store_true", help="config, tokenizer and recipe without weights")
+    parser.add_argument("--onnx", action="store_true", help="write model.onnx as well")

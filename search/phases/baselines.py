@@ -8,8 +8,8 @@ from typing import Any
 from search.phases.scoring import cached_scores, put_on_device
 from search.spec.sections import StudySpec
 from search.store.parts import Store
-from search.tune.telling import Say, announced
 from spaces.students.architecture import StudentArchitecture, architecture_of
+from spaces.telling import Say, announced
 from trainables.cache import digest
 from trainables.lanes.messages import TrialJob
 from trainables.models.student import TRUNCATIONS, truncated

@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerBase
 
 from search.spec.reading import Unsound
 from search.spec.sections import StudySpec
-from search.tune.telling import Say, announced
 from spaces.errors import SpecError
 from spaces.records.data import CorpusFacts, DataFacts, TaskFacts, corpus_lines, task_lines
 from spaces.students.architecture import TeacherFacts
+from spaces.telling import Say, announced
 from trainables.cache import cache_folder
 from trainables.models.embedding import Embedder, embedder_of
 from trainables.models.teacher import Teacher, resolve_model_folder

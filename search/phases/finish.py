@@ -17,7 +17,6 @@ from search.phases.confirmed import known_of
 from search.phases.scoring import put_on_device, score_all
 from search.spec.sections import StudySpec
 from search.store.parts import Store
-from search.tune.telling import Say, announced
 from spaces.errors import StillhouseError
 from spaces.records.costs import columns_of_costs
 from spaces.records.fronts import configuration, front_of, values_of, within
@@ -25,6 +24,7 @@ from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
 from spaces.records.shares import weights_text
+from spaces.telling import Say, announced
 from trainables.export.folders import export_onnx, export_student, verify_with_library
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import load_teacher

@@ -10,10 +10,10 @@ from search.phases.teacher_doors import mask_problems, texts_of, tokenizer_lines
 from search.spec.sections import StudySpec
 from search.store.contents import Contents
 from search.store.parts import Store
-from search.tune.telling import Say
 from spaces.errors import SpecError
 from spaces.records.contents import DIGITS, Content, Part, files_part
 from spaces.students.architecture import count_parameters
+from spaces.telling import Say
 from trainables.cache import content_digests, digest
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.loading import weight_files

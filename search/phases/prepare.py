@@ -25,7 +25,6 @@ from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.store.contents import digests_of
 from search.store.parts import now
-from search.tune.telling import Say, announced
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
 from spaces.records.costs import COSTS, LATENCY, chosen_costs, columns_of_costs, known_costs
@@ -38,6 +37,7 @@ from spaces.students.architecture import (
     StudentArchitecture,
     architecture_of,
 )
+from spaces.telling import Say, announced
 from trainables.cache import cache_folder, digest, read_value, store_value
 from trainables.export.measuring import measure
 from trainables.machine import hardware, versions

@@ -20,11 +20,11 @@ from search.spec.checks import check_all
 from search.store.contents import refuse_changed, stored_table
 from search.store.history import is_untrained
 from search.store.parts import Store
-from search.tune.telling import Say
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.fronts import configuration
 from spaces.records.rows import TrialRow
 from spaces.records.shares import mean_share
+from spaces.telling import Say
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import read_facts
 

@@ -31,12 +31,12 @@ from search.store.contents import refuse_changed, stored_table, write_contents
 from search.store.notice import noticed
 from search.store.parts import Store
 from search.tune.cluster import cluster
-from search.tune.telling import Say, counted
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.columns import axis_columns
 from spaces.records.meta import StudyMeta
 from spaces.records.state import ENDED, SCORING, SEARCHING, STOPPED
+from spaces.telling import Say, counted
 from trainables.lanes.messages import TrialJob
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import read_facts

@@ -13,8 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from search.spec.sections import StudySpec
-from search.tune.telling import Say, announced
 from spaces.records.shares import Gap
+from spaces.telling import Say, announced
 from trainables.cache import cache_folder, cached_value, digest, store_value
 from trainables.models.embedding import embedder_of
 from trainables.models.student import untrained

@@ -23,11 +23,11 @@ import torch
 
 from search.spec.sections import StudySpec
 from search.tune.cluster import lanes
-from search.tune.telling import Say, announced
 from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import TeacherFacts
 from spaces.students.transfer import Pairing, axes_of, terms_of
+from spaces.telling import Say, announced
 from trainables.lanes.trial import kept_teacher
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states

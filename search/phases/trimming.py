@@ -8,8 +8,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from search.spec.checks import load_table, read_spec
-from search.tune.telling import Say
 from spaces.errors import SpecError
+from spaces.telling import Say
 from trainables.cache import new_folder
 from trainables.export.folders import quiet_transformers
 from trainables.models.teacher import load_teacher

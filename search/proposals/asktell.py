@@ -21,7 +21,7 @@ import optuna
 
 from search.proposals.grid import Grid
 from search.proposals.observations import Memory
-from search.proposals.rungs import Rungs
+from search.proposals.rungs import Rungs, fill
 from search.proposals.searched import Searched
 from search.proposals.told import Within, branches, study_of
 from search.samplers.context import Config, Context
@@ -29,9 +29,8 @@ from search.samplers.drawing import sampler_of
 from search.samplers.registry import GRID
 from search.store.history import RAN, Ask, History, Running, is_untrained, qualities
 from search.store.parts import Store
-from search.store.rows import ended_row, report_row, stopped_row, test_rows
+from search.store.rows import ended_row, report_row, stopped_row, test_rows, unusable
 from spaces.errors import InfeasibleConfig
-from spaces.records.objectives import Objective
 from spaces.records.rows import TrialRow
 from spaces.space.search_space import config_hash
 from trainables.lanes.messages import TrialOutcome
@@ -69,7 +68,7 @@ class AskTell:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._branches = branches(searched.space)
         self._grid = Grid(searched, self.history) if searched.sampler == GRID else None
-        self._fill_rungs()
+        fill(self.rungs, self.history, searched)
 
     @property
     def spent(self) -> int:
@@ -152,7 +151,7 @@ class AskTell:
         if outcome.test_scores:
             self.store.write_part("test_scores", trial, test_rows(trial, outcome.test_scores))
         row = ended_row(live.ask, self.searched.costs(live.ask.config), self.searched.constants, outcome)
-        if row.status == "finished" and (reason := _unusable(row, self.aim.objectives)):
+        if row.status == "finished" and (reason := unusable(row, self.aim.objectives)):
             row = replace(row, status="failed", reason=reason)
         if self.rungs.tokens and live.ask.seed == self.searched.seed:
             row = replace(row, rung=len(qualities(live.reports)))
@@ -298,24 +297,3 @@ class AskTell:
         live = self.history.again(row)
         self.live[live.ask.trial] = live
         return live.ask
-
-    def _fill_rungs(self) -> None:
-        for trial, reports in self.history.reports.items():
-            if self.history.asked[trial]["seed"] == self.searched.seed:
-                config = self.history.config_of(trial)
-                for tokens, quality in qualities(reports):
-                    costs = self.searched.rung_costs(config, quality)
-                    self.rungs.reach(trial, self.rungs.level(tokens), config["method"], costs)
-        for trial in self.history.stopped:
-            self.rungs.stop(trial, self.tally.by_trial[trial].rung or 0)
-
-
-def _unusable(row: TrialRow, objectives: Sequence[Objective]) -> str:
-    """Why a row cannot be compared with others, or nothing."""
-    for objective in objectives:
-        value = row.value(objective.column)
-        if value is None:
-            return f"the trial measured no {objective.column}"
-        if not math.isfinite(value):
-            return f"{objective.column} is not a finite number ({value})"
-    return ""

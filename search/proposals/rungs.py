@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from search.proposals.searched import Searched
+from search.store.history import History, qualities
 from spaces.records.fronts import leaders
 
 COMPARED = 300
@@ -115,3 +117,14 @@ class Rungs:
             best = leaders(costs_NK[:, known_K], math.ceil(len(numbers) / self.factor))
             self._leaders[level] = [numbers[i] for i in best]
         return self._leaders[level]
+
+
+def fill(rungs: Rungs, history: History, searched: Searched) -> None:
+    """Put every trial of the study's seed on the rungs that it reached, as the store has it."""
+    for trial, reports in history.reports.items():
+        if history.asked[trial]["seed"] == searched.seed:
+            config = history.config_of(trial)
+            for tokens, quality in qualities(reports):
+                rungs.reach(trial, rungs.level(tokens), config["method"], searched.rung_costs(config, quality))
+    for trial in history.stopped:
+        rungs.stop(trial, history.tally.by_trial[trial].rung or 0)

@@ -16,8 +16,9 @@ from search.samplers.registry import GRID
 from search.spec.languages import by_language
 from search.spec.paths import refuse_absent_teacher, resolve_paths
 from search.spec.reading import Draft, Unsound, is_int, read_section
-from search.spec.rules import SPACE_RULES, SPEC_RULES, TASK_RULES, TASK_TEACHER_RULES, TEACHER_RULES, broken
+from search.spec.rules import SPEC_RULES, TASK_RULES, TASK_TEACHER_RULES, TEACHER_RULES, broken
 from search.spec.sections import SECTIONS, TOP_LEVEL, StudySpec
+from search.spec.space_rules import SPACE_RULES
 from spaces.errors import SpecError, nearest
 from spaces.space.comparison import count_trials
 from spaces.space.reading import read_space

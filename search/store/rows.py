@@ -1,10 +1,12 @@
 """Rows of a study's tables, built here from typed values. The store refuses a row with a key that no column has."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from search.store.history import Ask, Running
+from spaces.records.objectives import Objective
 from spaces.records.rows import TaskScore, TrialRow
 from trainables.lanes.messages import TrialOutcome
 from trainables.tasks.scores import Scores, StudentScore
@@ -19,7 +21,7 @@ def ended_row(ask: Ask, costs: Mapping[str, Any], constants: Mapping[str, Any], 
     return TrialRow(
         **_asked(ask),
         **constants,
-        **_scored(outcome.scores),
+        **scored(outcome.scores),
         **(asdict(outcome.trained) if outcome.trained else {"train_tokens": outcome.kept_tokens}),
         status="failed" if outcome.reason else "finished",
         reason=outcome.reason,
@@ -42,7 +44,7 @@ def stopped_row(
     return TrialRow(
         **_asked(live.ask),
         **constants,
-        **_scored(report.scores),
+        **scored(report.scores),
         status="stopped",
         reason=reason,
         costs=costs,
@@ -59,7 +61,8 @@ def _asked(ask: Ask) -> dict[str, Any]:
     return {"trial": ask.trial, "config_hash": ask.config_hash, "seed": ask.seed, "config": ask.config}
 
 
-def _scored(scores: Scores | None) -> dict[str, Any]:
+def scored(scores: Scores | None) -> dict[str, Any]:
+    """Fields of a TrialRow."""
     if scores is None:
         return {}
     return {
@@ -85,3 +88,14 @@ def test_rows(trial: int, scores: Mapping[str, StudentScore]) -> list[dict[str, 
          "layer": each.layer, "metric": each.metric}
         for task, each in scores.items()
     ]  # fmt: skip
+
+
+def unusable(row: TrialRow, objectives: Sequence[Objective]) -> str:
+    """Why a row cannot be compared with others, or nothing."""
+    for objective in objectives:
+        value = row.value(objective.column)
+        if value is None:
+            return f"the trial measured no {objective.column}"
+        if not math.isfinite(value):
+            return f"{objective.column} is not a finite number ({value})"
+    return ""

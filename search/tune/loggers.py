@@ -13,9 +13,15 @@ from typing import Any
 from ray.tune.logger import LoggerCallback
 from ray.tune.result import TIMESTEPS_TOTAL, TRAINING_ITERATION
 
+from search.store.history import Ask
+from search.store.rows import ended_row, scored
+from spaces.records.rows import TrialRow
 from spaces.values import from_json
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.training.reports import TrialReport
+
+NOBODY: dict[str, Any] = {"trial": -1, "seed": 0, "config_hash": ""}
+"""These are no measured numbers: a run has them in its name and its parameters."""
 
 
 class Run:
@@ -69,14 +75,15 @@ class Flattened(LoggerCallback):
 
 
 def numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a report or an outcome."""
+    """The numbers of a report or an outcome, under the names of their columns."""
     flat: dict[str, Any] = {}
     if result.get("report"):
         report = from_json(TrialReport, result["report"])
-        flat |= report.columns() | (report.scores.columns() if report.scores else {})
+        flat |= TrialRow(**NOBODY, status="", **scored(report.scores)).columns() | report.columns()
     if result.get("outcome"):
-        flat |= from_json(TrialOutcome, result["outcome"]).columns()
-    return {k: v for k, v in flat.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        flat |= ended_row(Ask(**NOBODY, config={}), {}, {}, from_json(TrialOutcome, result["outcome"])).columns()
+    measured = {name: value for name, value in flat.items() if name not in NOBODY}
+    return {k: v for k, v in measured.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
 def tensorboard(name: str, folder: Path) -> LoggerCallback:

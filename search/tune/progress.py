@@ -11,10 +11,10 @@ from rich.text import Text
 
 from search.proposals.asktell import AskTell
 from search.store.history import is_untrained
-from search.tune.telling import duration, short
 from spaces.records.costs import LATENCY, PARAMETERS
 from spaces.records.fronts import front_of, values_of, within
 from spaces.records.rows import TrialRow
+from spaces.telling import duration, short
 from spaces.values import from_json
 from trainables.training.reports import TrialReport
 

@@ -28,13 +28,13 @@ from search.tune.environment import output_to
 from search.tune.loggers import loggers
 from search.tune.progress import StudyProgress
 from search.tune.searcher import RungScheduler, StudySearcher
-from search.tune.telling import duration
 from spaces.records.columns import axis_columns
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import aim_of
 from spaces.records.rows import TrialRow
 from spaces.space.comparison import tuning_seed
 from spaces.space.search_space import SearchSpace
+from spaces.telling import duration
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
 from trainables.lanes.messages import TrialJob

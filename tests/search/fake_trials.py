@@ -95,6 +95,8 @@ def study_trial(job, report, rank, world_size):
             keep(checkpoint, step)
         if not begun and orders.get("kills_lane") == job.trial:
             kill_lane()
+        if orders.get("ends_driver") == [job.trial, step]:
+            os.kill(orders["driver"], signal.SIGTERM)
         report(said(step, early, train_tokens=tokens, loss=1.0 / step, elapsed_s=0.1 * step))
     if config["hidden_size"] == orders.get("failing_width"):
         raise ValueError("this width does not work")

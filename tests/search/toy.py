@@ -15,7 +15,7 @@ from search.spec.checks import check_all
 from search.spec.writing import to_toml  # noqa: F401 - for the tests
 from search.store.parts import Store
 from search.tune.cluster import cluster
-from search.tune.tuning import Plan, log_file, tune_study
+from search.tune.tuning import Plan, ask_tell, job_maker, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.columns import axis_columns
 from spaces.records.latency import LatencySpec
@@ -30,6 +30,8 @@ from spaces.students.architecture import (
     flops_per_token,
 )
 from trainables.lanes.messages import TrialJob
+from trainables.lanes.settings import load_function
+from trainables.lanes.worker import Stopped, attempt
 from trainables.models.families.bert import BertFacts
 from trainables.tasks.spec import EvaluationSpec
 
@@ -38,6 +40,7 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "OMP_NUM_THREADS": "1",
+    "RAY_prestart_worker_first_driver": "0",  # one for each CPU, which nobody would use
     "RAY_worker_niceness": "0",  # the default, 15, makes the tests crawl on a machine that has anything else to do
 }
 """What a driver needs so that its workers find the packages and the fake trials."""
@@ -110,6 +113,21 @@ def plan(text=SPEC, **orders):
         train_tokens=study.spec.budget.train_tokens, evaluation=EvaluationSpec(), floors={},
     )  # fmt: skip
     return Plan(study, costs, ("toy",), job, meta(study.spec, study.space), {}, "fake_trials:study_trial")
+
+
+def tuned_alone(plan, store):
+    """The rows of a study to whose end one lane runs it, here and now, without Tune."""
+    asktell = ask_tell(plan, store, print)
+    make_job = job_maker(plan, store, lambda trial: None)
+    while (ask := asktell.ask()) is not None:
+
+        def report(row, trial=ask.trial):
+            if asktell.report(trial, row) is not None:
+                raise Stopped
+
+        if (outcome := attempt(load_function(plan.function), make_job(ask), report)) is not None:
+            asktell.tell(ask.trial, outcome)
+    return store.read_rows("trials")
 
 
 def meta(spec, space):

@@ -38,7 +38,7 @@ def test_everything_written_follows_the_umask(umask, tmp_path, monkeypatch, teac
         METHODS["hs"], teacher, corpus, 2, EXACT, checkpoint=tmp_path / "trial" / "checkpoint.safetensors"
     )
     exported = export_student(student, teacher.tokenizer, tmp_path / "student", {"name": "student"})
-    if importlib.util.find_spec("onnxscript"):
+    if umask == 0o027 and importlib.util.find_spec("onnxscript"):  # slow, and once tells
         assert export_onnx(student, exported).is_file()
     with new_folder(tmp_path / "trimmed") as folder:
         trim(teacher.model, teacher.tokenizer, texts(20), None, folder)

@@ -4,7 +4,6 @@ Frozen values. They are JSON (spaces/values.py) where Ray Tune carries them, for
 and themselves on the way between a lane and its workers.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -89,19 +88,3 @@ class TrialOutcome:
     """Dev quality after the last step, where the start was scored too; `scores` are those of the better one."""
     kept_tokens: int | None = None
     """Tokens that the student which is kept had trained on: 0 for its start."""
-
-    def columns(self) -> dict[str, Any]:
-        """The columns of the trials table that the trial has measured."""
-        return {
-            **(dataclasses.asdict(self.trained) if self.trained else {}),
-            **(self.scores.columns() if self.scores else {}),
-            **self.costs,
-            "start_quality": self.start_quality,
-            "trained_quality": self.trained_quality,
-            "kept_tokens": self.kept_tokens,
-            "evaluate_s": self.evaluate_s,
-            "profile_s": self.profile_s,
-            "student_path": self.student_path,
-            "start_up_s": self.start_up_s,
-            "started_at": self.started_at,
-        }

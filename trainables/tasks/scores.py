@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,3 @@ class Scores:
     tasks: Mapping[str, StudentScore]
     worst_language: str | None = None
     worst_language_quality: float | None = None
-
-    def columns(self) -> dict[str, Any]:
-        """The score columns of the trials table."""
-        columns: dict[str, Any] = {"quality": self.quality}
-        for name, each in self.tasks.items():
-            columns |= {
-                f"score_{name}": each.score, f"recovered_{name}": each.recovered, f"probe_layer_{name}": each.layer
-            }  # fmt: skip
-        if self.worst_language is not None:
-            columns["worst_language"] = self.worst_language
-            columns["worst_language_quality"] = self.worst_language_quality
-        return columns

@@ -14,11 +14,12 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from spaces.records.data import CorpusFacts
+from spaces.telling import Say
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import pack, tokenised, tokenizer_digest, unknown_share
 from trainables.text.single import sentences_of, single_rows
-from trainables.text.sources import CorpusSpec, Say, queries_of, read_texts, source_files, told_as_queries
+from trainables.text.sources import CorpusSpec, queries_of, read_texts, source_files, told_as_queries
 
 HELD_OUT_BLOCKS = 512
 WINDOW = 4096

@@ -16,9 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from spaces.records.data import PARTS, CorpusFacts
+from spaces.telling import Say
 from trainables.text.corpus_files import corpus_files, part_named
 from trainables.text.packing import pack, tokenised, unknown_share
-from trainables.text.sources import CorpusSpec, Say, files_texts
+from trainables.text.sources import CorpusSpec, files_texts
 
 SEED = 0
 """Of the order of documents; a trial's order of blocks has the trial's seed."""

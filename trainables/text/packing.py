@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
+from spaces.telling import Say
 from trainables.cache import digest
 from trainables.text.held_out import cut_place
-from trainables.text.sources import Say
 
 SEED = 0
 """Of the sample of a corpus that has more than is asked for."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from spaces.telling import Say
 from trainables.text.packing import SEED
-from trainables.text.sources import Say
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 FEWEST_TOKENS = 5

@@ -1,19 +1,19 @@
 """Where the text of a corpus comes from: the docs of the install, files, the hub."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spaces.errors import SpecError
 from spaces.settings import setting
+from spaces.telling import Say
 from trainables.cache import content_digests, digest
 from trainables.text.corpus_files import corpus_files
 from trainables.text.docstrings import docs_table, docs_texts
 from trainables.text.file_texts import file_texts
 from trainables.text.held_out import CHARACTERS_PER_TOKEN, hold_out
 
-Say = Callable[[str], None]
 USED = ("train", "held_out")
 
 

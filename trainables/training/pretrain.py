@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spaces.students.architecture import StudentArchitecture, parse_shape
+from spaces.telling import Say
 from trainables.cache import new_folder
 from trainables.models.learned_vocabulary import learn_vocabulary
 from trainables.models.student import build_student
@@ -17,7 +18,7 @@ from trainables.models.tokenizer import save_tokenizer
 from trainables.models.vocabulary import trim
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.language_mix import mixed_texts, read_languages
-from trainables.text.sources import CorpusSpec, Say, read_texts
+from trainables.text.sources import CorpusSpec, read_texts
 from trainables.training.checkpoint import CheckpointFile
 from trainables.training.loop import distil
 from trainables.training.masked_lm import masked_accuracy

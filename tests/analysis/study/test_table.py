@@ -117,12 +117,14 @@ def test_reports_of_some_trials_are_the_same_whichever_parts_hold_them(fake: Sim
         assert sorted(set(picked["trial"])) == wanted and len(picked) == 4 * len(wanted)
 
 
-def test_analysis_needs_neither_torch_nor_ray(fake: SimpleNamespace) -> None:
+def test_reading_a_study_needs_neither_torch_nor_ray(fake: SimpleNamespace) -> None:
     folder = fake.study(fake.rows(12))
     code = (
         "import sys\n"
         "from analysis.page.report import write_report\n"
         f"write_report({folder!r})\n"
+        "from search.cli.main import main\n"
+        f"assert main(['front', {folder!r}]) == 0\n"
         "assert not {'torch', 'ray', 'transformers'} & set(sys.modules)\n"
     )
     root = Path(__file__).parents[3]

@@ -2,17 +2,12 @@
 
 import argparse
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import toy
 
 from search.cli.arguments import parse_count, parse_limit, parse_number
 from search.cli.main import COMMANDS, main
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(("text", "value"), [("15M", 15e6), ("1.5k", 1500), ("4", 4), ("2e6", 2e6), ("1 B", 1e9)])
@@ -66,22 +61,3 @@ def test_folders_that_are_no_studies(tmp_path, capsys):
     for command in (["front"], ["best"], ["resume"], ["report"]):
         assert main([*command, str(tmp_path / "nosuch")]) == 1
         assert "nosuch" in capsys.readouterr().err
-
-
-def test_reading_needs_neither_torch_nor_ray():
-    code = (
-        "import sys\nfrom search.cli.main import main, build_parser\nbuild_parser()\n"
-        "assert not {'torch', 'ray', 'pandas', 'optuna'} & set(sys.modules)\n"
-        "main(['front', 'nosuch'])\nassert not {'torch', 'ray'} & set(sys.modules)\n"
-        "import trainables.lanes.mailbox\nassert 'torch' not in sys.modules\n"  # for processes of Ray Train
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
-
-
-def test_checking_a_spec_and_writing_a_student_need_no_ray():
-    code = (
-        "import sys\nimport search.phases.finish, search.phases.profiling, search.spec.explain\n"
-        "assert not {'ray', 'pandas', 'optuna'} & set(sys.modules)\n"
-        "import search.phases.description\nassert not {'ray', 'pandas'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

@@ -12,8 +12,11 @@ from search.store.parts import Store
 
 STEPS = 3
 MANY = toy.SPEC
-FEW = toy.SPEC.replace("[[tasks]]", "learning_rate = [1e-3]\nmapping = ['uniform', 'last']\nteacher_layer = [6]\n"
-                       "relation_heads = [12]\ninitialisation = ['random']\n[[tasks]]", 1)  # fmt: skip
+FEW = toy.SPEC.replace("[2, 3, 4]", "[2, 3]").replace(
+    "[[tasks]]",
+    "learning_rate = [1e-3]\nmapping = ['uniform', 'last']\nteacher_layer = [6]\nrelation_heads = [12]\n"
+    "initialisation = ['random']\n[[tasks]]",
+)
 
 
 class Killed(Exception):

@@ -110,10 +110,10 @@ def test_a_hundred_trials_never_crash_it(name):
 def test_trials_that_run_are_considered(name):
     """Half-way through a study, with more running than finished, the first of them drawn at random; none is asked for
     again."""
-    trials, running = at_chance(12), []
-    for number in range(14):
+    trials, running = at_chance(8), []
+    for number in range(11):
         tried = [space(optuna.trial.FixedTrial(t.params)) for t in running]
-        drawn_by = name if number > 9 else "random"
+        drawn_by = name if number > 8 else "random"
         config, trial = draw(
             drawn_by, [*trials, *running], number, 8, allowed=lambda config, tried=tried: config not in tried
         )

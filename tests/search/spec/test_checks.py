@@ -9,7 +9,7 @@ from types import FunctionType
 import pytest
 import toy
 
-from search.spec import rules
+from search.spec import space_rules
 from search.spec.checks import load_table, read_spec
 from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
@@ -308,12 +308,12 @@ def test_shipped_specs(path, tmp_path, monkeypatch):
 
 def test_a_sampler_of_another_package_that_cannot_be_loaded(monkeypatch):
     place = EntryPoint("patchy", "nowhere_at_all:patchy", "stillhouse.samplers")
-    monkeypatch.setattr(rules, "SAMPLERS", Registry(FunctionType, "stillhouse.samplers", {"patchy": place}))
+    monkeypatch.setattr(space_rules, "SAMPLERS", Registry(FunctionType, "stillhouse.samplers", {"patchy": place}))
     spec, space = toy.read()
     spec = replace(spec, search=replace(spec.search, sampler="patchy"))
-    (problem,) = rules.sampler_can_be_loaded(spec, space)
+    (problem,) = space_rules.sampler_can_be_loaded(spec, space)
     assert problem.startswith("[search] sampler: 'patchy' of stillhouse.samplers cannot be loaded from nowhere_at_all")
-    assert not list(rules.sampler_can_be_loaded(toy.read()[0], space))
+    assert not list(space_rules.sampler_can_be_loaded(toy.read()[0], space))
 
 
 def test_a_spec_with_a_byte_order_mark(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -60,11 +61,20 @@ def check_whole(rows):
         assert len({row["config_hash"] for row in part}) == 1
 
 
-def test_a_study_is_resumed(bucket, ray_cluster, tmp_path):
+@pytest.fixture
+def no_sigterm():
+    """Should it come when nobody waits for it any more, the tests go on."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_study_is_resumed_stopped_and_resumed(bucket, ray_cluster, no_sigterm, tmp_path):
     folder = f"{bucket}/{tmp_path.name}/toy"
-    text = toy.SPEC.replace("trials = 8", "trials = 4").replace("concurrent_trials = 2", "concurrent_trials = 1")
-    plan = toy.plan(text, journal=str(tmp_path / "journal"))
-    # A first driver is stopped after two trials, while a third one runs.
+    text = toy.SPEC.replace("trials = 8", "trials = 5").replace("concurrent_trials = 2", "concurrent_trials = 1")
+    journal = tmp_path / "journal"
+    plan = toy.plan(text, journal=str(journal))
+    # A first driver ends after two trials, while a third one runs.
     first = ask_tell(plan, Store(folder, ["toy"]), print)
     make_job = job_maker(plan, first.store, lambda trial: None)
     for _ in range(2):
@@ -76,15 +86,18 @@ def test_a_study_is_resumed(bucket, ray_cluster, tmp_path):
     lines, store = [], Store(folder, ["toy"])
     store.filesystem.create_dir(store.path("checkpoints/00002"), recursive=True)
     store.write_text("checkpoints/00002/checkpoint.safetensors", "of the interrupted trial")
+    orders = {"step_s": 0.5, "driver": os.getpid(), "ends_driver": [3, 2]}
     with store.locked():
-        outcome = tune_study(plan, store, lines.append)
+        outcome = tune_study(toy.plan(text, journal=str(journal), **orders), store, lines.append)
     assert "2 trials done before, 1 to be run again" in lines[0]
-    assert outcome.ended == "the budget of 4 trials is spent"
+    assert not outcome.ended and lines[-1].startswith("stopped (3 finished, 0 failed")
+    assert lines[-1].endswith(f"To go on: stillhouse resume {folder}")
     rows = store.read_rows("trials")
-    assert [row["trial"] for row in rows] == [0, 1, 2, 3] and rows[:2] == before
-    assert [json.loads(line)["trial"] for line in (tmp_path / "journal").read_text().splitlines()] == [0, 1, 2, 3]
-    assert {row["trial"] for row in store.read_rows("reports")} >= {2, 3}
+    assert [row["trial"] for row in rows] == [0, 1, 2] and rows[:2] == before
+    assert {row["trial"] for row in store.read_rows("reports")} == {2}
     assert not store.exists("checkpoints/00002/checkpoint.safetensors") and not store.exists("lease.json")
+    assert [row["trial"] for row in toy.tuned_alone(plan, Store(folder, ["toy"]))] == [0, 1, 2, 3, 4]
+    assert [json.loads(line)["trial"] for line in journal.read_text().splitlines()] == [0, 1, 2, 3, 3, 4]
 
 
 @pytest.fixture

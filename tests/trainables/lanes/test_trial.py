@@ -77,11 +77,11 @@ def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpu
     assert from_json(TrialOutcome, to_json(outcome)) == outcome
     assert [report.step for report in reports] == list(range(1, 11))
     assert [report.step for report in reports if report.scores] == [5]
-    row = outcome.columns()
-    assert row["steps"] == 10 and row["loss_last"] == reports[-1].loss and row["targets"] == "live"
-    assert row["quality"] == row["recovered_toy"] == pytest.approx((row["score_toy"] - 0.4) / 0.6)
-    assert row["parameters"] > 0 and row["latency_p50_ms"] > 0 and row["evaluate_s"] > 0
-    assert outcome.test_scores["toy"].protocol == "probe" and row["student_path"] == "students/00007"
+    trained, scores = outcome.trained, outcome.scores
+    assert trained.steps == 10 and trained.loss_last == reports[-1].loss and trained.targets == "live"
+    assert scores.quality == scores.tasks["toy"].recovered == pytest.approx((scores.tasks["toy"].score - 0.4) / 0.6)
+    assert outcome.costs["parameters"] > 0 and outcome.costs["latency_p50_ms"] > 0 and outcome.evaluate_s > 0
+    assert outcome.test_scores["toy"].protocol == "probe" and outcome.student_path == "students/00007"
     assert load_teacher(job.student_folder).facts.architecture.num_layers == 2
     again = attempt(run_trial, job, reports.append)  # from the checkpoint of the last step
     assert again is not None and again.scores == outcome.scores and len(reports) == 11

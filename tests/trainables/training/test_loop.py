@@ -279,25 +279,6 @@ def test_the_held_out_loss_does_not_depend_on_the_batch_size(teacher, corpus):
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
-IMPORTS = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"ray", "optuna", "datasets"}:
-            raise ModuleNotFoundError(f"{name} is not installed here", name=name)
-
-sys.meta_path.insert(0, Absent())
-import trainables.text.corpus, trainables.training.loop, trainables.models.encoder, trainables.losses.mha
-import trainables.models.student, trainables.models.teacher
-"""
-
-
-def test_training_needs_no_ray_no_optuna_and_no_datasets():
-    done = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_each_pair_of_layers_learns_its_own_projection(teacher, corpus):
     config = METHODS["sum"]
     module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, EXACT)

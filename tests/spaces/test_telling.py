@@ -2,8 +2,8 @@
 
 import pytest
 
-from search.tune import telling
-from search.tune.telling import announced, duration, short
+from spaces import telling
+from spaces.telling import announced, duration, short
 
 
 def test_now_and_then_a_line_says_how_long_it_will_take(monkeypatch):

@@ -1,0 +1,149 @@
+"""The commands that search, and the one that says what would be run: check, run, resume, confirm, promote.
+
+The search is imported when a command runs; main.py gives these functions their names on the command line.
+"""
+
+import argparse
+import signal
+import sys
+
+from search.cli.arguments import add_address, add_choice, add_cluster, add_folder, add_set, parse_count
+from search.cli.seeing import chosen_trial, say
+from spaces.errors import SpecError
+
+
+def check(args: argparse.Namespace) -> None:
+    """Read a spec and say what it would run."""
+    from search.phases.data import look_at
+    from search.phases.description import describe
+    from search.phases.teacher_doors import look_at_teacher
+    from search.spec.changes import changed
+    from search.spec.checks import check_all, load_table
+    from search.spec.explain import explain, schema
+
+    if args.explain or args.schema:
+        sys.stdout.write(explain() if args.explain else schema())
+        return
+    if args.spec is None:
+        raise SpecError(["which spec? stillhouse check SPEC"])
+    from spaces.records.data import DataFacts
+    from trainables.models.teacher import read_facts
+
+    seen: list[DataFacts] = []
+    told: list[str] = []
+    table, folder = load_table(args.spec)
+    table = changed(table, args.set)
+    study = check_all(
+        table, folder, args.spec, read_facts,
+        lambda draft, teacher, problems: seen.append(look_at(draft, teacher, problems)),
+        lambda draft, teacher, problems: told.extend(look_at_teacher(draft, teacher, problems)),
+    )  # fmt: skip
+    print("\n".join([*describe(study, seen[0]), *told]))
+    print(f"\nno problems. To run it: stillhouse run {args.spec}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Search."""
+    before_ray(args.address)
+    from search.phases.runner import Driver, run_spec
+
+    end(run_spec(args.spec, args.folder, Driver(args.address, say), args.set))
+
+
+def resume(args: argparse.Namespace) -> None:
+    """Go on with a study."""
+    before_ray(args.address)
+    from search.phases.runner import Driver
+    from search.phases.runner import resume as resume_study
+
+    end(resume_study(args.folder, Driver(args.address, say), args.set))
+
+
+def confirm(args: argparse.Namespace) -> None:
+    """Run the best students again with other seeds."""
+    before_ray(args.address)
+    from search.phases.runner import Driver
+    from search.phases.runner import confirm as confirm_study
+
+    end(confirm_study(args.folder, Driver(args.address, say), args.top, args.seeds))
+
+
+def promote(args: argparse.Namespace) -> None:
+    """Distil a student again with more tokens."""
+    before_ray(args.address)
+    from search.phases.promote import Promotion
+    from search.phases.promote import promote as promote_trial
+    from search.phases.runner import Driver
+
+    promotion = Promotion(args.train_tokens, args.seeds, args.workers, args.go_on)
+    end(promote_trial(args.folder, args.to, chosen_trial(args), promotion, Driver(args.address, say)))
+
+
+def before_ray(address: str | None) -> None:
+    """Settings that Ray reads when it is imported."""
+    from search.tune.environment import import_everywhere, private_cluster, quiet_environment
+
+    answer_interrupts()
+    quiet_environment()
+    if address is None:
+        private_cluster()
+        import_everywhere()
+
+
+def answer_interrupts() -> None:
+    """Take SIGINT back where a shell has it ignored, as it does for background jobs, so that a run can be stopped."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end(outcome: object) -> None:
+    """A study that was stopped before its end leaves with the exit code of an interrupted program."""
+    if not getattr(outcome, "ended", ""):
+        raise SystemExit(130)
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `check`."""
+    parser.add_argument("spec", nargs="?", metavar="SPEC", help="spec file (TOML)")
+    add_set(parser)
+    parser.add_argument("--explain", action="store_true", help="print every key with its default and meaning")
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON schema with which editors complete a spec (#:schema PATH)"
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `run`."""
+    parser.add_argument("spec", metavar="SPEC", help="spec file (TOML)")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="study folder or URI; default studies/NAME")
+    add_cluster(parser)
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `resume`."""
+    parser.add_argument("folder", metavar="DIR", help="study folder")
+    add_cluster(parser)
+
+
+def add_confirm(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `confirm`."""
+    add_folder(parser)
+    parser.add_argument("--top", type=parse_count, default=5, metavar="N", help="students of the front; default 5")
+    parser.add_argument(
+        "--seeds", type=parse_count, default=3, metavar="N", help="seeds of each, its first one counted; default 3"
+    )
+    add_address(parser)
+
+
+def add_promote(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `promote`."""
+    add_folder(parser)
+    parser.add_argument("to", metavar="TO", help="folder of the promoted study")
+    add_choice(parser)
+    parser.add_argument(
+        "--train-tokens", type=parse_count, metavar="N", help="tokens of each seed; default ten times the search's"
+    )
+    parser.add_argument("--seeds", type=parse_count, default=3, metavar="N", help="default 3; the best is exported")
+    parser.add_argument("--workers", type=parse_count, metavar="N", help="data-parallel workers of each seed")
+    parser.add_argument("--go-on", action="store_true", help="from the trial's weights instead of from scratch")
+    add_address(parser)

@@ -25,8 +25,9 @@ from spaces.students.architecture import SHAPES
 MAX_DOMINATED, MAX_STOPPED, MAX_LABELS = 1000, 300, 10
 LABEL_ROOM = 0.16
 """Share of the axis that the name of a shape takes, on a narrow screen."""
-BY_TEACHER = 0.85
-"""Quality from which a label may lie on the teacher's star."""
+LABEL_GAP, LABEL_CHARACTER, LABEL_LINE = 0.03, 0.026, 0.07
+"""The same in parts: what is between a point and its name, a character, and the height in quality."""
+Spot = tuple[float, float]
 PINNED = {"held_out_loss": ("held-out loss", 4), "train_tokens": ("train tokens", 0), "train_s": ("training, s", 1)}
 """Columns of a pinned trial beside quality and costs: label and decimals."""
 
@@ -155,7 +156,16 @@ def _add_members(
     column, teacher = cost.column, study.meta.teacher.costs.get(cost.column)
     costs_N = np.append(study.students[column].to_numpy(dtype=float), teacher or np.nan)
     axis = cost_axis(costs_N, cost.title)
-    placed = _label_places(members[column].tolist(), members["quality"].tolist(), teacher, axis)
+    low, high = axis["range"]
+
+    def spots(costs: pd.Series, qualities: pd.Series) -> list[Spot]:
+        scaled_N = np.log10(costs.to_numpy(dtype=float)) if axis["type"] == "log" else costs.to_numpy(dtype=float)
+        return list(zip(((scaled_N - low) / (high - low)).tolist(), qualities.tolist(), strict=True))
+
+    others = study.students.drop(members.index)
+    star = spots(pd.Series([teacher]), pd.Series([1.0]))[0] if teacher else None
+    own = spots(members[column], members["quality"])
+    placed = _label_places(members["architecture"].tolist(), own, spots(others[column], others["quality"]), star)
     places = pd.Series(placed, members.index, dtype=object)
     outline = {"color": "rgba(255,255,255,0.9)", "width": 1}
     for method, colour in colours.items():
@@ -168,22 +178,41 @@ def _add_members(
             bar = {"type": "data", "array": above, "arrayminus": below, "color": colour, "thickness": 1.2, "width": 4}
             figure.data[-1].update(error_y=bar)
         if len(members) <= MAX_LABELS:
-            names, where = some["architecture"], places[some.index].tolist()
-            figure.data[-1].update(mode="markers+text", text=names, textposition=where, cliponaxis=False)
+            where = places[some.index]
+            names = some["architecture"].where(where != "", "").tolist()
+            corners = where.replace("", "top left").tolist()
+            figure.data[-1].update(mode="markers+text", text=names, textposition=corners, cliponaxis=False)
 
 
 def _label_places(
-    costs: Sequence[float], qualities: Sequence[float], teacher: float | None, axis: dict[str, Any]
+    names: Sequence[str], spots: Sequence[Spot], others: Sequence[Spot], teacher: Spot | None
 ) -> list[str]:
-    """Over the line; under it where names would lie on each other, on the numbers of the axis, or on the teacher."""
-    places: list[str] = []
-    low, high = axis["range"]
-    scaled = [np.log10(cost) if axis["type"] == "log" else cost for cost in (*costs, teacher or np.nan)]
-    spots = [(float(value) - low) / (high - low) for value in scaled]
-    for i, (spot, quality) in enumerate(zip(spots, qualities, strict=False)):
-        crowded = i > 0 and spot - spots[i - 1] < LABEL_ROOM and places[-1] == "top left"
-        by_teacher = abs(spot - spots[-1]) < LABEL_ROOM and quality > BY_TEACHER
-        places.append("bottom left" if by_teacher else "bottom right" if crowded or spot < LABEL_ROOM else "top left")
+    """Where the name of each member stands beside its point, so that it lies on the fewest of `others`.
+
+    '' where it would lie on another name, on a point of the front, on the teacher's star or on the numbers of the axis:
+    then hovering tells it. Spots are (share of the axis, quality).
+    """
+    places, taken = [], list[tuple[float, float, float]]()
+    points = [*spots, *([teacher] if teacher else [])]
+    for name, (x, y) in zip(names, spots, strict=True):
+        width, found = LABEL_GAP + LABEL_CHARACTER * len(name), {}
+        for place, (left, low) in {
+            "top left": (x - width, y), "bottom right": (x, y - LABEL_LINE), "top right": (x, y),
+            "bottom left": (x - width, y - LABEL_LINE),
+        }.items():  # fmt: skip
+
+            def holds(spot: Spot, left: float = left, low: float = low, width: float = width) -> bool:
+                return left < spot[0] < left + width and low < spot[1] < low + LABEL_LINE
+
+            on_a_name = any(left < right and start < left + width and abs(low - line) < LABEL_LINE
+                            for start, right, line in taken)  # fmt: skip
+            beyond = left < 0 or left + width > 1
+            if not (on_a_name or beyond or any(holds(spot) for spot in points if spot != (x, y))):
+                found[place] = sum(map(holds, others)), left, low
+        place = min(found, key=lambda each: found[each][0], default="")
+        if place:
+            taken.append((found[place][1], found[place][1] + width, found[place][2]))
+        places.append(place)
     return places
 
 

@@ -1,6 +1,7 @@
 """Pieces of the page: sections, tables and figures from texts that are escaped already."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -47,8 +48,8 @@ def row(first: str, cells: Iterable[str], kind: str = "") -> str:
 
 
 def breakable(text: str) -> str:
-    """Escaped, with places after '_' where a narrow screen may break a long name, rather than inside a word."""
-    return escape(text).replace("_", "_<wbr>")
+    """Escaped, with places after '_', '/' and ':' where a narrow screen may break a name, rather than inside a word."""
+    return re.sub("([_/:])", r"\1<wbr>", escape(text))
 
 
 def under(value: str, small: str) -> str:

@@ -120,8 +120,9 @@ def _header(study: StudyTable) -> str:
     ended = ", ".join(f"{counts[status]:,} {escape(str(status))}" for status in counts.index) or "none"
     scored = tasks_by_protocol(study)
     tasks = [f"{p}: {', '.join(names)}" if len(scored) > 1 else ", ".join(names) for p, names in scored.items()]
+    size = f"{number(teacher.costs.get('parameters'))} parameters"
     facts = {
-        "Teacher": pieces.under(escape(teacher.name), f"{number(teacher.costs.get('parameters'))} parameters"),
+        "Teacher": pieces.under(pieces.breakable(teacher.name), size),
         "Trials": pieces.under(ended, f"{meta.num_trials:,} planned{beside}"),
         "Training": pieces.under(f"{number(meta.train_tokens)} tokens", "per trial"),
         "Scored by": pieces.under(escape(", ".join(scored)), pieces.breakable("; ".join(tasks))),

@@ -36,8 +36,10 @@ class Leader:
 
 
 def leading(rows: Sequence[TrialRow], aim: Aim, top: int, margin: float = 0.0) -> list[Leader]:
-    """At most `top` students, those that add most first; `margin` is the noise of a quality. None that adds nothing,
-    and no start that was never trained, which has no seeds."""
+    """At most `top` students, those that add most first; `margin` is the noise of a quality.
+
+    None that adds nothing, and no start: it has no seeds, neither by itself nor where a trial kept it.
+    """
     finished = by_configuration(rows, aim.axes)
     costs_NK = front_costs(values_of(finished), aim)
     usable_N = np.isfinite(costs_NK).all(axis=1)
@@ -53,7 +55,8 @@ def leading(rows: Sequence[TrialRow], aim: Aim, top: int, margin: float = 0.0) -
         others_MK = scaled_NK[on_front_N & (np.arange(len(finished)) != i)]
         raised_MK = np.vstack([others_MK, scaled_NK[i] - raised_K])
         gains_N[i] = hypervolume(raised_MK, reference) - hypervolume(others_MK, reference)
-    order = [i for i in np.argsort(-gains_N, kind="stable") if gains_N[i] > 0 and not is_untrained(finished[i].config)]
+    started_N = [is_untrained(row.config) or row.kept_tokens == 0 for row in finished]
+    order = [i for i in np.argsort(-gains_N, kind="stable") if gains_N[i] > 0 and not started_N[i]]
     return [Leader(finished[i], bool(on_front_N[i])) for i in order[:top]]
 
 

@@ -93,6 +93,9 @@ def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
         margin = noise_of(own, meta)
         chosen = leading(own, asktell.aim, top, margin)
         configs = [asktell.history.config_of(leader.row.trial) for leader in chosen]
+        if not chosen:
+            say_once("nothing to confirm: all that could be on the front are starts that were not trained or were kept")
+            return [], 0
         say_once(
             f"{len(chosen)} leaders with {seeds} seeds each: the students that would add most to the front if noise "
             f"({margin:.3f}, one standard error on the dev examples) had been against them"

@@ -59,6 +59,8 @@ class RunState:
         """Phase and last line; what is to be done when nothing works on the study any more."""
         if self.was_killed:
             return f"its process ({self.process}) is gone; it was {self.phase}: {self.line}"
+        if self.phase == ENDED:
+            return ENDED
         if self.line.startswith(self.phase):
             return self.line
         return f"{self.phase}: {self.line}" if self.line else self.phase

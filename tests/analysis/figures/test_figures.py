@@ -164,18 +164,15 @@ def test_parallel_coordinates_hold_every_student_on_every_axis_that_varied(fake:
 
 
 def test_names_on_the_front_keep_off_each_other_the_numbers_and_the_teacher() -> None:
-    def places(costs: list[float], qualities: list[float], teacher: float | None) -> list[str]:
-        axis = cost_axis(np.array([*costs, teacher or np.nan]), "parameters")
-        return front_figure._label_places(costs, qualities, teacher, axis)
+    def places(*spots: tuple[float, float], others=(), teacher=None) -> list[str]:
+        return front_figure._label_places(["3x192h6"] * len(spots), spots, others, teacher)
 
-    assert places([1.0, 3.0, 3.2, 5.0], [0.1, 0.2, 0.3, 0.4], None) == [
-        "bottom right", "top left", "bottom right", "top left"
-    ]  # fmt: skip
-    assert (
-        places([1.0, 4.9], [0.1, 0.95], 5.0)[1] == "bottom left"
-        and places([1.0, 4.9], [0.1, 0.5], 5.0)[1] == "top left"
-    )
-    assert places([4.2], [0.93], 4.3) == ["bottom left"]
+    assert places((0.5, 0.5)) == ["top left"]
+    assert places((0.5, 0.5), others=[(0.4, 0.52)]) == ["bottom right"]  # a student off the front
+    assert places((0.1, 0.5)) == ["bottom right"]  # the numbers of the axis
+    assert places((0.5, 0.5), (0.55, 0.55)) == ["top left", "bottom right"]
+    assert places((0.95, 0.95), teacher=(0.9, 1.0)) == ["bottom left"]
+    assert places((0.05, 0.72), (0.1, 0.75), (0.2, 0.77)) == ["bottom right", "", "top right"]  # no room
 
 
 def test_costs_that_hardly_differ_are_not_stretched_and_trials_are_whole() -> None:

@@ -24,6 +24,8 @@ def test_leaders_hold_up_the_front(rows):
     assert {leader.row.trial for leader in leading(rows, aim, 2)} == {0, 2}
     assert len(leading(rows, aim, 9)) == 3 and all(leader.on_front for leader in leading(rows, aim, 9))
     assert leading([], aim, 9) == []
+    rows[2] = replace(rows[2], kept_tokens=0)  # it is its start, whatever its method
+    assert {leader.row.trial for leader in leading(rows, aim, 9)} == {0, 1}
 
 
 def test_what_lies_within_noise_of_the_front_is_among_them(rows):

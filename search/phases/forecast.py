@@ -18,6 +18,7 @@ from spaces.students.architecture import StudentArchitecture, count_parameters, 
 from spaces.students.transfer import terms_of
 from trainables.machine import pinned_threads
 from trainables.tasks.spec import protocol_for
+from trainables.text.hub import HUB, hub_address
 
 MAX_COUNTED = 100_000
 """Configurations."""
@@ -141,6 +142,11 @@ def traps(study: Study) -> Iterator[str]:
         yield (
             f"[space] initialisation 'random' with {spec.budget.train_tokens:,} tokens: below {RANDOM_TOKENS:,} such "
             "students stay behind those that start from the teacher's weights"
+        )
+    if spec.corpus.source.startswith(HUB) and hub_address(spec.corpus.source)[1] is None:
+        yield (
+            f"[corpus] source {spec.corpus.source!r} is known by its name alone, and what the hub gives under it may "
+            f"change: {spec.corpus.source}@REVISION stays the same"
         )
     count = count_configurations(space)
     if spec.comparison.seeds is None and count is not None and count < spec.budget.trials:

@@ -14,7 +14,7 @@ from ray import tune
 from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
-from search.tune.environment import output_to
+from search.tune.environment import PACKAGES, ROOT, output_to, refuse_shadowing
 from search.tune.leftovers import end_with_workers
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
@@ -32,8 +32,6 @@ UNUSED_S = {"CREATED": 20.0}
 WAITING_S = 120.0
 """How long a placement group may stand without a worker, once it has its place or while it waits for one. Ray Train
 starts its workers as soon as there is a place, and waits a minute for that."""
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("spaces", "trainables", "search", "analysis")
 LOG = logging.getLogger("stillhouse.cluster")
 QUIET: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
 
@@ -46,6 +44,8 @@ def cluster(wanted: ClusterSpec, address: str | None, log: Path) -> Iterator[Non
     connected already stays as it is.
     """
     ours = not ray.is_initialized()
+    if ours:
+        refuse_shadowing(Path.cwd())
     with output_to(log):
         if ours and address is None:
             start()

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from spaces.errors import StillhouseError
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("spaces", "trainables", "search", "analysis")
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints its tables even at verbose=0
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -44,10 +48,24 @@ def private_cluster() -> None:
 
 def import_everywhere() -> None:
     """Let the worker processes of a local cluster find the packages when they run from a checkout."""
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(ROOT)
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if "site-packages" not in root and root not in known:
         os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, known)])
+
+
+def refuse_shadowing(folder: Path) -> None:
+    """Ray puts the folder in which a program runs before all others on its workers' search path for modules.
+
+    Raises StillhouseError where a module of the user's there bears the name of one of our packages.
+    """
+    for name in PACKAGES:
+        for found in (folder / f"{name}.py", folder / name / "__init__.py"):
+            if found.is_file() and found.resolve() != (ROOT / name / "__init__.py"):
+                raise StillhouseError(
+                    f"{found} has the name of a package of stillhouse, and workers would import it instead: run from "
+                    "another folder, or rename it"
+                )
 
 
 @contextlib.contextmanager

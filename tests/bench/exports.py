@@ -101,7 +101,10 @@ class Environment:
     """Without the packages of this Python."""
 
 
-FOUR = ("transformers==4.57.6", "tokenizers==0.22.2", "huggingface-hub==0.36.0", "datasets==4.4.1")
+FOUR = (
+    "transformers==4.57.6", "tokenizers==0.22.2", "huggingface-hub==0.36.0", "datasets==4.4.1", "httpx==0.28.1",
+    "httpcore==1.0.9", "h11==0.16.0",
+)  # fmt: skip
 """Newer datasets need the hub's library of transformers 5."""
 ENVIRONMENTS = {
     "transformers 4": Environment(FOUR, TRANSFORMERS),

@@ -13,6 +13,7 @@ from trainables.text.corpus_files import corpus_files
 from trainables.text.docstrings import docs_table, docs_texts
 from trainables.text.file_texts import file_texts
 from trainables.text.held_out import CHARACTERS_PER_TOKEN, hold_out
+from trainables.text.hub import hub_address
 
 USED = ("train", "held_out")
 
@@ -21,7 +22,7 @@ USED = ("train", "held_out")
 class CorpusSpec:
     """Where the text comes from and how it is cut; what a spec writes under [corpus]."""
 
-    source: str = setting("'docs', a file or folder of text, or hub:name")
+    source: str = setting("'docs', a file or folder of text, hub:name or hub:name@revision")
     sequence_length: int = setting("tokens per block", 128, at_least=8)
     text_column: str = setting("the column that holds the text", "text")
     subset: str | None = setting("the configuration of a hub data set", None)
@@ -111,8 +112,9 @@ def hub_texts(spec: CorpusSpec) -> list[str]:
     """The train split of a hub dataset, through the `datasets` library; no code of the repository is run."""
     import datasets
 
+    name, revision = hub_address(spec.source)
     try:
-        table = datasets.load_dataset(spec.source.removeprefix("hub:"), spec.subset, split="train")
+        table = datasets.load_dataset(name, spec.subset, split="train", revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         raise SpecError([f"[corpus] source {spec.source!r}: the hub did not give it: {error}"]) from error
     if spec.text_column not in table.column_names:

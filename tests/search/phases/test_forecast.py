@@ -47,6 +47,7 @@ def test_hours_follow_the_budget():
         ("train_tokens = 300_000", "train_tokens = 20_000", "19 steps of 1,024 tokens: from 102,400 on"),
         ("ffn_ratio", "initialisation = ['random']\nffn_ratio", "'random' with 300,000 tokens"),
         ("trials = 8", "trials = 400", "400 trials, but the space has"),
+        ('"docs"', '"hub:owner/name"', "hub:owner/name@REVISION stays the same"),
         ("[cluster]", "[search]\nobjectives = ['quality', 'latency_ms']\n[latency]\nthreads = 999\n[cluster]", "999"),
     ],
 )

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from search.tune.cluster import Room, Sweeper, cluster, join, lanes, places, refuse_long_folder, unused_groups
+from search.tune.environment import ROOT, refuse_shadowing
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
 from trainables.lanes.settings import ClusterSpec
@@ -133,3 +134,12 @@ def test_a_folder_too_long_for_the_sockets_of_ray_is_refused_before_it_starts(mo
         refuse_long_folder()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     refuse_long_folder()
+
+
+def test_a_module_that_workers_would_import_instead_is_refused(tmp_path):
+    refuse_shadowing(ROOT)
+    (tmp_path / "analysis").mkdir()  # a folder without __init__.py comes after packages
+    refuse_shadowing(tmp_path)
+    (tmp_path / "search.py").write_text("")
+    with pytest.raises(StillhouseError, match=r"search\.py has the name of a package"):
+        refuse_shadowing(tmp_path)

@@ -6,12 +6,16 @@ from typing import Any
 
 from spaces.errors import SpecError
 from trainables.tasks.reading.tables import TaskSource
+from trainables.text.hub import hub_address
 from trainables.text.splits import SPLIT_WORDS, split_of
 from trainables.text.tables import Columns, Table, class_names
 
 
 def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table]:
-    """`hub:glue/sst2` is the configuration sst2 of glue, `hub:owner/name` or `hub:owner/name/config` a user's."""
+    """`hub:glue/sst2` is the configuration sst2 of glue, `hub:owner/name` or `hub:owner/name/config` a user's.
+
+    A revision may stand at the end: `hub:owner/name@1a2b3c4`.
+    """
     try:
         from datasets import load_dataset
     except ImportError as error:
@@ -19,7 +23,7 @@ def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table
         raise SpecError([problem]) from error
     path, config = hub_name(source.address)
     try:
-        splits = load_dataset(path, config)
+        splits = load_dataset(path, config, revision=hub_address(source.address)[1])
     except (OSError, ValueError) as error:
         raise SpecError([f"task {source.task!r}: {source.address!r} cannot be loaded: {error}"]) from error
     tables: dict[str, Table] = {}
@@ -49,7 +53,7 @@ def read_column(data: Any, name: str) -> list:
 
 def hub_name(source: str) -> tuple[str, str | None]:
     """(data set, configuration): glue and super_glue are the two collections that are written as name/configuration."""
-    parts = source.removeprefix("hub:").split("/")
+    parts = hub_address(source)[0].split("/")
     if len(parts) == 2 and parts[0] in ("glue", "super_glue"):
         return parts[0], parts[1]
     return "/".join(parts[:2]), "/".join(parts[2:]) or None

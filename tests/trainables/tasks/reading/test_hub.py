@@ -21,8 +21,8 @@ def read(monkeypatch, address="hub:owner/name", columns=COLUMNS, **splits):
     """(ids by split, class names, what was said, what was asked of the hub)."""
     asked, said = [], []
 
-    def load(*given):
-        asked.append(given)
+    def load(*given, revision):
+        asked.append((*given, revision))
         return datasets.DatasetDict(splits)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
@@ -43,7 +43,8 @@ def test_splits_names_and_hidden_labels(monkeypatch):
         "task toy: splits that are not used: validation_mismatched",
         "task toy: test is not used, all its labels are -1",
     ]
-    assert asked == [("glue", "mnli")]
+    assert asked == [("glue", "mnli", None)]
+    assert read(monkeypatch, "hub:owner/name@1a2b", **given)[3] == [("owner/name", None, "1a2b")]
 
 
 def test_what_is_refused(monkeypatch):
@@ -57,7 +58,7 @@ def test_what_is_refused(monkeypatch):
     with pytest.raises(SpecError, match="train of 'hub:owner/name' has no column 'text', only label, sentence"):
         read(monkeypatch, columns=COLUMNS | {"text": Column("text")}, train=train)
 
-    def fail(*given):
+    def fail(*given, revision):
         raise FileNotFoundError("offline")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)

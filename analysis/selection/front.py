@@ -52,9 +52,9 @@ def _rivals(study: StudyTable, members: pd.DataFrame, rows: pd.DataFrame, costs:
     if not study.noise.known or not costs:
         return [0] * len(members)
     costs_NK, own_MK = costs_of(rows, costs), costs_of(members, costs)
-    quality_N, seeds_N = rows["quality"].to_numpy(dtype=float), rows["seeds"].to_numpy()
+    quality_N, seeds_N = rows["quality"].to_numpy(dtype=float), study.seeds_of(rows)
     found = []
-    for own_K, quality, seeds in zip(own_MK, members["quality"], members["seeds"], strict=True):
+    for own_K, quality, seeds in zip(own_MK, members["quality"], study.seeds_of(members), strict=True):
         cheaper_N = (costs_NK <= own_K).all(axis=1) & (costs_NK < own_K).any(axis=1)
         found.append(int(study.noise.same(quality, seeds, quality_N[cheaper_N], seeds_N[cheaper_N]).sum()))
     return found

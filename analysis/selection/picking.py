@@ -16,6 +16,7 @@ from spaces.errors import StillhouseError, choose
 from spaces.records.costs import COSTS, PARAMETERS, Cost
 from spaces.records.fronts import within
 from spaces.records.objectives import QUALITY, Aim, Objective, Quality, all_objectives
+from spaces.students.transfer import UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def _fitting(
         if isinstance(objective, Quality):
             rule, fits_N = f"quality of at least {bound:.4g}", value_N >= bound
         else:
-            rule, fits_N = f"at most {bound:,.10g} {objective.amount}", value_N <= bound
+            shown = f"{bound:,.10g}" if objective.decimals or bound < 1 else f"{bound:,.0f}"
+            rule, fits_N = f"at most {shown} {objective.amount}", value_N <= bound
         if not fits_N.any():
             raise StillhouseError(_nothing_fits(rows, objective, rule))
         rules.append(rule)
@@ -99,7 +101,7 @@ def _fitting(
 def _confirmed_first(study: StudyTable, ranked: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The ranking with a confirmed student on top, if the first has one seed and is not better beyond noise."""
     first = ranked.iloc[0]
-    if not study.noise.known or first["seeds"] > 1:
+    if not study.noise.known or first["seeds"] > 1 or first["method"] == UNTRAINED:
         return ranked, ""
     confirmed = ranked[ranked["seeds"] > 1]
     alike = confirmed[study.noise.same(first["quality"], 1, confirmed["quality"], confirmed["seeds"])]
@@ -122,7 +124,8 @@ def _pick_knee(study: StudyTable, own: Aim, rows: pd.DataFrame, rules: Sequence[
         raise StillhouseError(f"{needed} has all of {', '.join(study.meta.objectives)} measured.")
     first = knee(members, own.objectives)
     rest = members.drop(members.index[first])
-    names = " and ".join(objective.label for objective in own.objectives)
+    *others, last = (objective.label for objective in own.objectives)
+    names = f"{', '.join(others)} and {last}" if others else last
     reason = (
         f"the knee of the front of {names} ({len(members)} students): from here, more of one objective costs most of "
         "another"
@@ -139,5 +142,5 @@ def _nothing_fits(rows: pd.DataFrame, objective: Objective, rule: str) -> str:
     nearest = rows.loc[values.idxmax() if isinstance(objective, Quality) else values.idxmin()]
     return (
         f"no finished student has {rule}; the nearest is trial {nearest['trial']} with "
-        f"{nearest[objective.column]:,.6g}."
+        f"{nearest[objective.column]:,.{objective.decimals}f}."
     )

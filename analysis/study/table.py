@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs
@@ -130,8 +131,15 @@ class StudyTable:
             students[means] = averaged.loc[students.index]
         errors = {count: self.noise.errors(count) for count in students["seeds"].unique()}
         below, above = (students["seeds"].map({count: pair[end] for count, pair in errors.items()}) for end in (0, 1))
+        if self.noise.known:  # which a start has none of
+            trained = students["method"] != UNTRAINED
+            below, above = below.where(trained, 0.0), above.where(trained, 0.0)
         students = students.assign(low=students["quality"] - above, high=students["quality"] - below)
         return with_share_intervals(students, self.meta.tasks).assign(**self._inverses(students))
+
+    def seeds_of(self, rows: pd.DataFrame) -> np.ndarray:
+        """How many seeds the quality of students is the mean of; of a start, which no seed moves, endlessly many."""
+        return np.where(rows["method"] == UNTRAINED, np.inf, rows["seeds"].to_numpy(dtype=float))
 
     @cached_property
     def as_trained(self) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from search.store.history import is_untrained
 from spaces.records.fronts import configuration
 from spaces.records.meta import StudyMeta
 from spaces.records.noise import pooled_noise
@@ -30,7 +31,8 @@ def known_of(row: TrialRow, rows: Sequence[TrialRow], study: StudyMeta) -> dict[
         if (values := [score for score in found if score is not None])
     }
     reach = NORMAL_95 * mean_error(errors, study.weights) if errors else float("nan")
-    below, above = noise.errors(len(own))
+    no_seeds = noise.known and is_untrained(row.config)
+    below, above = (0.0, 0.0) if no_seeds else noise.errors(len(own))
     ends = mean - float(joined(reach, above)), mean + float(joined(reach, -below))
     low, high = (None if end != end else end for end in ends)
     return {"seeds": len(own), "quality": mean, "low": low, "high": high, "noise_known": noise.known}

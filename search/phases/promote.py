@@ -52,9 +52,9 @@ def promote(folder: str, target: str, trial: int, promotion: Promotion, driver: 
     say = driver.say
     store = Store.of(folder)
     row = finished_trial(store, trial)
-    score_search_time_self(folder, row, say)
     table = promoted_table(store, row, promotion)
-    study = check_all(table, Path("/"), f"{target}/spec.toml", read_facts)
+    study = check_all(table, Path("/"), f"{target}/spec.toml", read_facts)  # what is refused is so before any scoring
+    score_search_time_self(folder, row, say)
     outcome = run_study(study, target, driver)
     if not outcome.ended:
         return outcome

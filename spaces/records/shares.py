@@ -64,15 +64,23 @@ class Gap:
     def _error(self, score: float) -> float:
         return standard_error(self.metric, score, self.examples)
 
-    def warning(self, task: str, split: str) -> str:
-        """What a person must know of a weak gap, and can do; empty for any other."""
+    def told(self, task: str, split: str) -> str:
+        """What a person must know of a weak gap; empty for any other."""
         if not self.is_weak:
             return ""
         return (
             f"task {task}: the teacher ({self.teacher:.3f}) is {self.in_errors:.1f} standard errors above an untrained "
             f"encoder ({self.floor:.3f}) on {self.examples:,} {split} examples, and {LEAST_GAP:g} are needed: shares "
-            f"of this gap say little, so read the raw scores. Give it about {self.examples_needed:,} {split} examples, "
-            "or a smaller weight, or leave it out"
+            "of this gap say little, so read the raw scores"
+        )
+
+    def warning(self, task: str, split: str) -> str:
+        """The same, and what whose task it is can do."""
+        if not self.is_weak:
+            return ""
+        return (
+            f"{self.told(task, split)}. Give it about {self.examples_needed:,} {split} examples, or a smaller weight, "
+            "or leave it out"
         )
 
 

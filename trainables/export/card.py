@@ -18,7 +18,8 @@ from typing import Any
 
 from spaces.records.costs import columns_of_costs
 from spaces.records.schemas import Column
-from spaces.records.shares import NORMAL_95, WEAK, Gap
+from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
+from spaces.students.transfer import UNTRAINED
 from trainables.tasks.kinds import KINDS
 
 SCORE_COLUMNS = {
@@ -111,10 +112,11 @@ def introduction(card: Mapping[str, Any]) -> str:
     lines = [f"A small Transformer encoder, distilled as a student{teacher}."]
     if card.get("train_tokens") == 0:
         lines = [
-            f"A small Transformer encoder, cut out{teacher} and not trained: training did not raise its dev quality."
+            f"A small Transformer encoder, cut out{teacher} and not trained"
+            f"{'' if card.get('method') == UNTRAINED else ': training did not raise its dev quality'}."
         ]
     if is_number(card.get("quality")):
-        lines.append(recovery(card))
+        lines += filter(None, [recovery(card), tested(card)])
     if card.get("front"):
         lines.append(plain(card["front"]))
     if card.get("weights") is False:
@@ -139,6 +141,20 @@ def recovery(card: Mapping[str, Any]) -> str:
     told = known.get("noise_known") or card.get("train_tokens") == 0
     noise = "" if told else " It was trained with one seed; what another would give is not known."
     return f"It recovers {100 * mean:.0f} %{interval} {what}.{noise}"
+
+
+def tested(card: Mapping[str, Any]) -> str:
+    """The same mean on the test splits, where all tasks were scored on theirs."""
+    rows = card.get("scores") or {}
+    gaps = {task: gap_of(row) for task, row in rows.items() if row.get("split") == "test"}
+    if not rows or any(gaps.get(task) is None or not is_number(row.get("recovered")) for task, row in rows.items()):
+        return ""
+    weights = {task: row["weight"] for task, row in rows.items() if is_number(row.get("weight"))}
+    mean = mean_share({task: row["recovered"] for task, row in rows.items()}, weights)
+    errors = {task: gap.share_error(rows[task]["score"]) for task, gap in gaps.items() if gap is not None}
+    reach = NORMAL_95 * mean_error(errors, weights)
+    interval = f" (95 % interval {100 * (mean - reach):.0f} to {100 * (mean + reach):.0f} %)" if reach == reach else ""
+    return f"On the test splits these weights recover {100 * mean:.0f} %{interval}."
 
 
 def usage(card: Mapping[str, Any]) -> str:
@@ -182,7 +198,7 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
         for task, row in scores.items()
     ]
     notes = [
-        f"{plain(WEAK)} {plain(gap.warning(task, str(scores[task].get('split') or 'dev')))}."
+        f"{plain(WEAK)} {plain(gap.told(task, str(scores[task].get('split') or 'dev')))}."
         for task, gap in gaps.items()
         if gap is not None and gap.is_weak
     ]

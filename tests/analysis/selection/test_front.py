@@ -165,7 +165,7 @@ def test_pick_without_a_budget_is_the_knee(ladder: str) -> None:
 
 def test_pick_says_what_is_nearest_when_nothing_fits(ladder: str, fake: SimpleNamespace) -> None:
     study = load(ladder)
-    with pytest.raises(StillhouseError, match="at most 1,000,000 parameters; the nearest is trial 0 with 4e"):
+    with pytest.raises(StillhouseError, match="at most 1,000,000 parameters; the nearest is trial 0 with 4,000,000"):
         pick(study, max_parameters=1_000_000)
     with pytest.raises(StillhouseError, match=r"quality of at least 0\.99; the nearest is trial 3 with 0\.97"):
         pick(study, min_quality=0.99)
@@ -192,3 +192,13 @@ def test_a_study_keeps_its_limits_unless_told_otherwise(ladder: str, fake: Simpl
         pick(study, min_quality=0.8)
     last = hypervolume_history(study)["hypervolume"]
     assert last.iloc[2] == last.iloc[3] == last.iloc[1] > last.iloc[0]
+
+
+def test_a_start_has_no_seeds_and_so_none_of_their_noise(fake: SimpleNamespace) -> None:
+    seeds = [fake.row(0, 0.5), fake.row(1, 0.6, seed=1, learning_rate=1e-3)]  # the noise of the study: 0.07
+    starts = [fake.row(t, q, shape, method="untrained", parameters=p)
+              for t, q, shape, p in ((2, 0.52, (2, 128), 1e6), (3, 0.6, (4, 256), 2e6))]  # fmt: skip
+    study = load(fake.study([*seeds, *starts]))
+    assert study.noise.known and study.students.set_index("trial").loc[3, ["low", "high"]].tolist() == [0.6, 0.6]
+    assert front(study).set_index("trial")["rivals"].to_dict() == {2: 0, 3: 0}
+    assert pick(study, max_parameters=1e9).trial["trial"] == 3  # not the one with seeds, which noise could explain

@@ -172,7 +172,12 @@ def test_the_card_says_what_is_known_over_all_seeds_and_which_shares_say_little(
     assert "Its configuration recovers 74 % (95 % interval -10 to 157 %)" in text and "the mean of 3 seeds" in text
     assert "seed 0, with 101 %" in text and "tickets \\*" in text and "1.4 standard errors" in text
     assert "116 % (-" in text and "| 200 |" in text
-    assert "| weight |" not in text
+    assert "| weight |" not in text and "leave it out" not in text and "On the test splits" not in text
+    test = {task: {**score, "split": "test", "score": s, "recovered": r, "teacher": 0.9, "weight": w}
+            for task, s, r, w in (("a", 0.695, 0.5, 3.0), ("b", 0.9, 1.0, 1.0))}  # fmt: skip
+    assert "On the test splits these weights recover 62 % (95 % interval " in card_text(card | {"scores": test})
+    cut = {"train_tokens": 0, "method": "untrained"}
+    assert "not trained." in card_text(card | cut) and "not trained: tr" in card_text(card | cut | {"method": "hs"})
     weighed = card_text(card | {"scores": {"tickets": {**score, "score": 0.5, "weight": 2.0}}})
     assert "a weighted mean over tasks" in weighed and "| weight |" in weighed
     data = ModelCard(text).data

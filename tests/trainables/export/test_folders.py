@@ -32,8 +32,8 @@ from trainables.export.folders import export_onnx, export_student
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "text", "student"]
 VOCABULARY = {token: i for i, token in enumerate(TOKENS)}
 COMMON = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 40, "pad_token_id": 0}
-LAYERS = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
-DISTIL = {"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 32}
+LAYERS = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+DISTIL = {"n_layers": 1, "dim": 16, "n_heads": 2, "hidden_dim": 32}
 STUDENTS = {
     "bert": lambda: BertModel(BertConfig(**COMMON, **LAYERS), add_pooling_layer=False),
     "bert, head": lambda: BertForMaskedLM(BertConfig(**COMMON, **LAYERS)),

@@ -77,7 +77,7 @@ def students_reach_the_index(spec: StudySpec, space: SearchSpace) -> Problems:
     if size := shorter_embedding(space):
         yield (
             f'[evaluation] documents = "teacher" needs whole embeddings, got embedding_size {size}: the index has all '
-            "values of the teacher's, in its own directions"
+            "values of the teacher's"
         )
     with_documents = [name for name, kind in KINDS.items() if kind.has_documents]
     if not any(task.kind in with_documents for task in spec.tasks):

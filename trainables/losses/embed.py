@@ -42,11 +42,10 @@ def loss(pairing: Pairing) -> Loss:
     full_width = facts.width_of(teacher.hidden_size)
     same, size = student.hidden_size == teacher.hidden_size, int(pairing.config["embedding_size"])
     projections: dict[str, Projection] = {}
-    if not same or size < full_width:
+    if not same:
         plain = full_width == teacher.hidden_size and len(facts.pooling) == 1
-        narrow = full_width if same else student.hidden_size * len(facts.pooling)
         kept = size < full_width or pairing.config["embed_projection"] == KEPT
-        projections["embedding"] = Projection(narrow, full_width, plain, kept, size if size < full_width else None)
+        projections["embedding"] = Projection(student.hidden_size * len(facts.pooling), full_width, plain, kept)
 
     def value(signals: Signals, targets: Signals, maps: Maps, batch: Batch) -> Tensor:
         ours_BE, theirs_BE = full(signals[ours]), targets[theirs]
@@ -54,11 +53,9 @@ def loss(pairing: Pairing) -> Loss:
             ours_BE = ours_BE @ maps["embedding"]
         if size == full_width:
             return distance(ours_BE, theirs_BE)
-        assert batch.directions_EE is not None
-        theirs_BE = full(theirs_BE) @ batch.directions_EE.to(ours_BE)
         return torch.stack([distance(ours_BE[:, :n], theirs_BE[:, :n]) for n in truncations(size, full_width)]).mean()
 
-    return Loss((ours,), (theirs,), value, projections)
+    return Loss((ours,), (theirs,), value, projections, size if size < full_width else None)
 
 
 def truncations(size: int, whole: int) -> tuple[int, ...]:
@@ -111,8 +108,8 @@ PROJECTION = Axis(
     default=lambda teacher: (DROPPED,), same_as=no_projection,
 )  # fmt: skip
 SIZE = Axis(
-    "embedding_size", int, whole, "values of an embedding: all that the teacher's have, or the first along its "
-    "principal directions, through a learned map that is kept; then it learns at every doubling too, up to the whole",
+    "embedding_size", int, whole, "values of an embedding: all that the teacher's have, or the first of them; "
+    "then it learns at every doubling too, up to the whole, and a narrower student keeps its map",
     "values", default=lambda teacher: (whole_embedding(teacher),),
     rules=(Rule("an embedding has no more values than the teacher's", more_than_the_teachers),),
 )  # fmt: skip

@@ -15,14 +15,12 @@ from trainables.models.signals import LayerSignal, Signals
 @dataclass(frozen=True)
 class Batch:
     """What besides the signals a loss may look at: the mask BT (None when no position is padding), the words before
-    masking at the masked positions N, the mean square of the teacher's hidden states by layer, where these grow from
-    layer to layer (empty where norms keep them alike), and the principal directions EE of the teacher's embeddings,
-    strongest first (None unless a projection is onto them)."""
+    masking at the masked positions N, and the mean square of the teacher's hidden states by layer, where these grow
+    from layer to layer (empty where norms keep them alike)."""
 
     mask_BT: Tensor | None = None
     labels_N: Tensor | None = None
     squares: Mapping[int, float] = field(default_factory=dict)
-    directions_EE: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,12 @@ class Projection:
 
     of_states: both ends are hidden states, so that it may start in the basis in which students are projected.
     kept: the student that is scored and handed over embeds through it.
-    size: how many of its values that student has, of those along the teacher's principal directions; None: all, as
-    the teacher has them.
     """
 
     student_width: int
     teacher_width: int
     of_states: bool = False
     kept: bool = False
-    size: int | None = None
 
 
 Maps = Mapping[str, Tensor]
@@ -58,3 +53,5 @@ class Loss:
     teacher: tuple[LayerSignal, ...]
     value: Callable[[Signals, Signals, Maps, Batch], Tensor]
     projections: Mapping[str, Projection] = field(default_factory=dict)
+    size: int | None = None
+    """How many values of its embeddings the student that is scored and handed over keeps, the first; None: all."""

@@ -158,15 +158,10 @@ class Embedder:
             return self
         return replace(self, steps=(Normalize(),) if self.normalised else (), dims=None)
 
-    def onto(self, weight: Tensor, hidden_size: int, dims: int | None = None) -> "Embedder":
-        """With one more linear map E x (width before), of whose values `dims` are kept (None: all).
-
-        hidden_size: of the model. Values that were not kept before have no weight in the map.
-        """
-        before, last = (self.steps[:-1], self.steps[-1:]) if self.normalised else (self.steps, ())
-        unread = (replace(self, dims=None).facts(hidden_size).width or 0) - weight.shape[1]
-        own = Dense(F.pad(weight.detach().cpu().float(), (0, unread)).contiguous())
-        return replace(self, steps=(*before, own, *last), dims=dims)
+    def onto(self, weight: Tensor) -> "Embedder":
+        """With a linear map E x (pooled width) after the pooling, in place of all maps that it has."""
+        last = (Normalize(),) if self.normalised else ()
+        return replace(self, steps=(Dense(weight.detach().cpu().float().contiguous()), *last), dims=None)
 
 
 def embedder_of(model: PreTrainedModel) -> Embedder:

@@ -7,11 +7,9 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -19,19 +17,17 @@ from spaces.errors import StillhouseError
 from spaces.students.architecture import architecture_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
-from trainables.models.embedding import embed_tokens, embedder_of, set_embedder
-from trainables.models.projection import principal_directions, stream_directions, stream_squares
+from trainables.models.embedding import embedder_of, set_embedder
+from trainables.models.projection import stream_directions, stream_squares
 from trainables.models.signals import HIDDEN, LayerSignal, Signals, State, read_signals, restore_signals, states_of
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
-from trainables.text.ragged import ragged
 from trainables.training.readings import Reading, read_batch
 from trainables.training.settings import TrainingSpec
 from trainables.training.targets import Targets
 
 WIDE = 256
 """Width from which a student's steps are faster in bf16 on a CPU that multiplies it."""
-SAMPLE_TEXTS = 2048
 
 
 class Distillation(nn.Module):
@@ -56,8 +52,6 @@ class Distillation(nn.Module):
         self.teacher_s = 0.0
         """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
         self.projections = nn.ParameterDict()
-        cut = any(projection.size for loss, _ in self.terms for projection in loss.projections.values())
-        self.directions_EE = embedding_directions(teacher, corpus).to(device) if cut else None
         for loss, _ in self.terms:
             for key, projection in loss.projections.items():
                 if key in self.projections:
@@ -74,9 +68,9 @@ class Distillation(nn.Module):
         for loss, _ in self.terms:
             for key, projection in loss.projections.items():
                 if projection.kept:
-                    width = self.student.config.hidden_size
-                    embedder = self.first_embedder.onto(self.projections[key].T, width, projection.size)
-                    set_embedder(self.student, embedder)
+                    set_embedder(self.student, self.first_embedder.onto(self.projections[key].T))
+            if loss.size is not None:
+                set_embedder(self.student, replace(embedder_of(self.student), dims=loss.size))
 
     def take_back(self) -> None:
         """The student embeds as its losses read it, on the way to their projections."""
@@ -109,7 +103,7 @@ class Distillation(nn.Module):
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
             ours = read_signals(self.student, self.student_signals, inputs_BT, mask_BT, positions_BT)
         labels_N = None if positions_BT is None else reading.words_BT[positions_BT]
-        batch = Batch(mask_BT, labels_N, self.squares, self.directions_EE)
+        batch = Batch(mask_BT, labels_N, self.squares)
         return torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in self.terms]).sum()
 
     def value(self, loss: Loss, ours: Signals, theirs: Signals, batch: Batch) -> Tensor:
@@ -141,30 +135,12 @@ def teacher_states(pairing: Pairing) -> tuple[State, ...]:
 
 def first_projection(projection: Projection, teacher: Teacher, corpus: Corpus) -> nn.Parameter:
     """Maps of states start in the basis in which students are projected; all others, and all of equal width, start
-    orthonormal. Those onto the principal directions of embeddings are then turned to them."""
+    orthonormal."""
     narrow, wide = projection.student_width, projection.teacher_width
     if projection.of_states and narrow < wide:
-        start = stream_directions(teacher, corpus)[:, :narrow].T
-    else:
-        start = torch.eye(wide) if narrow == wide else nn.init.orthogonal_(torch.empty(narrow, wide))
-    if projection.size:
-        start = start @ embedding_directions(teacher, corpus)
-    return nn.Parameter(start.clone(memory_format=torch.contiguous_format))  # each pair its own memory
-
-
-@lru_cache(maxsize=1)
-def embedding_directions(teacher: Teacher, corpus: Corpus) -> Tensor:
-    """Orthonormal directions EE of the teacher's embeddings over a sample of single texts, strongest first.
-
-    As embeddings are compared by cosines, they are brought to length 1 and not centred.
-    """
-    chosen = np.linspace(0, len(corpus.train) - 1, min(SAMPLE_TEXTS, len(corpus.train))).astype(int)
-    lengths = corpus.row_lengths("train", chosen)
-    rows = [corpus.train[row][:length] for row, length in zip(chosen, lengths, strict=True)]
-    tokens = ragged(rows, np.int32)
-    found_NE = torch.from_numpy(embed_tokens(teacher.model, tokens, teacher.tokenizer.pad_token_id or 0))
-    found_NE = F.normalize(found_NE, dim=-1)
-    return principal_directions(found_NE.T @ found_NE)
+        basis_Dd = stream_directions(teacher, corpus)[:, :narrow]
+        return nn.Parameter(basis_Dd.T.clone(memory_format=torch.contiguous_format))  # each pair its own memory
+    return nn.Parameter(torch.eye(wide) if narrow == wide else nn.init.orthogonal_(torch.empty(narrow, wide)))
 
 
 def usable(

@@ -25,7 +25,6 @@ CONFIG = {
 SMALL, LARGE = StudentArchitecture(2, 12, 2, 24), StudentArchitecture(4, 18, 3, 36)
 TEACHER = TeacherFacts("t", BertFacts("bert"), LARGE, 11, 64, 2, has_lm_head=True, digest="0")
 POSITIONS = torch.tensor([[0, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()
-DIRECTIONS = torch.linalg.qr(torch.randn(18, 18, generator=torch.Generator().manual_seed(5)))[0]
 LABELS = torch.tensor([1, 2, 3, 4])
 METHODS_WITH_A_TEACHER = [name for name in METHODS if METHODS[name].signals]
 NONSENSE = (0, -1, True, None, "", "no such", 1.5j, [3])
@@ -74,9 +73,7 @@ class Case:
         }
 
     def value(self, mask=None, labels=LABELS, ours=None, theirs=None):
-        return self.loss.value(
-            ours or self.ours, theirs or self.theirs, self.maps, Batch(mask, labels, directions_EE=DIRECTIONS)
-        )
+        return self.loss.value(ours or self.ours, theirs or self.theirs, self.maps, Batch(mask, labels))
 
     def both(self, change):
         """The loss with the signals of both sides changed."""

@@ -216,7 +216,7 @@ def test_students_keep_how_the_teacher_embeds(written):
     assert same == embedder_of(teacher.model)
     assert (narrow.pooling, narrow.steps, narrow.max_length) == (("cls",), (Normalize(),), 10)
     assert narrow.prompt == "a word of "
-    kept = narrow.onto(torch.ones(7, 16), 16)
+    kept = narrow.onto(torch.ones(7, 16))
     assert isinstance(kept.steps[0], Dense) and kept.facts(16).width == 7 and kept.normalised
 
 

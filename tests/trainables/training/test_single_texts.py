@@ -168,18 +168,15 @@ def test_a_shorter_embedding_is_handed_over_with_all_that_it_may_be_cut_to(singl
     np.testing.assert_allclose(embed(again.model, again.tokenizer, texts(5))[:, :8], short, atol=1e-6)
 
 
-def test_a_shorter_embedding_begins_with_what_tells_the_teachers_embeddings_apart_best(single, teacher, texts):
-    """A copy of the teacher is the teacher, turned to its principal directions."""
+def test_a_shorter_embedding_of_a_copy_is_the_beginning_of_the_teachers(single, teacher, texts):
     corpus, config = open_corpus(single[0]), METHODS["cut"] | {"num_layers": 4, "hidden_size": 32, "num_heads": 4}
     config |= {"initialisation": "projected_layers", "intermediate_size": 64}
     module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, EXACT)
     module.hand_over()
-    theirs, ours = (embed(model, teacher.tokenizer, texts(40)) for model in (teacher.model, module.student))
-    assert ours.shape == (40, 8)
-    set_embedder(module.student, replace(embedder_of(module.student), dims=None))
-    turned = embed(module.student, teacher.tokenizer, texts(40))
-    np.testing.assert_allclose(turned @ turned.T, theirs @ theirs.T, rtol=1e-4)
-    assert np.square(ours).sum() > 0.9 * np.linalg.eigvalsh(theirs.T @ theirs)[-8:].sum()
+    theirs, ours = (embed(model, teacher.tokenizer, texts(5)) for model in (teacher.model, module.student))
+    np.testing.assert_allclose(ours, theirs[:, :8], atol=1e-6)
+    module.take_back()
+    assert embed(module.student, teacher.tokenizer, texts(5)).shape == (5, 32)
 
 
 def test_batches_have_little_padding_and_are_a_function_of_seed_and_step(single, monkeypatch):

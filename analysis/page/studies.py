@@ -123,9 +123,14 @@ def overview(studies: Sequence[StudyTable]) -> pd.DataFrame:
 
 
 def summary(studies: Sequence[StudyTable]) -> str:
-    """Which study's front dominates most, in a sentence."""
-    if len({tuple(study.meta.objectives) for study in studies}) > 1:
-        return f"{len(studies)} studies with different objectives, side by side."
+    """Which study's front dominates most, in a sentence; of studies whose volumes do not compare, why they do not."""
+    measured = {
+        "objectives": {tuple(study.meta.objectives) for study in studies},
+        "teachers": {study.meta.teacher.digest for study in studies},
+        "tasks": {frozenset(study.tasks) for study in studies},
+    }
+    if different := [what for what, found in measured.items() if len(found) > 1]:
+        return f"{len(studies)} studies with different {' and '.join(different)}, side by side."
     table = overview(studies)
     listed = ", ".join(f"{row.study} {row.hypervolume:.3f}" for row in table.itertuples())
     return f"The front of {table.loc[table['hypervolume'].idxmax(), 'study']} dominates most: hypervolume {listed}."

@@ -30,6 +30,7 @@ def test_what_does_not_compare_is_said(fake: SimpleNamespace, tmp_path) -> None:
     teacher = fake.teacher | {"digest": "other"}
     second = load(str(write_study(tmp_path / "b", [fake.row(0, 0.5)], teacher=teacher, train_tokens=5)))
     found = " ".join(differences([first, second]))
+    assert summary([first, second]) == "2 studies with different teachers, side by side."
     assert "their teachers" in found and "tokens per trial" in found and "machine" not in found
     assert names_of([first, second]) == [f"quick ({tmp_path}/a)", f"quick ({tmp_path}/b)"]
     with pytest.raises(SpecError, match="two studies or more"):

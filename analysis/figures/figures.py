@@ -235,7 +235,7 @@ def time_figure(study: StudyTable) -> go.Figure:
             hovertemplate=f"%{{y}}: {phase} %{{x:.1f}} s (%{{customdata}})<extra></extra>",
         )  # fmt: skip
     style(figure, 150 + 34 * len(means), "")  # on a phone the legend takes three lines
-    figure.update_layout(barmode="stack", bargap=0.35, legend={**ABOVE, "entrywidth": 95}, margin={"t": 72})
+    figure.update_layout(barmode="stack", bargap=0.35, legend={**ABOVE, "entrywidth": 115}, margin={"t": 72})
     figure.update_xaxes(title_text="seconds per trial")
     figure.update_yaxes(showgrid=False, automargin=True, ticks="", ticksuffix="  ")
     return figure

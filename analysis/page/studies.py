@@ -124,7 +124,7 @@ def overview(studies: Sequence[StudyTable]) -> pd.DataFrame:
 
 def summary(studies: Sequence[StudyTable]) -> str:
     """Which study's front dominates most, in a sentence; of studies whose volumes do not compare, why they do not."""
-    measured = {
+    measured: dict[str, set[Any]] = {
         "objectives": {tuple(study.meta.objectives) for study in studies},
         "teachers": {study.meta.teacher.digest for study in studies},
         "tasks": {frozenset(study.tasks) for study in studies},

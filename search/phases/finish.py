@@ -49,7 +49,8 @@ def score_tests(
     missing = [row for row in members if row.trial not in done]
     if not tasks or not members or (not missing and TEACHER in done):
         return
-    say(f"test scores of teacher, {spec.evaluation.floor_seeds} untrained encoders and {len(missing)} students")
+    students = f" and {len(missing)} students" if missing else ""
+    say(f"test scores of teacher, {spec.evaluation.floor_seeds} untrained encoders{students}")
     teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
     references = score_all(spec, teacher, tasks, ["test"], say)["test"]
     for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):
@@ -137,6 +138,8 @@ def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:
     front = f"the front of {', '.join(objective.name for objective in aim.objectives)}"
     key = functools.partial(configuration, axes=aim.axes)
     own = next((member for member in members if key(member) == key(row)), None)
+    if len({key(each) for each in rows}) == 1:
+        return ""  # a promoted study has nobody to compare with
     if own is not None:
         better = sum(member.rank_quality > own.rank_quality for member in members)
         if len(members) == 1:

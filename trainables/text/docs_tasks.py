@@ -5,7 +5,6 @@ A text of train is in no other split (docstrings.py). Word embeddings alone go f
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -117,13 +116,14 @@ def missing_examples(rows: Rows, rng: np.random.Generator) -> Examples:
 
     As many of each word: the state at the mask must tell it from the context, as in masked language modelling.
     """
+    small = frozenset(MISSING)
     groups: dict[str, list[tuple[list[str], int]]] = {word: [] for word in MISSING}
     for i in rng.permutation(len(rows)):
         words = rows[i]["text"].split()
         if not SHORTEST <= len(words) <= LONGEST:
             continue
-        count = Counter(words)
-        if once := [word for word in MISSING if count[word] == 1]:
+        present = [word for word in words if word in small]
+        if once := [word for word in MISSING if present.count(word) == 1]:
             word = min(once, key=lambda each: len(groups[each]))
             groups[word].append((words, words.index(word)))
     size = min(len(group) for group in groups.values())

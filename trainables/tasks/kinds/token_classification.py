@@ -69,7 +69,7 @@ def read(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
 
 def is_scored(tag: Any) -> bool:
     """Whether this is a tag, and not the sign that a word has none."""
-    return tag is not None and str(tag) != str(NOT_SCORED)
+    return tag is not None and tag != NOT_SCORED and tag != str(NOT_SCORED)
 
 
 def scored_tags(source: TaskSource, tables: Mapping[str, Table]) -> dict[str, Table]:

@@ -37,7 +37,7 @@ def test_every_dataset_is_read(study):
     store = Store.of(study)
     for name in DATASETS:
         rows = store.read_rows(name)
-        assert rows and all(set(row) == set(store.schemas[name].names) for row in rows), name
+        assert (rows or name == "decisions") and all(set(row) == set(store.schemas[name].names) for row in rows), name
         if name != "asked":
             assert len(getattr(opened, name)) == len(rows)
     assert "params" in pq.read_schema(f"{study}/asked/part-00002.parquet").names  # a column that went since

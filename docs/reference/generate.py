@@ -73,7 +73,7 @@ def type_text(hint: Any) -> str:
     if isinstance(hint, types.UnionType):
         hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
     if typing.get_origin(hint) is tuple:
-        return f"list of {TYPES[typing.get_args(hint)[0]]}s"
+        return f"list of {TYPES.get(typing.get_args(hint)[0], 'table')}s"
     return TYPES.get(hint) or "table of numbers"
 
 
@@ -179,6 +179,7 @@ def columns_page() -> str:
     sets = {
         "trials": (columns.trials_columns(("TASK",), by_language=True), "One row for each trial that ended."),
         "reports": (columns.reports_columns(), "What trials report while they train."),
+        "decisions": (columns.decisions_columns(), "What the schedule freeze_thaw decided, and against what."),
         "asked": (columns.asked_columns(), "What was asked for, written before a trial starts."),
         "test_scores": (columns.test_scores_columns(), "Scores on the test splits."),
         "baselines": (columns.baselines_columns(), "The teacher cut to the shapes of the front, without training."),

@@ -12,6 +12,7 @@ as they are, as students like any other, before the first trial trains; they cou
 
 import contextlib
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,14 +20,17 @@ from typing import Any
 
 import optuna
 
+from search.proposals.freeze_thaw import FreezeThaw
 from search.proposals.grid import Grid
 from search.proposals.observations import Memory
 from search.proposals.rungs import Rungs, fill
 from search.proposals.searched import Searched
-from search.proposals.told import Within, branches, study_of
+from search.proposals.taking import Clock, Taker
+from search.proposals.told import branches, study_of
+from search.samplers.answers import Within
 from search.samplers.context import Config, Context
 from search.samplers.drawing import sampler_of
-from search.samplers.registry import GRID
+from search.samplers.registry import FREEZE_THAW, GRID
 from search.store.history import RAN, Ask, History, Running, is_untrained, qualities
 from search.store.parts import Store
 from search.store.rows import ended_row, report_row, stopped_row, test_rows, unusable
@@ -51,12 +55,13 @@ MAX_HAND_BACKS = 10
 class AskTell:
     """Asks for configurations until the budget is spent and records what became of them."""
 
-    def __init__(self, store: Store, searched: Searched) -> None:
+    def __init__(self, store: Store, searched: Searched, now_s: Callable[[], float] = time.monotonic) -> None:
         self.store, self.searched, self.aim = store, searched, searched.aim
         self.rungs = Rungs(searched.rung_tokens, searched.rung_factor, searched.protected)
         self.history = History(store)
         self.tally = self.history.tally
         self.memory = Memory(self.history, searched)
+        self.clock = Clock(self.history.searched_s, now_s)
         self.live: dict[int, Running] = {}
         """Trials between ask and tell, by number."""
         self._duplicates = self.history.last_duplicates()
@@ -69,10 +74,19 @@ class AskTell:
         self._branches = branches(searched.space)
         self._grid = Grid(searched, self.history) if searched.sampler == GRID else None
         fill(self.rungs, self.history, searched)
+        self._taker: Taker | None = None
+        if searched.schedule == FREEZE_THAW and searched.rung_tokens and searched.sampler != GRID:
+            rule = FreezeThaw(searched, self.history, self.memory, self._branches)
+            self._taker = Taker(searched, self.history, rule, self.clock)
 
     @property
     def spent(self) -> int:
-        """Trials that ran and do not run again: those of the study's own seed, or, in a narrowed search, of any."""
+        """Trials that ran and do not run again: those of the study's own seed, or, in a narrowed search, of any.
+
+        Under freeze_thaw it is their tokens that count, in whole trials.
+        """
+        if self._taker is not None and self._agenda is None:
+            return int(self._taker.trained({}) + 1e-9)
 
         def counts(seed: int) -> bool:
             return self._agenda is not None or seed == self.searched.seed
@@ -110,6 +124,14 @@ class AskTell:
             return self._start(start)
         if any(is_untrained(each.ask.config) for each in self.live.values()):
             return None  # what they score is known before a token is spent
+        if (first := self._next_first()) is not None:
+            return self._start(first)
+        if self._taker is not None:
+            return self._take(self._taker)
+        if self.searched.hours is not None and self.clock.seconds >= 3600 * self.searched.hours:
+            if not self.live:
+                self.tally.ended = f"the budget of {self.searched.hours:g} hours is spent"
+            return None
         if (promoted := self.rungs.promotable()) is not None:
             self.rungs.go_on(promoted)
             return self._go_on(self.history.asked[promoted])
@@ -126,6 +148,8 @@ class AskTell:
         """Take what a running trial says; its row when it has to stop here, at a rung."""
         live = self.live[trial]
         self._handed_back.clear()
+        if self._taker is not None:
+            self._taker.forget()
         live.reports = [row for row in live.reports if row["step"] < report.step] + [report_row(trial, report)]
         level = self.rungs.level(report.train_tokens) if report.scores is not None else 0
         if report.scores is None or not level or live.ask.seed != self.searched.seed:
@@ -136,7 +160,10 @@ class AskTell:
         if not self.rungs.has_reached(trial, level):
             costs = self.searched.rung_costs(live.ask.config, report.scores.quality)
             self.rungs.reach(trial, level, live.ask.config["method"], costs)
-            reason = self.rungs.judge(trial, level)
+            if self._taker is not None:
+                reason = self._taker.pause(self.live, trial, level)
+            else:
+                reason = self.rungs.judge(trial, level)
         if not reason:
             self.history.write_reports(live)
             return None
@@ -157,6 +184,8 @@ class AskTell:
             row = replace(row, rung=len(qualities(live.reports)))
         if live.reports:
             self.history.write_reports(live)
+        if self._taker is not None and live.ask.seed == self.searched.seed:
+            self._taker.end(trial, len(qualities(live.reports)))
         return self._end(live, row)
 
     def hand_back(self, trial: int, why: str) -> TrialRow | None:
@@ -173,11 +202,23 @@ class AskTell:
     def _end(self, live: Running, row: TrialRow) -> TrialRow:
         del self.live[live.ask.trial]
         self._wait_for_a_result = False
+        if self._taker is not None and row.status != "stopped":
+            self._taker.forget()
         self.history.reports[live.ask.trial] = live.reports
         self.history.record(row)
         if row.status == "finished":
             self.memory.add(row)
         return row
+
+    def _take(self, taker: Taker) -> Ask | None:
+        taken = taker.take(self.live)
+        if isinstance(taken, Ask):
+            return self._start(taken)
+        if taken is not None:
+            return self._go_on(taken)
+        if not self.live:
+            self.tally.ended = taker.why_nothing
+        return None
 
     def _draw(self) -> Ask | None:
         number, tries = self.history.next_number, 0
@@ -269,6 +310,16 @@ class AskTell:
                 return Ask(self.history.next_number, dict(config), self.searched.seed, digest)
         return None
 
+    def _next_first(self) -> Ask | None:
+        """The next configuration of try_first; None when all within the limits have been asked for."""
+        for config in self.searched.try_first:
+            digest = config_hash(config, self.searched.seed)
+            if digest not in self.history.known:
+                with contextlib.suppress(InfeasibleConfig):
+                    self.searched.check(config)
+                    return Ask(self.history.next_number, dict(config), self.searched.seed, digest)
+        return None
+
     def _next_on_agenda(self) -> Ask | None:
         if not self._queue and not self.live:
             self._read_agenda()
@@ -290,7 +341,7 @@ class AskTell:
         return None
 
     def _start(self, ask: Ask) -> Ask:
-        self.live[ask.trial] = self.history.start(ask)
+        self.live[ask.trial] = self.history.start(ask, self.clock.seconds)
         return ask
 
     def _go_on(self, row: Mapping[str, Any]) -> Ask:

@@ -49,6 +49,11 @@ class Memory:
         )
 
     @property
+    def front_trials(self) -> list[int]:
+        """Numbers of the members of the front."""
+        return [trial for trial, _ in self._front]
+
+    @property
     def front_MK(self) -> np.ndarray:
         """Costs of the members of the front, in the order of their numbers."""
         return np.array([costs_K for _, costs_K in self._front]).reshape(-1, len(self.aim.objectives))
@@ -86,10 +91,13 @@ class Memory:
             told.append(self._finished[key])
         return told
 
-    def evidence(self, live: Sequence[Running], seed: int) -> Evidence:
-        """What the model of surrogate.py learns from; of the trials that run, those of a seed will be on the front."""
+    def evidence(self, live: Sequence[Running], seed: int, staying: int | None = None) -> Evidence:
+        """What the model of surrogate.py learns from; of the trials that run, those of a seed will be on the front.
+
+        staying: one of them of which that is not sure, since it stands at a rung.
+        """
         signs_K = [-1.0 if o.direction == "max" else 1.0 for o in self.aim.objectives]
-        running = [each.ask.config for each in live if each.ask.seed == seed]
+        running = [each.ask.config for each in live if each.ask.seed == seed and each.ask.trial != staying]
         return Evidence(self.seen(live), running, (self.front_MK * signs_K).tolist())
 
     def seen(self, live: Sequence[Running]) -> list[Seen]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.samplers.context import Config, Seen
+from search.samplers.registry import HALVING
 from spaces.errors import InfeasibleConfig
 from spaces.records.fronts import costs_of, looked_up
 from spaces.records.objectives import QUALITY, Aim
@@ -30,6 +31,14 @@ class Searched:
     """A name of search/samplers/registry.py."""
     candidates: int = 1
     """Draws that a trial is chosen from; 1: without a model."""
+    schedule: str = HALVING
+    """A name of SCHEDULES: what is decided at rungs."""
+    hours: float | None = None
+    """Of searching; None: as long as the trials take."""
+    stop_when: float = 0.0
+    """The least hypervolume that an hour of one worker must be expected to add."""
+    try_first: tuple[Config, ...] = ()
+    """Configurations that are tried before any other."""
     rung_tokens: tuple[int, ...] = ()
     """After which trials are compared."""
     rung_factor: int = 3

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.samplers.answers import Answers
+from search.samplers.answers import Answers, axis_of
 from spaces.records.objectives import Objective
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import architecture_of
@@ -52,11 +52,6 @@ def written(space: SearchSpace, config: Mapping[str, Any]) -> Answers:
     return answers
 
 
-def axis_of(name: str) -> str:
-    """The axis that a name of Optuna belongs to: names of restricted axes carry their choices behind an @."""
-    return name.partition("@")[0]
-
-
 def branches(space: SearchSpace) -> list[dict[str, Any]]:
     """Every method, with every name that its own axes list (a mapping): each is tried once before the model takes over.
 
@@ -69,19 +64,3 @@ def branches(space: SearchSpace) -> list[dict[str, Any]]:
         choices = itertools.product(*(space.axes[name].choices for name in named))
         found += [{"method": method, **dict(zip(named, values, strict=True))} for values in choices]
     return found
-
-
-class Within:
-    """A trial in which some axes are settled; it passes on what is asked about the others."""
-
-    def __init__(self, trial: Any, settled: Mapping[str, Any]) -> None:
-        self.trial, self.settled = trial, settled
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """The settled value, where it is one of the choices."""
-        value = self.settled.get(axis_of(name))
-        return value if value in choices else self.trial.suggest_categorical(name, choices)
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """Settled axes are lists: ranges are asked about."""
-        return self.trial.suggest_float(name, low, high, log=log)

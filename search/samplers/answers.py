@@ -4,12 +4,14 @@ It draws candidates at random, and writes a known configuration under the names 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+COMPLETING = 200
+"""Draws after which a space is taken to have no configuration with given values."""
 Answer = Callable[[str, BaseDistribution], Any]
 """(name, distribution) -> the value of a parameter."""
 
@@ -42,6 +44,42 @@ class Answers:
         return self.params[name]
 
 
+class Within:
+    """A trial in which some axes are settled; it passes on what is asked about the others."""
+
+    def __init__(self, trial: Any, settled: Mapping[str, Any]) -> None:
+        self.trial, self.settled = trial, settled
+        self.used: set[str] = set()
+        """Settled axes that were asked about, and had a legal value."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """The settled value, where it is one of the choices."""
+        value = self.settled.get(axis_of(name))
+        if value not in choices:
+            return self.trial.suggest_categorical(name, choices)
+        self.used.add(axis_of(name))
+        return value
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """The settled value, where it is within the range."""
+        value = self.settled.get(axis_of(name))
+        if value is None or not low <= value <= high:
+            return self.trial.suggest_float(name, low, high, log=log)
+        self.used.add(axis_of(name))
+        return float(value)
+
+
+def completed(space: Any, given: Mapping[str, Any], seed: int) -> dict[str, Any] | None:
+    """A configuration of a `SearchSpace` with these values of its axes, the others drawn; None when it has none."""
+    rng = np.random.default_rng([seed])
+    for _ in range(COMPLETING):
+        trial = Within(Answers(at_random(rng)), given)
+        config = dict(space.suggest(trial))
+        if given.keys() <= trial.used:
+            return config
+    return None
+
+
 def conditional_axes(space: Callable[[Any], Any], draws: int = 64) -> list[str]:
     """Axes that some configurations of a space do not have, or have with other values; found by random draws.
 
@@ -56,6 +94,11 @@ def conditional_axes(space: Callable[[Any], Any], draws: int = 64) -> list[str]:
     every = dict.fromkeys(name for drawn in found for name in drawn)
     varying = [name for name in every if any(drawn.get(name) != found[0].get(name) for drawn in found)]
     return list(dict.fromkeys(name.partition("@")[0] for name in varying))
+
+
+def axis_of(name: str) -> str:
+    """The axis that a name of Optuna belongs to: names of restricted axes carry their choices behind an @."""
+    return name.partition("@")[0]
 
 
 def only_value(distribution: BaseDistribution) -> Any:

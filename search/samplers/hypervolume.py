@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.answers import Answer, Answers, at_random, holds
 from search.samplers.context import Config, Evidence, Known, Seen
-from search.samplers.surrogate import choose_candidate, expected
+from search.samplers.promises import promises
 
 Drawn = tuple[Config, Answers]
 """A configuration, and how it was drawn."""
@@ -217,39 +217,23 @@ class HypervolumeSampler(BaseSampler):
 
     def _best(self, configs: Sequence[Config], evidence: Evidence, directions: Sequence[StudyDirection]) -> int:
         """Index of the configuration that promises most."""
-        sign_K = np.array([-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in directions])
+        signs = [-1 if direction is StudyDirection.MAXIMIZE else 1 for direction in directions]
         qualities = [each.quality for each in evidence.seen]
         ends = (max(qualities), min(qualities))
-        low, high = self.span or (ends if sign_K[self.uncertain] > 0 else ends[::-1])
-        width = (high - low) or 1.0
-
-        def costs_of(rows: Sequence[Known]) -> np.ndarray:
-            numbers = [[np.nan if value is None else value for value in row] for row in rows]
-            return np.array(numbers, dtype=float).reshape(-1, len(sign_K)) * sign_K
-
-        everything = [*configs, *evidence.running]
-        unknown = [None] * len(sign_K)
-        costs_EK = costs_of([self.known(config) if self.known else unknown for config in everything])
-        for index, others in evidence.others.items():
-            costs_EK[:, index] = expected(everything, others) * sign_K[index]
-        costs_EK[:, self.uncertain] = 0.0
-        front_MK = costs_of(evidence.front)
-        front_MK[:, self.uncertain] = -(np.array([row[self.uncertain] for row in evidence.front]) - low) / width
-        reference_K = costs_of([self.reference or unknown])[0]
-        # Volumes count from the reference down to 0, so what is negative (as all that is maximised) is moved up.
-        floor_K = np.fmin.reduce(np.vstack([costs_EK, front_MK]), axis=0, initial=0.0)
-        floor_K[self.uncertain] = 0.0
-        costs_EK, front_MK, reference_K = costs_EK - floor_K, front_MK - floor_K, reference_K - floor_K
-        return choose_candidate(
+        span = self.span or (ends if signs[self.uncertain] > 0 else ends[::-1])
+        unknown = [None] * len(signs)
+        known = self.known or (lambda config: unknown)
+        gains_N = promises(
             configs,
-            costs_EK[: len(configs)],
-            [Seen(each.config, each.share, (each.quality - low) / width) for each in evidence.seen],
-            evidence.running,
-            costs_EK[len(configs) :],
-            front_MK,
+            [known(config) for config in configs],
+            evidence,
+            [known(config) for config in evidence.running],
+            signs,
+            self.reference or unknown,
             self.uncertain,
-            np.delete(reference_K, self.uncertain),
+            span,
         )
+        return int(np.argmax(gains_N))
 
 
 def joint_tpe(seed: int) -> BaseSampler:

@@ -18,5 +18,8 @@ SAMPLERS = Registry(
         "random": "search.samplers.drawing:random",
     },
 )
+FREEZE_THAW, HALVING = "freeze_thaw", "halving"
+SCHEDULES = (FREEZE_THAW, HALVING)
+"""What `[search] schedule` may name."""
 GRID = "grid"
 """Walks through the space instead of drawing from it."""

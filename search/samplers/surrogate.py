@@ -1,4 +1,4 @@
-"""A model of quality over configurations and token counts, and the choice among draws that it makes.
+"""A model of quality over configurations and token counts, and what it expects configurations to add to the front.
 
 Quality is the only thing that a trial must be run for: costs are known before. So each draw of the sampler is judged by
 the hypervolume it is expected to add to the front (Emmerich et al. 2006), a closed form for one uncertain objective;
@@ -7,7 +7,6 @@ a draw that a cheaper and better trial already beats promises nothing.
 Shapes: N candidates, M members of the front, S observations, F features, K costs.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.special import erfc
 from threadpoolctl import ThreadpoolController
 
 from search.samplers.context import Seen
@@ -26,7 +26,7 @@ SIZE = 0.25
 """Prior variance of a trend of quality with size, so that a few bad trials of one width do not close it for good."""
 
 
-def choose_candidate(
+def expected_gains(
     configs: Sequence[Mapping[str, Any]],
     costs_NK: np.ndarray,
     seen: Sequence[Seen],
@@ -35,8 +35,8 @@ def choose_candidate(
     front_MK: np.ndarray,
     quality_column: int,
     reference_K: np.ndarray,
-) -> int:
-    """Index of the configuration with the largest expected hypervolume improvement.
+) -> np.ndarray:
+    """Expected hypervolume improvement of each configuration at the full budget, (N,).
 
     Running trials count as if they had ended with the quality that is expected of them (Ginsbourger et al. 2010, the
     "kriging believer"), so that several lanes do not all try the same. The quality column of all costs but the front's
@@ -52,8 +52,7 @@ def choose_candidate(
             front_MK = np.concatenate([front_MK, running_RK])
         mean_N, sd_N = predict(configs, [*seen, *believed])
     costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
-    gains = improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K)
-    return int(np.argmax(gains))
+    return improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K)
 
 
 @cache
@@ -71,11 +70,11 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
     chosen among few values by marginal likelihood, which few observations can decide.
     """
     everything = [*(each.config for each in seen), *configs]
-    apart_NN, alone_NN = closeness(distances(everything), len(everything))
     num_seen = len(seen)
+    apart_SN, alone_SN = closeness(distances(everything), num_seen)
     quality_S = np.array([each.quality for each in seen])
     lack_S = np.log(1.0 / np.array([each.share for each in seen]))
-    same_SS = apart_NN[:num_seen, :num_seen] == 0
+    same_SS = apart_SN[:, :num_seen] == 0
     centre, scale = float(np.median(quality_S)), max(float(np.std(quality_S)), 0.05)
     size_N = sizes(everything)
     target_S = (quality_S - centre) / scale
@@ -83,18 +82,18 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
     best: tuple[float, Any] = (-np.inf, None)
     for reach in REACHES:
         # A common part, one for each axis alone, one for all together.
-        level = 0.5 + alone_NN + 0.5 * np.exp(-apart_NN / reach) + SIZE * np.outer(size_N, size_N)
-        own_SS = level[:num_seen, :num_seen]
+        level_SN = 0.5 + alone_SN + 0.5 * np.exp(-apart_SN / reach) + SIZE * np.outer(size_N[:num_seen], size_N)
+        own_SS = level_SN[:, :num_seen]
         smooth_SS = own_SS + np.outer(lack_S, lack_S) * SLOPE * (0.5 + 0.5 * own_SS) + 1e-8 * np.eye(num_seen)
         for noise in NOISES:
             factor = np.linalg.cholesky(smooth_SS + (noise / scale) ** 2 * jitter_SS)
             white_S = solve_triangular(factor, target_S, lower=True)
             likelihood = -0.5 * white_S @ white_S - np.log(np.diag(factor)).sum()
             if likelihood > best[0]:
-                best = likelihood, (level, factor, white_S)
-    level, factor, white_S = best[1]
-    cross_SN = solve_triangular(factor, level[:num_seen, num_seen:], lower=True)
-    variance_N = np.diag(level)[num_seen:] - (cross_SN**2).sum(axis=0)
+                best = likelihood, (level_SN, factor, white_S)
+    level_SN, factor, white_S = best[1]
+    cross_SN = solve_triangular(factor, level_SN[:, num_seen:], lower=True)
+    variance_N = 2.0 + SIZE * size_N[num_seen:] ** 2 - (cross_SN**2).sum(axis=0)
     return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))
 
 
@@ -141,15 +140,16 @@ def distances(configs: Sequence[Mapping[str, Any]]) -> list[tuple[np.ndarray, np
     return axes
 
 
-def closeness(axes: Sequence[tuple[np.ndarray, np.ndarray]], number: int) -> tuple[np.ndarray, np.ndarray]:
-    """(sum of the distances over axes, mean over axes of exp(-2 distance)), each (N, N): looked up, not computed, since
-    most axes take few values."""
-    apart_NN, alone_NN = np.zeros((number, number)), np.zeros((number, number))
+def closeness(axes: Sequence[tuple[np.ndarray, np.ndarray]], rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sum of the distances over axes, mean over axes of exp(-2 distance)) from the first `rows` configurations to all,
+    each (rows, N): looked up, not computed, since most axes take few values."""
+    number = len(axes[0][1]) if axes else rows
+    apart_RN, alone_RN = np.zeros((rows, number)), np.zeros((rows, number))
     for apart_VV, value_N in axes:
-        pair_NN = value_N[:, None] * len(apart_VV) + value_N
-        apart_NN += apart_VV.take(pair_NN)
-        alone_NN += np.exp(-2.0 * apart_VV).take(pair_NN)
-    return apart_NN, alone_NN / len(axes) if axes else np.ones_like(alone_NN)
+        pair_RN = value_N[:rows, None] * len(apart_VV) + value_N
+        apart_RN += apart_VV.take(pair_RN)
+        alone_RN += np.exp(-2.0 * apart_VV).take(pair_RN)
+    return apart_RN, alone_RN / len(axes) if axes else np.ones_like(alone_RN)
 
 
 def improvement(
@@ -177,22 +177,23 @@ def improvement(
     quality_M, front_MK = quality_M[kept], front_MK[kept]
     reference = [1.0] * costs_NK.shape[1]
     levels = np.concatenate([[0.0], np.sort(quality_M[quality_M > 0]), [np.inf]])
+    few_UK, which_N = np.unique(costs_NK, axis=0, return_inverse=True) if reference else (costs_NK[:1], 0)
     gains_N = np.zeros(len(mean_N))
-    for low, high in itertools.pairwise(levels):
-        rivals = front_MK[quality_M >= high] if high < np.inf else front_MK[:0]
+    above_N = expected_excess(mean_N, sd_N, levels[0])
+    for high in levels[1:]:
+        rivals, below_N = front_MK[quality_M >= high] if high < np.inf else front_MK[:0], above_N
+        above_N = expected_excess(mean_N, sd_N, high)
         covered = hypervolume(rivals, reference) if reference else float(len(rivals) > 0)
-        for i, cost_K in enumerate(costs_NK):
-            rate = (hypervolume(np.vstack([rivals, cost_K]), reference) if reference else 1.0) - covered
-            if rate > 1e-12:
-                gains_N[i] += rate * (
-                    expected_excess(mean_N[i], sd_N[i], low) - expected_excess(mean_N[i], sd_N[i], high)
-                )
+        rate_U = [
+            (hypervolume(np.vstack([rivals, cost_K]), reference) if reference else 1.0) - covered for cost_K in few_UK
+        ]
+        gains_N += np.array(rate_U)[which_N] * (below_N - above_N)
     return gains_N
 
 
-def expected_excess(mean: float, sd: float, level: float) -> float:
-    """E[max(0, q - level)] of a normal q."""
+def expected_excess(mean_N: np.ndarray, sd_N: np.ndarray, level: float) -> np.ndarray:
+    """E[max(0, q - level)] of normal q."""
     if level == np.inf:
-        return 0.0
-    z = (mean - level) / sd
-    return (mean - level) * 0.5 * math.erfc(-z / math.sqrt(2)) + sd * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return np.zeros_like(mean_N)
+    z_N = (mean_N - level) / sd_N
+    return (mean_N - level) * 0.5 * erfc(-z_N / math.sqrt(2)) + sd_N * np.exp(-z_N * z_N / 2) / math.sqrt(2 * math.pi)

@@ -87,7 +87,7 @@ def _setting_schema(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any
     if isinstance(hint, types.UnionType):
         hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is tuple:
-        found: dict[str, Any] = {"type": "array", "items": {"type": TYPES[typing.get_args(hint)[0]]}}
+        found: dict[str, Any] = {"type": "array", "items": {"type": TYPES.get(typing.get_args(hint)[0], "object")}}
     elif hint in TYPES:
         found = {"type": TYPES[hint]}
     else:

@@ -67,6 +67,11 @@ def _read_value(where: str, hint: Any, rules: Mapping[str, Any], value: Any, pro
             return tuple(float(v) for v in value)
         problems.append(f"{where} must be a list of numbers, got {value!r}")
         return ()
+    if hint == tuple[Mapping[str, Any], ...]:
+        if isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
+            return tuple(dict(v) for v in value)
+        problems.append(f"{where} must be a list of tables, got {value!r}")
+        return ()
     if hint == Mapping[str, float]:
         if isinstance(value, dict) and all(_is_number(v) for v in value.values()):
             return dict(value)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from search.samplers.registry import FREEZE_THAW
 from search.spec.languages import languages_of
 from search.spec.reading import Unsound
 from search.spec.sections import TRACKERS, StudySpec
@@ -129,6 +130,18 @@ def comparison_without_limits(spec: StudySpec) -> Problems:
         yield "[comparison] runs every student of the space: leave [search] constraints out"
 
 
+def hours_without_a_comparison(spec: StudySpec) -> Problems:
+    if spec.budget.hours is not None and spec.comparison.seeds is not None:
+        yield "[budget] hours: a comparison runs every trial that it compares; leave hours out"
+
+
+def schedule_needs_a_model(spec: StudySpec) -> Problems:
+    if spec.rungs.first_tokens is None and spec.search.stop_when:
+        yield "[search] stop_when needs rungs: set [rungs] first_tokens"
+    elif spec.search.stop_when and spec.search.schedule != FREEZE_THAW:
+        yield f"[search] stop_when needs schedule = 'freeze_thaw', got {spec.search.schedule!r}"
+
+
 def what_fits_packed_blocks(spec: StudySpec) -> Problems:
     if spec.corpus.texts != "packed" and spec.corpus.language_temperature is not None:
         yield "[corpus] language_temperature mixes packed blocks: leave it out, or texts = 'packed'"
@@ -181,6 +194,8 @@ SPEC_RULES = (
     first_rung_within_budget,
     comparison_without_rungs,
     comparison_without_limits,
+    hours_without_a_comparison,
+    schedule_needs_a_model,
     what_fits_packed_blocks,
     named_corpus,
 )

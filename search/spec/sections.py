@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.samplers.registry import GRID, SAMPLERS
+from search.samplers.registry import FREEZE_THAW, GRID, SAMPLERS, SCHEDULES
 from spaces.records.latency import LatencySpec
 from spaces.settings import setting
 from trainables.lanes.settings import ClusterSpec
@@ -28,8 +28,15 @@ class TeacherSpec:
 
 @dataclass(frozen=True)
 class BudgetSpec:
-    trials: int = setting("trials to run; duplicates and infeasible draws do not count", 20, at_least=1)
+    trials: int = setting(
+        "trials to run, without duplicates and infeasible draws; under freeze_thaw the tokens of so many whole trials",
+        20,
+        at_least=1,
+    )
     train_tokens: int = setting("tokens every trial trains on", 1_000_000, at_least=1)
+    hours: float | None = setting(
+        "hours of searching, over all runs of the study; unset: until the trials are spent", None, above=0
+    )
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,20 @@ class SearchSpec:
         "draws for each trial, the first by the sampler; a model of quality takes the best of them; 1: no model",
         32,
         at_least=1,
+    )
+    schedule: str = setting(
+        "what happens at [rungs]: freeze_thaw, a worker takes the new or paused trial that gives most for its price; "
+        "halving, the best 1/factor go on",
+        FREEZE_THAW,
+        choices=SCHEDULES,
+    )
+    stop_when: float = setting(
+        "under freeze_thaw: end when an hour of one worker is expected to add less than this to the hypervolume",
+        0.0,
+        at_least=0,
+    )
+    try_first: tuple[Mapping[str, Any], ...] = setting(
+        "configurations to try before any other, as tables of axes; what a table leaves out is drawn", ()
     )
     warm_start: tuple[str, ...] = setting("folders of earlier studies of the same teacher and tasks to learn from", ())
 

@@ -1,10 +1,10 @@
 """Rules between a spec and the space that it searches: as in rules.py, each yields what it finds wrong."""
 
-from search.samplers.answers import conditional_axes
+from search.samplers.answers import completed, conditional_axes
 from search.samplers.registry import GRID, SAMPLERS
 from search.spec.rules import Problems
 from search.spec.sections import StudySpec
-from spaces.errors import SpecError, StillhouseError
+from spaces.errors import SpecError, StillhouseError, nearest
 from spaces.space.axes import axes_of_trial
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import parse_shape
@@ -131,6 +131,23 @@ def sampler_can_be_loaded(spec: StudySpec, space: SearchSpace) -> Problems:
         yield f"[search] sampler: {error}"
 
 
+def configurations_to_try_first(spec: StudySpec, space: SearchSpace) -> Problems:
+    for number, given in enumerate(spec.search.try_first, 1):
+        where = f"[search] try_first {number}:"
+        if unknown := [name for name in given if name not in space.axes]:
+            yield from (
+                f"{where} unknown axis {n!r}.{nearest(n, space.axes)} Known: {', '.join(space.axes)}" for n in unknown
+            )
+        elif wrong := [name for name, value in given.items() if not space.axes[name].contains(value)]:
+            offers = (
+                f"{where} {n} {given[n]!r} is not in this space, which offers {space.axes[n].to_line()}" for n in wrong
+            )
+            yield from offers
+        elif completed(space, given, number) is None:
+            wanted = ", ".join(f"{name} {value!r}" for name, value in given.items())
+            yield f"{where} no configuration of the space has {wanted} together"
+
+
 def _finite(where: str, space: SearchSpace) -> Problems:
     try:
         next(iter(space.enumerate()), None)
@@ -148,6 +165,7 @@ SPACE_RULES = (
     comparison_is_finite,
     grid_is_finite,
     sampler_can_be_loaded,
+    configurations_to_try_first,
     same_axes_for_gp,
 )
 """Rules on (spec, space)."""

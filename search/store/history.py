@@ -83,9 +83,15 @@ class History:
             self.remember(row)
             if row.status == "stopped":
                 self._complete_reports(row)
-        done = {row.trial for row in rows}
+        self.decisions: dict[int, list[dict[str, Any]]] = {}
+        """What was decided about each trial, in order."""
+        for decided in store.read_rows("decisions"):
+            self.decisions.setdefault(decided["trial"], []).append(decided)
+        self.lost_checkpoints: set[int] = set()
+        """Stopped trials that would start over."""
+        done = {row.trial for row in rows if not self._was_thawed(row)}
         self.interrupted = [self.asked[number] for number in sorted(self.asked) if number not in done]
-        """Asked by an earlier run and not ended; each is to be run again."""
+        """Asked or thawed by an earlier run and not ended; each is to be run again."""
 
     @property
     def next_number(self) -> int:
@@ -102,14 +108,15 @@ class History:
         """Those (configuration, seed) that have run, whatever came of them."""
         return [ask for ask in asks if config_hash(*ask) in self.by_hash]
 
-    def start(self, ask: Ask) -> Running:
-        """Write down that a trial was asked for."""
+    def start(self, ask: Ask, search_s: float) -> Running:
+        """Write down that a trial was asked for, so many seconds into the search."""
         row = {
             "trial": ask.trial,
             "config_hash": ask.config_hash,
             "config": json.dumps(ask.config, sort_keys=True),
             "seed": ask.seed,
             "asked_at": now(),
+            "search_s": search_s,
         }
         self.store.write_part("asked", ask.trial, [row])
         self.asked[ask.trial] = row
@@ -125,6 +132,32 @@ class History:
     def write_reports(self, live: Running) -> None:
         """All that a running trial has said so far."""
         self.store.write_part("reports", live.ask.trial, live.reports)
+
+    @property
+    def searched_s(self) -> float:
+        """Seconds of searching until something was last asked or decided."""
+        rows = [*self.asked.values(), *(row for rows in self.decisions.values() for row in rows)]
+        return max((row["search_s"] for row in rows if row.get("search_s") is not None), default=0.0)
+
+    def passed(self, trial: int) -> list[tuple[int, float]]:
+        """(tokens, quality) at the rungs that a trial has reached."""
+        return qualities(self.reports.get(trial, []))
+
+    @property
+    def taken(self) -> int:
+        """Decisions to train something; a pause and what is taken for it are one."""
+        return sum(row["action"] in ("try", "thaw", "go_on") for rows in self.decisions.values() for row in rows)
+
+    @property
+    def next_decision(self) -> int:
+        """The number of the next decision."""
+        return 1 + max((row["decision"] for rows in self.decisions.values() for row in rows), default=-1)
+
+    def write_decision(self, trial: int, row: Mapping[str, Any]) -> None:
+        """Write down what is done with a trial, before it is done."""
+        rows = self.decisions.setdefault(trial, [])
+        rows.append({"trial": trial, "decision": self.next_decision, "decided_at": now(), **row})
+        self.store.write_part("decisions", trial, rows)
 
     def record(self, row: TrialRow) -> None:
         """Write the row of a trial that has ended."""
@@ -186,6 +219,13 @@ class History:
         self.last_number = max(self.last_number, row.trial)
         if row.status in RAN and (self.by_hash.get(row.config_hash) or row).trial == row.trial:
             self.by_hash[row.config_hash] = row
+
+    def _was_thawed(self, row: TrialRow) -> bool:
+        """Whether a stopped trial has been taken up again since its row was written."""
+        decided = self.decisions.get(row.trial)
+        if row.status != "stopped" or not decided:
+            return False
+        return decided[-1]["action"] != "pause" or decided[-1]["rung"] != row.rung
 
     def _complete_reports(self, row: TrialRow) -> None:
         """The report that stopped a trial is written after its row, and an end in between loses it: take the row's."""

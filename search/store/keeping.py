@@ -56,11 +56,13 @@ class Keeper:
         for row in rows:
             if row.status == "finished" and not row.student_path:
                 self._drop("students", row.trial, "its row names no student")
+        self.history.lost_checkpoints |= {trial for trial in stopped if ("checkpoints", trial) not in self.sizes}
         self.make_room()
 
     def started(self, trial: int) -> None:
         """A trial runs, for the first time or again: its checkpoint is its own."""
         self.running.add(trial)
+        self.history.lost_checkpoints.discard(trial)
         self.sizes.pop(("checkpoints", trial), None)
 
     def ended(self, row: TrialRow) -> None:
@@ -86,7 +88,8 @@ class Keeper:
             if self.taken_gb <= self.quota_gb:
                 return
             if self._drop("checkpoints", row.trial, f"stopped with quality {row.rank_quality:.3f}"):
-                self.say(f"trial {row.trial} would start over if it were promoted: its checkpoint was deleted")
+                self.history.lost_checkpoints.add(row.trial)
+                self.say(f"trial {row.trial} would start over if it were taken up again: its checkpoint was deleted")
         if self.taken_gb > self.quota_gb and not self._warned:
             self._warned = True
             self.say(

@@ -16,6 +16,7 @@ from search.proposals.comparison import comparison
 from search.proposals.rungs import rung_tokens
 from search.proposals.searched import Costs, Searched
 from search.proposals.warm_start import learn_from
+from search.samplers.answers import completed
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from search.spec.writing import to_toml
@@ -126,6 +127,10 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         seed=spec.seed,
         budget=spec.budget.trials,
         train_tokens=spec.budget.train_tokens,
+        schedule=spec.search.schedule,
+        hours=spec.budget.hours,
+        stop_when=spec.search.stop_when,
+        try_first=first_configs(spec, plan.study.space),
         sampler=spec.search.sampler,
         candidates=spec.search.candidates,
         rung_tokens=rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
@@ -137,6 +142,12 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         reference=plan.meta.teacher.costs,
     )
     return AskTell(store, searched)
+
+
+def first_configs(spec: StudySpec, space: SearchSpace) -> tuple[Mapping[str, Any], ...]:
+    """What the spec wants to be tried first; rules.py has seen to it that there is something to be had."""
+    found = (completed(space, given, number) for number, given in enumerate(spec.search.try_first, 1))
+    return tuple(config for config in found if config is not None)
 
 
 def wanted_starts(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> tuple[Mapping[str, Any], ...]:

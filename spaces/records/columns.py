@@ -12,7 +12,7 @@ from spaces.records.rows import TIME, columns_of_rows
 from spaces.records.schemas import FLOAT, INT, TEXT, Column
 from spaces.students.axis import Axis
 
-DATASETS = ("asked", "trials", "reports", "test_scores", "baselines", "profiles")
+DATASETS = ("asked", "trials", "reports", "decisions", "test_scores", "baselines", "profiles")
 """The folders of a study that hold Parquet parts."""
 
 
@@ -77,6 +77,27 @@ def asked_columns() -> tuple[Column, ...]:
         Column("config", TEXT, "JSON", "the canonical configuration"),
         Column("seed", INT, "", "seed of the trial"),
         Column("asked_at", TIME, "UTC", "when the sampler asked for it"),
+        Column("search_s", FLOAT, "s", "seconds of searching by then, over all runs of the study"),
+    )
+
+
+def decisions_columns() -> tuple[Column, ...]:
+    """What was decided about trials under the schedule freeze_thaw, written before it was done."""
+    return (
+        Column("trial", INT, "number", "number of the trial"),
+        Column("decision", INT, "number", "number of the decision, in the order of the study"),
+        Column("action", TEXT, "", "try (a new one), go_on (past a rung), pause, thaw (go on after it), end"),
+        Column("rung", INT, "number", "rungs that the trial had passed, from 0"),
+        Column("gain", FLOAT, "", "hypervolume that its whole budget was expected to add; null: too little was known"),
+        Column("left", FLOAT, "share", "of its budget, what it had not trained"),
+        Column("price", FLOAT, "trials", "of what was left of it, in trials of mean size; gain per price decides"),
+        Column("rival", INT, "number", "the trial that came second, or that a pause makes room for; null: a new one"),
+        Column("rival_config", TEXT, "JSON", "configuration of that rival; null: there was none"),
+        Column("rival_gain", FLOAT, "", "hypervolume that the rival's whole budget was expected to add"),
+        Column("rival_price", FLOAT, "trials", "price of what was left of the rival"),
+        Column("compared", INT, "options", "configurations and paused trials that were compared"),
+        Column("search_s", FLOAT, "s", "seconds of searching so far, over all runs of the study"),
+        Column("decided_at", TIME, "UTC", "when it was decided"),
     )
 
 
@@ -142,6 +163,7 @@ def dataset_columns(
         "asked": asked_columns(),
         "trials": trials_columns(tasks, by_language, axes),
         "reports": reports_columns(),
+        "decisions": decisions_columns(),
         "test_scores": test_scores_columns(),
         "baselines": baselines_columns(),
         "profiles": profiles_columns(),

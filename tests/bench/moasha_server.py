@@ -20,7 +20,7 @@ def main() -> None:
     random.seed(about["seed"])
     np.random.seed(about["seed"])
     scheduler = MOASHA(
-        {name: choice(values) for name, values in about["axes"].items()}, ["loss", "parameters"],
+        {name: choice(list(range(size))) for name, size in about["axes"].items()}, ["loss", "parameters"],
         time_attr="train_tokens", max_t=about["budget"], grace_period=about["first"],
         reduction_factor=about["factor"], random_seed=about["seed"],
     )  # fmt: skip
@@ -33,7 +33,7 @@ def main() -> None:
             trial = Trial(trial_id=len(trials), config=suggestion.config, creation_time=datetime.now())
             trials[trial.trial_id] = trial
             scheduler.on_trial_add(trial)
-            answer({"trial": trial.trial_id, "config": suggestion.config})
+            answer({"trial": trial.trial_id, "places": [suggestion.config[name] for name in about["axes"]]})
             continue
         trial = trials[message["trial"]]
         if message["do"] == "error":

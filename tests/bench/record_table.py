@@ -1,11 +1,12 @@
 """Record a table of real trials: every configuration of a small conditional space, scored rung by rung.
 
-Searches can then be compared by replay (search_efficiency.py), without training again. Every configuration of SPEC is
-distilled once, every third one with a second seed. Each run leaves one Parquet part in --out, so that an interrupted
-recording goes on; the parts of a complete recording are joined into one file in tests/bench/recorded.
+Searches can then be compared by replay (search_efficiency.py), without training again. Every configuration of a spec in
+tests/bench/tables is distilled once, every third one with a second seed; what starts from the teacher is scored before
+its first step as well. Each run leaves one Parquet part in --out, so that an interrupted recording goes on; the parts
+of a complete recording are joined into one file in tests/bench/recorded, named after the spec.
 
-    python tests/bench/record_table.py --out table                  # about 45 minutes on two cores, resumable
-    python tests/bench/record_table.py --out table --only 8         # a taste: the first eight runs of the same order
+    python tests/bench/record_table.py docs --out table             # about 45 minutes on two cores, resumable
+    python tests/bench/record_table.py docs --out table --only 8    # a taste: the first eight runs of the same order
 """
 
 import argparse
@@ -28,8 +29,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from search.phases.inputs import read_inputs
 from search.phases.prepare import cost_columns, prepare
 from search.phases.teacher_targets import make_target_plan, needs_of_space
+from search.proposals.rungs import rung_tokens
 from search.spec.checks import check_all
 from spaces.errors import TrialFailed
 from spaces.space.search_space import config_hash
@@ -37,7 +40,7 @@ from trainables.lanes.messages import TrialJob
 from trainables.lanes.trial import kept_corpus, kept_targets, kept_teacher, score
 from trainables.machine import hardware, versions
 from trainables.models.student import build_student
-from trainables.models.teacher import load_teacher, read_facts
+from trainables.models.teacher import read_facts
 from trainables.tasks.scores import Scores
 from trainables.tasks.spec import EvaluationSpec
 from trainables.text.corpus import open_corpus
@@ -45,53 +48,17 @@ from trainables.training.loop import distil
 from trainables.training.settings import TrainingRun
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 
-SPEC = """
-name = "recorded"
-seed = 0
-[teacher]
-path = "package:trainables/embedded_teacher"
-[corpus]
-source = "docs"
-sequence_length = 64
-max_tokens = 2_000_000
-[budget]
-trials = 1000
-train_tokens = 65_536
-[space]
-method = ["od", "hs", "mha", "mha_direct"]
-temperature = [2.0]
-mapping = ["last", "uniform", "last_k", "uniform_consecutive", "uniform_last"]
-relation_heads = [12, 24]
-teacher_layer = [6]
-shape = ["2x48", "2x96", "2x144", "3x48", "3x96", "3x144", "4x48", "4x96", "4x144"]
-initialisation = ["random", "projected_layers"]
-learning_rate = [5e-4, 4e-3]
-batch_size = [16]
-[[tasks]]
-name = "package"
-source = "docs:package"
-kind = "classification"
-max_train = 800
-max_dev = 3000  # many, so that the noise of the scores does not drown what tells configurations apart
-max_length = 64
-[targets]
-mode = "live"  # written below for both seeds, without Ray
-[search]
-sampler = "grid"
-objectives = ["quality", "parameters"]
-"""
-RUNGS = (8_192, 24_576)
 SEEDS = (0, 1)
-RECORDED = Path(__file__).parent / "recorded" / "docs.parquet"
+BENCH = Path(__file__).parent
 
 
 @lru_cache(maxsize=1)
-def prepared() -> tuple[Any, Any, TrialJob]:
+def prepared(table: str) -> tuple[Any, Any, TrialJob]:
     """(space, costs, the job of no trial yet); from the cache after the first call on a machine."""
-    study = check_all(tomllib.loads(SPEC), Path.cwd(), "record_table.py", read_facts)
+    study = check_all(tomllib.loads(spec_text(table)), Path.cwd(), table, read_facts)
     spec, space, facts = study.spec, study.space, study.teacher
     with contextlib.ExitStack() as held:
-        ready = prepare(study, held, print)
+        ready = prepare(study, read_inputs(spec, print, print), print, held, print)
     plan = make_target_plan(spec, needs_of_space(space), facts, ready.corpus, open_corpus(Path(ready.corpus)), SEEDS)
     plan.folder.mkdir(parents=True, exist_ok=True)
     for part, number in unfinished_shards(plan):
@@ -100,23 +67,29 @@ def prepared() -> tuple[Any, Any, TrialJob]:
     shared = TrialJob(
         trial=0, config={}, seed=0, teacher=spec.teacher.path, corpus=ready.corpus, tasks=tuple(ready.tasks.values()),
         train_tokens=spec.budget.train_tokens, evaluation=EvaluationSpec(), floors=ready.scores, training=spec.training,
-        rungs=RUNGS, targets=str(plan.folder),
+        rungs=rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
+        targets=str(plan.folder),
     )  # fmt: skip
     return space, cost_columns(ready, study), shared
 
 
-def jobs() -> list[tuple[dict[str, Any], int]]:
+def spec_text(table: str) -> str:
+    """The spec of a table, as it was written."""
+    return (BENCH / "tables" / f"{table}.toml").read_text()
+
+
+def jobs(table: str) -> list[tuple[dict[str, Any], int]]:
     """(configuration, seed) of every run, shuffled, so that a part of the recording is a fair sample of the space."""
-    configs = list(prepared()[0].enumerate())
+    configs = list(prepared(table)[0].enumerate())
     order = np.random.default_rng(0).permutation(len(configs))
     shuffled = [configs[i] for i in order]
     return [(config, SEEDS[0]) for config in shuffled] + [(config, SEEDS[1]) for config in shuffled[::3]]
 
 
-def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
-    """Distil one configuration; one row per rung, the last at the full budget."""
+def record(table: str, config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
+    """Distil one configuration; one row per rung, the last at the full budget, and one before the first step."""
     torch.set_num_threads(1)
-    _, costs, shared = prepared()
+    _, costs, shared = prepared(table)
     job = dataclasses.replace(shared, config=dict(config), seed=seed)
     teacher, corpus = kept_teacher(job.teacher, job.embedding, "cpu"), kept_corpus(job.corpus)
     known = {key: costs(config)[key] for key in ("parameters", "flops_per_token", "latency_p50_ms")}
@@ -143,11 +116,12 @@ def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
     started = time.perf_counter()
     student = build_student(job.config, teacher, seed, corpus)
     start_s = time.perf_counter() - started
-    pending = iter(RUNGS)
+    untrained = start_rows(job, student, head)
+    pending = iter(shared.rungs)
     seconds: list[float] = []
     try:
         trained = distil(
-            student, teacher, corpus, TrainingRun(job.config, job.train_tokens, seed, job.training, RUNGS),
+            student, teacher, corpus, TrainingRun(job.config, job.train_tokens, seed, job.training, shared.rungs),
             lambda report: seconds.append(report.elapsed_s) if report.scores is not None else None,
             score=lambda model: scored(model, next(pending), 0.0), targets=kept_targets(job.targets),
         )  # fmt: skip
@@ -157,23 +131,35 @@ def record(config: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
     scored(student, job.train_tokens, trained.train_s)
     for row, train_s in zip(rows, [*seconds, trained.train_s], strict=True):
         row["train_s"] = train_s + start_s
-    return rows
+    return [*untrained, *rows]
 
 
-def run(number: int, folder: Path) -> None:
+def start_rows(job: TrialJob, student: Any, head: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row at no tokens, for what starts from the teacher; random weights are the floor."""
+    if job.config["initialisation"] == "random":
+        return []
+    started = time.perf_counter()
+    found, _ = score(student, job)
+    shares = {f"recovered_{name}": task.recovered for name, task in found.tasks.items()}
+    known = {"train_tokens": 0, "train_s": 0.0, "quality": found.quality, **shares}
+    return [{**head, **known, "score_s": time.perf_counter() - started, "reason": ""}]
+
+
+def run(table: str, number: int, folder: Path) -> None:
     """Record one run into its part, written whole or not at all."""
-    rows = record(*jobs()[number])
+    rows = record(table, *jobs(table)[number])
     unfinished = folder / f".part-{number:05d}.tmp"
     pq.write_table(pa.Table.from_pylist(rows), unfinished)
     unfinished.rename(folder / f"part-{number:05d}.parquet")
 
 
-def join(folder: Path, target: Path, partial: bool) -> None:
+def join(name: str, folder: Path, target: Path, partial: bool) -> None:
     """All parts as one file, with what made it beside it in the metadata."""
     parts = sorted(folder.glob("part-*.parquet"))
     table = pa.concat_tables([pq.read_table(part) for part in parts], promote_options="permissive")
     about = {
-        "command": "python tests/bench/record_table.py --out table", "spec": SPEC, "rungs": RUNGS,
+        "command": f"python tests/bench/record_table.py {name} --out table", "spec": spec_text(name),
+        "rungs": prepared(name)[2].rungs,
         "seeds": SEEDS, "runs": len(parts), "partial": partial, "hardware": hardware(), "versions": versions(),
         "recorded": time.strftime("%Y-%m-%d", time.gmtime()), "processes": "1 thread each",
     }  # fmt: skip
@@ -186,25 +172,25 @@ def join(folder: Path, target: Path, partial: bool) -> None:
 def main() -> None:
     """Record what is missing, then join."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=sorted(path.stem for path in (BENCH / "tables").glob("*.toml")))
     parser.add_argument("--out", type=Path, required=True, help="folder of parts")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--only", type=int, help="stop after this many runs of the order")
-    parser.add_argument("--to", type=Path, default=RECORDED, help="the joined file; a partial one stays in --out")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    load_teacher(prepared()[2]["teacher"])
-    wanted = range(len(jobs()))[: options.only]
+    wanted = range(len(jobs(options.table)))[: options.only]
     missing = [number for number in wanted if not (options.out / f"part-{number:05d}.parquet").is_file()]
-    print(f"{len(missing)} of {len(jobs())} runs to record", flush=True)
+    print(f"{len(missing)} of {len(jobs(options.table))} runs to record", flush=True)
     started = time.time()
     with ProcessPoolExecutor(options.workers) as pool:
-        futures = [pool.submit(run, number, options.out) for number in missing]
+        futures = [pool.submit(run, options.table, number, options.out) for number in missing]
         for count, future in enumerate(as_completed(futures), start=1):
             future.result()
             left = (time.time() - started) / count * (len(missing) - count) / 60
             print(f"{count} of {len(missing)}, about {left:.0f} min left", flush=True)
-    partial = len(wanted) < len(jobs())
-    join(options.out, options.out / "partial.parquet" if partial else options.to, partial)
+    partial = len(wanted) < len(jobs(options.table))
+    target = BENCH / "recorded" / f"{options.table}.parquet"
+    join(options.table, options.out, options.out / "partial.parquet" if partial else target, partial)
 
 
 if __name__ == "__main__":

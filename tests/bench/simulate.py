@@ -1,7 +1,8 @@
 """A backend that replays recorded trials: searches run on a clock that only knows the recorded seconds.
 
 A search is anything with the three methods of `Search`; several simulated workers ask it for configurations, tell it
-what the recording says at each rung, and stop where it says so. A trial of s seconds takes s on the simulated clock.
+what the recording says at each rung, and stop where it says so. A trial of s seconds takes s on the simulated clock,
+its scores at rungs included, and so does writing a checkpoint and going on from it.
 """
 
 import heapq
@@ -9,7 +10,7 @@ import itertools
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from search.spec.checks import Study, check_all
+from spaces.records.fronts import hypervolume
 from spaces.space.search_space import SearchSpace, config_hash
 from spaces.students.architecture import count_parameters
 from trainables.models.teacher import read_facts
@@ -44,6 +46,18 @@ class Recording:
     """By `key` of the configuration; the last rung is the whole budget. Empty: the trial failed."""
     costs: Mapping[str, Mapping[str, float]]
     configs: Mapping[str, Mapping[str, Any]]
+    starts: Mapping[str, float]
+    """Quality before the first step, where it was recorded."""
+
+    @property
+    def budget_tokens(self) -> int:
+        """Of a whole trial."""
+        return max(rungs[-1].train_tokens for rungs in self.trials.values() if rungs)
+
+    @property
+    def mean_trial_s(self) -> float:
+        """Seconds of a trial with its whole budget, scored once, at the end."""
+        return float(np.mean([rungs[-1].train_s + rungs[-1].score_s for rungs in self.trials.values() if rungs]))
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -66,32 +80,49 @@ class Recording:
 
 
 def key(config: Mapping[str, Any]) -> str:
-    """A configuration whatever its seed."""
-    return config_hash(config, 0)
+    """A configuration whatever its seed and its heads, which do not change its size: spaces cut widths into other heads
+    today than when the first table was recorded."""
+    return config_hash({name: value for name, value in config.items() if name != "num_heads"}, 0)
 
 
-def load(path: Path, seed: int = 0) -> Recording:
-    """Read a recording."""
+def load(path: Path, seed: int = 0, *, free_scores: bool = False) -> Recording:
+    """Read a recording; with `free_scores` scoring takes no time."""
     table = pq.read_table(path)
     trials: dict[str, list[Rung]] = {}
-    costs, configs = {}, {}
+    costs, configs, starts = {}, {}, {}
     for row in table.to_pylist():
         if row["seed"] != seed:
             continue
         config = json.loads(row["config"])
         name = key(config)
+        if row["train_tokens"] == 0 and not row["reason"]:
+            starts[name] = row["quality"]
+            continue
         configs[name] = config
         costs[name] = {column: row[column] for column in ("parameters", "flops_per_token", "latency_p50_ms")}
         rungs = trials.setdefault(name, [])
         if not row["reason"]:
-            rungs.append(Rung(row["train_tokens"], row["quality"], row["train_s"], row["score_s"]))
+            rungs.append(
+                Rung(row["train_tokens"], row["quality"], row["train_s"], 0.0 if free_scores else row["score_s"])
+            )
     about = json.loads(table.schema.metadata[b"about"])
     levels = len(about["rungs"]) + 1
-    return Recording(about, {n: tuple(r) if len(r) == levels else () for n, r in trials.items()}, costs, configs)
+    whole = {name: kept(rungs, starts.get(name)) if len(rungs) == levels else () for name, rungs in trials.items()}
+    return Recording(about, whole, costs, configs, starts)
+
+
+def kept(rungs: list[Rung], start: float | None) -> tuple[Rung, ...]:
+    """A trial never ends below its own start: the better of the two is kept."""
+    if start is None or start <= rungs[-1].quality:
+        return tuple(rungs)
+    return (*rungs[:-1], replace(rungs[-1], quality=start))
 
 
 class Search(Protocol):
     """What is compared."""
+
+    now_s: float
+    """The simulated time."""
 
     def suggest(self) -> tuple[Any, Mapping[str, Any], int] | None:
         """(handle, configuration, rungs that an earlier run of this trial has passed); None: ask again later."""
@@ -113,9 +144,13 @@ class Ended:
 
 
 def simulate(
-    search: Search, recording: Recording, workers: int, horizon_s: float, *, uses_rungs: bool, count_scoring: bool
+    search: Search, recording: Recording, workers: int, horizon_s: float, *, uses_rungs: bool, reload_s: float = 0.0
 ) -> list[Ended]:
-    """Trials that end before the horizon, in the order of the simulated clock."""
+    """Trials that end before the horizon, in the order of the simulated clock.
+
+    A search that does not look at rungs pays for one score, at the end. A trial that goes on from a checkpoint pays
+    `reload_s` for leaving and coming back. A search with an attribute `now_s` is told the time.
+    """
     ended: list[Ended] = []
     order = itertools.count()
     events: list[tuple[float, int, Any]] = [(0.0, next(order), None) for _ in range(workers)]
@@ -123,6 +158,7 @@ def simulate(
         now_s, _, what = heapq.heappop(events)
         if now_s > horizon_s:
             break
+        search.now_s = now_s
         if what is not None:
             handle, name, level = what
             rungs = recording.trials[name]
@@ -132,9 +168,7 @@ def simulate(
                     ended.append(Ended(now_s, rungs[-1].quality, recording.costs[name]["parameters"]))
                 what = None
             elif search.report(handle, level, rungs[level - 1]):
-                heapq.heappush(
-                    events, (now_s + seconds(rungs, level, count_scoring), next(order), (handle, name, level + 1))
-                )
+                heapq.heappush(events, (now_s + seconds(rungs, level), next(order), (handle, name, level + 1)))
                 continue
         asked = search.suggest()
         if asked is None:
@@ -149,25 +183,27 @@ def simulate(
         if not rungs:  # failed early, after the seconds of a first rung of the same kind
             heapq.heappush(events, (now_s + 1.0, next(order), (handle, name, 0)))
         elif uses_rungs:
-            heapq.heappush(
-                events, (now_s + seconds(rungs, passed, count_scoring), next(order), (handle, name, passed + 1))
-            )
+            again_s = reload_s if passed else 0.0
+            heapq.heappush(events, (now_s + again_s + seconds(rungs, passed), next(order), (handle, name, passed + 1)))
         else:
-            whole_s = rungs[-1].train_s + (rungs[-1].score_s if count_scoring else 0.0)
+            whole_s = rungs[-1].train_s + rungs[-1].score_s
             heapq.heappush(events, (now_s + whole_s, next(order), (handle, name, len(rungs))))
     return ended
 
 
-def seconds(rungs: tuple[Rung, ...], passed: int, count_scoring: bool) -> float:
-    """From the rung that was passed last (0: the start) to the next."""
+def seconds(rungs: tuple[Rung, ...], passed: int) -> float:
+    """From the rung that was passed last (0: the start) to the score at the next."""
     before = rungs[passed - 1].train_s if passed else 0.0
-    return rungs[passed].train_s - before + (rungs[passed].score_s if count_scoring else 0.0)
+    return rungs[passed].train_s - before + rungs[passed].score_s
 
 
 def hypervolume_curve(ended: list[Ended], recording: Recording, grid_s: np.ndarray) -> np.ndarray:
-    """Hypervolume over quality and parameters, in units of the teacher (analysis/selection/front.py), at each time."""
-    from spaces.records.fronts import hypervolume
+    """Hypervolume over quality and parameters, in units of the teacher (analysis/selection/front.py), at each time.
 
-    costs_NK = np.array([[-e.quality, e.parameters / recording.teacher_parameters] for e in ended]).reshape(-1, 2)
-    volumes = [0.0, *(hypervolume(costs_NK[: n + 1], [0.0, 1.0]) for n in range(len(ended)))]
+    Starts that were scored untrained are students of every search, from the beginning.
+    """
+    untrained = {(recording.costs[name]["parameters"], quality) for name, quality in recording.starts.items()}
+    found = [*untrained, *((e.parameters, e.quality) for e in ended)]
+    costs_NK = np.array([[-quality, size / recording.teacher_parameters] for size, quality in found]).reshape(-1, 2)
+    volumes = [hypervolume(costs_NK[: len(untrained) + n], [0.0, 1.0]) for n in range(len(ended) + 1)]
     return np.array(volumes)[np.searchsorted([e.at_s for e in ended], grid_s, side="right")]

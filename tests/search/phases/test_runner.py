@@ -24,6 +24,7 @@ RUNGS = (
     toy.SPEC.replace("[space]", "[rungs]\nfirst_tokens = 100_000\nfactor = 2\n[space]")
     .replace("concurrent_trials = 2", "concurrent_trials = 1")
     .replace("seed = 5", "seed = 4")
+    .replace("[cluster]", "[search]\nschedule = 'halving'\n[cluster]")
 )
 """Trials of this study finish, fail, are stopped, and are promoted twice over."""
 SOONER_GONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}

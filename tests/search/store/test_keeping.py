@@ -124,7 +124,7 @@ def test_checkpoints_end_with_their_trials_and_those_of_stopped_ones_give_way_la
     keeper.quota_gb = 0.0025
     keeper.make_room()
     assert store.folders("checkpoints") == ["00001", "00003", "00004"]
-    assert lines == ["trial 2 would start over if it were promoted: its checkpoint was deleted"]
+    assert lines == ["trial 2 would start over if it were taken up again: its checkpoint was deleted"]
 
 
 def test_a_deletion_that_was_interrupted_is_finished_and_repeats_lose_their_path_too(store):

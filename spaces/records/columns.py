@@ -77,7 +77,7 @@ def asked_columns() -> tuple[Column, ...]:
         Column("config", TEXT, "JSON", "the canonical configuration"),
         Column("seed", INT, "", "seed of the trial"),
         Column("asked_at", TIME, "UTC", "when the sampler asked for it"),
-        Column("search_s", FLOAT, "s", "seconds of searching by then, over all runs of the study"),
+        Column("search_s", FLOAT, "s", "seconds of searching by then, over all runs of the study", since=2),
     )
 
 

@@ -93,7 +93,7 @@ class FreezeThaw:
     def options(self, live: Mapping[int, Running], staying: int | None, turn: int) -> list[Option]:
         """Everything that may be trained now; `staying` is a live trial that stands at a rung."""
         own = [trial for trial in self.history.stopped if self.history.asked[trial]["seed"] == self.searched.seed]
-        waiting = sorted({trial for trial in own if trial not in live} | ({staying} - {None}))
+        waiting = sorted([*(trial for trial in own if trial not in live), *([] if staying is None else [staying])])
         found = [
             self._option(trial, live[trial].reports if trial == staying else self.history.reports[trial])
             for trial in waiting
@@ -206,7 +206,7 @@ def prices(options: Sequence[Option]) -> np.ndarray:
 def listed(space: SearchSpace) -> list[Config] | None:
     """All configurations of a space; None where a range makes them endless, or when they are more than LISTED."""
     try:
-        configs = list(itertools.islice(space.enumerate(), LISTED + 1))
+        configs: list[Config] = list(itertools.islice(space.enumerate(), LISTED + 1))
     except SpecError:
         return None
     return configs if len(configs) <= LISTED else None

@@ -19,6 +19,7 @@ from spaces.records.columns import (
     DATASETS,
     PROFILED,
     baselines_columns,
+    decisions_columns,
     profiles_columns,
     reports_columns,
     test_scores_columns,
@@ -186,6 +187,11 @@ class StudyTable:
     def reports(self) -> pd.DataFrame:
         """Every report of every trial."""
         return self._dataset("reports", reports_columns())
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """What the schedule freeze_thaw decided about trials, and against what."""
+        return self._dataset("decisions", decisions_columns())
 
     @cached_property
     def test_scores(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-from search_efficiency import RECORDED
+from search_efficiency import BENCH
 from simulate import Ended, Recording, hypervolume_curve, load
 from timing import print_table
 
@@ -59,7 +59,7 @@ def rank_correlations(table: Recording, groups: Sequence[Sequence[str]]) -> list
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recording", type=Path, default=RECORDED)
+    parser.add_argument("--recording", type=Path, default=BENCH / "recorded" / "docs.parquet")
     table, rng = load(parser.parse_args().recording), np.random.default_rng(0)
     groups = best_configurations(table)
     everything = [name for group in groups for name in group]

@@ -96,6 +96,11 @@ class AskTell:
         return ran - sum(row is not None and row.status in RAN for row in again)
 
     @property
+    def scope(self) -> str:
+        """What freeze_thaw looks at, in words; nothing under another schedule."""
+        return "" if self._taker is None else self._taker.rule.scope
+
+    @property
     def left(self) -> int:
         """Trials to come, those that run included."""
         if self._agenda is None:

@@ -90,6 +90,27 @@ class FreezeThaw:
         self._new = {self._hash(config): self._new_option(config) for config in configs or () if self._may_run(config)}
         """The new configurations of a listed space, by hash; what has been asked for is taken out."""
 
+    @property
+    def scope(self) -> str:
+        """What decisions look at, in words; and whether the budget lets each method be tried."""
+        looks = (
+            f"all {len(self._new):,} configurations left of the space"
+            if self.is_listed
+            else f"{self.searched.candidates} draws, since the space has ranges or more than {LISTED:,} configurations"
+        )
+        if self._can_try_all:
+            return f"freeze and thaw: each decision looks at {looks}"
+        return (
+            f"freeze and thaw: each decision looks at {looks}; {self.searched.budget} trials are too few to try each of "
+            f"{len(self.branches)} methods and mappings first"
+        )
+
+    @property
+    def _can_try_all(self) -> bool:
+        """Whether a trial of each branch, to its first rung, takes no more than half of the budget."""
+        first = self.searched.rung_tokens[0] / self.searched.train_tokens
+        return 2 * first * len(self.branches) <= self.searched.budget
+
     def options(self, live: Mapping[int, Running], staying: int | None, turn: int) -> list[Option]:
         """Everything that may be trained now; `staying` is a live trial that stands at a rung."""
         own = [trial for trial in self.history.stopped if self.history.asked[trial]["seed"] == self.searched.seed]
@@ -141,10 +162,9 @@ class FreezeThaw:
     def _of_next_branch(self, options: list[Option]) -> list[Option]:
         """New configurations of the first branch that has not been tried; all options when each has been.
 
-        In a budget that could not take half of them to the first rung none is preferred.
+        In a budget that is too small for that none is preferred.
         """
-        first = self.searched.rung_tokens[0] / self.searched.train_tokens
-        if 2 * first * len(self.branches) > self.searched.budget:
+        if not self._can_try_all:
             return options
         own = [trial for trial, row in self.history.asked.items() if row["seed"] == self.searched.seed]
         asked = [self.history.config_of(trial) for trial in own]

@@ -90,6 +90,8 @@ def tune_study(
     done = sum(asktell.history.ran.values())
     if done or asktell.waiting:
         say(f"going on: {done} trials done before, {asktell.waiting} to be run again")
+    if asktell.scope and agenda is None:
+        say(asktell.scope)
     scratch = tempfile.mkdtemp(prefix="stillhouse-")
     try:
         with output_to(log_file(store)) as terminal:

@@ -190,11 +190,16 @@ def test_a_lost_checkpoint_makes_a_trial_dear_again(whole):
     assert lost == Option(kept.config, kept.costs, trial, 1.0)
 
 
-def test_a_space_is_listed_or_drawn_from():
+def test_a_space_is_listed_or_drawn_from(tmp_path):
     _, space = toy.read(SPEC)
     assert len(listed(space)) == len(list(space.enumerate())) < LISTED
     _, ranged = toy.read(RANGED)
     assert listed(ranged) is None
+    assert make(tmp_path / "a").scope.endswith(f"looks at all {len(listed(space))} configurations left of the space")
+    assert "looks at 16 draws, since" in make(tmp_path / "b", RANGED).scope
+    assert (
+        "1 trials are too few to try each of 8" in make(tmp_path / "c", RANGED, budget=1, rung_tokens=(90_000,)).scope
+    )
     rng = np.random.default_rng(0)
     near = draw(ranged, rng, None)
     for _ in range(20):

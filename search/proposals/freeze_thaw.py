@@ -101,8 +101,8 @@ class FreezeThaw:
         if self._can_try_all:
             return f"freeze and thaw: each decision looks at {looks}"
         return (
-            f"freeze and thaw: each decision looks at {looks}; {self.searched.budget} trials are too few to try each of "
-            f"{len(self.branches)} methods and mappings first"
+            f"freeze and thaw: each decision looks at {looks}; {self.searched.budget} trials are too few to try each "
+            f"of {len(self.branches)} methods and mappings first"
         )
 
     @property

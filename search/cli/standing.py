@@ -16,6 +16,7 @@ STOP_WITHIN_S = 120.0
 def status(args: argparse.Namespace) -> None:
     """Say where a study stands."""
     from analysis.page.watch import Watcher
+    from spaces.records.state import GO_ON
 
     watcher = Watcher(args.folder)
     watcher.look()
@@ -32,7 +33,7 @@ def status(args: argparse.Namespace) -> None:
         study = watcher.study
         whole = study is not None and len(study.searched) >= study.meta.num_trials
         next_step = f"stillhouse report {args.folder}" if whole else to_go_on(args.folder)
-        if next_step not in watcher.words:
+        if GO_ON not in watcher.words:
             say(f"next: {next_step}")
 
 
@@ -46,7 +47,7 @@ def to_go_on(folder: str) -> str:
 def stop(args: argparse.Namespace) -> None:
     """Ask the run of a study to stop, as Ctrl-C does, and wait until it has."""
     from spaces.records.filesystems import open_filesystem
-    from spaces.records.state import read_state
+    from spaces.records.state import GO_ON, read_state
 
     filesystem, path = open_filesystem(args.folder)
     state = read_state(filesystem, path)
@@ -64,7 +65,7 @@ def stop(args: argparse.Namespace) -> None:
         time.sleep(0.5)
         state = read_state(filesystem, path) or state
         if state.is_over:
-            say(f"{state.phase}. To go on: {to_go_on(args.folder)}")
+            say(state.line if GO_ON in state.line else f"{state.phase}. {GO_ON}{to_go_on(args.folder)}")
             return
     raise StillhouseError(
         f"process {state.process} still runs after {STOP_WITHIN_S:g} s; it may be in a long step, try again"

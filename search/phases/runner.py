@@ -97,8 +97,8 @@ def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
             say_once("nothing to confirm: all that could be on the front are starts that were not trained or were kept")
             return [], 0
         say_once(
-            f"{len(chosen)} leaders with {seeds} seeds each: the students that would add most to the front if noise "
-            f"({margin:.3f}, one standard error on the dev examples) had been against them"
+            f"{len(chosen)} leader{'s' * (len(chosen) > 1)} with {seeds} seeds each: the students that would add most "
+            f"to the front if noise ({margin:.3f}, one standard error on the dev examples) had been against them"
         )
         for leader in chosen:
             say_once(f"  {leader.words(margin)}")

@@ -33,6 +33,7 @@ from spaces.records.columns import axis_columns
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import aim_of
 from spaces.records.rows import TrialRow
+from spaces.records.state import GO_ON
 from spaces.space.comparison import tuning_seed
 from spaces.space.search_space import SearchSpace
 from spaces.telling import duration
@@ -111,7 +112,7 @@ def tune_study(
             raise searcher.fatal
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _report_end(asktell, store, say, progress)
+    _report_end(asktell, store, say, progress, "resume" if agenda is None else "confirm")
     return Outcome(tuple(asktell.tally.rows), asktell.tally.ended)
 
 
@@ -240,7 +241,10 @@ def _ended(row: TrialRow, keeper: Keeper, progress: StudyProgress) -> None:
     keeper.ended(row)
 
 
-def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress) -> None:
+def _report_end(
+    asktell: AskTell, store: Store, say: Callable[[str], None], progress: StudyProgress, command: str
+) -> None:
+    """`command` is the one that goes on with what was stopped."""
     counts = ", ".join(
         f"{asktell.tally.count(status)} {status}"
         for status in ("finished", "stopped", "failed", "duplicate", "infeasible")
@@ -250,4 +254,4 @@ def _report_end(asktell: AskTell, store: Store, say: Callable[[str], None], prog
         store.remove("checkpoints")  # of stopped trials; should a larger budget promote one later, it starts over
         say(f"done: {asktell.tally.ended} ({counts}) after {duration(progress.elapsed_s)}")
     else:
-        say(f"stopped: {counts}. To go on: stillhouse resume {store.folder}")
+        say(f"stopped: {counts}. {GO_ON}stillhouse {command} {store.folder}")

@@ -21,6 +21,8 @@ PREPARING, SEARCHING, SCORING, ENDED, STOPPED, FAILED = (
 )  # fmt: skip
 OVER = (ENDED, STOPPED, FAILED)
 """Phases in which no process works on the study."""
+GO_ON = "To go on: "
+"""Before the command that goes on with a run, in the last line of one that was stopped."""
 SLACK_S = 60.0
 """Between two clocks of one machine."""
 

@@ -72,6 +72,11 @@ def test_status_and_ls_say_where_studies_stand(study: Path, tmp_path: Path, caps
     text = printed(capsys, "status", tmp_path / "new")  # stopped before it had a spec of its own
     assert f"next: stillhouse run SPEC {tmp_path / 'new'}" in text
     (tmp_path / "new" / "state.json").write_text(to_json(state))
+    confirming = "stopped: 4 finished. To go on: stillhouse confirm somewhere"
+    (study / "state.json").write_text(to_json(replace(state, phase="stopped", line=confirming)))
+    text = printed(capsys, "status", study)
+    assert confirming in text and "next:" not in text
+    (study / "state.json").unlink()
     text = printed(capsys, "status", study)
     assert "4 trials ended, 40 planned" in text and "the knee is" in text
     text = printed(capsys, "ls", tmp_path)

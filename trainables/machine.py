@@ -61,6 +61,13 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine() or "unknown CPU"
 
 
+def without_vnni() -> bool:
+    """Whether this is a processor of x86 that multiplies 8-bit numbers only by way of 16 bits; unknown: no."""
+    file = Path("/proc/cpuinfo")
+    flags = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    return "avx2" in flags and "avx512_vnni" not in flags and "avx_vnni" not in flags
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a number; what is not installed is left out."""
     found = {"python": platform.python_version()}

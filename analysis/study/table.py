@@ -253,10 +253,13 @@ class StudyTable:
         meta = replace(
             self.meta,
             teacher=replace(self.meta.teacher, costs=costs),
-            latency=ProfileSpec(**{key: first[key] for key in ProfileSpec.__dataclass_fields__}),
+            latency=ProfileSpec(
+                **{key: first[key] for key in ProfileSpec.__dataclass_fields__ if pd.notna(first[key])}
+            ),
             hardware=first["hardware"],
         )
-        note = f"Latency as measured by profile {full} ({first['hardware']}, {first['runtime']})."
+        how = " ".join(each for each in (first["runtime"], first["precision"]) if pd.notna(each))
+        note = f"Latency as measured by profile {full} ({first['hardware']}, {how})."
         return replace(self, meta=meta, trials=self.trials.assign(**measured), notes=(*self.notes, note))
 
 

@@ -5,6 +5,7 @@ import argparse
 from search.cli.arguments import add_choice, add_folder, parse_count, parse_number
 from search.cli.seeing import chosen_trial, say
 from spaces.errors import SpecError
+from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, RUNTIMES, DeploySpec
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -36,10 +37,17 @@ def trim(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a student folder."""
+    if args.runtime == "torch" and args.precision != FLOAT_PRECISION:
+        raise SpecError([f"--precision {args.precision} is of a file for onnxruntime: add --runtime onnx"])
+    if args.runtime == "onnx" and args.config_only:
+        raise SpecError(
+            ["--config-only leaves out the weights, which a file of --runtime onnx holds: drop one of them"]
+        )
     trial = chosen_trial(args)
     from search.phases.finish import export_trial
 
-    written = export_trial(args.folder, trial, args.to, weights=not args.config_only, onnx=args.onnx)
+    deploy = DeploySpec(args.runtime, args.precision, args.tolerance) if args.runtime == "onnx" else None
+    written = export_trial(args.folder, trial, args.to, weights=not args.config_only, deploy=deploy, say=say)
     say(f"written to {written}; load it with transformers.AutoModel.from_pretrained({str(written)!r})")
 
 
@@ -86,4 +94,9 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("to", metavar="TO", help="folder to write")
     add_choice(parser)
     parser.add_argument("--config-only", action="store_true", help="config, tokenizer and recipe without weights")
-    parser.add_argument("--onnx", action="store_true", help="write model.onnx as well")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="onnx: a file for onnxruntime as well")
+    parser.add_argument("--precision", choices=PRECISIONS, default=FLOAT_PRECISION, help="of that file; default fp32")
+    parser.add_argument(
+        "--tolerance", type=parse_number, default=0.02, metavar="X",
+        help="refuse a file whose embeddings have a mean cosine to the student's below 1 - X; default 0.02",
+    )  # fmt: skip

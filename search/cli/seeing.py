@@ -10,6 +10,7 @@ from pathlib import Path
 
 from search.cli.arguments import add_folder, add_limits, add_port, add_profile_name, parse_count, parse_number
 from spaces.errors import SpecError
+from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, RUNTIMES
 
 
 def say(line: str) -> None:
@@ -115,7 +116,7 @@ def profile(args: argparse.Namespace) -> None:
     from search.phases.profiling import profile_study
     from spaces.records.latency import ProfileSpec
 
-    setting = ProfileSpec(args.device, args.threads, args.batch, args.length, args.runtime)
+    setting = ProfileSpec(args.device, args.threads, args.batch, args.length, args.runtime, args.precision)
     trials = args.trial or (None if args.all else [int(trial) for trial in _front_trials(args.folder)])
     name = profile_study(args.folder, setting, trials, name=args.name, say=say)
     say(f"to see the front with these latencies: stillhouse front {args.folder} --profile {name}")
@@ -187,7 +188,8 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     """Arguments of `profile`."""
     add_folder(parser)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu")
-    parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="default torch")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="default torch")
+    parser.add_argument("--precision", choices=PRECISIONS, default=FLOAT_PRECISION, help="under onnx; default fp32")
     parser.add_argument("--threads", type=parse_count, default=1, metavar="N", help="CPU threads; default 1")
     parser.add_argument("--batch", type=parse_count, default=1, metavar="N", help="texts at a time; default 1")
     parser.add_argument("--length", type=parse_count, default=128, metavar="N", help="tokens of a text; default 128")

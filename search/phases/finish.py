@@ -14,21 +14,28 @@ import pyarrow.fs
 import tomli_w
 
 from search.phases.confirmed import known_of
+from search.phases.data import corpus_prompts
 from search.phases.scoring import put_on_device, score_all
 from search.spec.sections import StudySpec
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 from spaces.records.costs import columns_of_costs
+from spaces.records.deploy import DeploySpec
 from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
 from spaces.records.shares import weights_text
 from spaces.telling import Say, announced
-from trainables.export.folders import export_onnx, export_student, verify_with_library
+from trainables.export.artefact import write_artefact
+from trainables.export.folders import export_student, verify_with_library
+from trainables.export.graphs import need_onnx
+from trainables.models.embedding import embedder_of
 from trainables.models.loading import quiet_transformers
-from trainables.models.teacher import load_teacher
+from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scoring import load_task, recovered, score_task
+from trainables.text.corpus import open_corpus, prepare_corpus
+from trainables.text.sources import CorpusSpec
 
 TEACHER, FLOOR = -1, -2
 
@@ -106,9 +113,15 @@ def space_of(row: TrialRow) -> str:
     return tomli_w.dumps({"space": {name: [value] for name, value in config.items()}})
 
 
-def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, onnx: bool = False) -> Path:
-    """Write the student of a trial, with a card that says where it comes from and what it scores."""
+def export_trial(
+    folder: str, trial: int, target: str, *, weights: bool = True, deploy: DeploySpec | None = None, say: Say = print
+) -> Path:
+    """Write the student of a trial, with a card that says where it comes from and what it scores.
 
+    deploy: the file of another runtime that is written beside it; its corpus must be on this machine.
+    """
+    if deploy is not None:
+        need_onnx()
     store = Store.of(folder)
     study = store.read_meta()
     rows = {row.trial: row for row in store.read_trials()}
@@ -124,12 +137,20 @@ def export_trial(folder: str, trial: int, target: str, *, weights: bool = True, 
     card = make_card(study, spec, row, json.loads(asked[row.trial]["config"]), store.read_rows("test_scores"))
     card["front"] = place_on_front(row, list(rows.values()), study.aim)
     card["confirmed"] = known_of(row, list(rows.values()), study)
-    written = export_student(student.model, student.tokenizer, target, card, weights=weights)
+    add = (
+        None if deploy is None else functools.partial(add_artefact, student, CorpusSpec(**spec["corpus"]), deploy, say)
+    )
+    written = export_student(student.model, student.tokenizer, target, card, weights=weights, add=add)
     if weights:
         verify_with_library(student.model, student.tokenizer, written)
-    if onnx:
-        export_onnx(student.model, written)
     return written
+
+
+def add_artefact(student: Teacher, text: CorpusSpec, deploy: DeploySpec, say: Say, folder: Path) -> dict[str, Any]:
+    """Write what runs in production into a student's folder, compared on the corpus; returns it for the card."""
+    prompts = corpus_prompts(text, embedder_of(student.model))
+    corpus = open_corpus(prepare_corpus(text, student.tokenizer, say, *prompts))
+    return {"artefact": write_artefact(student.model, student.tokenizer, folder, deploy, corpus, say)}
 
 
 def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:

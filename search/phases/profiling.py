@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 from search.phases.finish import TEACHER, local_student
 from search.store.contents import stored_table
 from search.store.parts import Store, now
-from spaces.errors import StillhouseError, choose
+from spaces.errors import SpecError, StillhouseError, choose
 from spaces.records.costs import LATENCY
+from spaces.records.deploy import FLOAT_PRECISION
 from spaces.records.latency import ProfileSpec
 from spaces.students.architecture import architecture_of
 from trainables.export.measuring import LATENCIES, measure_peak_memory
@@ -31,6 +32,8 @@ def profile_study(
 ) -> str:
     """Measure the teacher and the shapes of these trials (all finished ones unless told); returns the name."""
     choose("runtime", LATENCIES, setting.runtime)
+    if setting.runtime == "torch" and setting.precision != FLOAT_PRECISION:
+        raise SpecError([f"--precision {setting.precision} is of a file for onnxruntime: add --runtime onnx"])
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
     store = Store.of(folder)
@@ -69,17 +72,19 @@ def _record(
     say: Callable[[str], None],
     what: str,
 ) -> None:
-    options = {key: value for key, value in asdict(setting).items() if key != "runtime"}
+    left_out = {"runtime"} if setting.runtime == "onnx" else {"runtime", "precision"}
+    options = {key: value for key, value in asdict(setting).items() if key not in left_out}
     latency = LATENCIES[setting.runtime](model, **options)
     del options["threads"]
     memory_mib = measure_peak_memory(model, **options) if setting.runtime == "torch" else None
     row = {
         "profile": name, **asdict(setting), **latency.columns,
-        "runs": latency.runs, "peak_memory_mib": memory_mib, "hardware": hardware(),
+        "runs": latency.runs, "file_mb": latency.file_mb, "peak_memory_mib": memory_mib, "hardware": hardware(),
         "fingerprint": fingerprint(setting.runtime), "versions": json.dumps(versions(), sort_keys=True),
         "measured_at": now(),
     }  # fmt: skip
     number = max((part for part, _ in store.parts("profiles")), default=-1) + 1
     store.write_part("profiles", number, [{**row, "trial": trial} for trial in trials])
     busy = "" if LATENCY.is_steady(row) else f"; it moved by {latency.moved:.0%} meanwhile: the machine is busy"
-    say(f"{what:<12} {latency.p50_ms:8.2f} ms (95 %: {latency.p95_ms:.2f} ms, {latency.runs} passes){busy}")
+    size = "" if latency.file_mb is None else f", {latency.file_mb:.1f} MB"
+    say(f"{what:<12} {latency.p50_ms:8.2f} ms (95 %: {latency.p95_ms:.2f} ms, {latency.runs} passes){size}{busy}")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS
 from spaces.settings import setting
 
 STEADY = 0.1
@@ -23,8 +24,10 @@ class ProfileSpec(LatencySpec):
     """The same for `stillhouse profile`, which measures other runtimes too."""
 
     runtime: str = setting("what runs the forward pass", "torch")
+    precision: str = setting("of the file that runs under onnx", FLOAT_PRECISION, choices=PRECISIONS)
 
     @property
     def name(self) -> str:
-        """'cpu-onnx-t2-b1-l128'."""
-        return f"{self.device}-{self.runtime}-t{self.threads}-b{self.batch_size}-l{self.sequence_length}"
+        """'cpu-onnx-t2-b1-l128', 'cpu-onnx-int8-t2-b1-l128'."""
+        how = self.runtime if self.precision == FLOAT_PRECISION else f"{self.runtime}-{self.precision}"
+        return f"{self.device}-{how}-t{self.threads}-b{self.batch_size}-l{self.sequence_length}"

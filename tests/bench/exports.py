@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainables.export.folders import export_onnx, export_student
+from trainables.export.folders import export_student
+from trainables.export.graphs import export_onnx
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 from trainables.models.vocabulary import trim
@@ -67,8 +68,10 @@ tokenizer.enable_truncation(limit)
 tokenizer.enable_padding()
 found = tokenizer.encode_batch(texts)
 ids = np.array([each.ids for each in found])
+session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
 feeds = {"input_ids": ids, "attention_mask": np.array([each.attention_mask for each in found])}
-states = onnxruntime.InferenceSession(f"{folder}/model.onnx").run(["last_hidden_state"], feeds)[0]
+feeds |= {each.name: np.zeros_like(ids) for each in session.get_inputs() if each.name not in feeds}
+states = session.run(["last_hidden_state"], feeds)[0]
 told, versions = "tokenizers alone", {"onnxruntime": onnxruntime.__version__}
 """
 OPTIMUM = """
@@ -146,7 +149,7 @@ def write_students(folder: Path) -> list[str]:
         corpus = open_corpus(prepare_corpus(CorpusSpec("docs", 64, max_tokens=50_000), teacher.tokenizer))
         student = build_student(CONFIG, teacher, 0, corpus)
         written = export_student(student, teacher.tokenizer, folder / name, {"name": name})
-        export_onnx(student, written)
+        export_onnx(student, written / "model.onnx")
         batch = teacher.tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
         with torch.inference_mode():
             states = student.base_model(**batch).last_hidden_state

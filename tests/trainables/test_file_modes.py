@@ -9,7 +9,8 @@ from small_tasks import separable, write
 from small_trials import EXACT, METHODS, fill, run
 
 from trainables.cache import new_folder, store_value
-from trainables.export.folders import export_onnx, export_student
+from trainables.export.folders import export_student
+from trainables.export.graphs import export_onnx
 from trainables.models.learned_vocabulary import learn_vocabulary
 from trainables.models.vocabulary import trim
 from trainables.tasks.scoring import prepare_task
@@ -39,7 +40,7 @@ def test_everything_written_follows_the_umask(umask, tmp_path, monkeypatch, teac
     )
     exported = export_student(student, teacher.tokenizer, tmp_path / "student", {"name": "student"})
     if umask == 0o027 and importlib.util.find_spec("onnxscript"):  # slow, and once tells
-        assert export_onnx(student, exported).is_file()
+        assert export_onnx(student, exported / "model.onnx").is_file()
     with new_folder(tmp_path / "trimmed") as folder:
         trim(teacher.model, teacher.tokenizer, texts(20), None, folder)
     with new_folder(tmp_path / "learned") as folder:

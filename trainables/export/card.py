@@ -4,7 +4,8 @@ Keys of `card` that are shown, all optional; whatever else is in it goes into th
 name, study, teacher, teacher_hub_id (a model of the hub: becomes base_model), language, license, corpus, method,
 config (the trial's configuration), seed, train_tokens, num_trials, quality, front (its place in words), the columns of
 costs (spaces/records/costs.py), hardware, latency (device, threads, batch_size, sequence_length), versions,
-confirmed (what is known of the configuration over its seeds: seeds, quality, low, high, noise_known), and
+confirmed (what is known of the configuration over its seeds: seeds, quality, low, high, noise_known), artefact (what
+export/artefact.py wrote), and
 scores: {task: {kind, split, protocol, metric, examples, weight, score, teacher, floor, recovered, layer}}.
 """
 
@@ -34,6 +35,8 @@ SCORE_COLUMNS = {
     "recovered": "of the gap (95 %)",
     "layer": "probe layer",
 }
+SAME = 1e-5
+"""Largest difference between embeddings of length 1 that are called the same."""
 ORIGIN = {
     "study": "study",
     "teacher": "teacher",
@@ -49,6 +52,8 @@ def card_text(card: Mapping[str, Any]) -> str:
     """README.md: the hub's metadata, how to load the student, what it scores, what it costs, where it comes from."""
     name = plain(card.get("name") or "Distilled student")
     blocks = [header(card), f"# {name}", introduction(card), "## Use", usage(card)]
+    if artefact := card.get("artefact"):
+        blocks += ["## ONNX", artefact_text(artefact)]
     if card.get("scores"):
         blocks += ["## Scores", scores_table(card["scores"]), layers_note(card["scores"])]
     if costs := rows_of({column.name: cost_title(column) for column in columns_of_costs()}, card):
@@ -182,6 +187,20 @@ def usage(card: Mapping[str, Any]) -> str:
             "```",
             *([] if card.get("weights") is False else ["", *embedding]),
         ]
+    )
+
+
+def artefact_text(artefact: Mapping[str, Any]) -> str:
+    """What the file for onnxruntime is, how to run it, and how far it is from the student in torch."""
+    difference = artefact["batch_difference"]
+    batch = "is the same in any batch" if difference <= SAME else f"moves by up to {cell(difference)} with its batch"
+    return (
+        f"`{artefact['file']}` ({plain(artefact['precision'])}, {cell(artefact['megabytes'])} MB, opset "
+        f"{artefact['opset']}) runs with onnxruntime; `onnx_example.py` needs nothing else but tokenizers. optimum and "
+        f"transformers.js load it from here. {artefact['fused_attentions']} of {artefact['attentions']} attentions "
+        f"are one operator. On {artefact['texts']} held-out texts its embeddings have a mean cosine of "
+        f"{artefact['cosine']:.4f} to those of the weights beside it, {artefact['lowest_cosine']:.4f} at the least; "
+        f"the embedding of a text {batch}."
     )
 
 

@@ -5,14 +5,12 @@ memory, and only then renamed: an export folder that exists is one that works.
 
 Files: model.safetensors, config.json, the tokenizer's own, README.md (the card), recipe.json (everything that is known
 about how the student came about), and modules.json with the folders of its steps, which sentence-transformers reads.
-`export_onnx` adds model.onnx.
+`add` may write further files, such as those of artefact.py.
 """
 
-import logging
 import shutil
 import tempfile
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,9 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from spaces.errors import StillhouseError
-from trainables.cache import new_file, new_folder
+from trainables.cache import new_folder
 from trainables.export.card import card_text, recipe_text
+from trainables.export.graphs import sample_inputs
 from trainables.models.embedding import embed, embedder_of, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.encoder import usable_positions
@@ -33,9 +32,6 @@ from trainables.models.sentence_folders import read_embedder, write_embedder
 from trainables.models.tokenizer import save_tokenizer
 
 TOLERANCE = 1e-5
-ONNX_TOLERANCE = 1e-4
-ONNX_OPSET = 20
-"""GELU is one operator since then, which onnxruntime runs as one (2 to 3 % of the latency); 1.17 and later read it."""
 PROBE_TEXTS = ("A student is tested on what it was taught.", "Short text.")
 
 
@@ -46,11 +42,13 @@ def export_student(
     card: Mapping[str, Any],
     *,
     weights: bool = True,
+    add: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write, verify and publish the folder; an earlier export in its place is replaced, anything else is refused.
 
     `card`: see trainables/export/card.py for the keys it shows; all of it goes into recipe.json. Without `weights` the
-    folder holds the untrained recipe only: config, tokenizer, card.
+    folder holds the untrained recipe only: config, tokenizer, card. `add` writes more into the folder before it is put
+    in place, and returns what the card knows of that.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.json").is_file():
@@ -63,6 +61,8 @@ def export_student(
             model.config.save_pretrained(unfinished)
         save_tokenizer(tokenizer, unfinished)
         write_embedder(unfinished, embedder_of(model), model.config.hidden_size)
+        if add is not None:
+            facts |= add(unfinished)
         (unfinished / "recipe.json").write_text(recipe_text(facts), encoding="utf-8")
         (unfinished / "README.md").write_text(card_text(facts), encoding="utf-8")
         verify_tokenizer(tokenizer, unfinished)
@@ -143,99 +143,6 @@ def same_embeddings(ours_NE: np.ndarray, theirs_NE: np.ndarray, folder: Path, ho
         )
 
 
-def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Two sequences of random tokens, one of them padded."""
-    length = min(16, usable_positions(model.config) // 2)
-    shape, generator = (2, length), torch.Generator().manual_seed(0)
-    ids_BT = torch.randint(0, model.config.vocab_size, shape, generator=generator)
-    mask_BT = torch.ones_like(ids_BT)
-    mask_BT[1, length // 2 :] = 0
-    pad_id = model.config.pad_token_id or 0
-    ids_BT = torch.where(mask_BT.bool() & (ids_BT == pad_id), (pad_id + 1) % model.config.vocab_size, ids_BT)
-    ids_BT = torch.where(mask_BT.bool(), ids_BT, pad_id)
-    return {"input_ids": ids_BT.to(model.device), "attention_mask": mask_BT.to(model.device)}
-
-
 def is_masked_lm(model: PreTrainedModel) -> bool:
     """Whether the model carries a masked-LM head."""
     return model.base_model is not model
-
-
-class LastHiddenState(nn.Module):
-    """The encoder with a tensor for an output, which is what ONNX wants."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """BTD."""
-        return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-
-
-def export_onnx(model: PreTrainedModel, folder: str | Path, *, name: str = "model.onnx") -> Path:
-    """Write the encoder as ONNX with free batch and sequence axes, verified by onnxruntime on another shape.
-
-    Inputs input_ids and attention_mask, output last_hidden_state; a language-modelling head is left out.
-    """
-    need_onnx()
-    file = Path(folder) / name
-    module: nn.Module = model
-    home, was_training = model.device, model.training
-    try:
-        module.to("cpu").eval()
-        encoder = LastHiddenState(model.base_model).eval()
-        with new_file(file) as unfinished:
-            write_onnx(encoder, sample_inputs(model), unfinished)
-            verify_onnx(encoder, sample_inputs(model), unfinished)
-    finally:
-        module.to(home).train(was_training)
-    return file
-
-
-def need_onnx() -> None:
-    """Raises StillhouseError, which names it, when a package is missing."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(package) is None:
-            raise StillhouseError(f"ONNX export needs the package {package}: pip install 'stillhouse[onnx]'")
-
-
-def write_onnx(encoder: nn.Module, inputs: dict[str, Tensor], file: Path) -> None:
-    """Trace by torch.export."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not wanted here
-    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
-    with warnings.catch_warnings():
-        # The exporter's own: both inputs share their axes, and it uses a torch API that torch deprecates.
-        warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        torch.onnx.export(
-            encoder,
-            (),
-            str(file),
-            kwargs=inputs,
-            input_names=list(inputs),
-            output_names=["last_hidden_state"],
-            dynamic_shapes=dict.fromkeys(inputs, axes),
-            opset_version=ONNX_OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-
-
-@torch.inference_mode()
-def verify_onnx(encoder: nn.Module, inputs: dict[str, Tensor], file: Path) -> None:
-    """Compare on three shorter sequences, so that fixed axes are found out."""
-    import onnxruntime
-
-    shorter = {key: torch.cat([value, value[:1]])[:, :-3].contiguous() for key, value in inputs.items()}
-    ours = encoder(**shorter)
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    theirs = torch.from_numpy(session.run(None, {key: value.numpy() for key, value in shorter.items()})[0])
-    valid = shorter["attention_mask"].bool()
-    difference = float((ours[valid] - theirs[valid]).abs().max())
-    if not difference < ONNX_TOLERANCE:
-        raise StillhouseError(
-            f"the ONNX file gives other numbers than the model: they differ by {difference:.2g}, "
-            f"more than {ONNX_TOLERANCE:g}; it was not kept"
-        )

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from transformers import PreTrainedModel
 
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.costs import COSTS, Subject, known_costs
+from spaces.records.deploy import FLOAT_PRECISION
 from spaces.records.latency import STEADY, LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
-from trainables.export.folders import export_onnx, need_onnx
+from trainables.export.graphs import STATES, export_onnx, need_onnx, reads_types
+from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS
 from trainables.machine import hardware, pinned_threads
 from trainables.models.encoder import usable_positions
 from trainables.models.loading import quiet_transformers
@@ -51,6 +53,8 @@ class Latency:
     p95_ms: float
     runs: int
     moved: float
+    file_mb: float | None = None
+    """Size of the file that was run, where it is one."""
 
     @property
     def columns(self) -> dict[str, float]:
@@ -115,9 +119,17 @@ def measure_latency(
 
 
 def measure_onnx_latency(
-    model: PreTrainedModel, *, batch_size: int, sequence_length: int, threads: int, device: str = "cpu"
+    model: PreTrainedModel,
+    *,
+    batch_size: int,
+    sequence_length: int,
+    threads: int,
+    device: str = "cpu",
+    precision: str = FLOAT_PRECISION,
 ) -> Latency:
-    """The same by onnxruntime, on the encoder as `export_onnx` writes it.
+    """The same by onnxruntime, on the encoder as `export_onnx` writes it, or quantised.
+
+    The scales of static int8 come from the random tokens that are timed: they move embeddings, and no time.
 
     Raises StillhouseError when a package is missing or onnxruntime does not know the device.
     """
@@ -130,13 +142,20 @@ def measure_onnx_latency(
             f"onnxruntime has no {provider} here; it has {', '.join(onnxruntime.get_available_providers())}"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        file = export_onnx(model, scratch)
+        graph = export_onnx(model, Path(scratch) / "model.onnx")
+        with prepared(model, batch_size, sequence_length, "cpu") as (_, inputs):
+            arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+        if reads_types(model):
+            arrays["token_type_ids"] = np.zeros_like(arrays["input_ids"])
+        file = graph
+        if precision != FLOAT_PRECISION:
+            file = Path(scratch) / "quantised.onnx"
+            QUANTISERS[precision](graph, file, [arrays] * FEWEST_TEXTS)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
-        with prepared(model, batch_size, sequence_length, "cpu") as (_, inputs):
-            arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
-        return time_passes(lambda: session.run(None, arrays), alone=_works_alone(threads, device))
+        found = time_passes(lambda: session.run([STATES], arrays), alone=_works_alone(threads, device))
+        return replace(found, file_mb=file.stat().st_size / 1e6)
 
 
 def _works_alone(threads: int, device: str) -> bool:

@@ -28,7 +28,8 @@ TOKENIZER_BATCH = 1000
 
 def at(states_BTD: Tensor, places_B: Tensor) -> Tensor:
     """The state at one position of each text."""
-    return states_BTD[torch.arange(len(places_B), device=places_B.device), places_B]
+    rows_B = torch.arange(places_B.shape[0], device=places_B.device)  # not len, which fixes it in an exported graph
+    return states_BTD[rows_B, places_B]
 
 
 def first_token(states_BTD: Tensor, pooled_BT: Tensor, valid_BT: Tensor) -> Tensor:

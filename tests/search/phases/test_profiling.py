@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 from analysis import load
 from search.phases import profiling
 from search.phases.profiling import profile_study
-from spaces.errors import StillhouseError
+from spaces.errors import SpecError, StillhouseError
 from spaces.records.latency import ProfileSpec
 from trainables.export.measuring import Latency
 from trainables.machine import fingerprint
@@ -68,15 +68,19 @@ def test_the_runtime_measures(study: str, monkeypatch: pytest.MonkeyPatch) -> No
 
     def measure(model, **options):
         asked.append(options)
-        return Latency(1.5, 2.0, 7, 0.0)
+        return Latency(1.5, 2.0, 7, 0.0, 4.5)
 
     monkeypatch.setitem(profiling.LATENCIES, "onnx", measure)
-    profile_study(study, ProfileSpec(runtime="onnx", threads=3), [2], name="mine", say=print)
+    profile_study(study, ProfileSpec(runtime="onnx", threads=3, precision="int8"), [2], name="mine", say=print)
     rows = load(study).profiles
     assert (
         set(rows["profile"]) == {"mine"} and set(rows["runtime"]) == {"onnx"} and rows["peak_memory_mib"].isna().all()
     )
-    assert asked[0] == {"device": "cpu", "threads": 3, "batch_size": 1, "sequence_length": 128}
+    assert set(rows["precision"]) == {"int8"} and set(rows["file_mb"]) == {4.5}
+    assert ProfileSpec(runtime="onnx", precision="int8").name == "cpu-onnx-int8-t1-b1-l128"
+    with pytest.raises(SpecError, match="add --runtime onnx"):
+        profile_study(study, ProfileSpec(precision="int8"), None, name=None, say=print)
+    assert asked[0] == {"device": "cpu", "threads": 3, "batch_size": 1, "sequence_length": 128, "precision": "int8"}
 
 
 def test_what_cannot_be_measured_is_said(study: str) -> None:

@@ -1,6 +1,5 @@
 """Export: the folder loads with plain transformers, carries its card, and is whole or absent."""
 
-import importlib.util
 import json
 
 import pytest
@@ -25,9 +24,8 @@ from transformers import (
 )
 
 from spaces.errors import StillhouseError
-from trainables.export import folders as export
 from trainables.export.card import card_text, plain, recipe_text
-from trainables.export.folders import export_onnx, export_student
+from trainables.export.folders import export_student
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "text", "student"]
 VOCABULARY = {token: i for i, token in enumerate(TOKENS)}
@@ -242,34 +240,3 @@ def test_an_export_replaces_an_export_and_nothing_else(tmp_path, tokenizer):
     with pytest.raises(StillhouseError, match="not an exported student"):
         export_student(student, tokenizer, tmp_path / "mine", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
-
-
-@pytest.mark.xdist_group("onnx")  # the first export of a process loads the exporter
-@pytest.mark.parametrize("name", ["roberta", "distilbert, head"])
-def test_onnx_gives_the_same_numbers(tmp_path, name):
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    import onnx
-    import onnxruntime
-
-    student = STUDENTS[name]().eval()
-    file = export_onnx(student, tmp_path)
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    ids = torch.randint(5, 8, (5, 11))
-    mask = torch.ones_like(ids)
-    mask[2, 6:] = 0
-    ids[2, 6:] = 0
-    with torch.inference_mode():
-        ours = student.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-    feeds = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
-    theirs = torch.from_numpy(session.run(["last_hidden_state"], feeds)[0])
-    torch.testing.assert_close(theirs[mask.bool()], ours[mask.bool()], atol=1e-5, rtol=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-    assert "Gelu" in {node.op_type for node in onnx.load(file).graph.node}
-
-
-def test_a_missing_onnx_package_names_the_extra(tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else find(name))
-    with pytest.raises(StillhouseError, match=r"onnxscript: pip install 'stillhouse\[onnx\]'"):
-        export_onnx(STUDENTS["bert"](), tmp_path)

@@ -1,0 +1,139 @@
+"""Ways to int8: how far embeddings move, alone and in a batch, and what size and time they gain.
+
+python tests/bench/quantise.py MODEL --corpus FOLDER [--pairs FILE]    # about ten minutes for a model of 6x384
+
+MODEL is what a spec names as its teacher. Each way gets the same float file and the same calibration text; texts of the
+held-out part are compared. Times are of the thread's own clock, by turns, so that a busy machine moves ratios little.
+FILE: pairs with a number (text, text2, label), of which the rank correlation with the cosine is told.
+"""
+
+import argparse
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pyarrow.parquet as pq
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from scipy.stats import spearmanr
+
+from trainables.export.artefact import calibration_rows, compare, embed_by_file, feeds_of, parity_rows
+from trainables.export.graphs import STATES, export_onnx, sample_inputs
+from trainables.export.quantising import FLOAT_AFTER, QUANTISERS, quiet, reader_of
+from trainables.models.embedding import embedder_of, text_tokens
+from trainables.models.teacher import load_teacher
+from trainables.text.corpus import open_corpus, prepare_corpus
+from trainables.text.sources import CorpusSpec
+
+SHAPES = ((1, 32), (1, 128), (8, 128))
+ROUNDS = 30
+FLOAT = {"DefaultTensorType": 1}
+MAPS = {"op_types_to_quantize": ["MatMul"]}
+
+
+def dynamic(graph, to, feeds, *, signed=True, **options):
+    """onnxruntime's own."""
+    weight_type = QuantType.QInt8 if signed else QuantType.QUInt8
+    with quiet():
+        quantize_dynamic(graph, to, weight_type=weight_type, extra_options=FLOAT, **MAPS, **options)
+
+
+def static(graph, to, feeds, *, method="MinMax", signed=True, after=FLOAT, kept=lambda graph: []):
+    """onnxruntime's own; `kept`: names of the maps that stay in float."""
+    with quiet():
+        quantize_static(
+            graph, to, reader_of(feeds), quant_format=QuantFormat.QDQ, per_channel=True, extra_options=after,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+            calibrate_method=CalibrationMethod[method], nodes_to_exclude=kept(graph), **MAPS,
+        )  # fmt: skip
+
+
+def narrowing(graph):
+    """The second feed-forward maps."""
+    model = onnx.load(graph)
+    dims = {each.name: each.dims for each in model.graph.initializer}
+    maps = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in dims]
+    return [node.name for node in maps if dims[node.input[1]][0] > dims[node.input[1]][1]]
+
+
+WAYS = {
+    "dynamic, per tensor (default)": dynamic,
+    "dynamic, per channel": partial(dynamic, per_channel=True),
+    "dynamic, per channel, unsigned": partial(dynamic, per_channel=True, signed=False),
+    "static, outputs rounded (default)": static,
+    "static, second feed-forward in float": partial(static, kept=narrowing),
+    "static": partial(static, after=FLOAT_AFTER),
+    "static, unsigned": partial(static, after=FLOAT_AFTER, signed=False),
+    "static, unsigned, percentile": partial(static, after=FLOAT_AFTER, signed=False, method="Percentile"),
+    "static, unsigned, entropy": partial(static, after=FLOAT_AFTER, signed=False, method="Entropy"),
+    **{f"--precision {name}": quantise for name, quantise in QUANTISERS.items()},
+}
+
+
+def times_ms(files: dict[str, Path], names, batch: int, length: int) -> dict[str, float]:
+    """Median time of a pass on one thread, by turns."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    sessions = {name: onnxruntime.InferenceSession(str(file), options) for name, file in files.items()}
+    rows = list(np.random.default_rng(0).integers(5, 1000, (batch, length)))
+    feeds, found = feeds_of(rows, 0, names), {name: [] for name in files}
+    for _ in range(ROUNDS):
+        for name, session in sessions.items():
+            start = time.thread_time()
+            session.run([STATES], feeds)
+            found[name].append(1000 * (time.thread_time() - start))
+    return {name: float(np.median(each)) for name, each in found.items()}
+
+
+def correlation(file: Path, rows, labels, pad_id: int) -> float:
+    """Of the cosine of pairs with their labels."""
+    found = embed_by_file(file, rows, pad_id, 16)
+    found /= np.linalg.norm(found, axis=-1, keepdims=True)
+    half = len(found) // 2
+    return float(spearmanr((found[:half] * found[half:]).sum(-1), labels)[0])
+
+
+def main() -> None:
+    """Print the table, in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--corpus", default="docs")
+    parser.add_argument("--pairs", type=Path)
+    parser.add_argument("--num-pairs", type=int, default=300)
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    args = parser.parse_args()
+    teacher = load_teacher(args.model)
+    model, tokenizer = teacher.model, teacher.tokenizer
+    pad_id, names = tokenizer.pad_token_id or 0, list(sample_inputs(model))
+    text = CorpusSpec(args.corpus, 64, texts="single", max_tokens=200_000)
+    corpus = open_corpus(prepare_corpus(text, tokenizer))
+    feeds = [feeds_of([row], pad_id, names) for row in calibration_rows(corpus)]
+    pairs = []
+    if args.pairs:
+        table = pq.read_table(args.pairs).slice(0, args.num_pairs).to_pydict()
+        pairs = list(text_tokens(embedder_of(model), tokenizer, [*table["text"], *table["text2"]]))
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {"float": export_onnx(model, Path(scratch) / "float.onnx")}
+        print("| way | cosine | lowest | alone and in a batch | pairs | MB |\n| --- | --- | --- | --- | --- | --- |")
+        for number, name in enumerate(["float", *args.only]):
+            if name in WAYS:
+                files[name] = Path(scratch) / f"{number}.onnx"
+                WAYS[name](files["float"], files[name], feeds)
+            found = compare(model, files[name], parity_rows(corpus), pad_id)
+            told = f"{100 * correlation(files[name], pairs, table['label'], pad_id):.2f}" if pairs else "-"
+            print(
+                f"| {name} | {found.cosine:.4f} | {found.lowest_cosine:.4f} | {found.batch_difference:.2g} | {told} | "
+                f"{files[name].stat().st_size / 1e6:.1f} |", flush=True,
+            )  # fmt: skip
+        print(f"\n| way | {' | '.join(f'{b} x {t}, ms' for b, t in SHAPES)} |\n{'| --- ' * (1 + len(SHAPES))}|")
+        found = [times_ms(files, names, *shape) for shape in SHAPES]
+        for name in files:
+            cells = [f"{each[name]:.2f} ({each['float'] / each[name]:.2f}x)" for each in found]
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

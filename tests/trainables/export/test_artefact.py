@@ -1,0 +1,142 @@
+"""The ONNX file of a student: the numbers of torch, one operator per attention, int8 that is compared or refused."""
+
+import importlib.util
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    MPNetConfig,
+    MPNetModel,
+    PreTrainedTokenizerFast,
+)
+
+from spaces.errors import StillhouseError
+from spaces.records.deploy import DeploySpec
+from trainables.export import artefact, graphs
+from trainables.export.artefact import write_artefact
+from trainables.export.folders import export_student
+from trainables.export.graphs import attentions, export_onnx
+from trainables.export.quantising import LARGE_TABLE, static_int8
+from trainables.models.embedding import Embedder, Normalize, embed, set_embedder
+from trainables.text.corpus import Corpus
+
+onnx, onnxruntime = (pytest.importorskip(name) for name in ("onnx", "onnxruntime"))
+pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.xdist_group("onnx")  # the first export of a process loads the exporter
+
+WORDS = 600
+COMMON = {"vocab_size": WORDS, "max_position_embeddings": 40, "pad_token_id": 0}
+LAYERS = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3} | {f"w{i}": i for i in range(4, WORDS)}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+@pytest.fixture(scope="module")
+def student():
+    """A BERT that pools its first token; one channel that a second feed-forward map reads is far larger than others."""
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(**COMMON, **LAYERS), add_pooling_layer=False).eval()
+    with torch.no_grad():
+        model.encoder.layer[0].intermediate.dense.weight[3] *= 80
+    set_embedder(model, Embedder(24, ("cls",), steps=(Normalize(),)))
+    return model
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    rng = np.random.default_rng(0)
+    train, held_out = (rng.integers(4, WORDS, (count, 24)).astype(np.uint16) for count in (40, 30))
+    return Corpus(train, held_out, WORDS, None, (0, 2, 3), "corpus")
+
+
+@pytest.mark.parametrize(
+    "build, fused",
+    [
+        (lambda: DistilBertForMaskedLM(DistilBertConfig(**COMMON, n_layers=2, dim=16, n_heads=2, hidden_dim=32)), 2),
+        (lambda: MPNetModel(MPNetConfig(**COMMON, **LAYERS), add_pooling_layer=False), 0),
+    ],
+    ids=["distilbert, head", "mpnet"],
+)
+def test_the_file_gives_the_numbers_of_torch(tmp_path, build, fused):
+    model = build().eval()
+    before = model.config._attn_implementation
+    file = export_onnx(model, tmp_path / "model.onnx")
+    ids = torch.randint(5, 8, (5, 11))
+    mask = torch.ones_like(ids)
+    mask[2, 6:] = 0
+    ids[2, 6:] = 0
+    with torch.inference_mode():
+        ours = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+    feeds = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+    theirs = torch.from_numpy(onnxruntime.InferenceSession(str(file)).run(["last_hidden_state"], feeds)[0])
+    torch.testing.assert_close(theirs[mask.bool()], ours[mask.bool()], atol=1e-5, rtol=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert "Gelu" in {node.op_type for node in onnx.load(file).graph.node}
+    assert attentions(file) == fused and model.config._attn_implementation == before
+
+
+@pytest.fixture(scope="module")
+def graph(student, tmp_path_factory):
+    return export_onnx(student, tmp_path_factory.mktemp("graph") / "model.onnx")
+
+
+def test_an_int8_student_is_compared_and_handed_over_whole(tmp_path, tokenizer, student, corpus, graph, monkeypatch):
+    monkeypatch.setattr(artefact, "export_onnx", lambda model, file: Path(shutil.copy(graph, file)))
+    said: list[str] = []
+    deploy = DeploySpec("onnx", "int8")
+
+    def add(folder: Path):
+        return {"artefact": write_artefact(student, tokenizer, folder, deploy, corpus, said.append)}
+
+    folder = export_student(student, tokenizer, tmp_path / "out", {}, add=add)
+    facts = json.loads((folder / "recipe.json").read_text())["artefact"]
+    assert facts["file"] == "onnx/model_quantized.onnx" and facts["fused_attentions"] == 2 and facts["texts"] == 30
+    assert 0.99 < facts["lowest_cosine"] <= facts["cosine"] < 1 and facts["batch_difference"] < 1e-5
+    assert "2 of 2 attentions fused" in said[0] and "the same alone and in a batch" in said[1]
+    card = (folder / "README.md").read_text()
+    assert "`onnx/model_quantized.onnx` (int8" in card and f"{facts['cosine']:.4f}" in card
+    graph = onnx.load(folder / facts["file"]).graph
+    large = [each for each in graph.initializer if np.prod(each.dims) >= LARGE_TABLE]
+    assert large and not [each.name for each in large if each.data_type == onnx.TensorProto.FLOAT]
+    texts = ["w5 w6 w7", "w9 " * 100]
+    theirs = runpy.run_path(str(folder / "onnx_example.py"))["embed"](texts)
+    assert np.allclose((theirs * embed(student, tokenizer, texts)).sum(-1), 1, atol=0.01)
+    session = onnxruntime.InferenceSession(str(folder / facts["file"]))
+    assert [each.name for each in session.get_inputs()] == ["input_ids", "attention_mask", "token_type_ids"]
+
+
+def test_a_file_too_far_from_the_student_is_refused(tmp_path, tokenizer, student, corpus, graph, monkeypatch):
+    monkeypatch.setattr(artefact, "export_onnx", lambda model, file: Path(shutil.copy(graph, file)))
+    with pytest.raises(StillhouseError, match=r"is .* below 1, more than --tolerance 1e-07.*would keep it"):
+        write_artefact(
+            student, tokenizer, tmp_path, DeploySpec("onnx", "int8-dynamic", 1e-7), corpus, lambda line: None
+        )
+    with pytest.raises(StillhouseError, match=r"needs 8 texts .* the corpus has 3"):
+        static_int8(graph, tmp_path / "model.onnx", [{}] * 3)
+
+
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, student):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(graphs, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    with pytest.raises(StillhouseError, match=r"onnxscript: pip install 'stillhouse\[onnx\]'"):
+        export_onnx(student, tmp_path / "model.onnx")

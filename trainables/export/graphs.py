@@ -1,0 +1,198 @@
+"""An encoder as an ONNX file: traced by torch.export, with each attention as one operator, and compared with torch.
+
+Inputs are input_ids and attention_mask, and token_type_ids where the model tells two texts of a sequence apart, as
+optimum names them. Outputs are last_hidden_state and sentence_embedding, which is pooled as the model's embedder says;
+a language-modelling head is left out.
+
+onnxruntime's own optimiser knows no attention that torch.export writes. So the model runs an attention function of ours
+while it is traced, which stands in the file as MultiHeadAttention (com.microsoft). Families that do not ask
+transformers for their attention function keep theirs in pieces.
+
+Shapes: B batch, H heads, T tokens, D width, E width of an embedding.
+"""
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from spaces.errors import StillhouseError
+from trainables.cache import new_file
+from trainables.models.embedding import embedder_of, finish, pool
+from trainables.models.encoder import usable_positions
+
+TOLERANCE = 1e-4
+OPSET = 20
+"""GELU is one operator since then, which onnxruntime runs as one (2 to 3 % of the latency); 1.17 and later read it."""
+FUSED = "stillhouse_onnx"
+"""The name of our attention function in transformers."""
+STATES, EMBEDDING = "last_hidden_state", "sentence_embedding"
+
+
+def fused_attention(
+    module: nn.Module,
+    query_BHTD: Tensor,
+    key_BHTD: Tensor,
+    value_BHTD: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attention as one operator of the file; it is only traced, never run."""
+    heads = query_BHTD.shape[1]
+    query, key, value = (
+        x.repeat_interleave(heads // x.shape[1], dim=1).transpose(1, 2).flatten(2)
+        for x in (query_BHTD, key_BHTD, value_BHTD)
+    )
+    inputs = [query, key, value, *([] if attention_mask is None else [None, None, attention_mask])]
+    scale = query_BHTD.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    out = torch.onnx.ops.symbolic(
+        "com.microsoft::MultiHeadAttention", inputs, {"num_heads": heads, "scale": scale},
+        dtype=query.dtype, shape=query.shape, version=1,
+    )  # fmt: skip
+    return out.unflatten(2, (heads, -1)), None
+
+
+AttentionInterface.register(FUSED, fused_attention)
+AttentionMaskInterface.register(FUSED, eager_mask)
+
+
+class Traced(nn.Module):
+    """An encoder with tensors for outputs, which is what ONNX wants."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.encoder, self.embedder = model.base_model, embedder_of(model)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(last states BTD, embeddings BE)."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        states_BTD = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        pooled_BMD = pool(self.embedder.pooling, self.embedder.skipped, states_BTD, attention_mask)
+        return states_BTD, finish(self.embedder, pooled_BMD)
+
+
+def export_onnx(model: PreTrainedModel, file: str | Path) -> Path:
+    """Write an encoder with free batch and sequence axes, verified by onnxruntime on another shape.
+
+    Raises StillhouseError when a package is missing, or the file gives other numbers than the model.
+    """
+    need_onnx()
+    file = Path(file)
+    module: nn.Module = model
+    home, was_training = model.device, model.training
+    try:
+        module.to("cpu").eval()
+        traced = Traced(model).eval()
+        with new_file(file) as unfinished:
+            with attention_in_one(model):
+                write_onnx(traced, sample_inputs(model), unfinished)
+            verify_onnx(traced, sample_inputs(model), unfinished)
+    finally:
+        module.to(home).train(was_training)
+    return file
+
+
+def need_onnx() -> None:
+    """Raises StillhouseError, which names it, when a package is missing."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise StillhouseError(f"ONNX export needs the package {package}: pip install 'stillhouse[onnx]'")
+
+
+@contextmanager
+def attention_in_one(model: PreTrainedModel) -> Iterator[None]:
+    """The model with our attention function, where its family asks transformers for one."""
+    encoder: Any = model.base_model
+    before = encoder.config._attn_implementation
+    asks = "ALL_ATTENTION_FUNCTIONS" in vars(inspect.getmodule(type(encoder)))
+    if asks:
+        encoder.set_attn_implementation(FUSED)
+    try:
+        yield
+    finally:
+        if asks:
+            encoder.set_attn_implementation(before)
+
+
+def attentions(file: Path) -> int:
+    """How many attentions of a file are one operator."""
+    import onnx
+
+    return sum(node.op_type == "MultiHeadAttention" for node in onnx.load(file).graph.node)
+
+
+def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Two sequences of random tokens, one of them padded; of two token types where the model tells them apart."""
+    length = min(16, usable_positions(model.config) // 2)
+    shape, generator = (2, length), torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(0, model.config.vocab_size, shape, generator=generator)
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[1, length // 2 :] = 0
+    pad_id = model.config.pad_token_id or 0
+    ids_BT = torch.where(mask_BT.bool() & (ids_BT == pad_id), (pad_id + 1) % model.config.vocab_size, ids_BT)
+    ids_BT = torch.where(mask_BT.bool(), ids_BT, pad_id)
+    inputs = {"input_ids": ids_BT, "attention_mask": mask_BT}
+    if reads_types(model):
+        inputs["token_type_ids"] = mask_BT * (torch.arange(length) >= length // 4).long()
+    return {name: tensor.to(model.device) for name, tensor in inputs.items()}
+
+
+def reads_types(model: PreTrainedModel) -> bool:
+    """Whether the second text of a pair is told apart by its token type."""
+    takes = inspect.signature(type(model.base_model).forward).parameters
+    return (getattr(model.config, "type_vocab_size", 0) or 0) > 1 and "token_type_ids" in takes
+
+
+def write_onnx(traced: Traced, inputs: Mapping[str, Tensor], file: Path) -> None:
+    """Trace by torch.export."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not wanted here
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
+    with warnings.catch_warnings():
+        # The exporter's own: both inputs share their axes, and it uses a torch API that torch deprecates.
+        warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        torch.onnx.export(
+            traced,
+            (),
+            str(file),
+            kwargs=dict(inputs),
+            input_names=list(inputs),
+            output_names=[STATES, EMBEDDING],
+            dynamic_shapes=dict.fromkeys(inputs, axes),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+@torch.inference_mode()
+def verify_onnx(traced: Traced, inputs: Mapping[str, Tensor], file: Path) -> None:
+    """Compare on three shorter sequences, so that fixed axes are found out."""
+    import onnxruntime
+
+    shorter = {key: torch.cat([value, value[:1]])[:, :-3].contiguous() for key, value in inputs.items()}
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    feeds = {key: value.numpy() for key, value in shorter.items()}
+    valid = shorter["attention_mask"].bool()
+    theirs = [torch.from_numpy(each) for each in session.run([STATES, EMBEDDING], feeds)]
+    pairs = list(zip(traced(**shorter), theirs, strict=True))
+    pairs[0] = (pairs[0][0][valid], pairs[0][1][valid])
+    difference = max(float((ours - other).abs().max()) for ours, other in pairs)
+    if not difference < TOLERANCE:
+        raise StillhouseError(
+            f"the ONNX file gives other numbers than the model: they differ by {difference:.2g}, "
+            f"more than {TOLERANCE:g}; it was not kept"
+        )

@@ -1,0 +1,138 @@
+"""int8 of an ONNX file: maps by onnxruntime's quantiser, a scale per channel; tables of embeddings, a scale per row.
+
+Weights are unsigned: a signed weight times an unsigned activation is summed in 16 bits on x86 processors without VNNI
+and saturates there, so that the same file would give other embeddings on another machine.
+
+What a map gives stays in float. Rounded to one scale as well, which is the quantiser's default for static int8, a few
+large channels of the second feed-forward maps cost most of the precision.
+
+Shapes: V rows of a table, D width.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spaces.errors import StillhouseError
+
+FEWEST_TEXTS = 8
+"""Texts without which the range of an activation is a guess."""
+LARGE_TABLE = 2**14
+"""Values; smaller tables stay in float."""
+ONLY_MAPS = {"op_types_to_quantize": ["MatMul"], "per_channel": True}
+FLOAT_AFTER = {"DefaultTensorType": 1, "OpTypesToExcludeOutputQuantization": ["MatMul"]}
+"""1 is float in ONNX: the quantiser does not find out what an operator of com.microsoft gives."""
+
+Feeds = Sequence[dict[str, np.ndarray]]
+"""Inputs of a graph, one text each."""
+
+
+def static_int8(graph: Path, to: Path, feeds: Feeds) -> None:
+    """Scales of activations are fixed, by the smallest and largest value on `feeds`: a text alone and in a batch agree.
+
+    Raises StillhouseError for fewer than FEWEST_TEXTS texts.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    if len(feeds) < FEWEST_TEXTS:
+        raise StillhouseError(
+            f"int8 needs {FEWEST_TEXTS} texts to find the range of the activations, the corpus has {len(feeds)}; give "
+            "more text, or take --precision int8-dynamic, which needs none"
+        )
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        maps = Path(scratch) / "maps.onnx"
+        quantize_static(
+            graph, maps, reader_of(feeds), quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QUInt8, calibrate_method=CalibrationMethod.MinMax, extra_options=FLOAT_AFTER,
+            **ONLY_MAPS,
+        )  # fmt: skip
+        quantise_tables(maps, to)
+
+
+def dynamic_int8(graph: Path, to: Path, feeds: Feeds) -> None:
+    """Scales of activations are found anew in each batch, so that a text's embedding depends on its neighbours."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        maps = Path(scratch) / "maps.onnx"
+        quantize_dynamic(graph, maps, weight_type=QuantType.QUInt8, extra_options=FLOAT_AFTER, **ONLY_MAPS)
+        quantise_tables(maps, to)
+
+
+QUANTISERS: dict[str, Callable[[Path, Path, Feeds], None]] = {"int8": static_int8, "int8-dynamic": dynamic_int8}
+"""(float graph, file to write, inputs to calibrate with), by precision."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """onnxruntime's quantiser advises its own preprocessing by the root logger, and prints what it is at."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(before)
+
+
+def reader_of(feeds: Feeds) -> Any:
+    """What onnxruntime's calibration asks for the next inputs."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        """One after the other, then None."""
+
+        def __init__(self) -> None:
+            self.left = iter(feeds)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            """The next inputs."""
+            return next(self.left, None)
+
+    return Reader()
+
+
+def quantise_tables(graph: Path, to: Path) -> None:
+    """Write the graph with each large table VD of embeddings in int8, a scale for each row.
+
+    onnxruntime's quantiser has one scale for a table, which is that of its longest row.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(graph)
+    weights = {each.name: each for each in model.graph.initializer}
+    readers = {name: [node for node in model.graph.node if name in node.input] for name in weights}
+    for name, nodes in readers.items():
+        table = weights[name]
+        if len(table.dims) != 2 or int(np.prod(table.dims)) < LARGE_TABLE or not all(map(is_lookup, nodes)):
+            continue
+        table_VD = numpy_helper.to_array(table)
+        scale_V1 = np.maximum(np.abs(table_VD).max(1, keepdims=True), 1e-12).astype(np.float32) / 127
+        table.CopyFrom(numpy_helper.from_array(np.round(table_VD / scale_V1).astype(np.int8), name))
+        model.graph.initializer.append(numpy_helper.from_array(scale_V1, f"{name}_scale"))
+        for node in nodes:
+            ids, out, place = node.input[1], node.output[0], list(model.graph.node).index(node)
+            make = onnx.helper.make_node
+            model.graph.node.remove(node)
+            for i, each in enumerate([
+                make("Gather", [name, ids], [f"{out}_int8"]),
+                make("Cast", [f"{out}_int8"], [f"{out}_float"], to=onnx.TensorProto.FLOAT),
+                make("Gather", [f"{name}_scale", ids], [f"{out}_scale"]),
+                make("Mul", [f"{out}_float", f"{out}_scale"], [out]),
+            ]):  # fmt: skip
+                model.graph.node.insert(place + i, each)
+    onnx.save(model, to)
+
+
+def is_lookup(node: Any) -> bool:
+    """Whether a node reads rows of a table by their numbers."""
+    axis = next((each.i for each in node.attribute if each.name == "axis"), 0)
+    return node.op_type == "Gather" and axis == 0

@@ -14,6 +14,8 @@ from search.phases.finish import make_card, place_on_front
 from search.phases.runner import refuse_other_study, stored_study
 from search.proposals.asktell import AskTell
 from search.proposals.searched import Searched
+from search.samplers.registry import HALVING
+from search.store.contents import stored_table
 from search.store.history import History
 from search.store.parts import Store
 from spaces.records.columns import DATASETS
@@ -35,6 +37,7 @@ def test_every_dataset_is_read(study):
     assert opened.meta.teacher.architecture.name == "6x192" and opened.meta.teacher.costs["parameters"] == 3_920_256
     assert opened.meta.tasks["order"].num_dev == 1000
     store = Store.of(study)
+    assert stored_table(store)["search"]["schedule"] == HALVING  # the one that it knew
     for name in DATASETS:
         rows = store.read_rows(name)
         assert (rows or name == "decisions") and all(set(row) == set(store.schemas[name].names) for row in rows), name

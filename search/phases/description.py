@@ -15,6 +15,7 @@ from search.phases.forecast import (
     traps,
 )
 from search.proposals.rungs import rung_tokens
+from search.samplers.registry import FREEZE_THAW
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from spaces.records.data import DataFacts, sizes_text
@@ -70,7 +71,8 @@ def _values(line: Any) -> str:
 
 def _search(spec: StudySpec, space: SearchSpace) -> str:
     if spec.comparison.seeds is None:
-        return spec.search.sampler
+        thaws = spec.search.schedule == FREEZE_THAW and spec.rungs.first_tokens is not None
+        return "freeze and thaw, by a model of quality" if thaws else spec.search.sampler
     tuning, compared = count_trials(space, spec.comparison.seeds)
     return f"comparison with {spec.comparison.seeds} seeds: {tuning} trials to choose learning rates, then {compared}"
 
@@ -80,5 +82,8 @@ def _rungs(spec: StudySpec) -> str:
     tokens = rung_tokens(rungs.first_tokens, rungs.factor, spec.budget.train_tokens)
     if not tokens:
         return "none: every trial trains its whole budget"
-    share = f"the best 1/{rungs.factor} and the first {rungs.protected} of each method go on"
+    if spec.search.schedule == FREEZE_THAW:
+        share = "a trial pauses while another gives more for its price"
+    else:
+        share = f"the best 1/{rungs.factor} and the first {rungs.protected} of each method go on"
     return f"after {', '.join(f'{each:,}' for each in tokens)} tokens {share}"

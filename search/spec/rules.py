@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from search.samplers.registry import FREEZE_THAW
+from search.samplers.registry import FREEZE_THAW, GRID
 from search.spec.languages import languages_of
 from search.spec.reading import Unsound
-from search.spec.sections import TRACKERS, StudySpec
+from search.spec.sections import TRACKERS, SearchSpec, StudySpec
 from spaces.errors import nearest
 from spaces.records.costs import COSTS
 from spaces.records.objectives import QUALITIES, named_objectives
@@ -140,6 +140,15 @@ def schedule_needs_a_model(spec: StudySpec) -> Problems:
         yield "[search] stop_when needs rungs: set [rungs] first_tokens"
     elif spec.search.stop_when and spec.search.schedule != FREEZE_THAW:
         yield f"[search] stop_when needs schedule = 'freeze_thaw', got {spec.search.schedule!r}"
+    if spec.rungs.first_tokens is None or spec.search.schedule != FREEZE_THAW:
+        return
+    if spec.search.sampler not in (SearchSpec().sampler, GRID):
+        yield (
+            f"[search] sampler {spec.search.sampler!r} has no say under schedule = 'freeze_thaw', which chooses by its "
+            "model at every rung: leave sampler out, or set schedule = 'halving'"
+        )
+    if spec.search.candidates == 1:
+        yield "[search] candidates = 1 asks for no model, which 'freeze_thaw' needs: set schedule = 'halving'"
 
 
 def what_fits_packed_blocks(spec: StudySpec) -> Problems:

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from search.samplers.registry import HALVING
 from search.spec.paths import moved
 from search.store.parts import Store
 from spaces.errors import StillhouseError
@@ -19,8 +20,12 @@ def digests_of(contents: Contents) -> dict[str, str]:
 
 
 def stored_table(store: Store) -> dict[str, Any]:
-    """The spec that a study folder keeps, its paths followed where the folder was moved along with what they name."""
+    """The spec that a study folder keeps, its paths followed where the folder was moved along with what they name.
+
+    A study of a release that knew one schedule goes on with that one.
+    """
     table = tomllib.loads(store.read_text("spec.toml"))
+    table.setdefault("search", {}).setdefault("schedule", HALVING)
     if store.is_local and store.exists("study.json") and (place := store.read_meta().place):
         return moved(table, place, store.root)
     return table

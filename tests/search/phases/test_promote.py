@@ -13,7 +13,8 @@ from spaces.errors import SpecError, StillhouseError
 @pytest.fixture
 def study(tmp_path):
     """A search of three trials: one finished, one repeated, one failed."""
-    spec, space = toy.read(toy.SPEC + "[rungs]\nfirst_tokens = 50_000\n[search]\nsampler = 'nsga2'\n")
+    searched = "[rungs]\nfirst_tokens = 50_000\n[search]\nsampler = 'nsga2'\nschedule = 'halving'\n"
+    spec, space = toy.read(toy.SPEC + searched)
     store = Store(tmp_path, ["toy"])
     store.write_text("spec.toml", tomli_w.dumps(to_table(spec)))
     store.write_text("study.json", toy.meta(spec, space).to_json())

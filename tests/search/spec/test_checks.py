@@ -84,6 +84,8 @@ def test_every_problem_at_once():
         ("[cluster]", "[search]\nobjectives = ['quality']\n[cluster]", "objectives must hold a cost (parameters"),
         ("[cluster]", "[search]\nobjectives = ['quality', 'price']\n[cluster]", "unknown objective 'price'"),
         ("[cluster]", "[search]\nconstraints = { quality = 1 }\n[cluster]", "'quality' is not a cost"),
+        ("[cluster]", "[rungs]\nfirst_tokens = 20_000\n[search]\nsampler = 'gp'\n[cluster]", "'gp' has no say under"),
+        ("[cluster]", "[rungs]\nfirst_tokens = 20_000\n[search]\ncandidates = 1\n[cluster]", "needs: set schedule ="),
         ("starts = false", "starts = false\nfinetune_learning_rates = [0]", "must be above 0, got 0.0"),
         ("starts = false", "starts = false\nfinetune_learning_rates = 1", "must be a list of numbers, got 1"),
         ("[cluster]", "[search]\nconstraints = { speed = 2 }\n[cluster]", "instead of 'speed' limit 'latency_ms'"),

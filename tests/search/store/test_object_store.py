@@ -90,7 +90,7 @@ def test_a_study_is_resumed_stopped_and_resumed(bucket, ray_cluster, no_sigterm,
     with store.locked():
         outcome = tune_study(toy.plan(text, journal=str(journal), **orders), store, lines.append)
     assert "2 trials done before, 1 to be run again" in lines[0]
-    assert not outcome.ended and lines[-1].startswith("stopped (3 finished, 0 failed")
+    assert not outcome.ended and lines[-1].startswith("stopped: 3 finished, 0 failed")
     assert lines[-1].endswith(f"To go on: stillhouse resume {folder}")
     rows = store.read_rows("trials")
     assert [row["trial"] for row in rows] == [0, 1, 2] and rows[:2] == before

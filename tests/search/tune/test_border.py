@@ -20,7 +20,8 @@ from trainables.training.reports import Trained, TrialReport
 
 SPEC = toy.SPEC.replace(
     "[space]",
-    "[rungs]\nfirst_tokens = 100_000\nfactor = 2\n[training]\nstart = '/a/student'\nweight_decay = 0.25\n[space]",
+    "[rungs]\nfirst_tokens = 100_000\nfactor = 2\n[training]\nstart = '/a/student'\nweight_decay = 0.25\n"
+    "[search]\nschedule = 'halving'\n[space]",
 )
 TESTED = StudentScore(0.7, 0.6, 2, "accuracy", "finetune")
 TRAINED = Trained(2.5, 1.5, 30, 300_000, 12.5, 3.5, 1.75, "cache")

@@ -20,16 +20,14 @@ from typing import Any
 
 import optuna
 
+from search.proposals.draws import Draws
 from search.proposals.freeze_thaw import FreezeThaw
 from search.proposals.grid import Grid
 from search.proposals.observations import Memory
 from search.proposals.rungs import Rungs, fill
 from search.proposals.searched import Searched
 from search.proposals.taking import Clock, Taker
-from search.proposals.told import branches, study_of
-from search.samplers.answers import Within
-from search.samplers.context import Config, Context
-from search.samplers.drawing import sampler_of
+from search.proposals.told import branches
 from search.samplers.registry import FREEZE_THAW, GRID
 from search.store.history import RAN, Ask, History, Running, is_untrained, qualities
 from search.store.parts import Store
@@ -44,10 +42,6 @@ Asks = Sequence[tuple[Mapping[str, Any], int]]
 """(configuration, seed) of trials."""
 Agenda = Callable[["AskTell"], tuple[Asks, int]]
 """The trials that a narrowed search should have run by now, and how many more it will want when they have."""
-MAX_INFEASIBLE = 200
-"""Infeasible draws in a row before the search ends: the feasible part of the space is then practically used up."""
-MAX_DUPLICATES = 50
-"""Repeated configurations in a row before the search ends: the sampler has nothing new to say."""
 MAX_HAND_BACKS = 10
 """How often one trial may find no place (about two minutes each) while none runs, before it is given up."""
 
@@ -64,19 +58,19 @@ class AskTell:
         self.clock = Clock(self.history.searched_s, now_s)
         self.live: dict[int, Running] = {}
         """Trials between ask and tell, by number."""
-        self._duplicates = self.history.last_duplicates()
         self._wait_for_a_result = False
         self._agenda: Agenda | None = None
         self._queue: list[tuple[Mapping[str, Any], int]] = []
         self._to_come = 0
         self._handed_back: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._branches = branches(searched.space)
+        tried_once = branches(searched.space)
+        self._draws = Draws(searched, self.history, self.memory, tried_once)
         self._grid = Grid(searched, self.history) if searched.sampler == GRID else None
         fill(self.rungs, self.history, searched)
         self._taker: Taker | None = None
         if searched.schedule == FREEZE_THAW and searched.rung_tokens and searched.sampler != GRID:
-            rule = FreezeThaw(searched, self.history, self.memory, self._branches)
+            rule = FreezeThaw(searched, self.history, self.memory, tried_once)
             self._taker = Taker(searched, self.history, rule, self.clock)
 
     @property
@@ -226,78 +220,12 @@ class AskTell:
         return None
 
     def _draw(self) -> Ask | None:
-        number, tries = self.history.next_number, 0
-        reasons: Counter[str] = Counter()
-        told = self.memory.told()
-        ours = [trial for trial, each in self.live.items() if self.searched.space.holds(each.ask.config)]
-        running = [self.memory.write(self.history.asked[trial]["config"]) for trial in ours]
-        for _ in range(MAX_INFEASIBLE):
-            if self._duplicates >= MAX_DUPLICATES:
-                name = self.searched.sampler
-                self.tally.ended = f"the last {MAX_DUPLICATES} configurations that {name} asked for had all been tried"
-                return None
-            if number != self.history.next_number:  # counted from each row, where a resume begins to count as well
-                number, tries = self.history.next_number, 0
-            context = self._context()
-            sampler = sampler_of(self.searched.sampler, (self.searched.seed, number + 1, tries), context)
-            tries += 1
-            config = dict(context.space(study_of(told, running, self.aim.objectives, sampler).ask()))
-            digest = config_hash(config, self.searched.seed)
-            try:
-                self.searched.check(config)
-            except InfeasibleConfig as error:
-                reasons[str(error)] += 1
-                if self.searched.candidates == 1:
-                    self.history.record_infeasible(config, self.searched.seed, str(error))
-                continue
-            if digest in self.history.by_hash:
-                self._duplicates += 1
-                self.history.record_duplicate(digest)
-            elif not self._runs(digest):
-                self._duplicates = 0
-                return self._start(Ask(self.history.next_number, config, self.searched.seed, digest))
+        if (ask := self._draws.next(self.live, self.spent + len(self.live))) is not None:
+            return self._start(ask)
         self._wait_for_a_result = True
-        if not self.live:
-            common = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
-            self.tally.ended = f"{MAX_INFEASIBLE} draws in a row gave nothing new to run{common}"
+        if self._draws.are_over or not self.live:
+            self.tally.ended = self._draws.why_nothing
         return None
-
-    def _context(self) -> Context:
-        """What the sampler of the next draw may know."""
-        branch = self._branch() or {}
-
-        def space(trial: Any) -> Config:
-            return self.searched.space.suggest(Within(trial, branch) if branch else trial)
-
-        return Context(
-            space=space,
-            known=self.searched.known,
-            allowed=self._may_be_tried,
-            evidence=lambda: self.memory.evidence(list(self.live.values()), self.searched.seed),
-            reference=self.searched.worst(),
-            candidates=self.searched.candidates,
-            fixed=branch,
-        )
-
-    def _may_be_tried(self, config: Config) -> bool:
-        digest = config_hash(config, self.searched.seed)
-        if digest in self.history.by_hash or self._runs(digest):
-            return False
-        try:
-            self.searched.check(config)
-        except InfeasibleConfig:
-            return False
-        return True
-
-    def _runs(self, digest: str) -> bool:
-        return any(live.ask.config_hash == digest for live in self.live.values())
-
-    def _branch(self) -> Mapping[str, Any] | None:
-        """What is fixed while every branch of the space is tried once; None after that, or in a small budget."""
-        turn = self.spent + len(self.live)
-        if turn >= len(self._branches) or 2 * len(self._branches) > self.searched.budget:
-            return None
-        return self._branches[turn]
 
     def _read_agenda(self) -> None:
         assert self._agenda is not None

@@ -38,7 +38,7 @@ class MortalStore(Store):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr("search.proposals.asktell.MAX_DUPLICATES", 6)
+    monkeypatch.setattr("search.proposals.draws.MAX_DUPLICATES", 6)
 
 
 def search(folder, text, checkpoints, writes=10**9, **more):

@@ -75,7 +75,11 @@ class StorageSpec:
 
 @dataclass(frozen=True)
 class SearchSpec:
-    sampler: str = setting("how configurations are chosen", "tpe", choices=(*SAMPLERS, GRID))
+    sampler: str = setting(
+        "how configurations are drawn; where [rungs] are set, under the schedule halving only",
+        "tpe",
+        choices=(*SAMPLERS, GRID),
+    )
     objectives: tuple[str, ...] = setting(
         "what is optimised; quality and at least one cost, and worst_language_quality where tasks have languages",
         ("quality", "parameters"),

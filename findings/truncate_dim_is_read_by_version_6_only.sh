@@ -4,12 +4,12 @@
 # SentenceTransformer(..., truncate_dim=8).save() of 6.2.0 writes "truncate_dim": 8 into config_sentence_transformers.json
 # and reads it back. 5.1.2 opens the same folder without a word and returns all 16 values: queries by one version and an
 # index by the other do not have the same size. With 5 the number has to be given again when the model is loaded.
-# Seen: sentence-transformers 5.1.2 and 6.2.0 beside transformers 4.57.6, torch 2.13.0.
+# Seen: sentence-transformers 5.1.2 beside transformers 4.57.6, 6.2.0 beside 5.23.0; torch 2.13.0.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 install() { "$folder/venv/bin/pip" install --quiet --disable-pip-version-check "$@"; }
-install torch==2.13.0 transformers==4.57.6 sentence-transformers==6.2.0
+install torch==2.13.0 transformers==5.23.0 sentence-transformers==6.2.0
 cd "$folder"
 cat > write.py <<'PY'
 import torch
@@ -37,7 +37,7 @@ PY
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 venv/bin/python write.py 2>/dev/null
 venv/bin/python read.py 2>/dev/null | tee six
-install sentence-transformers==5.1.2
+install transformers==4.57.6 sentence-transformers==5.1.2
 venv/bin/python read.py 2>/dev/null | tee five
 grep -q "6.2.0 the folder says 8 and the embedding has 8" six && grep -q "5.1.2 the folder says 8 and the embedding has 16" five ||
     { echo "the behaviour has changed"; exit 1; }

@@ -16,7 +16,7 @@ STOP_WITHIN_S = 120.0
 def status(args: argparse.Namespace) -> None:
     """Say where a study stands."""
     from analysis.page.watch import Watcher
-    from spaces.records.state import GO_ON
+    from spaces.records.state import ENDED, GO_ON
 
     watcher = Watcher(args.folder)
     watcher.look()
@@ -30,8 +30,7 @@ def status(args: argparse.Namespace) -> None:
 
         say(verdict(watcher.study))
     if watcher.is_over:
-        study = watcher.study
-        whole = study is not None and len(study.searched) >= study.meta.num_trials
+        whole = state is None or state.phase == ENDED
         next_step = f"stillhouse report {args.folder}" if whole else to_go_on(args.folder)
         if GO_ON not in watcher.words:
             say(f"next: {next_step}")

@@ -93,7 +93,7 @@ def conditional_axes(space: Callable[[Any], Any], draws: int = 64) -> list[str]:
         found.append({name: each for name, each in trial.distributions.items() if not each.single()})
     every = dict.fromkeys(name for drawn in found for name in drawn)
     varying = [name for name in every if any(drawn.get(name) != found[0].get(name) for drawn in found)]
-    return list(dict.fromkeys(name.partition("@")[0] for name in varying))
+    return list(dict.fromkeys(axis_of(name) for name in varying))
 
 
 def axis_of(name: str) -> str:

@@ -22,6 +22,14 @@ CODE = spaces.errors.__file__
 """Where this process has our packages from."""
 
 
+def run(asktell, one, most=10_000):
+    """(trial, configuration, status) of each ask, one at a time; `one` trains a trial on and returns its row."""
+    asked = []
+    while len(asked) < most and (ask := asktell.ask()) is not None:
+        asked.append((ask.trial, ask.config, one(asktell, ask).status))
+    return asked
+
+
 def scored(quality, task="toy"):
     """The scores of a student on one task."""
     return Scores(quality, {task: StudentScore(quality, quality, 1, "accuracy", "probe")})

@@ -1,6 +1,7 @@
 """Asks with rungs, with a model, with earlier studies: still functions of the history."""
 
 import os
+from functools import partial
 
 import fake_trials
 import pytest
@@ -37,12 +38,8 @@ def run_one(asktell, ask):
     return asktell.tell(ask.trial, fake_trials.outcome(fake_trials.formula(ask.config), train_tokens=300_000))
 
 
-def run(asktell, most=10_000):
-    """(trial, configuration, status) of each ask."""
-    asked = []
-    while len(asked) < most and (ask := asktell.ask()) is not None:
-        asked.append((ask.trial, ask.config, run_one(asktell, ask).status))
-    return asked
+run = partial(fake_trials.run, one=run_one)
+"""A study of `make`, or the next of it."""
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 
 import fake_trials
 import numpy as np
@@ -56,12 +57,8 @@ def on(asktell, ask):
     return None
 
 
-def run(asktell, most=10_000):
-    """(trial, configuration, status) of each ask, one at a time."""
-    asked = []
-    while len(asked) < most and (ask := asktell.ask()) is not None:
-        asked.append((ask.trial, ask.config, on(asktell, ask).status))
-    return asked
+run = partial(fake_trials.run, one=on)
+"""A study of `make`, or the next of it."""
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,17 @@ def tagged(count, seed, shift=0):
     }
 
 
+def written(source, suffix, columns):
+    """The columns of each split as a file of that kind."""
+    if suffix == "parquet":
+        write(source, **columns)
+        return
+    source.mkdir()
+    for split, table in columns.items():
+        rows = [{"tokens": t, "upos": u} for t, u in zip(table["tokens"], table["upos"], strict=True)]
+        (source / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 @pytest.fixture
 def easy(tmp_path, tokenizer):
     return prepared(tmp_path, tokenizer, KIND, UPOS, train=tagged(80, 0), dev=tagged(30, 1), test=tagged(30, 2))
@@ -58,13 +69,7 @@ def easy(tmp_path, tokenizer):
 def test_words_and_tags_come_out_as_they_went_in(tmp_path, tokenizer, suffix):
     columns = {"train": tagged(10, 0), "dev": tagged(5, 1)}
     source = tmp_path / "data"
-    if suffix == "parquet":
-        write(source, **columns)
-    else:
-        source.mkdir()
-        for split, table in columns.items():
-            rows = [{"tokens": t, "upos": u} for t, u in zip(table["tokens"], table["upos"], strict=True)]
-            (source / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    written(source, suffix, columns)
     task = load_task(prepare_task(TaskSpec("toy", str(source), KIND, **UPOS), tokenizer, tmp_path / "cache"))
     dev = task.splits["dev"]
     assert (task.metric.name, task.label_names, len(dev)) == ("accuracy", ("0", "1", "2"), 5)
@@ -84,13 +89,7 @@ def test_words_without_a_tag_are_read_and_not_scored(tmp_path, tokenizer, absent
         split: {**table, "upos": [[absent if i % 2 else tag for i, tag in enumerate(tags)] for tags in table["upos"]]}
         for split, table in whole.items()
     }
-    if suffix == "parquet":
-        write(source, **halved)
-    else:
-        source.mkdir()
-        for split, table in halved.items():
-            rows = [{"tokens": t, "upos": u} for t, u in zip(table["tokens"], table["upos"], strict=True)]
-            (source / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    written(source, suffix, halved)
     spec = TaskSpec("toy", str(source), KIND, **UPOS)
     dev = load_task(prepare_task(spec, tokenizer, tmp_path / "cache", say=said.append)).splits["dev"]
     assert dev.labels.values.tolist() == [tag for tags in whole["dev"]["upos"] for tag in tags[::2]]

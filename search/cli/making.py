@@ -5,7 +5,7 @@ import argparse
 from search.cli.arguments import add_choice, add_folder, parse_count, parse_number
 from search.cli.seeing import chosen_trial, say
 from spaces.errors import SpecError
-from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, RUNTIMES, DeploySpec
+from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, RUNTIMES, DeploySpec, check_precision
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -37,8 +37,7 @@ def trim(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a student folder."""
-    if args.runtime == "torch" and args.precision != FLOAT_PRECISION:
-        raise SpecError([f"--precision {args.precision} is of a file for onnxruntime: add --runtime onnx"])
+    check_precision(args.runtime, args.precision)
     if args.runtime == "onnx" and args.config_only:
         raise SpecError(
             ["--config-only leaves out the weights, which a file of --runtime onnx holds: drop one of them"]

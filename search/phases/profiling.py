@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 from search.phases.finish import TEACHER, local_student
 from search.store.contents import stored_table
 from search.store.parts import Store, now
-from spaces.errors import SpecError, StillhouseError, choose
+from spaces.errors import StillhouseError, choose
 from spaces.records.costs import LATENCY
-from spaces.records.deploy import FLOAT_PRECISION
+from spaces.records.deploy import check_precision
 from spaces.records.latency import ProfileSpec
 from spaces.students.architecture import architecture_of
 from trainables.export.measuring import LATENCIES, measure_peak_memory
@@ -32,8 +32,7 @@ def profile_study(
 ) -> str:
     """Measure the teacher and the shapes of these trials (all finished ones unless told); returns the name."""
     choose("runtime", LATENCIES, setting.runtime)
-    if setting.runtime == "torch" and setting.precision != FLOAT_PRECISION:
-        raise SpecError([f"--precision {setting.precision} is of a file for onnxruntime: add --runtime onnx"])
+    check_precision(setting.runtime, setting.precision)
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
     store = Store.of(folder)

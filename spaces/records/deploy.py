@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from spaces.errors import SpecError
 from spaces.settings import setting
 
 RUNTIMES = ("torch", "onnx")
@@ -22,3 +23,9 @@ class DeploySpec:
     tolerance: float = setting(
         "how far the mean cosine of its embeddings to those of the student in torch may be from 1", 0.02, above=0
     )
+
+
+def check_precision(runtime: str, precision: str) -> None:
+    """Raises SpecError for a precision that the runtime has no file for."""
+    if runtime == "torch" and precision != FLOAT_PRECISION:
+        raise SpecError([f"--precision {precision} is of a file for onnxruntime: add --runtime onnx"])

@@ -1,6 +1,6 @@
 """What runs in production: a student as one ONNX file that is compared with the student before it is handed over.
 
-The file lies in onnx/ under the name by which optimum and transformers.js load it, beside an example that needs
+The file lies in onnx/ under the name that optimum and transformers.js look for, beside an example that needs
 onnxruntime and tokenizers alone. Held-out text says how far its embeddings are from the student's, and from its own in
 another batch.
 

@@ -196,9 +196,10 @@ def artefact_text(artefact: Mapping[str, Any]) -> str:
     batch = "is the same in any batch" if difference <= SAME else f"moves by up to {cell(difference)} with its batch"
     return (
         f"`{artefact['file']}` ({plain(artefact['precision'])}, {cell(artefact['megabytes'])} MB, opset "
-        f"{artefact['opset']}) runs with onnxruntime; `onnx_example.py` needs nothing else but tokenizers. optimum and "
-        f"transformers.js load it from here. {artefact['fused_attentions']} of {artefact['attentions']} attentions "
-        f"are one operator. On {artefact['texts']} held-out texts its embeddings have a mean cosine of "
+        f"{artefact['opset']}) runs with onnxruntime; `onnx_example.py` needs nothing else but tokenizers. optimum "
+        "loads it from here, and transformers.js looks for this name. "
+        f"{artefact['fused_attentions']} of {artefact['attentions']} attentions are one operator. "
+        f"On {artefact['texts']} held-out texts its embeddings have a mean cosine of "
         f"{artefact['cosine']:.4f} to those of the weights beside it, {artefact['lowest_cosine']:.4f} at the least; "
         f"the embedding of a text {batch}."
     )

@@ -123,7 +123,7 @@ def _header(study: StudyTable) -> str:
     size = f"{number(teacher.costs.get('parameters'))} parameters"
     facts = {
         "Teacher": pieces.under(pieces.breakable(teacher.name), size),
-        "Trials": pieces.under(ended, f"{meta.num_trials:,} planned{beside}"),
+        "Trials": pieces.under(ended, f"{study.planned}{beside}"),
         "Training": pieces.under(f"{number(meta.train_tokens)} tokens", "per trial"),
         "Scored by": pieces.under(escape(", ".join(scored)), pieces.breakable("; ".join(tasks))),
         "Objectives": pieces.under(escape(", ".join(meta.objectives)), escape(meta.aim.limits_text)),

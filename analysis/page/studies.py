@@ -42,7 +42,8 @@ def listed(root: str) -> list[dict[str, str]]:
         row = {"study": folder, "state": phase, "trials": "", "created": "", "knee": ""}
         if study is not None:
             members = front(study)
-            row |= {"trials": f"{len(study.searched)}/{study.meta.num_trials}", "created": study.meta.created[:10]}
+            of = f"/{study.meta.num_trials}" if study.decisions.empty else ""
+            row |= {"trials": f"{len(study.searched)}{of}", "created": study.meta.created[:10]}
             if len(members):
                 best = members.iloc[knee(members, aim(study).objectives)]
                 row["knee"] = f"{student_name(best)}, quality {decimal(best['quality'])}"

@@ -76,9 +76,8 @@ class Watcher:
         """One line on where the study stands."""
         if self.study is None:
             return self.state.words if self.state else f"waiting for a study: {self.problem}"
-        ended, planned = len(self.study.searched), self.study.meta.num_trials
         beside = "".join(f", {plural(count, what)}" for what, count in self.study.beside.items())
-        words = f"{plural(ended, 'trial')} ended, {planned:,} planned{beside}"
+        words = f"{plural(len(self.study.searched), 'trial')} ended, {self.study.planned}{beside}"
         searching = not self.is_over and (self.state is None or self.state.phase == SEARCHING)
         words += f", {self.open_trials:,} under way" if self.open_trials and searching else ""
         words += f"; {self.state.words}" if self.state and (self.is_over or self.state.phase != SEARCHING) else ""

@@ -90,6 +90,12 @@ class StudyTable:
         found = {"start": starts, "confirming run": len(self.trials) - len(self.searched) - starts}
         return {what: count for what, count in found.items() if count}
 
+    @property
+    def planned(self) -> str:
+        """The budget: so many trials, or the tokens of so many whole ones where trials pause and share them."""
+        count = f"{self.meta.num_trials:,}"
+        return f"{count} planned" if self.decisions.empty else f"tokens of {count} whole ones planned"
+
     @cached_property
     def finished(self) -> pd.DataFrame:
         """The trials that ended with scores, on the full budget of tokens."""

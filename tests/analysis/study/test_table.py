@@ -12,6 +12,8 @@ import pytest
 
 from analysis import load
 from spaces.errors import StillhouseError
+from spaces.records.columns import decisions_columns
+from spaces.records.schemas import schema
 
 
 def test_rows_come_back_by_trial_number(fake: SimpleNamespace) -> None:
@@ -21,6 +23,16 @@ def test_rows_come_back_by_trial_number(fake: SimpleNamespace) -> None:
     assert study.meta.name == "quick" and study.tasks == ("package", "pairs")
     assert study.notes == ()
     assert 'name = "quick"' in study.spec
+
+
+def test_trials_that_pause_share_the_tokens_of_the_budget(fake: SimpleNamespace) -> None:
+    folder = fake.study([fake.row(0, 0.5)])
+    assert load(folder).planned == "40 planned"
+    columns = schema(decisions_columns())
+    (Path(folder) / "decisions").mkdir()
+    decided = pa.Table.from_pylist([{"trial": 0, "decision": 0, "action": "try", "rung": 0}], schema=columns)
+    pq.write_table(decided, Path(folder) / "decisions" / "part-00000.parquet")
+    assert load(folder).planned == "tokens of 40 whole ones planned"
 
 
 def test_a_uri_reads_like_a_path(fake: SimpleNamespace) -> None:

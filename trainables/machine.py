@@ -34,20 +34,23 @@ def pinned_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def hardware() -> str:
-    """The machine in words, such as "AMD EPYC 7763, 2 cores" or "..., NVIDIA H200"; cores are those we may use."""
+def hardware(device: str = "cpu") -> str:
+    """The machine in words, such as "AMD EPYC 7763, 2 cores"; cores are those we may use.
+
+    With "cuda" also "..., NVIDIA H200": a GPU is asked for its name only where it is used.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = [cpu_model(), f"{cores} core{'s' if cores > 1 else ''}"]
-    if torch.cuda.is_available():
+    if device == "cuda" and torch.cuda.is_available():
         count = torch.cuda.device_count()
         parts.append((f"{count} x " if count > 1 else "") + torch.cuda.get_device_name(0))
     return ", ".join(parts)
 
 
-def fingerprint(runtime: str) -> str:
+def fingerprint(runtime: str, device: str = "cpu") -> str:
     """Eight hex digits that stand for the machine and the runtime's version: equal where latencies compare."""
     package = {"torch": "torch", "onnx": "onnxruntime"}[runtime]
-    known = (hardware(), platform.machine(), package, versions().get(package, ""))
+    known = (hardware(device), platform.machine(), package, versions().get(package, ""))
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 

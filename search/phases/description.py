@@ -14,6 +14,7 @@ from search.phases.forecast import (
     shape_lines,
     traps,
 )
+from search.phases.scoring import sees_gpu
 from search.proposals.rungs import rung_tokens
 from search.samplers.registry import FREEZE_THAW
 from search.spec.checks import Study
@@ -33,6 +34,8 @@ def describe(study: Study, data: DataFacts) -> list[str]:
     cluster = spec.cluster
     together = cluster.concurrent_trials or "as many as fit"
     workers = f"workers of a trial {cluster.workers_per_trial}, CPUs of a worker {cluster.cpus_per_worker}"
+    on_cpus = not cluster.gpus_per_worker and not sees_gpu(cluster)
+    gpus = "what the nodes have" if cluster.gpus_per_worker is None else f"{cluster.gpus_per_worker:g}"
     count = count_configurations(space)
     configurations = "endlessly many" if count is None else f"{count:,}{' or more' * (count == MAX_COUNTED)}"
     weighed = weights_text({task.name: task.weight for task in spec.tasks})
@@ -53,10 +56,10 @@ def describe(study: Study, data: DataFacts) -> list[str]:
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
         f"rungs    {_rungs(spec)}",
         *(f"task     {task}" for task in tasks),
-        f"cluster  trials at a time {together}, {workers}, GPUs {cluster.gpus_per_worker:g}",
+        f"cluster  trials at a time {together}, {workers}, GPUs of a worker {gpus}",
         f"disk     {disk_gb(study):.2g} GB of students, at most {spec.storage.quota_gb:g}; "
         f"teacher's states at most {spec.targets.quota_gb:g} GB",
-        *([] if cluster.gpus_per_worker else [f"time     {hours_text(hours(study, data, flops_per_s()))}"]),
+        *([f"time     {hours_text(hours(study, data, flops_per_s()))}"] if on_cpus else []),
         *told(data),
         *(f"warning: {line}" for line in traps(study)),
     ]

@@ -155,7 +155,7 @@ def measure_shapes(
     for name, architecture in announced(list(todo.items()), "costs: {} shapes", say, later_s=later_s):
         key = digest(
             3,
-            hardware(),
+            hardware(spec.latency.device),
             torch.__version__,
             facts.family.name,
             facts.vocab_size,
@@ -246,7 +246,7 @@ def study_meta(
         ),
         tasks=task_metas,
         latency=spec.latency,
-        hardware=hardware(),
+        hardware=hardware("cuda" if "cuda" in (spec.cluster.device, spec.latency.device) else "cpu"),
         versions=versions(),
         costs=tuple(COSTS),
         comparison=comparison_meta(spec, study.space),

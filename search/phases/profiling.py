@@ -40,7 +40,7 @@ def profile_study(
     wanted = finished if trials is None else {trial: finished.get(trial) for trial in trials}
     if missing := [trial for trial, row in wanted.items() if row is None]:
         raise StillhouseError(f"{folder} has no finished trial {', '.join(map(str, missing))}")
-    name = name or f"{setting.name}-{fingerprint(setting.runtime)}"
+    name = name or f"{setting.name}-{fingerprint(setting.runtime, setting.device)}"
     done = {row["trial"] for row in store.read_rows("profiles") if row["profile"] == name}
     shapes: dict[Any, list[int]] = {}
     for trial, row in finished.items():
@@ -78,8 +78,9 @@ def _record(
     memory_mib = measure_peak_memory(model, **options) if setting.runtime == "torch" else None
     row = {
         "profile": name, **asdict(setting), **latency.columns,
-        "runs": latency.runs, "file_mb": latency.file_mb, "peak_memory_mib": memory_mib, "hardware": hardware(),
-        "fingerprint": fingerprint(setting.runtime), "versions": json.dumps(versions(), sort_keys=True),
+        "runs": latency.runs, "file_mb": latency.file_mb, "peak_memory_mib": memory_mib,
+        "hardware": hardware(setting.device),
+        "fingerprint": fingerprint(setting.runtime, setting.device), "versions": json.dumps(versions(), sort_keys=True),
         "measured_at": now(),
     }  # fmt: skip
     number = max((part for part, _ in store.parts("profiles")), default=-1) + 1

@@ -18,6 +18,7 @@ from search.phases.baselines import score_baselines
 from search.phases.data import look_at
 from search.phases.finish import score_front
 from search.phases.forecast import traps
+from search.phases.gpus import with_gpus
 from search.phases.inputs import STEPS, Inputs, read_inputs
 from search.phases.leaders import leading, noise_of
 from search.phases.prepare import cost_columns, prepare
@@ -38,6 +39,7 @@ from spaces.records.meta import StudyMeta
 from spaces.records.state import ENDED, SCORING, SEARCHING, STOPPED
 from spaces.telling import Say, counted
 from trainables.lanes.messages import TrialJob
+from trainables.lanes.settings import ClusterSpec
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import read_facts
 from trainables.tasks.scores import Reference
@@ -123,7 +125,8 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
         inputs = read_inputs(spec, step, notice.say)
         refuse_changed(store, inputs.contents, inputs.teacher.facts.digest, notice.say)
         with cluster(spec.cluster, driver.address, log_file(store)):
-            plan = make_plan(study, inputs, store, step, held, notice.say)
+            nodes = with_gpus(study, inputs, notice.say)
+            plan = make_plan(study, inputs, store, nodes, step, held, notice.say)
             write_contents(store, inputs.contents)
             notice.enter(SEARCHING)
             outcome = tune_study(plan, store, notice.say, wanted)
@@ -136,10 +139,19 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
     return outcome
 
 
-def make_plan(study: Study, inputs: Inputs, store: Store, step: Say, held: contextlib.ExitStack, say: Say) -> Plan:
-    """Prepare scores and costs; keep what a study on disk has already settled."""
+def make_plan(
+    study: Study,
+    inputs: Inputs,
+    store: Store,
+    cluster: ClusterSpec,
+    step: Say,
+    held: contextlib.ExitStack,
+    say: Say,
+) -> Plan:
+    """Prepare scores and costs on a cluster with settled GPUs; keep what a study on disk has already settled."""
     started, spec = time.perf_counter(), study.spec
-    prepared = prepare(study, inputs, step, held, say)
+    here = dataclasses.replace(study, spec=dataclasses.replace(spec, cluster=cluster))
+    prepared = prepare(here, inputs, step, held, say)
     prepare_s = inputs.prepare_s + time.perf_counter() - started
     meta = dataclasses.replace(prepared.meta, prepare_s=prepare_s, place=store.root if store.is_local else "")
     if store.exists("study.json"):
@@ -148,6 +160,7 @@ def make_plan(study: Study, inputs: Inputs, store: Store, step: Say, held: conte
         trial=-1,
         config={},
         seed=spec.seed,
+        device=cluster.device,
         teacher=spec.teacher.path,
         embedding=spec.embedding,
         corpus=prepared.corpus,
@@ -166,6 +179,7 @@ def make_plan(study: Study, inputs: Inputs, store: Store, step: Say, held: conte
     )
     return Plan(
         study=study,
+        cluster=cluster,
         costs=cost_columns(prepared, study),
         tasks=tuple(prepared.tasks),
         job=job,

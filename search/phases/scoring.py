@@ -16,6 +16,7 @@ from search.spec.sections import StudySpec
 from spaces.records.shares import Gap
 from spaces.telling import Say, announced
 from trainables.cache import cache_folder, cached_value, digest, store_value
+from trainables.lanes.settings import ClusterSpec
 from trainables.models.embedding import embedder_of
 from trainables.models.student import untrained
 from trainables.models.teacher import Teacher
@@ -27,10 +28,15 @@ from trainables.tasks.spec import FINETUNE
 
 
 def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
-    """The teacher on the GPU when the study uses GPUs and this process sees one."""
-    if spec.cluster.gpus_per_worker and torch.cuda.is_available():
+    """The teacher on the GPU when this process sees one and the study does not keep to CPUs."""
+    if sees_gpu(spec.cluster):
         teacher.model.to("cuda")  # type: ignore[arg-type]
     return teacher
+
+
+def sees_gpu(wanted: ClusterSpec) -> bool:
+    """Whether this process has a GPU that the study may use."""
+    return wanted.gpus_per_worker != 0 and torch.cuda.is_available()
 
 
 def score_all(

@@ -99,14 +99,9 @@ def make_target_plan(
         mask_fraction=spec.training.mask_fraction,
         width=facts.architecture.hidden_size,
         sequence_length=length,
-        bf16=use_bf16(spec.training.teacher_precision, device_of(spec)),
+        bf16=use_bf16(spec.training.teacher_precision, torch.device(spec.cluster.device)),
         dtype=spec.targets.dtype,
     )
-
-
-def device_of(spec: StudySpec) -> torch.device:
-    """Where the workers run the teacher."""
-    return torch.device("cuda" if spec.cluster.gpus_per_worker else "cpu")
 
 
 def blocks_of_budget(spec: StudySpec, tokens_per_row: float) -> int:
@@ -201,7 +196,7 @@ def prepare_targets(
     make_room(base, plan.folder, int(spec.targets.quota_gb * GB) - plan.bytes(), say)
     plan.folder.mkdir(exist_ok=True)
     held.enter_context(locked(plan.folder))
-    here = decision.here and teacher.model.device.type == device_of(spec).type
+    here = decision.here and teacher.model.device.type == spec.cluster.device
     build(spec, plan, say, teacher if here else None)
     return str(plan.folder)
 
@@ -224,7 +219,10 @@ def build_by_workers(spec: StudySpec, plan: TargetPlan, missing: Sequence[tuple[
     options = {"num_cpus": spec.cluster.cpus_per_worker, "num_gpus": spec.cluster.gpus_per_worker}
     write = ray.remote(max_retries=BUILD_ATTEMPTS - 1, **options)(write_shard)  # type: ignore[call-overload]
     errors: list[float] = []
-    waiting = {write.remote(plan, part, number, spec.cluster.cpus_per_worker): part for part, number in missing}
+    waiting = {
+        write.remote(plan, part, number, spec.cluster.cpus_per_worker, spec.cluster.device): part
+        for part, number in missing
+    }
     for _ in announced(missing, SHARDS, say):
         (done,), _ = ray.wait(list(waiting), num_returns=1)
         del waiting[done]
@@ -240,10 +238,9 @@ def build_by_workers(spec: StudySpec, plan: TargetPlan, missing: Sequence[tuple[
     return errors
 
 
-def write_shard(plan: TargetPlan, part: Part, number: int, threads: int) -> float:
+def write_shard(plan: TargetPlan, part: Part, number: int, threads: int, device: str) -> float:
     """The task of one Ray worker."""
     torch.set_num_threads(max(1, threads))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     return build_shard(plan, part, number, kept_teacher(plan.teacher, plan.embedding, device))
 
 

@@ -101,7 +101,7 @@ def rates_above_nothing(spec: StudySpec) -> Problems:
 
 
 def whole_gpus(spec: StudySpec) -> Problems:
-    gpus = spec.cluster.gpus_per_worker
+    gpus = spec.cluster.gpus_per_worker or 0.0
     if gpus > 1 and gpus != int(gpus):
         yield f"[cluster] gpus_per_worker must be a whole number or a share below 1, got {gpus!r}"
     if 0 < gpus < 1 < spec.cluster.workers_per_trial:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import sys
 import time
@@ -22,6 +23,11 @@ from trainables.lanes.settings import ClusterSpec
 
 OBJECT_STORE_BYTES = 100_000_000
 """Ray's shared memory. Data goes to the workers as memory-mapped files, so about the least that Ray allows will do."""
+MOST_TOGETHER = 4
+"""Trials that share a GPU unless the spec says otherwise: a small student keeps one busy for a quarter of a step or
+more (docs/results/performance.md)."""
+GPU_PARTS = 10_000
+"""Ray counts a GPU in so many parts."""
 START_ATTEMPTS = 3
 MAX_FOLDER = 107 - len("/ray/session_2026-01-02_03-04-05_678901_2345678/sockets/plasma_store")
 """Characters of the folder for temporary files; a socket of Linux has a path of 107 at most."""
@@ -120,11 +126,29 @@ def alive() -> list[dict[str, float]]:
 
 def places(wanted: ClusterSpec, nodes: Sequence[Mapping[str, float]]) -> int:
     """How many trials fit on these nodes at the same time."""
-    needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker}
+    needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker or 0}
     workers = sum(
         min(int(node.get(kind, 0) / amount + 1e-6) for kind, amount in needs.items() if amount) for node in nodes
     )
     return workers // wanted.workers_per_trial
+
+
+def gpu_share(wanted: ClusterSpec, nodes: Sequence[Mapping[str, float]], fit: int = MOST_TOGETHER) -> float:
+    """What a worker gets of a GPU where the spec leaves it open: 0 where no node has one, 1 to those of DDP.
+
+    Else as many trials share a GPU as the CPUs of its node can serve, as are to run at all, and as `fit` its memory.
+    """
+    having = [node for node in nodes if node.get("GPU", 0) >= 1]
+    if not having:
+        return 0.0
+    if wanted.workers_per_trial > 1:
+        return 1.0
+    served = min(int(node.get("CPU", 0) / wanted.cpus_per_worker / node["GPU"]) for node in having)
+    together = min(fit, served, MOST_TOGETHER)
+    if wanted.concurrent_trials:
+        together = min(together, math.ceil(wanted.concurrent_trials / sum(node["GPU"] for node in having)))
+    together = max(1, together)
+    return math.floor(GPU_PARTS / together) / GPU_PARTS
 
 
 class Room:
@@ -152,7 +176,7 @@ def lanes(wanted: ClusterSpec) -> int:
         return wanted.concurrent_trials or room
     have = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
     advice = f"concurrent_trials can be at most {room}" if room else "not even one trial fits"
-    worker = f"({wanted.cpus_per_worker} CPUs, {wanted.gpus_per_worker:g} GPUs)"
+    worker = f"({wanted.cpus_per_worker} CPUs, {wanted.gpus_per_worker or 0:g} GPUs)"
     plural = "s" if len(nodes) != 1 else ""
     raise SpecError([
         f"[cluster] {asked} concurrent trials x {wanted.workers_per_trial} workers x {worker} do "

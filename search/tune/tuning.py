@@ -40,7 +40,7 @@ from spaces.telling import duration
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
 from trainables.lanes.messages import TrialJob
-from trainables.lanes.settings import LaneSettings
+from trainables.lanes.settings import ClusterSpec, LaneSettings
 
 MOST_STARTS = 40
 """Students that are scored before any is trained, some seconds each."""
@@ -59,6 +59,8 @@ class Plan:
     """What all jobs share; trial, config, seed and folders are put into it."""
     meta: StudyMeta
     """study.json."""
+    cluster: ClusterSpec
+    """That of the spec, with the GPUs that it may leave open."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Columns that all rows share."""
     function: str = LaneSettings.function
@@ -102,7 +104,7 @@ def tune_study(
             keeper = Keeper(asktell.history, asktell.aim, spec.storage.quota_gb, progress.say)
             keeper.tidy()
             make_job = job_maker(plan, store, keeper.started)
-            searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(spec.cluster))
+            searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(plan.cluster))
             sweeper = Sweeper()
             callbacks = [progress, sweeper, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
             with progress, terminable():
@@ -217,7 +219,7 @@ def terminable() -> Iterator[None]:
 
 def _fit(plan: Plan, searcher: StudySearcher, callbacks: list[tune.Callback], scratch: str) -> None:
     tuner = tune.Tuner(
-        lane_trainable(LaneSettings(plan.function, plan.study.spec.cluster)),
+        lane_trainable(LaneSettings(plan.function, plan.cluster)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher),

@@ -57,7 +57,8 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
                 "latency_p50_ms": shape.num_layers * shape.hidden_size / 100}  # fmt: skip
 
     teacher = {"parameters": count_parameters(facts.architecture, facts)}
-    plan: Any = Plan(study, costs, TASKS, None, SimpleNamespace(teacher=SimpleNamespace(costs=teacher)))
+    meta: Any = SimpleNamespace(teacher=SimpleNamespace(costs=teacher))
+    plan: Any = Plan(study, costs, TASKS, None, meta, study.spec.cluster)
     store = Store(folder, TASKS)
     fill(store, spec, space, costs, stored)
     started = time.perf_counter()

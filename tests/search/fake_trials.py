@@ -131,7 +131,7 @@ def kill_lane():
     time.sleep(3600)
 
 
-def write_elsewhere(plan, part, number, threads):
+def write_elsewhere(plan, part, number, threads, device):
     """A task that writes a shard, but not where the driver looks for it."""
     return 0.0
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from search.proposals.searched import Searched
@@ -112,7 +113,8 @@ def plan(text=SPEC, **orders):
         trial=-1, config={}, seed=study.spec.seed, teacher=json.dumps(orders), corpus="", tasks=(),
         train_tokens=study.spec.budget.train_tokens, evaluation=EvaluationSpec(), floors={},
     )  # fmt: skip
-    return Plan(study, costs, ("toy",), job, meta(study.spec, study.space), {}, "fake_trials:study_trial")
+    own = replace(study.spec.cluster, gpus_per_worker=0)
+    return Plan(study, costs, ("toy",), job, meta(study.spec, study.space), own, {}, "fake_trials:study_trial")
 
 
 def tuned_alone(plan, store):

@@ -71,7 +71,7 @@ def measure(
         for cost in COSTS.values():
             if cost.measured is not None:
                 found |= cost.measure(subject)
-    return {**found, "hardware": hardware()}
+    return {**found, "hardware": hardware(latency.device)}
 
 
 @contextmanager

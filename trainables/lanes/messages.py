@@ -33,6 +33,8 @@ class TrialJob:
     evaluation: EvaluationSpec
     floors: Mapping[str, Reference]
     """What dev scores are measured against, by task."""
+    device: str = "cpu"
+    """Where the trial runs, cpu or cuda: what the study has booked, whatever else the worker sees."""
     embedding: EmbeddingSpec = field(default_factory=EmbeddingSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
     latency: LatencySpec | None = None

@@ -18,13 +18,22 @@ class ClusterSpec:
     concurrent_trials: int | None = setting("trials at the same time; unset: as many as fit", None, at_least=1)
     workers_per_trial: int = setting("data-parallel workers of one trial", 1, at_least=1)
     cpus_per_worker: int = setting("CPUs (and threads) of one worker", 1, at_least=1)
-    gpus_per_worker: float = setting("GPUs of one worker", 0.0, at_least=0)
+    gpus_per_worker: float | None = setting(
+        "GPUs of one worker, a share below 1 where trials share one; unset: what the nodes have; 0: CPU only",
+        None,
+        at_least=0,
+    )
     hang_after_s: float = setting(
         "a trial that has reported nothing for so many seconds is started again, once; 0: never. A trial reports "
         "twenty times while it trains and not while it is scored: give more than a twentieth of the longest trial",
         21_600.0,
         at_least=0,
     )
+
+    @property
+    def device(self) -> str:
+        """Where workers train and run the teacher: cpu or cuda. Not to be asked while the GPUs are unset."""
+        return "cuda" if self.gpus_per_worker else "cpu"
 
 
 @dataclass(frozen=True)

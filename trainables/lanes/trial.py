@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
-import torch
 from transformers import PreTrainedModel
 
 from spaces.records.costs import known_parameters
@@ -93,8 +92,7 @@ def run_trial(job: TrialJob, report: Callable[[TrialReport], None], rank: int = 
 
 def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, world_size: int) -> TrialOutcome:
     """The same with all folders on this machine's disk."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher, corpus = kept_teacher(job.teacher, job.embedding, device), kept_corpus(job.corpus)
+    teacher, corpus = kept_teacher(job.teacher, job.embedding, job.device), kept_corpus(job.corpus)
     student = start_of(job, teacher, corpus)
     started = time.perf_counter()
     start = start_scores(student, job, teacher, corpus) if job.keeps_start and rank == 0 else None

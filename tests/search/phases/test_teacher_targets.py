@@ -135,7 +135,7 @@ def test_a_small_cache_is_written_by_the_driver_as_workers_write_it(tmp_path, mo
     here = shards_in(plan.folder)
     shutil.rmtree(plan.folder)
     for shard in plan.shards():
-        write_shard(plan, *shard, threads=1)
+        write_shard(plan, *shard, threads=1, device="cpu")
     assert len(here) > 1 and shards_in(plan.folder) == here
 
 

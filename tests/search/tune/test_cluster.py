@@ -1,10 +1,22 @@
 """How many trials have a place, as nodes come and go, what is refused at once, and what killed controllers leave."""
 
+import os
 import time
+from dataclasses import replace
 
 import pytest
 
-from search.tune.cluster import Room, Sweeper, cluster, join, lanes, places, refuse_long_folder, unused_groups
+from search.tune.cluster import (
+    Room,
+    Sweeper,
+    cluster,
+    gpu_share,
+    join,
+    lanes,
+    places,
+    refuse_long_folder,
+    unused_groups,
+)
 from search.tune.environment import ROOT, refuse_shadowing
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
@@ -30,6 +42,29 @@ def node(cpus, gpus=0.0):
 )
 def test_places_are_counted_node_by_node(wanted, nodes, fit):
     assert places(wanted, nodes) == fit
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "fit", "share"),
+    [
+        (ClusterSpec(), [node(16), node(8)], 9, 0.0),
+        (ClusterSpec(), [node(16), node(32, 2.0)], 9, 0.25),  # four small students keep one busy
+        (ClusterSpec(), [node(32, 2.0)], 3, 0.3333),  # its memory
+        (ClusterSpec(None, 1, 4), [node(64, 1.0), node(16, 2.0)], 9, 0.5),  # the CPUs beside it
+        (ClusterSpec(None, 1, 4), [node(2, 1.0)], 9, 1.0),
+        (ClusterSpec(3), [node(16, 2.0)], 9, 0.5),  # trials that are to run at all
+        (ClusterSpec(None, 2), [node(16, 2.0)], 9, 1.0),  # a GPU for each worker
+    ],
+    ids=str,
+)
+def test_what_a_worker_gets_of_a_gpu_where_the_spec_leaves_it_open(wanted, nodes, fit, share):
+    assert gpu_share(wanted, nodes, fit) == share
+    assert round(1 / share) * share <= 1 if share else not places(replace(wanted, gpus_per_worker=1), nodes)
+
+
+def test_a_task_that_asks_for_no_gpu_sees_none(ray_cluster):
+    seen = ray_cluster.remote(num_cpus=1)(lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
+    assert ray_cluster.get(seen.remote()) == ""
 
 
 def test_room_follows_the_nodes_within_the_limit_of_the_spec(monkeypatch):

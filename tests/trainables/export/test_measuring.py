@@ -165,5 +165,5 @@ def test_onnxruntime_times_the_same_encoder():
 def test_a_fingerprint_is_of_machine_and_runtime(monkeypatch):
     assert fingerprint("torch") == fingerprint("torch") != fingerprint("onnx")
     before = fingerprint("torch")
-    monkeypatch.setattr("trainables.machine.hardware", lambda: "another machine")
+    monkeypatch.setattr("trainables.machine.hardware", lambda device: "another machine")
     assert fingerprint("torch") != before

@@ -60,7 +60,8 @@ def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
     assert plain == replace(found, worst_language=None, worst_language_quality=None)
 
 
-def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpus_folder, tmp_path):
+def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpus_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a study that keeps to CPUs uses none
     columns = {split: separable(count, count) for split, count in (("train", 60), ("dev", 40), ("test", 42))}
     task = TaskSpec("toy", str(write(tmp_path / "toy", **columns)), "classification", max_length=16)
     folder, reference = prepare_task(task, teacher.tokenizer, tmp_path / "cache"), {"toy": Reference(1.0, 0.4)}
@@ -73,7 +74,7 @@ def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpu
     )  # fmt: skip
     reports = []
     outcome = attempt(run_trial, from_json(TrialJob, to_json(job)), reports.append)
-    assert outcome is not None and not outcome.reason
+    assert outcome is not None and not outcome.reason and not torch.cuda.is_initialized()
     assert from_json(TrialOutcome, to_json(outcome)) == outcome
     assert [report.step for report in reports] == list(range(1, 11))
     assert [report.step for report in reports if report.scores] == [5]

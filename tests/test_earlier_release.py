@@ -10,7 +10,7 @@ import pytest
 from analysis import load
 from analysis.page.report import content
 from search.cli.main import main
-from search.phases.finish import make_card, place_on_front
+from search.phases.finish import facts_of, place_on_front
 from search.phases.runner import refuse_other_study, stored_study
 from search.proposals.asktell import AskTell
 from search.proposals.searched import Searched
@@ -57,8 +57,8 @@ def test_it_is_shown_and_picked_from(study, capsys):
     meta, rows = opened.read_meta(), opened.read_trials()
     row = next(row for row in rows if row.trial == 10)
     assert place_on_front(row, rows, meta.aim).startswith("One of 4 students on the front")
-    card = make_card(meta, tomllib.loads(opened.read_text("spec.toml")), row, {}, opened.read_rows("test_scores"))
-    assert card["scores"]["pairs"]["split"] == "test" and card["teacher_digest"] == meta.teacher.digest
+    facts = facts_of(meta, tomllib.loads(opened.read_text("spec.toml")), row, {}, opened.read_rows("test_scores"))
+    assert facts.scores["pairs"].split == "test" and facts.teacher_digest == meta.teacher.digest
 
 
 def test_the_search_goes_on(study):

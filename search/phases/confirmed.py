@@ -12,10 +12,11 @@ from spaces.records.meta import StudyMeta
 from spaces.records.noise import pooled_noise
 from spaces.records.rows import TrialRow
 from spaces.records.shares import NORMAL_95, joined, mean_error
+from trainables.export.facts import SeedFacts
 
 
-def known_of(row: TrialRow, rows: Sequence[TrialRow], study: StudyMeta) -> dict[str, Any]:
-    """seeds; quality, their mean; low and high, its 95 % interval, None where it is not known; noise_known."""
+def known_of(row: TrialRow, rows: Sequence[TrialRow], study: StudyMeta) -> SeedFacts:
+    """What is known of a trial's configuration over the seeds that the study has tried."""
     key = functools.partial(configuration, axes=study.aim.axes)
     groups: dict[tuple[Any, ...], list[TrialRow]] = {}
     for each in rows:
@@ -35,4 +36,4 @@ def known_of(row: TrialRow, rows: Sequence[TrialRow], study: StudyMeta) -> dict[
     below, above = (0.0, 0.0) if no_seeds else noise.errors(len(own))
     ends = mean - float(joined(reach, above)), mean + float(joined(reach, -below))
     low, high = (None if end != end else end for end in ends)
-    return {"seeds": len(own), "quality": mean, "low": low, "high": high, "noise_known": noise.known}
+    return SeedFacts(len(own), mean, low, high, noise.known)

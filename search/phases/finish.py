@@ -6,7 +6,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from spaces.records.rows import TrialRow
 from spaces.records.shares import weights_text
 from spaces.telling import Say, announced
 from trainables.export.artefact import write_artefact
+from trainables.export.facts import ArtefactFacts, ScoreFacts, StudentFacts
 from trainables.export.folders import export_student, verify_with_library
 from trainables.export.graphs import need_onnx
 from trainables.models.embedding import embedder_of
@@ -134,23 +135,26 @@ def export_trial(
     with local_student(store, row) as source, quiet_transformers():
         student = load_teacher(str(source), where="the student in")
     spec = tomllib.loads(store.read_text("spec.toml"))
-    card = make_card(study, spec, row, json.loads(asked[row.trial]["config"]), store.read_rows("test_scores"))
-    card["front"] = place_on_front(row, list(rows.values()), study.aim)
-    card["confirmed"] = known_of(row, list(rows.values()), study)
+    config, tested = json.loads(asked[row.trial]["config"]), store.read_rows("test_scores")
+    facts = replace(
+        facts_of(study, spec, row, config, tested),
+        front=place_on_front(row, list(rows.values()), study.aim),
+        confirmed=known_of(row, list(rows.values()), study),
+    )
     add = (
         None if deploy is None else functools.partial(add_artefact, student, CorpusSpec(**spec["corpus"]), deploy, say)
     )
-    written = export_student(student.model, student.tokenizer, target, card, weights=weights, add=add)
+    written = export_student(student.model, student.tokenizer, target, facts, weights=weights, add=add)
     if weights:
         verify_with_library(student.model, student.tokenizer, written)
     return written
 
 
-def add_artefact(student: Teacher, text: CorpusSpec, deploy: DeploySpec, say: Say, folder: Path) -> dict[str, Any]:
-    """Write what runs in production into a student's folder, compared on the corpus; returns it for the card."""
+def add_artefact(student: Teacher, text: CorpusSpec, deploy: DeploySpec, say: Say, folder: Path) -> ArtefactFacts:
+    """Write what runs in production into a student's folder, compared on the corpus; returns what its card says."""
     prompts = corpus_prompts(text, embedder_of(student.model))
     corpus = open_corpus(prepare_corpus(text, student.tokenizer, say, *prompts))
-    return {"artefact": write_artefact(student.model, student.tokenizer, folder, deploy, corpus, say)}
+    return write_artefact(student.model, student.tokenizer, folder, deploy, corpus, say)
 
 
 def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:
@@ -171,53 +175,51 @@ def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:
     return f"Not on {front}: one of its {len(members)} students is as good in all of these and better in one."
 
 
-def make_card(
+def facts_of(
     study: StudyMeta,
     spec: Mapping[str, Any],
     row: TrialRow,
     config: Mapping[str, Any],
     tested: Sequence[Any],
-) -> dict[str, Any]:
+) -> StudentFacts:
     """What a card shows and what repeats the trial, from the records of the study; no local paths."""
     scores = {}
     for task, facts in study.tasks.items():
         own = row.tasks[task]
-        scores[task] = {
-            "kind": facts.kind, "split": "dev", "protocol": study.protocol_of(task), "metric": facts.metric,
-            "score": own.score,
-            "teacher": facts.teacher, "floor": facts.floor, "recovered": own.recovered,
-            "layer": own.probe_layer, "examples": facts.num_dev,
-            "weight": facts.weight if weights_text(study.weights) else None,
-        }  # fmt: skip
+        scores[task] = ScoreFacts(
+            own.score, facts.metric, "dev", facts.kind, study.protocol_of(task), facts.num_dev,
+            facts.weight if weights_text(study.weights) else None, facts.teacher, facts.floor, own.recovered,
+            own.probe_layer,
+        )  # fmt: skip
     for found in (each for each in tested if each["trial"] == row.trial):
-        base = {each["trial"]: each["score"] for each in tested if each["task"] == found["task"]}
-        scores[found["task"]] |= {
-            "split": "test", "score": found["score"], "teacher": base[TEACHER], "floor": base[FLOOR],
-            "recovered": found["recovered"], "layer": found["layer"], "examples": study.tasks[found["task"]].num_test,
-        }  # fmt: skip
-    languages = sorted({each for each in study.languages}) or list(study.teacher.languages)
-    return {
-        "name": f"{study.name}-{row.trial:05d}",
-        "study": study.name,
-        "teacher": study.teacher.name,
-        "teacher_digest": study.teacher.digest,
-        "teacher_hub_id": study.teacher.hub_id,
-        "license": study.teacher.license,
-        "language": languages,
-        "corpus": Path(spec["corpus"]["source"]).name,
-        "sequence_length": spec["corpus"]["sequence_length"],
-        "max_tokens": spec["corpus"].get("max_tokens"),
-        "language_temperature": spec["corpus"].get("language_temperature"),
-        "training": spec["training"],
-        "config": dict(config),
-        "num_trials": study.num_trials,
-        "latency": asdict(study.latency),
-        "versions": json.loads(row.versions) if row.versions else {},
-        "scores": scores,
-        "method": row.config["method"],
-        "seed": row.seed,
-        "train_tokens": row.train_tokens if row.kept_tokens is None else row.kept_tokens,
-        "quality": row.quality,
-        **{column.name: row.costs.get(column.name) for column in columns_of_costs()},
-        "hardware": row.hardware,
-    }
+        task = found["task"]
+        base = {each["trial"]: each["score"] for each in tested if each["task"] == task}
+        scores[task] = replace(
+            scores[task], split="test", score=found["score"], teacher=base[TEACHER], floor=base[FLOOR],
+            recovered=found["recovered"], layer=found["layer"], examples=study.tasks[task].num_test,
+        )  # fmt: skip
+    return StudentFacts(
+        name=f"{study.name}-{row.trial:05d}",
+        study=study.name,
+        teacher=study.teacher.name,
+        teacher_digest=study.teacher.digest,
+        teacher_hub_id=study.teacher.hub_id,
+        license=study.teacher.license,
+        language=tuple(sorted(set(study.languages))) or study.teacher.languages,
+        corpus=Path(spec["corpus"]["source"]).name,
+        sequence_length=spec["corpus"]["sequence_length"],
+        max_tokens=spec["corpus"].get("max_tokens"),
+        language_temperature=spec["corpus"].get("language_temperature"),
+        training=spec["training"],
+        config=dict(config),
+        method=row.config["method"],
+        seed=row.seed,
+        train_tokens=row.train_tokens if row.kept_tokens is None else row.kept_tokens,
+        num_trials=study.num_trials,
+        quality=row.quality,
+        scores=scores,
+        costs={column.name: row.costs.get(column.name) for column in columns_of_costs()},
+        latency=study.latency,
+        hardware=row.hardware,
+        versions=json.loads(row.versions) if row.versions else {},
+    )

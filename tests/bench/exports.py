@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.graphs import export_onnx
 from trainables.models.student import build_student
@@ -148,7 +149,7 @@ def write_students(folder: Path) -> list[str]:
         teacher = load_teacher(path)
         corpus = open_corpus(prepare_corpus(CorpusSpec("docs", 64, max_tokens=50_000), teacher.tokenizer))
         student = build_student(CONFIG, teacher, 0, corpus)
-        written = export_student(student, teacher.tokenizer, folder / name, {"name": name})
+        written = export_student(student, teacher.tokenizer, folder / name, StudentFacts(name))
         export_onnx(student, written / "model.onnx")
         batch = teacher.tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
         with torch.inference_mode():

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.models.embedding import embed, embedder_of, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
@@ -51,11 +52,11 @@ print(sentence_transformers.__version__, "with transformers", transformers.__ver
 def write_own(teacher: Teacher, here: Path) -> None:
     """The teacher as it is, and as a student whose embeddings are 16 of 40 values of a map, after a prompt."""
     embedder = embedder_of(teacher.model)
-    export_student(teacher.model, teacher.tokenizer, here / "plain", {})
+    export_student(teacher.model, teacher.tokenizer, here / "plain", StudentFacts())
     weight = torch.randn(40, teacher.facts.architecture.hidden_size, generator=torch.Generator().manual_seed(1))
     own = embedder.onto(weight)
     set_embedder(teacher.model, replace(own, dims=16, prompts={"query": "query: "}, prompt_name="query", max_length=64))
-    export_student(teacher.model, teacher.tokenizer, here / "map", {})
+    export_student(teacher.model, teacher.tokenizer, here / "map", StudentFacts())
 
 
 def main() -> None:

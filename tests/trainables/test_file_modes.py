@@ -9,6 +9,7 @@ from small_tasks import separable, write
 from small_trials import EXACT, METHODS, fill, run
 
 from trainables.cache import new_folder, store_value
+from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.graphs import export_onnx
 from trainables.models.learned_vocabulary import learn_vocabulary
@@ -38,7 +39,7 @@ def test_everything_written_follows_the_umask(umask, tmp_path, monkeypatch, teac
     student, *_ = run(
         METHODS["hs"], teacher, corpus, 2, EXACT, checkpoint=tmp_path / "trial" / "checkpoint.safetensors"
     )
-    exported = export_student(student, teacher.tokenizer, tmp_path / "student", {"name": "student"})
+    exported = export_student(student, teacher.tokenizer, tmp_path / "student", StudentFacts("student"))
     if umask == 0o027 and importlib.util.find_spec("onnxscript"):  # slow, and once tells
         assert export_onnx(student, exported / "model.onnx").is_file()
     with new_folder(tmp_path / "trimmed") as folder:

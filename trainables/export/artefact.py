@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from spaces.errors import StillhouseError
 from spaces.records.deploy import FILES, FLOAT_PRECISION, FOLDER, DeploySpec
 from trainables.export.card import SAME
+from trainables.export.facts import ArtefactFacts
 from trainables.export.graphs import EMBEDDING, OPSET, attentions, export_onnx, sample_inputs
 from trainables.export.quantising import QUANTISERS
 from trainables.machine import without_vnni
@@ -67,7 +67,7 @@ def write_artefact(
     deploy: DeploySpec,
     corpus: Corpus,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+) -> ArtefactFacts:
     """Write file and example into the folder of a student; returns what its card says of them.
 
     Raises StillhouseError when the mean cosine to the student is further from 1 than `deploy.tolerance`.
@@ -97,10 +97,9 @@ def write_artefact(
             f"--tolerance {round_up(1 - parity.cosine):g} would keep it"
         )
     (folder / EXAMPLE).write_text(example(model, tokenizer, file.relative_to(folder).as_posix()), encoding="utf-8")
-    return {
-        "file": file.relative_to(folder).as_posix(), "precision": deploy.precision, "opset": OPSET,
-        "megabytes": megabytes, "fused_attentions": fused, "attentions": layers, **asdict(parity),
-    }  # fmt: skip
+    return ArtefactFacts(
+        file.relative_to(folder).as_posix(), deploy.precision, OPSET, megabytes, fused, layers, **asdict(parity)
+    )
 
 
 def round_up(value: float) -> float:

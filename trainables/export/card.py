@@ -1,26 +1,17 @@
-"""The card of an exported student (README.md with the hub's YAML header) and its recipe (recipe.json).
+"""The card of an exported student, README.md with the hub's YAML header, and its recipe, recipe.json."""
 
-Keys of `card` that are shown, all optional; whatever else is in it goes into the recipe only:
-name, study, teacher, teacher_hub_id (a model of the hub: becomes base_model), language, license, corpus, method,
-config (the trial's configuration), seed, train_tokens, num_trials, quality, front (its place in words), the columns of
-costs (spaces/records/costs.py), hardware, latency (device, threads, batch_size, sequence_length), versions,
-confirmed (what is known of the configuration over its seeds: seeds, quality, low, high, noise_known), artefact (what
-export/artefact.py wrote), and
-scores: {task: {kind, split, protocol, metric, examples, weight, score, teacher, floor, recovered, layer}}.
-"""
-
-import datetime
-import html
 import json
-import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from spaces.records.costs import columns_of_costs
 from spaces.records.schemas import Column
 from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
 from spaces.students.transfer import UNTRAINED
+from trainables.export.facts import ArtefactFacts, ScoreFacts, StudentFacts, jsonable
+from trainables.export.markdown import cell, is_number, plain, table
 from trainables.tasks.kinds import KINDS
 
 SCORE_COLUMNS = {
@@ -48,125 +39,128 @@ ORIGIN = {
 }
 
 
-def card_text(card: Mapping[str, Any]) -> str:
+def card_text(facts: StudentFacts) -> str:
     """README.md: the hub's metadata, how to load the student, what it scores, what it costs, where it comes from."""
-    name = plain(card.get("name") or "Distilled student")
-    blocks = [header(card), f"# {name}", introduction(card), "## Use", usage(card)]
-    if artefact := card.get("artefact"):
-        blocks += ["## ONNX", artefact_text(artefact)]
-    if card.get("scores"):
-        blocks += ["## Scores", scores_table(card["scores"]), layers_note(card["scores"])]
-    if costs := rows_of({column.name: cost_title(column) for column in columns_of_costs()}, card):
-        blocks += ["## Cost", table(["", ""], costs), measured_where(card)]
-    if origin := rows_of(ORIGIN, card):
+    blocks = [
+        header(facts),
+        f"# {plain(facts.name or 'Distilled student')}",
+        introduction(facts),
+        "## Use",
+        usage(facts),
+    ]
+    if facts.artefact is not None:
+        blocks += ["## ONNX", artefact_text(facts.artefact)]
+    if facts.scores:
+        blocks += ["## Scores", scores_table(facts.scores), layers_note(facts.scores)]
+    if costs := rows_of({column.name: cost_title(column) for column in columns_of_costs()}, facts.costs):
+        blocks += ["## Cost", table(["", ""], costs), measured_where(facts)]
+    if origin := rows_of(ORIGIN, vars(facts)):
         blocks += ["## Origin", table(["", ""], origin)]
-    if config := card.get("config"):
-        blocks += ["Configuration of the trial:", table(["axis", "value"], [[k, cell(v)] for k, v in config.items()])]
+    if facts.config:
+        axes = [[name, cell(value)] for name, value in facts.config.items()]
+        blocks += ["Configuration of the trial:", table(["axis", "value"], axes)]
     blocks.append("recipe.json holds the complete recipe, to run it again.")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def recipe_text(card: Mapping[str, Any]) -> str:
-    """recipe.json: the card's values as they are; a number that is not finite becomes null."""
-    return json.dumps({"format": 1, "made_with": "stillhouse", **jsonable(card)}, indent=2, allow_nan=False) + "\n"
+def recipe_text(facts: StudentFacts) -> str:
+    """recipe.json: the values as they are; a number that is not finite becomes null."""
+    return json.dumps({"format": 1, "made_with": "stillhouse", **facts.recipe()}, indent=2, allow_nan=False) + "\n"
 
 
-def header(card: Mapping[str, Any]) -> str:
+def header(facts: StudentFacts) -> str:
     """The YAML block; every value is written as JSON, which YAML reads and which no text can break out of."""
     values: dict[str, Any] = {"library_name": "transformers"}
-    values["pipeline_tag"] = "fill-mask" if card.get("masked_lm") else "feature-extraction"
-    values["tags"] = [
-        "distillation",
-        "stillhouse",
-        "sentence-transformers",
-        *([card["model_type"]] if card.get("model_type") else []),
-    ]
-    for key, source in (("base_model", "teacher_hub_id"), ("language", "language"), ("license", "license")):
-        if card.get(source):
-            values[key] = card[source]
-    if results := evaluations(card):
-        values["model-index"] = [{"name": str(card.get("name") or "student"), "results": results}]
+    values["pipeline_tag"] = "fill-mask" if facts.masked_lm else "feature-extraction"
+    values["tags"] = ["distillation", "stillhouse", "sentence-transformers", *filter(None, [facts.model_type])]
+    for key, value in (
+        ("base_model", facts.teacher_hub_id), ("language", facts.language), ("license", facts.license)
+    ):  # fmt: skip
+        if value:
+            values[key] = value
+    if results := evaluations(facts):
+        values["model-index"] = [{"name": facts.name or "student", "results": results}]
     return "\n".join(["---", *(f"{key}: {json.dumps(jsonable(value))}" for key, value in values.items()), "---"])
 
 
-def evaluations(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+def evaluations(facts: StudentFacts) -> list[dict[str, Any]]:
     """The scores as the hub's model index has them (huggingface_hub.EvalResult)."""
     found = []
-    for task, row in (card.get("scores") or {}).items():
-        if not is_number(row.get("score")):
+    for task, row in facts.scores.items():
+        if not is_number(row.score):
             continue
-        dataset = {"name": str(task), "type": re.sub(r"[^\w.-]+", "-", str(task)).strip("-.") or "task"}
-        if row.get("split"):
-            dataset["split"] = row["split"]
-        kind = KINDS.get(row.get("kind"))
-        metric = str(row.get("metric") or "score")
-        how = f"{metric}, {row['protocol']}" if row.get("protocol") else metric
+        kind = KINDS.get(row.kind or "")
+        how = f"{row.metric}, {row.protocol}" if row.protocol else row.metric
         found.append(
             {
-                "task": {"type": kind.hub_task if kind else "text-classification", "name": str(task)},
-                "dataset": dataset,
-                "metrics": [{"type": metric, "value": row["score"], "name": how}],
+                "task": {"type": kind.hub_task if kind else "text-classification", "name": task},
+                "dataset": {
+                    "name": task, "type": re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task", "split": row.split
+                },
+                "metrics": [{"type": row.metric, "value": row.score, "name": how}],
             }
-        )
+        )  # fmt: skip
     return found
 
 
-def introduction(card: Mapping[str, Any]) -> str:
+def introduction(facts: StudentFacts) -> str:
     """What this is, and its place among the others."""
-    teacher = f" of {plain(card['teacher'])}" if card.get("teacher") else ""
+    teacher = f" of {plain(facts.teacher)}" if facts.teacher else ""
     lines = [f"A small Transformer encoder, distilled as a student{teacher}."]
-    if card.get("train_tokens") == 0:
+    if facts.train_tokens == 0:
         lines = [
             f"A small Transformer encoder, cut out{teacher} and not trained"
-            f"{'' if card.get('method') == UNTRAINED else ': training did not raise its dev quality'}."
+            f"{'' if facts.method == UNTRAINED else ': training did not raise its dev quality'}."
         ]
-    if is_number(card.get("quality")):
-        lines += filter(None, [recovery(card), tested(card)])
-    if card.get("front"):
-        lines.append(plain(card["front"]))
-    if card.get("weights") is False:
+    if facts.quality is not None and is_number(facts.quality):
+        lines += filter(None, [recovery(facts, facts.quality), tested(facts)])
+    if facts.front:
+        lines.append(plain(facts.front))
+    if not facts.weights:
         lines.append("This folder holds the configuration and the recipe, no weights.")
     return " ".join(lines)
 
 
-def recovery(card: Mapping[str, Any]) -> str:
+def recovery(facts: StudentFacts, quality: float) -> str:
     """What is recovered of the teacher's gain, as far as it is known: over the seeds of the configuration first."""
-    known = card.get("confirmed") or {}
-    weighted = any(is_number(row.get("weight")) for row in (card.get("scores") or {}).values())
+    known = facts.confirmed
+    weighted = any(row.weight is not None for row in facts.scores.values())
     over = f"a {'weighted ' * weighted}mean over tasks on the dev splits"
     what = f"of what the teacher scores above an untrained encoder (quality, {over})"
-    mean = known.get("quality", card["quality"])
-    reach = [f"{100 * known[end]:.0f}" for end in ("low", "high") if is_number(known.get(end))]
-    interval = f" (95 % interval {reach[0]} to {reach[1]} %)" if len(reach) == 2 else ""
-    if known.get("seeds", 1) > 1:
+    ends = () if known is None else tuple(end for end in (known.low, known.high) if end is not None)
+    interval = f" (95 % interval {100 * ends[0]:.0f} to {100 * ends[1]:.0f} %)" if len(ends) == 2 else ""
+    if known is not None and known.seeds > 1:
         return (
-            f"Its configuration recovers {100 * mean:.0f} %{interval} {what}: the mean of {known['seeds']} seeds. "
-            f"These weights are of seed {card.get('seed')}, with {100 * card['quality']:.0f} %."
+            f"Its configuration recovers {100 * known.quality:.0f} %{interval} {what}: the mean of {known.seeds} "
+            f"seeds. These weights are of seed {facts.seed}, with {100 * quality:.0f} %."
         )
-    told = known.get("noise_known") or card.get("train_tokens") == 0
+    told = (known is not None and known.noise_known) or facts.train_tokens == 0
     noise = "" if told else " It was trained with one seed; what another would give is not known."
+    mean = quality if known is None else known.quality
     return f"It recovers {100 * mean:.0f} %{interval} {what}.{noise}"
 
 
-def tested(card: Mapping[str, Any]) -> str:
+def tested(facts: StudentFacts) -> str:
     """The same mean on the test splits, where all tasks were scored on theirs."""
-    rows = card.get("scores") or {}
-    gaps = {task: gap_of(row) for task, row in rows.items() if row.get("split") == "test"}
-    if not rows or any(gaps.get(task) is None or not is_number(row.get("recovered")) for task, row in rows.items()):
+    known = {
+        task: (row.recovered, gap.share_error(row.score))
+        for task, row in facts.scores.items()
+        if row.split == "test" and row.recovered is not None and row.score is not None and (gap := row.gap) is not None
+    }
+    if not known or len(known) < len(facts.scores):
         return ""
-    weights = {task: row["weight"] for task, row in rows.items() if is_number(row.get("weight"))}
-    mean = mean_share({task: row["recovered"] for task, row in rows.items()}, weights)
-    errors = {task: gap.share_error(rows[task]["score"]) for task, gap in gaps.items() if gap is not None}
-    reach = NORMAL_95 * mean_error(errors, weights)
+    weights = {task: row.weight for task, row in facts.scores.items() if row.weight is not None}
+    mean = mean_share({task: share for task, (share, _) in known.items()}, weights)
+    reach = NORMAL_95 * mean_error({task: error for task, (_, error) in known.items()}, weights)
     interval = f" (95 % interval {100 * (mean - reach):.0f} to {100 * (mean + reach):.0f} %)" if reach == reach else ""
     return f"On the test splits these weights recover {100 * mean:.0f} %{interval}."
 
 
-def usage(card: Mapping[str, Any]) -> str:
+def usage(facts: StudentFacts) -> str:
     """Lines that work as they stand: as an encoder, and as a model of embeddings."""
-    kind = "AutoModelForMaskedLM" if card.get("masked_lm") else "AutoModel"
+    kind = "AutoModelForMaskedLM" if facts.masked_lm else "AutoModel"
     names, load = kind, "from_pretrained(folder)"
-    if card.get("weights") is False:
+    if not facts.weights:
         names, load = f"AutoConfig, {kind}", "from_config(AutoConfig.from_pretrained(folder))"
     embedding = [
         "As a model of embeddings:",
@@ -185,65 +179,52 @@ def usage(card: Mapping[str, Any]) -> str:
             f"tokenizer, model = AutoTokenizer.from_pretrained(folder), {kind}.{load}",
             'output = model(**tokenizer("A text.", return_tensors="pt"))',
             "```",
-            *([] if card.get("weights") is False else ["", *embedding]),
+            *(["", *embedding] if facts.weights else []),
         ]
     )
 
 
-def artefact_text(artefact: Mapping[str, Any]) -> str:
+def artefact_text(artefact: ArtefactFacts) -> str:
     """What the file for onnxruntime is, how to run it, and how far it is from the student in torch."""
-    difference = artefact["batch_difference"]
-    batch = "is the same in any batch" if difference <= SAME else f"moves by up to {cell(difference)} with its batch"
+    moves = artefact.batch_difference
+    batch = "is the same in any batch" if moves <= SAME else f"moves by up to {cell(moves)} with its batch"
     return (
-        f"`{artefact['file']}` ({plain(artefact['precision'])}, {cell(artefact['megabytes'])} MB, opset "
-        f"{artefact['opset']}) runs with onnxruntime; `onnx_example.py` needs nothing else but tokenizers. optimum "
-        "loads it from here, and transformers.js looks for this name. "
-        f"{artefact['fused_attentions']} of {artefact['attentions']} attentions are one operator. "
-        f"On {artefact['texts']} held-out texts its embeddings have a mean cosine of "
-        f"{artefact['cosine']:.4f} to those of the weights beside it, {artefact['lowest_cosine']:.4f} at the least; "
-        f"the embedding of a text {batch}."
+        f"`{artefact.file}` ({plain(artefact.precision)}, {cell(artefact.megabytes)} MB, opset {artefact.opset}) runs "
+        "with onnxruntime; `onnx_example.py` needs nothing else but tokenizers. optimum loads it from here, and "
+        f"transformers.js looks for this name. {artefact.fused_attentions} of {artefact.attentions} attentions are one "
+        f"operator. On {artefact.texts} held-out texts its embeddings have a mean cosine of {artefact.cosine:.4f} to "
+        f"those of the weights beside it, {artefact.lowest_cosine:.4f} at the least; the embedding of a text {batch}."
     )
 
 
-def scores_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+def scores_table(scores: Mapping[str, ScoreFacts]) -> str:
     """One row per task, with the columns that any of them has."""
-    known = {key for row in scores.values() for key, value in row.items() if value is not None}
-    columns = {key: title for key, title in SCORE_COLUMNS.items() if key in known}
-    gaps = {task: gap_of(row) for task, row in scores.items()}
+    known = {name for row in scores.values() for name, value in vars(row).items() if value is not None}
+    columns = {name: title for name, title in SCORE_COLUMNS.items() if name in known}
+    weak = {task: gap for task, row in scores.items() if (gap := row.gap) is not None and gap.is_weak}
     rows = [
         [
-            plain(task) + (f" {plain(WEAK)}" if (gap := gaps[task]) is not None and gap.is_weak else ""),
-            *(share_cell(row, gap) if key == "recovered" else cell(row.get(key)) for key in columns),
+            plain(task) + (f" {plain(WEAK)}" if task in weak else ""),
+            *(share_cell(row, row.gap) if name == "recovered" else cell(getattr(row, name)) for name in columns),
         ]
         for task, row in scores.items()
     ]
-    notes = [
-        f"{plain(WEAK)} {plain(gap.told(task, str(scores[task].get('split') or 'dev')))}."
-        for task, gap in gaps.items()
-        if gap is not None and gap.is_weak
-    ]
+    notes = [f"{plain(WEAK)} {plain(gap.told(task, scores[task].split))}." for task, gap in weak.items()]
     return "\n\n".join([table(["task", *columns.values()], rows), *notes])
 
 
-def gap_of(row: Mapping[str, Any]) -> Gap | None:
-    """What the share of a task is measured by, where all of it is known."""
-    if not all(is_number(row.get(key)) for key in ("teacher", "floor", "score", "examples")):
-        return None
-    return Gap(str(row.get("metric")), int(row["examples"]), row["teacher"], row["floor"])
-
-
-def share_cell(row: Mapping[str, Any], gap: Gap | None) -> str:
+def share_cell(row: ScoreFacts, gap: Gap | None) -> str:
     """'86 % (69 to 103 %)': a share with its 95 % interval, as far as the number of examples tells it."""
-    if not is_number(row.get("recovered")):
+    if row.recovered is None or row.score is None or not is_number(row.recovered):
         return ""
-    share, reach = row["recovered"], float("nan") if gap is None else NORMAL_95 * gap.share_error(row["score"])
+    share, reach = row.recovered, float("nan") if gap is None else NORMAL_95 * gap.share_error(row.score)
     interval = f" ({100 * (share - reach):.0f} to {100 * (share + reach):.0f} %)" if reach == reach else ""
     return f"{100 * share:.0f} %{interval}"
 
 
-def layers_note(scores: Mapping[str, Mapping[str, Any]]) -> str:
+def layers_note(scores: Mapping[str, ScoreFacts]) -> str:
     """Which hidden state the probe read; the last one is not always the best one of a distilled student."""
-    chosen = {task: row["layer"] for task, row in scores.items() if row.get("layer") is not None}
+    chosen = {task: row.layer for task, row in scores.items() if row.layer is not None}
     if not chosen:
         return ""
     listed = ", ".join(f"{plain(task)}: {layer}" for task, layer in chosen.items())
@@ -253,12 +234,11 @@ def layers_note(scores: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def measured_where(card: Mapping[str, Any]) -> str:
+def measured_where(facts: StudentFacts) -> str:
     """The machine and the setting of the latency."""
-    setting = card.get("latency") or {}
-    details = ", ".join(f"{key.replace('_', ' ')} {cell(value)}" for key, value in setting.items())
-    parts = [plain(card["hardware"]) if card.get("hardware") else "", details]
-    where = "; ".join(part for part in parts if part)
+    setting = {} if facts.latency is None else asdict(facts.latency)
+    details = ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in setting.items())
+    where = "; ".join(filter(None, [plain(facts.hardware or ""), details]))
     return f"Measured on: {where}." if where else ""
 
 
@@ -267,51 +247,6 @@ def cost_title(column: Column) -> str:
     return column.meaning if column.unit in column.meaning else f"{column.meaning} ({column.unit})"
 
 
-def rows_of(titles: Mapping[str, str], card: Mapping[str, Any]) -> list[list[str]]:
-    """Title and value of the keys that the card has."""
-    return [[title, cell(card[key])] for key, title in titles.items() if card.get(key) is not None]
-
-
-def table(titles: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def cell(value: Any) -> str:
-    """A value as people read it."""
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else "not finite"
-    return plain(value)
-
-
-def plain(value: Any) -> str:
-    """Text without any meaning to Markdown or HTML, on one line."""
-    text = html.escape(" ".join(str(value).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
-
-
-def is_number(value: Any) -> bool:
-    """A real, finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def jsonable(value: Any) -> Any:
-    """The value in terms of JSON; numpy scalars become numbers, dates become ISO texts."""
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise TypeError(f"a card cannot hold {value!r} of type {type(value).__name__}")
+def rows_of(titles: Mapping[str, str], values: Mapping[str, Any]) -> list[list[str]]:
+    """Title and value of what is known."""
+    return [[title, cell(values[name])] for name, title in titles.items() if values.get(name) is not None]

@@ -11,9 +11,9 @@ about how the student came about), and modules.json with the folders of its step
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrai
 from spaces.errors import StillhouseError
 from trainables.cache import new_folder
 from trainables.export.card import card_text, recipe_text
+from trainables.export.facts import ArtefactFacts, StudentFacts
 from trainables.export.graphs import sample_inputs
 from trainables.models.embedding import embed, embedder_of, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
@@ -39,21 +40,21 @@ def export_student(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: str | Path,
-    card: Mapping[str, Any],
+    facts: StudentFacts,
     *,
     weights: bool = True,
-    add: Callable[[Path], Mapping[str, Any]] | None = None,
+    add: Callable[[Path], ArtefactFacts] | None = None,
 ) -> Path:
     """Write, verify and publish the folder; an earlier export in its place is replaced, anything else is refused.
 
-    `card`: see trainables/export/card.py for the keys it shows; all of it goes into recipe.json. Without `weights` the
-    folder holds the untrained recipe only: config, tokenizer, card. `add` writes more into the folder before it is put
-    in place, and returns what the card knows of that.
+    Card and recipe tell `facts`; what the model itself says (its type, its head) is filled in. Without `weights` the
+    folder holds the untrained recipe only: config, tokenizer, card. `add` writes a file for another runtime into the
+    folder before it is put in place, and returns what the card says of it.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.json").is_file():
         raise StillhouseError(f"{folder} exists and is not an exported student (no recipe.json); choose another folder")
-    facts = {"model_type": model.config.model_type, "masked_lm": is_masked_lm(model), "weights": weights, **card}
+    facts = replace(facts, model_type=model.config.model_type, masked_lm=is_masked_lm(model), weights=weights)
     with new_folder(folder) as unfinished, quiet_transformers():
         if weights:
             model.save_pretrained(unfinished)
@@ -62,7 +63,7 @@ def export_student(
         save_tokenizer(tokenizer, unfinished)
         write_embedder(unfinished, embedder_of(model), model.config.hidden_size)
         if add is not None:
-            facts |= add(unfinished)
+            facts = replace(facts, artefact=add(unfinished))
         (unfinished / "recipe.json").write_text(recipe_text(facts), encoding="utf-8")
         (unfinished / "README.md").write_text(card_text(facts), encoding="utf-8")
         verify_tokenizer(tokenizer, unfinished)

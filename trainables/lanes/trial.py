@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from spaces.students.architecture import architecture_of
 from spaces.students.transfer import UNTRAINED
 from spaces.values import from_json, to_json
 from trainables.cache import cache_folder, cached_value, digest, digest_files
+from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
 from trainables.lanes.messages import TrialJob, TrialOutcome
@@ -121,12 +122,11 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     scored = time.perf_counter()
     costs = profile(student, job, teacher)
     profiled = time.perf_counter()
-    card = {
-        "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": dict(job.config),
-        "method": job.config["method"], "seed": job.seed, "train_tokens": kept_tokens,
-        "held_out_loss": trained.held_out_loss, **costs, "quality": scores.quality, "versions": versions(),
-    }  # fmt: skip
-    export_student(student, teacher.tokenizer, job.student_folder, card)
+    facts = replace(
+        facts_of(job, teacher, costs, scores), method=job.config["method"], train_tokens=kept_tokens,
+        held_out_loss=trained.held_out_loss,
+    )  # fmt: skip
+    export_student(student, teacher.tokenizer, job.student_folder, facts)
     return TrialOutcome(
         trained, scores, test_scores,
         start_quality=None if start is None else start.quality,
@@ -166,15 +166,19 @@ def left_untrained(
         return TrialOutcome()
     started = time.perf_counter()
     costs = profile(student, job, teacher)
-    card = {
-        "name": f"student {job.trial}", "teacher": teacher.facts.name, "config": dict(job.config),
-        "method": UNTRAINED, "seed": job.seed, "train_tokens": 0, **costs, "quality": start.quality,
-        "versions": versions(),
-    }  # fmt: skip
-    export_student(student, teacher.tokenizer, job.student_folder, card)
+    facts = replace(facts_of(job, teacher, costs, start), method=UNTRAINED, train_tokens=0)
+    export_student(student, teacher.tokenizer, job.student_folder, facts)
     return TrialOutcome(
         scores=start, start_quality=start.quality, kept_tokens=0, costs=costs, evaluate_s=evaluate_s,
         profile_s=time.perf_counter() - started, student_path=f"students/{Path(job.student_folder).name}",
+    )  # fmt: skip
+
+
+def facts_of(job: TrialJob, teacher: Teacher, costs: Mapping[str, Any], scores: Scores) -> StudentFacts:
+    """What a trial itself knows of the student that it writes; the export from its study knows more."""
+    return StudentFacts(
+        name=f"student {job.trial}", teacher=teacher.facts.name, config=dict(job.config), seed=job.seed, costs=costs,
+        quality=scores.quality, versions=versions(),
     )  # fmt: skip
 
 

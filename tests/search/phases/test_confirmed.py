@@ -25,9 +25,9 @@ def test_the_mean_and_its_interval_are_those_of_the_page(tmp_path):
     for trial in (0, 3):
         known = known_of(rows[trial], rows, study.meta)
         own = study.students.set_index("trial").loc[trial]
-        assert known["seeds"] == own["seeds"] and known["quality"] == pytest.approx(own["quality"])
-        assert [known["low"], known["high"]] == pytest.approx([own["share_low"], own["share_high"]])
-        assert known["noise_known"]
+        assert known.seeds == own["seeds"] and known.quality == pytest.approx(own["quality"])
+        assert [known.low, known.high] == pytest.approx([own["share_low"], own["share_high"]])
+        assert known.noise_known
 
 
 def test_one_of_one_is_told_otherwise(tmp_path):
@@ -36,4 +36,4 @@ def test_one_of_one_is_told_otherwise(tmp_path):
     _, two = read(write_study(tmp_path / "two", [finished_row(0, 0.5), finished_row(1, 0.4)]))
     assert place_on_front(two[0], two, study.meta.aim).startswith("No other student of its study is on the front of")
     known = known_of(rows[0], rows, study.meta)
-    assert not known["noise_known"] and known["low"] < 0.5 < known["high"]
+    assert not known.noise_known and known.low < 0.5 < known.high

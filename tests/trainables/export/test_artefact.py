@@ -24,6 +24,7 @@ from spaces.errors import StillhouseError
 from spaces.records.deploy import DeploySpec
 from trainables.export import artefact, graphs
 from trainables.export.artefact import write_artefact
+from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.graphs import attentions, export_onnx
 from trainables.export.quantising import LARGE_TABLE, static_int8
@@ -106,9 +107,9 @@ def test_an_int8_student_is_compared_and_handed_over_whole(tmp_path, tokenizer, 
     deploy = DeploySpec("onnx", "int8")
 
     def add(folder: Path):
-        return {"artefact": write_artefact(student, tokenizer, folder, deploy, corpus, said.append)}
+        return write_artefact(student, tokenizer, folder, deploy, corpus, said.append)
 
-    folder = export_student(student, tokenizer, tmp_path / "out", {}, add=add)
+    folder = export_student(student, tokenizer, tmp_path / "out", StudentFacts(), add=add)
     facts = json.loads((folder / "recipe.json").read_text())["artefact"]
     assert facts["file"] == "onnx/model_quantized.onnx" and facts["fused_attentions"] == 2 and facts["texts"] == 30
     assert 0.99 < facts["lowest_cosine"] <= facts["cosine"] < 1 and facts["batch_difference"] < 1e-5

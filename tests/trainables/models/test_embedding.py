@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from spaces.errors import SpecError
 from spaces.students.architecture import StudentArchitecture
+from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student, verify_with_library
 from trainables.models.embedding import (
     POOLINGS,
@@ -168,7 +169,7 @@ def test_a_folder_of_each_version_embeds_as_it_says(version, written, texts):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_written_embeds_the_same(version, written, texts, tmp_path):
     teacher = load_teacher(str(written(version)))
-    folder = export_student(teacher.model, teacher.tokenizer, tmp_path / "out", {"name": "x"})
+    folder = export_student(teacher.model, teacher.tokenizer, tmp_path / "out", StudentFacts("x"))
     again = load_teacher(str(folder))
     ours = [embed(each.model, each.tokenizer, texts(5)) for each in (teacher, again)]
     np.testing.assert_array_equal(*ours)

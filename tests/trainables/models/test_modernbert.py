@@ -13,6 +13,7 @@ from spaces.errors import SpecError
 from spaces.space.reading import read_space
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
 from spaces.students.transfer import Pairing
+from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.losses.hs import hidden_state_loss
 from trainables.losses.loss import Batch
@@ -54,7 +55,7 @@ def test_students_have_the_types_of_the_first_layers_of_their_teacher(teacher, i
             config_of(StudentArchitecture(number, 24, 2, 40), initialisation, "od"), teacher, 0, corpus
         )
         assert [layer.attention_type for layer in layers(student)] == student.config.layer_types == types
-        export_student(student, teacher.tokenizer, tmp_path / str(number), {})
+        export_student(student, teacher.tokenizer, tmp_path / str(number), StudentFacts())
         assert AutoModelForMaskedLM.from_pretrained(tmp_path / str(number)).config.layer_types == types
 
 
@@ -124,7 +125,7 @@ def test_every_method_trains_a_student_that_loads_as_it_was(teacher, method, cor
     config = METHODS[method] | {"num_layers": 2, "initialisation": "projected_layers"}
     student, _, outcome = run(config, teacher, corpus, steps=30)
     assert outcome.loss_last < outcome.loss_first
-    export_student(student, teacher.tokenizer, tmp_path / "student", {})
+    export_student(student, teacher.tokenizer, tmp_path / "student", StudentFacts())
 
 
 def test_relations_are_learned_from_layers_that_see_everything_and_within_the_window_of_others(teacher):

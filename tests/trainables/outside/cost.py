@@ -11,7 +11,7 @@ from analysis import load
 from analysis.page.report import content
 from analysis.page.terminal import front_text
 from search.cli.main import main
-from search.phases.finish import make_card
+from search.phases.finish import facts_of
 from search.store.parts import Store
 from spaces.records.costs import COSTS
 from spaces.records.latency import LatencySpec
@@ -68,5 +68,5 @@ def test_outside_cost_is_recorded_and_shown(tmp_path, capsys):
     assert "10.0 MB of size on disk, 12 % of the teacher's size on disk" in capsys.readouterr().out
     assert main(["front", str(folder), "--objectives", "quality", "disk_mb"]) == 0
     spec = {"corpus": {"source": "docs", "sequence_length": 64}, "training": {}}
-    card = make_card(study.meta, spec, stored[1], {}, [])
-    assert "| all files of the student (MB) | 20 |" in card_text(card)
+    facts = facts_of(study.meta, spec, stored[1], {}, [])
+    assert "| all files of the student (MB) | 20 |" in card_text(facts)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from small_trials import COMMON, EXACT, fill
 
 from spaces.errors import SpecError
+from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.models.embedding import Dense, embed, embedder_of, set_embedder
 from trainables.models.encoder import hidden_states
@@ -148,7 +149,7 @@ def test_a_kept_projection_is_scored_resumed_and_handed_over(single, teacher, tm
     vectors = embed(student, teacher.tokenizer, texts(5))
     np.testing.assert_array_equal(vectors, embed(resumed, teacher.tokenizer, texts(5)))
     assert vectors.shape == (5, 32) == embed(teacher.model, teacher.tokenizer, texts(5)).shape
-    folder = export_student(student, teacher.tokenizer, tmp_path / "out", {})
+    folder = export_student(student, teacher.tokenizer, tmp_path / "out", StudentFacts())
     again = load_teacher(str(folder))
     np.testing.assert_allclose(embed(again.model, again.tokenizer, texts(5)), vectors, atol=1e-6)
     dropped, _, _ = course({**config, "embed_projection": "dropped"}, teacher, corpus)
@@ -159,7 +160,7 @@ def test_a_shorter_embedding_is_handed_over_with_all_that_it_may_be_cut_to(singl
     corpus = open_corpus(single[0])
     student, losses, _ = course(METHODS["cut"], teacher, corpus)
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
-    folder = export_student(student, teacher.tokenizer, tmp_path / "out", {})
+    folder = export_student(student, teacher.tokenizer, tmp_path / "out", StudentFacts())
     assert json.loads((folder / "config_sentence_transformers.json").read_text())["truncate_dim"] == 8
     again = load_teacher(str(folder))
     short = embed(again.model, again.tokenizer, texts(5))

@@ -1,5 +1,8 @@
 """The docs corpus and its tasks, over a small library of made-up docstrings."""
 
+import inspect
+import os
+import py_compile
 import sysconfig
 from concurrent.futures import ProcessPoolExecutor
 
@@ -9,6 +12,7 @@ import pytest
 from spaces.errors import StillhouseError
 from trainables.text import docstrings as docs
 from trainables.text.docstrings import (
+    code_of,
     docs_table,
     docs_texts,
     docstrings,
@@ -21,15 +25,47 @@ from trainables.text.docstrings import (
 def test_paragraphs_know_their_section():
     text = '"""Head\nline.\n\nParameters\n----------\nx : int\n    The x.\n\nReturns: \n  A value.'
     text += '\n\n*Notes*\n\nLast."""'
-    found = [list(paragraphs(docstring)) for docstring in docstrings(text)]
+    found = [list(paragraphs(docstring)) for docstring in docstrings(compile(text, "a.py", "exec"))]
     assert found == [[
         ("description", "Head line."), ("parameters", "x : int The x."), ("returns", "A value."), ("notes", "Last."),
     ]]  # fmt: skip
 
 
 def test_docstrings_of_everything_that_has_one():
-    source = '"""module"""\nclass A:\n    """class"""\n    async def f(self):\n        """method"""\ndef g(): pass\n'
-    assert list(docstrings(source)) == ["module", "class", "method"]
+    source = """
+        "module"
+        __doc__ += "no docstring"
+        class A:
+            "class"
+            async def f(self):
+                "method"
+            class B:
+                __doc__ = NAME
+        def g():
+            return "no docstring", [lambda: "nor this" for x in ()]
+        def h():
+            "function"
+            def inner():
+                "inner"
+    """
+    code = compile(inspect.cleandoc(source), "a.py", "exec")
+    assert list(docstrings(code)) == ["module", "class", "method", "function", "inner"]
+    assert list(docstrings(compile("'a' + b\nx = 'no docstring'", "a.py", "exec"))) == []
+
+
+def test_bytecode_is_read_where_it_belongs_to_the_source(tmp_path):
+    """Of a source that changed it is not, and none is written."""
+    file = tmp_path / "a.py"
+    file.write_text('"""old"""')
+    assert list(docstrings(code_of(str(file)))) == ["old"]
+    assert list(tmp_path.iterdir()) == [file]
+    py_compile.compile(str(file))
+    written = file.stat().st_mtime
+    file.write_text('"""new"""')
+    os.utime(file, (written, written))  # as if nothing had been written
+    assert list(docstrings(code_of(str(file)))) == ["old"]
+    os.utime(file, (written, written + 1))
+    assert list(docstrings(code_of(str(file)))) == ["new"]
 
 
 def test_prose():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from analysis.figures.decisions import decisions_figure
 from analysis.figures.front_figure import front_figure
 from analysis.figures.style import (
     ABOVE,
@@ -257,6 +258,7 @@ FIGURES: dict[str, Callable[..., go.Figure | None]] = {
     "front": front_figure,
     "progress": progress_figure,
     "rungs": rungs_figure,
+    "decisions": decisions_figure,
     "parallel": parallel_figure,
     "importance": importance_figure,
     "time": time_figure,

@@ -5,17 +5,17 @@ is what the page's script pins by; its trace for that is told by `meta`.
 """
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from analysis.figures.points import hover, short
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
 from analysis.selection.front import aim, costs_of, front, knee, values_of
 from analysis.study.table import StudyTable
-from analysis.words import WITHOUT_TEACHER, config_of, cost_text, number, student_name
+from analysis.words import WITHOUT_TEACHER, cost_text
 from spaces.errors import choose
 from spaces.records.costs import COSTS, Cost
 from spaces.records.fronts import front_indices, non_dominated
@@ -28,8 +28,6 @@ LABEL_ROOM = 0.16
 LABEL_GAP, LABEL_CHARACTER, LABEL_LINE = 0.03, 0.026, 0.07
 """The same in parts: what is between a point and its name, a character, and the height in quality."""
 Spot = tuple[float, float]
-PINNED = {"held_out_loss": ("held-out loss", 4), "train_tokens": ("train tokens", 0), "train_s": ("training, s", 1)}
-"""Columns of a pinned trial beside quality and costs: label and decimals."""
 
 
 def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
@@ -93,7 +91,7 @@ def _legend(
         figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, legendgroup=group)
 
     for method, colour in colours.items():
-        entry(_short(method), {"color": colour, "symbol": "circle"}, method)
+        entry(short(method), {"color": colour, "symbol": "circle"}, method)
     for depth, symbol in symbols.items():
         entry(f"{depth} layers", {"color": GREY, "symbol": symbol})
     entry("teacher", {"color": GREY, "symbol": "star", "size": 13})
@@ -118,7 +116,7 @@ def _add_view(
     beaten = evenly(rows.drop(members.index), MAX_DOMINATED)
     _add_shapes(figure, study, rows, cost)
     if teacher := study.meta.teacher.costs.get(column):
-        name = _short(study.meta.teacher.name)
+        name = short(study.meta.teacher.name)
         words = f"teacher<br>{name}<br>{cost.title}: {cost_text(cost, teacher)}"
         figure.add_scatter(
             x=[teacher], y=[1], mode="markers", marker={"symbol": "star", "size": 15, "color": GREY},
@@ -276,53 +274,3 @@ def named_shapes(study: StudyTable, rows: pd.DataFrame, cost: Cost) -> dict[str,
     own = rows[rows["architecture"].isin(list(SHAPES))].groupby("architecture")[column].median().dropna()
     counted = {name: costs[column] for name, costs in study.meta.named_shapes.items() if column in costs}
     return {str(name): float(value) for name, value in {**own, **counted}.items()}
-
-
-def _short(text: str, length: int = 60) -> str:
-    """Escaped, and no longer than a legend bears."""
-    return escape(text if len(text) <= length else text[: length - 1] + "…")
-
-
-def hover(row: dict[str, Any], columns: Sequence[str]) -> str:
-    """The whole configuration of a student and its numbers, as plotly's text."""
-    lines = [f"<b>{_short(student_name(row))}</b> (trial {row['trial']})", _quality_text(row)]
-    costs = [(cost, row[cost.column]) for cost in COSTS.values() if pd.notna(row[cost.column])]
-    lines.append(", ".join(f"{cost_text(cost, value)} {cost.unit}" for cost, value in costs))
-    lines += [f"{axis.replace('_', ' ')}: {_short(value)}" for axis, value in config_of(row, columns).items()]
-    return "<br>".join(lines)
-
-
-def _quality_text(row: dict[str, Any]) -> str:
-    text = f"quality {row['quality']:.3f}"
-    if row.get("low") == row.get("low") and row.get("low") is not None:
-        text += f", 95 % {row['low']:.3f} to {row['high']:.3f}"
-    if row.get("seeds", 1) > 1:
-        text += f", {row['seeds']} seeds"
-    if row["status"] == "stopped":
-        text += f" when stopped after {number(row['train_tokens'])} tokens"
-    return text
-
-
-def pinnable(study: StudyTable, trials: Sequence[int]) -> dict[str, Any]:
-    """What the page shows of pinned trials: labels, one row of texts per trial, and where it lies in each view."""
-    rows = pd.concat([study.students, study.stopped]).drop_duplicates("trial").set_index("trial", drop=False)
-    wanted = rows.loc[[trial for trial in trials if trial in rows.index]]
-    records = wanted.to_dict("records")
-    configs = [config_of(record, study.meta.config_columns) for record in records]
-    axes = [axis for axis in dict.fromkeys(axis for config in configs for axis in config)]
-    costs = {cost.column: (cost.title, cost.decimals) for cost in COSTS.values()}
-    shown = {QUALITY.column: (QUALITY.label, QUALITY.decimals), **costs, **PINNED}
-    numbers = {name: each for name, each in shown.items() if wanted[name].notna().any()}
-    labels = ["student", *(label for label, _ in numbers.values()), *study.tasks, "seeds",
-              *(axis.replace("_", " ") for axis in axes)]  # fmt: skip
-    table = {}
-    for record, config in zip(records, configs, strict=True):
-        cells = [student_name(record)]
-        for name, (_, places) in numbers.items():
-            cells.append(f"{record[name]:,.{places}f}" if pd.notna(record[name]) else "")
-        cells += [f"{record[f'score_{task}']:.3f}" if pd.notna(record[f"score_{task}"]) else "" for task in study.tasks]
-        cells += [f"{record['seeds']:.0f}" if record.get("seeds", 0) >= 1 else ""]
-        table[str(record["trial"])] = cells + [config.get(axis, "") for axis in axes]
-    columns = [QUALITY.column, *costs]
-    points = {str(r["trial"]): {c: None if pd.isna(r[c]) else float(r[c]) for c in columns} for r in records}
-    return {"labels": labels, "rows": table, "points": points}

@@ -102,6 +102,7 @@ def content(study: StudyTable) -> str:
         sections.mappings_section(study),
         search_sections.progress_section(study),
         search_sections.curves_section(study, members),
+        search_sections.decisions_section(study),
         search_sections.parallel_section(study),
         search_sections.importance_section(study),
         search_sections.failures_section(study),

@@ -9,6 +9,7 @@ from html import escape
 import pandas as pd
 
 from analysis.figures import figures
+from analysis.figures.decisions import decisions_figure
 from analysis.page import pieces
 from analysis.selection.front import hypervolume_history
 from analysis.statistics.effects import LEAST_TRIALS, axis_importance, failures, importance_by_branch
@@ -93,6 +94,23 @@ def curves_section(study: StudyTable, members: pd.DataFrame) -> str:
     return pieces.section("Learning curves", "", body) if body else ""
 
 
+def decisions_section(study: StudyTable) -> str:
+    """Which trials freeze and thaw trained on, and which it left for later."""
+    figure = decisions_figure(study)
+    if figure is None:
+        return ""
+    counts = study.decisions["action"].value_counts()
+    ended = set(study.decisions.loc[study.decisions["action"] == "end", "trial"])
+    tried, pauses, thaws = (int(counts.get(action, 0)) for action in ("try", "pause", "thaw"))
+    waiting = study.decisions["trial"].nunique() - len(ended)
+    lead = (
+        f"{plural(tried, 'trial')} tried, {plural(pauses, 'pause')}, {plural(thaws, 'thaw')}; {len(ended):,} came to "
+        f"their end, {waiting:,} did not. At each rung the one that may add most to the front for what it still costs "
+        "is trained next; under the mouse stands what it was compared with."
+    )
+    return pieces.section("What the search decided", lead, pieces.plot(figure))
+
+
 def failures_section(study: StudyTable) -> str:
     """Why trials failed or could not be built."""
     table = failures(study)
@@ -136,7 +154,8 @@ def environment_section(study: StudyTable) -> str:
     measured = sorted(set(study.finished["hardware"].dropna()) - {"", meta.hardware})
     facts = {
         "seed": meta.seed,
-        "sampler": meta.sampler,
+        "schedule": "" if study.decisions.empty else "freeze_thaw",
+        "sampler": meta.sampler if study.decisions.empty else "",
         "created": meta.created,
         "space digest": meta.space_digest,
         "hardware": meta.hardware,

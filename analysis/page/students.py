@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.front_figure import MAX_DOMINATED, front_figure, pinnable
+from analysis.figures.front_figure import MAX_DOMINATED, front_figure
+from analysis.figures.points import pinnable
 from analysis.figures.style import evenly, method_colours
 from analysis.page import pieces
 from analysis.page.text import noise_text

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pyarrow.fs
 
-from analysis.figures.front_figure import hover
+from analysis.figures.points import hover
 from analysis.figures.style import ABOVE, GREY, buttons, colours_of, cost_axis, count_ticks, style
 from analysis.page import pieces
 from analysis.page.report import page

@@ -9,6 +9,7 @@ from fake_studies import write_part
 
 from analysis import load
 from analysis.figures import figures, front_figure
+from analysis.figures.points import pinnable
 from analysis.figures.style import GREY, colours_of, cost_axis, count_ticks, evenly, tick
 from analysis.selection.front import front, knee
 from spaces.records.columns import reports_columns
@@ -123,7 +124,7 @@ def test_the_front_has_its_references_intervals_and_stopped_trials(fake: SimpleN
 
 def test_what_a_pin_shows(fake: SimpleNamespace) -> None:
     rows = [fake.row(0, 0.5, mapping="uniform", method="hs"), fake.row(1, 0.7, (4, 256), latency_p50_ms=None)]
-    found = front_figure.pinnable(load(fake.study(rows)), [0, 1, 99])
+    found = pinnable(load(fake.study(rows)), [0, 1, 99])
     assert set(found["rows"]) == {"0", "1"} and all(len(row) == len(found["labels"]) for row in found["rows"].values())
     shown = dict(zip(found["labels"], found["rows"]["0"], strict=True))
     assert shown["student"] == "3x192 by hs" and shown["mapping"] == "uniform" and shown["quality"] == "0.500"

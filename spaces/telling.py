@@ -40,19 +40,32 @@ def counted(steps: Sequence[str], say: Say) -> Say:
 
 
 def announced(
-    items: Sequence[T], what: str, say: Say, *, sizes: Sequence[float] = (), later_s: float = 0.0
+    items: Sequence[T],
+    what: str,
+    say: Say,
+    *,
+    sizes: Sequence[float] = (),
+    expected_s: float = 0.0,
+    later_s: float = 0.0,
 ) -> Iterator[T]:
     """Items one after the other; now and then a line says how many are done, and how long the others will take.
 
-    sizes: how long each takes against the others; without, all the same. later_s: what else there is to do before the
-    first trial, which is then told as well.
+    sizes: how long each takes against the others; without, all the same. expected_s: what all of them take, as far as
+    that is known before the first has been seen; told at once where it is long. later_s: what else there is to do
+    before the first trial, which is then told as well.
     """
     sizes = sizes or [1.0] * len(items)
     started = said = time.time()
+
+    def tell(done: int, left_s: float) -> None:
+        whole = f", {duration(left_s + later_s)} until the first trial" if later_s else ""
+        say(f"{what.format(f'{done} of {len(items)}')}, about {duration(left_s)} left{whole}")
+
+    if items and expected_s > PROGRESS_EVERY_S:
+        tell(0, expected_s)
     for done, item in enumerate(items):
         now = time.time()
         if done and now - said > PROGRESS_EVERY_S:
-            said, left_s = now, (now - started) / sum(sizes[:done]) * sum(sizes[done:])
-            whole = f", {duration(left_s + later_s)} until the first trial" if later_s else ""
-            say(f"{what.format(f'{done} of {len(items)}')}, about {duration(left_s)} left{whole}")
+            said = now
+            tell(done, (now - started) / sum(sizes[:done]) * sum(sizes[done:]))
         yield item

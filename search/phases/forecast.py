@@ -12,12 +12,15 @@ from collections.abc import Iterator
 import torch
 
 from search.spec.checks import Study
+from search.spec.sections import StudySpec
 from spaces.records.data import DataFacts
 from spaces.space.search_space import SearchSpace
+from spaces.space.starts import MOST_STARTS
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
 from spaces.students.transfer import terms_of
 from trainables.machine import pinned_threads
-from trainables.tasks.spec import protocol_for
+from trainables.tasks.protocols.finetune import usual_epochs
+from trainables.tasks.spec import FINETUNE, protocol_for
 from trainables.text.hub import HUB, hub_address
 
 MAX_COUNTED = 100_000
@@ -90,18 +93,13 @@ def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
         return flops_per_token(shape, facts, length)
 
     student, teacher = sum(map(cost, shapes)) / len(shapes), cost(facts.architecture)
-    read = sum(
-        rows * task.row_tokens
-        for task in data.tasks.values()
-        for split, rows in task.rows.items()
-        if split != "test" or spec.comparison.seeds is not None
-    )
+    read = tokens_read(spec, data)
     trials, tokens = spec.budget.trials, spec.budget.train_tokens
     cores = spec.cluster.workers_per_trial * spec.cluster.cpus_per_worker
     at_a_time = spec.cluster.concurrent_trials or max(1, own_cores() // cores)
     rate = speed * EFFICIENCY * 3600
     lanes = min(at_a_time, trials)
-    fitted = [task for task in spec.tasks if protocol_for(task.kind, spec.evaluation.protocol) != "zero_shot"]
+    fitted = [task for task in spec.tasks if protocol_for(task.kind, spec.evaluation.protocol) == "probe"]
     fits_h = FIT_S * len(fitted) / 3600
     scored = 1 + spec.evaluation.floor_seeds
     once = min(trials * tokens, data.corpus.tokens or trials * tokens)
@@ -109,8 +107,35 @@ def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
         "scores of teacher and floor": scored * (read * teacher / rate + fits_h),
         "what the teacher says": learning * once * teacher / (rate * lanes * cores),
         "training": trials * tokens * BACKWARD * student / (rate * lanes * cores),
-        "scores of students": trials * (read * student / rate + fits_h) / lanes,
+        "scores of students": (trials + starts_scored(study)) * (read * student / rate + fits_h) / lanes,
     }
+
+
+def tokens_read(spec: StudySpec, data: DataFacts) -> float:
+    """Tokens of the forward passes by which one encoder is scored on all tasks, fine-tuning counted in such passes."""
+    recipe, found = spec.evaluation.recipe, 0.0
+    rates = len(recipe.learning_rates)
+    fits = recipe.seeds * (1 if rates < 2 else 1 + rates)
+    for task in spec.tasks:
+        if task.name not in data.tasks:
+            continue
+        facts = data.tasks[task.name]
+        rows = {
+            name: count for name, count in facts.rows.items() if name != "test" or spec.comparison.seeds is not None
+        }
+        if protocol_for(task.kind, spec.evaluation.protocol) == FINETUNE:
+            epochs = recipe.epochs or usual_epochs(rows["train"], recipe.batch_size)
+            rows["train"] *= epochs * fits * BACKWARD
+        found += sum(rows.values()) * facts.row_tokens
+    return found
+
+
+def starts_scored(study: Study) -> int:
+    """How many students a search scores before their first step: each start once, or with every trial."""
+    if not study.spec.evaluation.starts or study.spec.comparison.seeds is not None:
+        return 0
+    starts = len(study.space.starts())
+    return starts if starts <= MOST_STARTS else study.spec.budget.trials
 
 
 def own_cores() -> int:

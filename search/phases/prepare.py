@@ -85,9 +85,9 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
         say(line)
     step(f"teacher and {spec.evaluation.floor_seeds} untrained encoders on {len(tasks)} tasks")
     compared = spec.comparison.seeds is not None
-    states_s = states_seconds(study, inputs.data.facts)
+    scores_s, shapes_s, states_s = expected_seconds(study, inputs.data.facts)
     splits = ["dev", "test"] if compared else ["dev"]
-    by_split = score_all(spec, teacher, tasks, splits, say, SHAPE_S * (1 + len(shapes_to_measure(space))) + states_s)
+    by_split = score_all(spec, teacher, tasks, splits, say, expected_s=scores_s, later_s=shapes_s + states_s)
     scored = by_split["dev"]
     problems: list[str] = []
     for name, scores in scored.items():
@@ -128,11 +128,17 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
     )
 
 
-def states_seconds(study: Study, data: DataFacts) -> float:
-    """What writing down the teacher's states may take, about; it may turn out that trials ask the teacher live."""
-    if study.spec.cluster.gpus_per_worker or study.spec.targets.mode == "live":
-        return 0.0
-    return 3600 * hours(study, data, flops_per_s())["what the teacher says"]
+def expected_seconds(study: Study, data: DataFacts) -> tuple[float, float, float]:
+    """What scores of teacher and floor, costs and the teacher's states may take, about; on GPUs only costs are told.
+
+    It may turn out that trials ask the teacher live.
+    """
+    shapes_s = SHAPE_S * (1 + len(shapes_to_measure(study.space)))
+    if study.spec.cluster.gpus_per_worker:
+        return 0.0, shapes_s, 0.0
+    expected = hours(study, data, flops_per_s())
+    states_s = 0.0 if study.spec.targets.mode == "live" else 3600 * expected["what the teacher says"]
+    return 3600 * expected["scores of teacher and floor"], shapes_s, states_s
 
 
 def shapes_to_measure(space: SearchSpace) -> list[StudentArchitecture]:

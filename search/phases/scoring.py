@@ -40,29 +40,44 @@ def sees_gpu(wanted: ClusterSpec) -> bool:
 
 
 def score_all(
-    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], splits: Sequence[str], say: Say, later_s: float = 0.0
+    spec: StudySpec,
+    teacher: Teacher,
+    tasks: Mapping[str, Path],
+    splits: Sequence[str],
+    say: Say,
+    *,
+    expected_s: float = 0.0,
+    later_s: float = 0.0,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """By split and task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric.
 
-    later_s: of the preparation after this, for the time that is told.
+    For the time that is told: expected_s that this takes if nothing is in the cache, later_s of the preparation after.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in splits}
     seeds = range(spec.evaluation.floor_seeds)
     todo = [(name, seed) for name in tasks for seed in (None, *seeds)]
-    sizes = {name: float(tokens_of(load_task(folder))) for name, folder in tasks.items()}
+    loaded = {name: load_task(folder) for name, folder in tasks.items()}
+    sizes = {name: float(tokens_of(task)) for name, task in loaded.items()}
+    known = {name: [split for split in splits if split in task.splits] for name, task in loaded.items()}
+    folders = {
+        name: score_folders(teacher.model, teacher.facts.digest, tasks[name], spec, known[name], spec.seed)
+        for name in tasks
+    }
+    new = sum(size for name, size in sizes.items() if not all(each.is_dir() for each in folders[name].values()))
+    expected_s *= new / max(1.0, sum(sizes.values()))
     what = "scores: {} of teacher and untrained encoders"
     own: dict[str, dict[str, Any]] = {}
     lowest: list[dict[str, dict[str, Any]]] = []
-    for name, seed in announced(todo, what, say, sizes=[sizes[name] for name, _ in todo], later_s=later_s):
-        known = [split for split in splits if split in load_task(tasks[name]).splits]
+    each_size = [sizes[name] for name, _ in todo]
+    for name, seed in announced(todo, what, say, sizes=each_size, expected_s=expected_s, later_s=later_s):
         if seed is None:
-            own = cached_scores(teacher.model, teacher.facts.digest, tasks[name], spec, known, spec.seed)
+            own = cached_scores(teacher.model, teacher.facts.digest, tasks[name], spec, known[name], spec.seed)
             lowest = []
             continue
-        lowest.append(floor_scores(spec, teacher, tasks[name], known, seed))
+        lowest.append(floor_scores(spec, teacher, tasks[name], known[name], seed))
         if len(lowest) < len(seeds):
             continue
-        for split in known:
+        for split in known[name]:
             floors = [each[split]["score"] for each in lowest]
             score, metric, floor = own[split]["score"], own[split]["metric"], sum(floors) / len(floors)
             say(f"task {name} ({split}): teacher {score:.3f}, untrained {floor:.3f} ({metric})")
@@ -157,12 +172,19 @@ def cached_scores(
     model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
 ) -> dict[str, dict[str, Any]]:
     """Score a model once per task, way of scoring, split and seed; what is missing, after one fit."""
-    own, trained = spec.evaluation, spec.evaluation.protocol == FINETUNE
-    how = (own.protocol, own.layer, *embedder_of(model).identity(), *([str(own.recipe)] if trained else []))
-    scores = cache_folder() / "scores"
-    folders = {split: scores / digest(4, identity, task.name, *how, split, seed) for split in splits}
+    folders = score_folders(model, identity, task, spec, splits, seed)
     if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
         for split, result in score_task(model, load_task(task), spec.evaluation, missing, seed).items():
             value = {name: getattr(result, name) for name in ("score", "layer", "metric", "protocol")}
             store_value(folders[split], value)
     return {split: json.loads((folder / "value.json").read_text()) for split, folder in folders.items()}
+
+
+def score_folders(
+    model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
+) -> dict[str, Path]:
+    """Where the cache keeps the score on each split, or will."""
+    own, trained = spec.evaluation, spec.evaluation.protocol == FINETUNE
+    how = (own.protocol, own.layer, *embedder_of(model).identity(), *([str(own.recipe)] if trained else []))
+    scores = cache_folder() / "scores"
+    return {split: scores / digest(4, identity, task.name, *how, split, seed) for split in splits}

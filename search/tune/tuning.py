@@ -36,14 +36,13 @@ from spaces.records.rows import TrialRow
 from spaces.records.state import GO_ON
 from spaces.space.comparison import tuning_seed
 from spaces.space.search_space import SearchSpace
+from spaces.space.starts import MOST_STARTS
 from spaces.telling import duration
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
 from trainables.lanes.messages import TrialJob
 from trainables.lanes.settings import ClusterSpec, LaneSettings
 
-MOST_STARTS = 40
-"""Students that are scored before any is trained, some seconds each."""
 LOST_LANES = 2
 """How often Tune starts a lane again that was lost with its node."""
 

@@ -36,6 +36,9 @@ PAYING_STARTS = tuple(name for name in STARTS if name != "random")
 """What is tried unless the spec says otherwise: from random weights a small budget gives next to nothing
 (docs/results/comparison.md)."""
 
+MOST_STARTS = 40
+"""Students that are scored before any is trained, some seconds each."""
+
 SAME_STARTS = ("teacher_layers", "projected_layers", "first_layers")
 """Starts that may come to the same student; an earlier one stands for the later."""
 

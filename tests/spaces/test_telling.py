@@ -20,7 +20,10 @@ def test_now_and_then_a_line_says_how_long_it_will_take(monkeypatch):
         clock[0] += 20.0
     assert lines[0] == "scores: 1 of 3, about 20 s left, 2 min until the first trial"
     lines.clear()
-    assert list(announced([], "nothing: {}", lines.append)) == [] and not lines
+    assert list(announced("ab", "scores: {}", lines.append, expected_s=200, later_s=100)) == ["a", "b"]
+    assert lines == ["scores: 0 of 2, about 3 min left, 5 min until the first trial"]
+    lines.clear()
+    assert list(announced([], "nothing: {}", lines.append, expected_s=200)) == [] and not lines
 
 
 @pytest.mark.parametrize(

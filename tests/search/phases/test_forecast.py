@@ -8,7 +8,16 @@ import toy
 
 from search.phases import forecast
 from search.phases.description import describe
-from search.phases.forecast import count_configurations, disk_gb, hours, hours_text, shape_lines, traps
+from search.phases.forecast import (
+    count_configurations,
+    disk_gb,
+    hours,
+    hours_text,
+    shape_lines,
+    starts_scored,
+    tokens_read,
+    traps,
+)
 from search.spec.checks import check_all
 from spaces.records.data import CorpusFacts, DataFacts, TaskFacts
 
@@ -37,6 +46,11 @@ def test_hours_follow_the_budget():
     assert ten["training"] == pytest.approx(10 * one["training"])
     assert 0 < one["scores of students"] == ten["scores of students"] < 1  # the test split is not read
     assert ten["what the teacher says"] < 10 * one["what the teacher says"]  # a text is read once
+    scored = study(toy.SPEC.replace("starts = false", "starts = true"))
+    assert starts_scored(scored) == len(scored.space.starts()) > 0 == starts_scored(study())
+    fine = study(toy.SPEC.replace("starts", 'protocol = "finetune"\nfinetune_learning_rates = [1e-5, 1e-4]\nstarts'))
+    rows = 1000 * 10 * 3 * forecast.BACKWARD + 100  # 10 passes are 630 steps; two rates are tried, and one is taken
+    assert tokens_read(fine.spec, data) == rows * 20 > tokens_read(study().spec, data) == 1100 * 20
     assert hours_text(one).startswith("about ") and "training" in hours_text(one)
     assert forecast.flops_per_s() > 1e8
 

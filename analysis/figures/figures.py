@@ -1,6 +1,6 @@
 """The figures beside the front, and all of them by name. Texts are escaped, since plotly reads tags in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -33,6 +33,8 @@ MAX_PANELS, MAX_CURVES, MAX_FRONT_CURVES, MAX_CURVE_POINTS = 6, 8, 24, 150
 PHASES = {"teacher_s": "teacher", "student_s": "training without it", "evaluate_s": "evaluation",
           "profile_s": "profiling", "start_up_s": "start-up"}  # fmt: skip
 MAX_TICKS, MAX_TICK_LENGTH = 12, 18
+TICK_CHARACTER, TICK_GAP = 6.2, 14
+"""Pixels of a character of a tick of parallel axes, and what is between a tick and both axes."""
 
 
 def progress_figure(study: StudyTable, history: pd.DataFrame | None = None) -> go.Figure:
@@ -150,7 +152,7 @@ def learning_curves(study: StudyTable, members: pd.DataFrame) -> dict[str, go.Fi
             low, high = (getattr(np, end)([getattr(c["loss"], end)() for _, c in curves]) for end in ("min", "max"))
             few = high < 3 * low  # then round numbers lie closer than 1, 2 and 5
             figure.update_yaxes(type="log", **({} if few else log_ticks(low / 1.1, high * 1.1)))
-        figure.update_layout(margin={"l": 52, "r": 10, "t": 8, "b": 42})
+        figure.update_layout(margin={"l": 52, "r": 22, "t": 8, "b": 42})  # half a number stands beyond the axis
     return figures
 
 
@@ -173,8 +175,21 @@ def parallel_figure(study: StudyTable) -> go.Figure:
     figure = go.Figure()
     figure.add_parcoords(dimensions=dimensions, line=line, labelangle=-18, unselected_line_opacity=0.05)
     style(figure, 430, "")
-    figure.update_layout(margin={"l": 70, "r": 60, "t": 90, "b": 24})
+    left = max(70, round(TICK_CHARACTER * _longest(figure.data[0].dimensions[:1]) + TICK_GAP))
+    figure.update_layout(margin={"l": left, "r": 60, "t": 90, "b": 24})
     return figure
+
+
+def parallel_width(figure: go.Figure) -> int:
+    """Pixels that a parallel figure needs, so that the numbers of an axis end right of the axis before."""
+    dimensions, margin = figure.data[0].dimensions, figure.layout.margin
+    space = TICK_CHARACTER * _longest(dimensions[1:]) + TICK_GAP
+    return round(margin.l + margin.r + (len(dimensions) - 1) * space)
+
+
+def _longest(dimensions: Sequence[Any]) -> int:
+    """Characters of the longest tick."""
+    return max((len(text) for dimension in dimensions for text in dimension.ticktext), default=0)
 
 
 def _range(values: pd.Series, label: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from analysis.figures.points import hover, short
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
 from analysis.selection.front import aim, costs_of, front, knee, values_of
 from analysis.study.table import StudyTable
-from analysis.words import WITHOUT_TEACHER, cost_text
+from analysis.words import WITHOUT_TEACHER, cost_text, plural
 from spaces.errors import choose
 from spaces.records.costs import COSTS, Cost
 from spaces.records.fronts import front_indices, non_dominated
@@ -25,9 +25,15 @@ from spaces.students.architecture import SHAPES
 MAX_DOMINATED, MAX_STOPPED, MAX_LABELS = 1000, 300, 10
 LABEL_ROOM = 0.16
 """Share of the axis that the name of a shape takes, on a narrow screen."""
-LABEL_GAP, LABEL_CHARACTER, LABEL_LINE = 0.03, 0.026, 0.07
-"""The same in parts: what is between a point and its name, a character, and the height in quality."""
+LABEL_GAP, LABEL_CHARACTER = 0.03, 0.026
+"""The same in parts: what is between a point and its name, and a character."""
+LABEL_LIFT, LABEL_LINE = 0.03, 0.06
+"""In quality: from a point up or down to its name, and the height of the name."""
+RADIUS, RADIUS_IN_QUALITY = 0.025, 0.03
+"""Of a point of the front with its ring, along both axes of such a screen."""
 Spot = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, right, low and high of a name: shares of the axis, and qualities."""
 
 
 def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
@@ -93,7 +99,7 @@ def _legend(
     for method, colour in colours.items():
         entry(short(method), {"color": colour, "symbol": "circle"}, method)
     for depth, symbol in symbols.items():
-        entry(f"{depth} layers", {"color": GREY, "symbol": symbol})
+        entry(plural(depth, "layer"), {"color": GREY, "symbol": symbol})
     entry("teacher", {"color": GREY, "symbol": "star", "size": 13})
     if len(study.stopped):
         entry("stopped early", {"color": GREY, "symbol": "x-thin-open"}, "stopped")
@@ -185,33 +191,38 @@ def _add_members(
 def _label_places(
     names: Sequence[str], spots: Sequence[Spot], others: Sequence[Spot], teacher: Spot | None
 ) -> list[str]:
-    """Where the name of each member stands beside its point, so that it lies on the fewest of `others`.
+    """Where the name of each member stands beside its point, so that it lies on the fewest of `others` and lines.
 
     '' where it would lie on another name, on a point of the front, on the teacher's star or on the numbers of the axis:
     then hovering tells it. Spots are (share of the axis, quality).
     """
-    places, taken = [], list[tuple[float, float, float]]()
+    places, taken = [], list[Box]()
     points = [*spots, *([teacher] if teacher else [])]
     for name, (x, y) in zip(names, spots, strict=True):
         width, found = LABEL_GAP + LABEL_CHARACTER * len(name), {}
-        for place, (left, low) in {
-            "top left": (x - width, y), "bottom right": (x, y - LABEL_LINE), "top right": (x, y),
-            "bottom left": (x - width, y - LABEL_LINE),
-        }.items():  # fmt: skip
-
-            def holds(spot: Spot, left: float = left, low: float = low, width: float = width) -> bool:
-                return left < spot[0] < left + width and low < spot[1] < low + LABEL_LINE
-
-            on_a_name = any(left < right and start < left + width and abs(low - line) < LABEL_LINE
-                            for start, right, line in taken)  # fmt: skip
-            beyond = left < 0 or left + width > 1
-            if not (on_a_name or beyond or any(holds(spot) for spot in points if spot != (x, y))):
-                found[place] = sum(map(holds, others)), left, low
+        lefts, lows = {"left": x - width, "right": x}, {"top": y + LABEL_LIFT, "bottom": y - LABEL_LIFT - LABEL_LINE}
+        for place in ("top left", "bottom right", "top right", "bottom left"):
+            height, side = place.split()
+            box = (lefts[side], lefts[side] + width, lows[height], lows[height] + LABEL_LINE)
+            on_a_point = any(_holds(box, spot, RADIUS, RADIUS_IN_QUALITY) for spot in points if spot != (x, y))
+            if box[0] >= 0 and box[1] <= 1 and not on_a_point and not any(_meet(box, each) for each in taken):
+                crossed = sum(box[2] < level < box[3] for level in (0, 1))
+                found[place] = crossed + sum(_holds(box, spot) for spot in others), box
         place = min(found, key=lambda each: found[each][0], default="")
         if place:
-            taken.append((found[place][1], found[place][1] + width, found[place][2]))
+            taken.append(found[place][1])
         places.append(place)
     return places
+
+
+def _holds(box: Box, spot: Spot, across: float = 0.0, up: float = 0.0) -> bool:
+    """Whether a point that reaches so far lies on a box."""
+    left, right, low, high = box
+    return left - across < spot[0] < right + across and low - up < spot[1] < high + up
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def _add_points(

@@ -9,11 +9,19 @@ from typing import Any
 import plotly.graph_objects as go
 
 
-def plot(figure: go.Figure, *, wide: bool = False) -> str:
-    """A figure as a place for it and its data; the page's script draws it. A wide one scrolls on a narrow screen."""
-    style = f"min-height:{figure.layout.height}px"
+def plot(figure: go.Figure, *, least_width: int = 0) -> str:
+    """A figure as a place for it and its data; the page's script draws it.
+
+    One that needs a width in pixels scrolls where the screen has less.
+    """
+    style = f"min-height:{figure.layout.height}px" + (f";min-width:{least_width}px" if least_width else "")
     drawn = f'<div class="plot" style="{style}"></div>{_script(figure.to_json())}'
-    return f'<div class="scroll wide">{drawn}</div>\n' if wide else drawn
+    return scroll(drawn) if least_width else drawn
+
+
+def scroll(body: str) -> str:
+    """What may be broader than a text: it takes the margins of the page, and scrolls where they are not enough."""
+    return f'<div class="broad"><div class="scroll">{body}</div></div>\n'
 
 
 def data(value: Any) -> str:
@@ -35,10 +43,8 @@ def section(title: str, lead: str, body: str) -> str:
 def table(head: Sequence[str], rows: Iterable[str], *, text: int = 1, kind: str = "") -> str:
     """A table from escaped heads and ready rows; the first `text` columns are left-aligned."""
     cells = "".join(f'<th scope="col"{" class=text" if i < text else ""}>{name}</th>' for i, name in enumerate(head))
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{cells}</tr></thead>\n'
-        f"<tbody>\n{''.join(rows)}</tbody></table></div>\n"
-    )
+    body = f"<tbody>\n{''.join(rows)}</tbody>"
+    return scroll(f'<table class="{kind}"><thead><tr>{cells}</tr></thead>\n{body}</table>')
 
 
 def row(first: str, cells: Iterable[str], kind: str = "") -> str:

@@ -49,9 +49,16 @@
     showPins(front);
   };
 
+  // A row of buttons that a narrow screen would cut opens as a list instead.
+  const fold = (menu, width) => {
+    const needed = menu.buttons.reduce((sum, {label}) => sum + 7.5 * label.length + 22, 0);
+    if (needed > width) Object.assign(menu, {type: "dropdown", direction: "down"});
+  };
+
   const draw = async (div) => {
     const {data, layout} = JSON.parse(div.nextElementSibling.textContent);
     if (touch) layout.dragmode = false;
+    layout.updatemenus?.forEach((menu) => fold(menu, div.clientWidth - layout.margin.l));
     await Plotly.newPlot(div, data, layout, config);
     markChosen(div);
     div.on("plotly_afterplot", () => markChosen(div));

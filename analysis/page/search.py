@@ -4,6 +4,7 @@ Each takes a study and returns escaped HTML, empty when it has nothing to say.
 """
 
 from dataclasses import asdict
+from datetime import datetime
 from html import escape
 
 import pandas as pd
@@ -51,7 +52,8 @@ def parallel_section(study: StudyTable) -> str:
     lead = "One line per student, from its configuration to its costs and quality; blue is better. Drag along an axis."
     if len(study.students) > figures.MAX_LINES:
         lead += f" {figures.MAX_LINES} of {len(study.students):,} students are drawn."
-    return pieces.section("All students", lead, pieces.plot(figures.parallel_figure(study), wide=True))
+    figure = figures.parallel_figure(study)
+    return pieces.section("All students", lead, pieces.plot(figure, least_width=figures.parallel_width(figure)))
 
 
 def _bar(share: float) -> str:
@@ -156,7 +158,7 @@ def environment_section(study: StudyTable) -> str:
         "seed": meta.seed,
         "schedule": "" if study.decisions.empty else "freeze_thaw",
         "sampler": meta.sampler if study.decisions.empty else "",
-        "created": meta.created,
+        "created": f"{datetime.fromisoformat(meta.created):%Y-%m-%d %H:%M} UTC",
         "space digest": meta.space_digest,
         "hardware": meta.hardware,
         "also measured on": "; ".join(measured),

@@ -44,7 +44,7 @@ def front_section(study: StudyTable, members: pd.DataFrame) -> str:
     figure = front_figure(study)
     drawn = dict.fromkeys(int(trial) for trace in figure.data for trial in _trials_of(trace))
     pins = (
-        '<div class="pins" hidden><h3>Pinned</h3><div class="scroll"><table></table></div></div>\n'
+        f'<div class="pins" hidden><h3>Pinned</h3>{pieces.scroll("<table></table>")}</div>\n'
         f"{pieces.data(pinnable(study, list(drawn)))}"
     )
     body = f'<div id="front">{pieces.plot(figure)}{pins}</div>\n'

@@ -9,7 +9,7 @@ from analysis.statistics.effects import failures
 from analysis.study.scoring import layer_text
 from analysis.study.table import StudyTable
 from analysis.words import WITHOUT_TEACHER, decimal, in_teacher_units, percent, plural, share_text, student_name
-from spaces.records.shares import WEAK, weights_text
+from spaces.records.shares import NORMAL_95, WEAK, weights_text
 
 HEADLINE_COSTS = 2
 """Told in the verdict where the study has fewer objectives that are costs."""
@@ -47,7 +47,7 @@ def headline(study: StudyTable, objectives: Sequence[str] | None = None) -> tupl
     opening = (
         f"{len(members)} of {plural(len(students), 'finished student')} are beaten by no other in {of}; the knee is"
         if len(members) > 1
-        else f"One student beats the other {len(students) - 1:,} in {of}:"
+        else f"One student beats the other{f' {len(students) - 1:,}' * (len(students) > 2)} in {of}:"
         if len(students) > 1
         else "The only finished student is"
     )
@@ -72,11 +72,12 @@ def beside_teacher(study: StudyTable, row: pd.Series) -> str:
     if worst is None:
         return f"It recovers {share} of {gain},{at}."
     facts = study.meta.tasks[worst]
-    own = f" ({percent(row[f'recovered_{worst}'])} of that gap)" if many else ""
+    own, reach = row[f"recovered_{worst}"], NORMAL_95 * row[f"error_{worst}"]
+    gap = f", {share_text(own, own - reach, own + reach)} of that gap" if many else ""
     how = ", ".join(filter(None, [study.meta.protocol_of(worst), layer_text(study, row, worst)]))
     return (
         f"It scores {decimal(row[f'score_{worst}'])} on {worst}{', its worst task' if many else ''} ({how}), where the "
-        f"teacher has {decimal(facts.teacher)} and an untrained encoder {decimal(facts.floor)}{own}, and recovers "
+        f"teacher has {decimal(facts.teacher)} and an untrained encoder {decimal(facts.floor)}{gap}, and recovers "
         f"{share} of {gain},{at}."
     )
 

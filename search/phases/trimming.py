@@ -81,7 +81,8 @@ def trim_teacher(path: str, sources: Mapping[str, list[str]], pieces: int | None
         teacher = load_teacher(path, where="TEACHER")
         with new_folder(target) as folder:
             texts = [text for each in sources.values() for text in each]
-            trimmed = trim(teacher.model, teacher.tokenizer, texts, pieces, folder)
+            say(f"teacher: {path}; the pieces of {len(texts):,} texts are counted")
+            trimmed = trim(teacher.model, teacher.tokenizer, texts, pieces, folder, say)
             small = load_tokenizer(folder, trimmed.pieces, teacher.facts.max_positions)
     say(f"vocabulary: {trimmed.text}")
     for name, each in sources.items():

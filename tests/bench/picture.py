@@ -23,11 +23,12 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("target", help="a PNG")
     parser.add_argument("--width", type=int, default=1090)
+    parser.add_argument("--profile", metavar="NAME", help="latencies of this profile of the study")
     parser.add_argument("--until", metavar="HEADING", help="the last section to show; default all")
     parser.add_argument("--figure", action="store_true", help="of that section its first figure only")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, browser.opened() as running:
-        page = write_report(args.study, f"{scratch}/page.html")
+        page = write_report(args.study, f"{scratch}/page.html", args.profile)
         view = running.new_page(viewport={"width": args.width, "height": 900})
         view.goto(f"file://{page}")
         view.wait_for_selector(".plot svg")

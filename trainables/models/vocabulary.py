@@ -31,9 +31,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from spaces.errors import SpecError
+from spaces.telling import Say, announced
 from trainables.models.encoder import build_model, family_of, word_embeddings
 from trainables.models.tokenizer import save_tokenizer
 
+COUNTED = 2_000
+"""Texts that are tokenised at a time."""
 SPECIAL = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token", "bos_token", "eos_token")
 
 
@@ -136,11 +139,12 @@ def kind_of(raw: dict[str, Any]) -> Kind:
     return KINDS[name]
 
 
-def count_pieces(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Counter[int]:
-    """How often the texts use each id."""
+def count_pieces(tokenizer: PreTrainedTokenizerBase, texts: list[str], say: Say = lambda line: None) -> Counter[int]:
+    """How often the texts use each id; now and then it is told how far the count is."""
     counts: Counter[int] = Counter()
-    for start in range(0, len(texts), 2000):
-        for ids in tokenizer(texts[start : start + 2000], add_special_tokens=False, verbose=False)["input_ids"]:
+    parts = [texts[start : start + COUNTED] for start in range(0, len(texts), COUNTED)]
+    for part in announced(parts, f"pieces: {{}} parts of {COUNTED:,} texts are counted", say):
+        for ids in tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]:
             counts.update(ids)
     return counts
 
@@ -244,10 +248,11 @@ def mixed(old: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 def trim(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], size: int | None, folder: Path
-) -> Trimmed:
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str], size: int | None, folder: Path,
+    say: Say = lambda line: None,
+) -> Trimmed:  # fmt: skip
     """Trim both to the pieces that `texts` use (the `size` most used) and write them to `folder`."""
-    counts, vocabulary = count_pieces(tokenizer, texts), tokenizer.get_vocab()
+    counts, vocabulary = count_pieces(tokenizer, texts, say), tokenizer.get_vocab()
     if not counts:
         raise SpecError(["a vocabulary cannot be trimmed to a corpus without a text"])
     pieces = kept_pieces(tokenizer, counts, size)

@@ -155,11 +155,15 @@ def test_progress_is_shown_over_trials_and_over_compute(fake: SimpleNamespace) -
 
 def test_parallel_coordinates_hold_every_student_on_every_axis_that_varied(fake: SimpleNamespace) -> None:
     study = load(fake.study(fake.rows(60)))
-    (trace,) = figures.parallel_figure(study).data
+    figure = figures.parallel_figure(study)
+    (trace,) = figure.data
     labels = [dimension.label for dimension in trace.dimensions]
     assert labels[-1] == "quality" and {"method", "mapping", "num layers", "learning rate", "parameters"} <= set(labels)
     assert "batch size" not in labels and "num heads" not in labels  # one never varied, the other follows from width
     assert {len(dimension["values"]) for dimension in trace.dimensions} == {len(study.students)}
+    plain = figures.parallel_width(figure)
+    figure.data[0].dimensions[3].ticktext = ["x" * 30]
+    assert figures.parallel_width(figure) > plain + 10 * 6 * (len(trace.dimensions) - 1)  # long ticks get their room
     mapping = next(dimension for dimension in trace.dimensions if dimension.label == "mapping")
     assert mapping.ticktext[0] == "-" and set(mapping.ticktext[1:]) == {"last", "uniform", "uniform_last"}
 
@@ -169,11 +173,13 @@ def test_names_on_the_front_keep_off_each_other_the_numbers_and_the_teacher() ->
         return front_figure._label_places(["3x192h6"] * len(spots), spots, others, teacher)
 
     assert places((0.5, 0.5)) == ["top left"]
-    assert places((0.5, 0.5), others=[(0.4, 0.52)]) == ["bottom right"]  # a student off the front
+    assert places((0.5, 0.5), others=[(0.4, 0.56)]) == ["bottom right"]  # a student off the front
     assert places((0.1, 0.5)) == ["bottom right"]  # the numbers of the axis
     assert places((0.5, 0.5), (0.55, 0.55)) == ["top left", "bottom right"]
     assert places((0.95, 0.95), teacher=(0.9, 1.0)) == ["bottom left"]
     assert places((0.05, 0.72), (0.1, 0.75), (0.2, 0.77)) == ["bottom right", "", "top right"]  # no room
+    assert places((0.3, 0.79), (0.42, 0.89))[0] == "top left"  # to the right it would reach the other's ring
+    assert places((0.5, 0.95)) == ["bottom right"]  # the line of the teacher
 
 
 def test_costs_that_hardly_differ_are_not_stretched_and_trials_are_whole() -> None:

@@ -45,7 +45,9 @@ def study(tmp_path):
 def test_mean_shares_by_language_with_the_worst_in_bold(study):
     assert study.meta.languages == {"en": ["pos_en", "nli_en"], "de": ["pos_de"]}
     text = language_section(study, study.front())
-    lines = [re.findall(r"<td>(.*?)</td>", line) for line in text.splitlines() if 'scope="row"' in line]
+    rows = [re.findall(r"<td>(.*?)</td>", line) for line in text.splitlines() if 'scope="row"' in line]
+    lines = [[cell.split("<small>")[0] for cell in row] for row in rows]
+    assert re.search(r"<small>-?\d+ to \d+ %", rows[0][1]) and rows[0][1] != rows[0][2]
     assert lines == [
         ["40 %", "<strong>40 %</strong>", "60 %", "en"],
         ["70 %", "70 %", "<strong>50 %</strong>", "de"],

@@ -131,12 +131,12 @@ def test_verdict_of_one_of_several_and_of_useless_students(fake: SimpleNamespace
     row = fake.row(7, 0.71, parameters=int(0.22 * 22_565_376), latency_p50_ms=10.0)
     numbers = (
         "It scores 0.742 on package, its worst task (probe, layer 3), where the teacher has 0.820 and an untrained "
-        "encoder 0.550 (71 % of that gap), and recovers 71 % (59 to 83 %) of the teacher's gain over an untrained "
-        "encoder, the mean over 2 tasks, at 22 % of its parameters and 3.1 times its speed."
+        "encoder 0.550, 71 % (57 to 85 %) of that gap, and recovers 71 % (59 to 83 %) of the teacher's gain over an "
+        "untrained encoder, the mean over 2 tasks, at 22 % of its parameters and 3.1 times its speed."
     )
     assert verdict(load(fake.study([row]))) == f"The only finished student is 3x192 by mha (trial 7). {numbers}"
     both = load(fake.study([row, fake.row(8, 0.2, (6, 384))]))
-    assert verdict(both).startswith("One student beats the other 1 in quality and parameters: 3x192 by mha (trial 7).")
+    assert verdict(both).startswith("One student beats the other in quality and parameters: 3x192 by mha (trial 7).")
     assert verdict(both).endswith(numbers)
     useless = load(fake.study([fake.row(7, -0.1), fake.row(8, -0.2, (6, 384))]))
     assert "No student is better than an untrained encoder" in verdict(useless)

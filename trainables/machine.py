@@ -23,6 +23,9 @@ PACKAGES = (
 )
 
 
+WITHOUT_VNNI = "this processor has no VNNI: int8 is slower here, with the same numbers, than on one that has it"
+
+
 @contextmanager
 def pinned_threads(threads: int) -> Iterator[None]:
     """Run on this many CPU threads, then on as many as before."""

@@ -5,7 +5,7 @@ import argparse
 from search.cli.arguments import add_choice, add_folder, parse_count, parse_number
 from search.cli.seeing import chosen_trial, say
 from spaces.errors import SpecError
-from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, RUNTIMES, DeploySpec, check_precision
+from spaces.records.deploy import ONNX, PRECISIONS, RUNTIMES
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -37,16 +37,15 @@ def trim(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a student folder."""
-    check_precision(args.runtime, args.precision)
-    if args.runtime == "onnx" and args.config_only:
+    if args.runtime == ONNX and args.config_only:
         raise SpecError(
             ["--config-only leaves out the weights, which a file of --runtime onnx holds: drop one of them"]
         )
     trial = chosen_trial(args)
     from search.phases.finish import export_trial
 
-    deploy = DeploySpec(args.runtime, args.precision, args.tolerance) if args.runtime == "onnx" else None
-    written = export_trial(args.folder, trial, args.to, weights=not args.config_only, deploy=deploy, say=say)
+    changes = {name: getattr(args, name) for name in ("runtime", "precision", "tolerance") if getattr(args, name)}
+    written = export_trial(args.folder, trial, args.to, weights=not args.config_only, changes=changes, say=say)
     say(f"written to {written}; load it with transformers.AutoModel.from_pretrained({str(written)!r})")
 
 
@@ -93,9 +92,11 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("to", metavar="TO", help="folder to write")
     add_choice(parser)
     parser.add_argument("--config-only", action="store_true", help="config, tokenizer and recipe without weights")
-    parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="onnx: a file for onnxruntime as well")
-    parser.add_argument("--precision", choices=PRECISIONS, default=FLOAT_PRECISION, help="of that file; default fp32")
     parser.add_argument(
-        "--tolerance", type=parse_number, default=0.02, metavar="X",
+        "--runtime", choices=RUNTIMES, help="onnx: a file for onnxruntime as well; default [deploy] of the study"
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, help="of that file; default [deploy] of the study, fp32")
+    parser.add_argument(
+        "--tolerance", type=parse_number, metavar="X",
         help="refuse a file whose embeddings have a mean cosine to the student's below 1 - X; default 0.02",
     )  # fmt: skip

@@ -20,6 +20,7 @@ from search.samplers.registry import FREEZE_THAW
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from spaces.records.data import DataFacts, sizes_text
+from spaces.records.deploy import DeploySpec
 from spaces.records.shares import weights_text
 from spaces.space.comparison import count_trials
 from spaces.space.search_space import SearchSpace
@@ -56,6 +57,7 @@ def describe(study: Study, data: DataFacts) -> list[str]:
         f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
         f"rungs    {_rungs(spec)}",
         *(f"task     {task}" for task in tasks),
+        *([f"deploy   {deploy_text(spec.deploy)}"] if spec.deploy.is_file else []),
         f"cluster  trials at a time {together}, {workers}, GPUs of a worker {gpus}",
         f"disk     {disk_gb(study):.2g} GB of students, at most {spec.storage.quota_gb:g}; "
         f"teacher's states at most {spec.targets.quota_gb:g} GB",
@@ -63,6 +65,12 @@ def describe(study: Study, data: DataFacts) -> list[str]:
         *told(data),
         *(f"warning: {line}" for line in traps(study)),
     ]
+
+
+def deploy_text(deploy: DeploySpec) -> str:
+    """What is scored and measured, in words."""
+    scored = "scored, timed and sized" if deploy.is_scored else "scored in torch, and timed and sized"
+    return f"{deploy.name}: students are {scored} as that file; teacher and floor are scored in torch"
 
 
 def _values(line: Any) -> str:

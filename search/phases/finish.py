@@ -20,17 +20,18 @@ from search.spec.sections import StudySpec
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 from spaces.records.costs import columns_of_costs
-from spaces.records.deploy import DeploySpec
+from spaces.records.deploy import FLOAT_PRECISION, TORCH, DeploySpec, check_precision
 from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
 from spaces.records.shares import weights_text
 from spaces.telling import Say, announced
-from trainables.export.artefact import write_artefact
+from trainables.export.artefact import as_deployed, write_artefact
 from trainables.export.facts import ArtefactFacts, ScoreFacts, StudentFacts
 from trainables.export.folders import export_student, verify_with_library
 from trainables.export.graphs import need_onnx
+from trainables.lanes.messages import TrialJob
 from trainables.models.embedding import embedder_of
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import Teacher, load_teacher
@@ -41,16 +42,19 @@ from trainables.text.sources import CorpusSpec
 TEACHER, FLOOR = -1, -2
 
 
-def score_front(spec: StudySpec, store: Store, aim: Aim, task_folders: Sequence[str], say: Say) -> None:
-    """Test scores of teacher, floor and every member of the front; what is already scored stays."""
+def score_front(spec: StudySpec, store: Store, aim: Aim, job: TrialJob, say: Say) -> None:
+    """Test scores of teacher, floor and every member of the front; what is already scored stays.
+
+    `job` is what all trials share: corpus and tasks.
+    """
     members = [row for row in front_of(store.read_trials(), aim) if row.student_path]
-    score_tests(spec, store, members, task_folders, say)
+    score_tests(spec, store, members, Path(job.corpus), job.tasks, say)
 
 
 def score_tests(
-    spec: StudySpec, store: Store, members: Sequence[TrialRow], task_folders: Sequence[str], say: Say
+    spec: StudySpec, store: Store, members: Sequence[TrialRow], corpus: Path, task_folders: Sequence[str], say: Say
 ) -> None:
-    """Test scores of teacher, floor and these trials."""
+    """Test scores of teacher, floor and these trials, as the study deploys them."""
     tasks = {load_task(folder).name: Path(folder) for folder in task_folders}
     tasks = {name: folder for name, folder in tasks.items() if "test" in load_task(folder).splits}
     done = {number for number, _ in store.parts("test_scores")}
@@ -71,7 +75,8 @@ def score_tests(
         store.write_part("test_scores", number, rows)
     for member in announced(missing, "test scores: {} students", say):
         with local_student(store, member) as folder:
-            model = put_on_device(load_teacher(str(folder), where="the student in"), spec).model
+            student = put_on_device(load_teacher(str(folder), where="the student in"), spec).model
+            model = as_deployed(student, spec.deploy, open_corpus(corpus))
         rows = []
         for name, path in tasks.items():
             found = score_task(model, load_task(path), spec.evaluation, ["test"], member.seed)["test"]
@@ -115,16 +120,24 @@ def space_of(row: TrialRow) -> str:
 
 
 def export_trial(
-    folder: str, trial: int, target: str, *, weights: bool = True, deploy: DeploySpec | None = None, say: Say = print
+    folder: str,
+    trial: int,
+    target: str,
+    *,
+    weights: bool = True,
+    changes: Mapping[str, Any] | None = None,
+    say: Say = print,
 ) -> Path:
     """Write the student of a trial, with a card that says where it comes from and what it scores.
 
-    deploy: the file of another runtime that is written beside it; its corpus must be on this machine.
+    Beside it the file for the runtime that the study deploys to, whose corpus must be on this machine; `changes` are
+    settings of [deploy] instead of the study's.
     """
-    if deploy is not None:
-        need_onnx()
     store = Store.of(folder)
     study = store.read_meta()
+    deploy = deployed(study.deploy, changes or {})
+    if weights and deploy.is_file:
+        need_onnx()
     rows = {row.trial: row for row in store.read_trials()}
     if trial not in rows:
         raise StillhouseError(f"{folder} has no trial {trial}; it has {min(rows, default=0)} to {max(rows, default=0)}")
@@ -141,13 +154,22 @@ def export_trial(
         front=place_on_front(row, list(rows.values()), study.aim),
         confirmed=known_of(row, list(rows.values()), study),
     )
-    add = (
-        None if deploy is None else functools.partial(add_artefact, student, CorpusSpec(**spec["corpus"]), deploy, say)
-    )
+    add = None
+    if weights and deploy.is_file:
+        add = functools.partial(add_artefact, student, CorpusSpec(**spec["corpus"]), deploy, say)
     written = export_student(student.model, student.tokenizer, target, facts, weights=weights, add=add)
     if weights:
         verify_with_library(student.model, student.tokenizer, written)
     return written
+
+
+def deployed(deploy: DeploySpec, changes: Mapping[str, Any]) -> DeploySpec:
+    """What a study deploys, with changes. Raises SpecError for a precision that the runtime does not have."""
+    if changes.get("runtime") == TORCH and "precision" not in changes:
+        changes = {**changes, "precision": FLOAT_PRECISION}
+    found = replace(deploy, **changes)
+    check_precision(found.runtime, found.precision)
+    return found
 
 
 def add_artefact(student: Teacher, text: CorpusSpec, deploy: DeploySpec, say: Say, folder: Path) -> ArtefactFacts:
@@ -217,6 +239,8 @@ def facts_of(
         train_tokens=row.train_tokens if row.kept_tokens is None else row.kept_tokens,
         num_trials=study.num_trials,
         quality=row.quality,
+        torch_quality=row.torch_quality,
+        deploy=study.deploy.name if study.deploy.is_file else None,
         scores=scores,
         costs={column.name: row.costs.get(column.name) for column in columns_of_costs()},
         latency=study.latency,

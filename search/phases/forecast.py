@@ -18,7 +18,7 @@ from spaces.space.search_space import SearchSpace
 from spaces.space.starts import MOST_STARTS
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
 from spaces.students.transfer import terms_of
-from trainables.machine import pinned_threads
+from trainables.machine import WITHOUT_VNNI, pinned_threads, without_vnni
 from trainables.tasks.protocols.finetune import usual_epochs
 from trainables.tasks.spec import FINETUNE, protocol_for
 from trainables.text.hub import HUB, hub_address
@@ -173,6 +173,8 @@ def traps(study: Study) -> Iterator[str]:
             f"[corpus] source {spec.corpus.source!r} is known by its name alone, and what the hub gives under it may "
             f"change: {spec.corpus.source}@REVISION stays the same"
         )
+    if spec.deploy.is_rounded and without_vnni():
+        yield WITHOUT_VNNI
     count = count_configurations(space)
     if spec.comparison.seeds is None and count is not None and count < spec.budget.trials:
         yield (

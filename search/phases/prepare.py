@@ -39,6 +39,7 @@ from spaces.students.architecture import (
 )
 from spaces.telling import Say, announced
 from trainables.cache import cache_folder, digest, read_value, store_value
+from trainables.export.artefact import need_calibration
 from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
 from trainables.models.published import published
@@ -80,6 +81,8 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
     `step` tells that the next of STEPS begins. The target cache is kept from being deleted while `held` is open.
     """
     spec, space = study.spec, study.space
+    if spec.deploy.is_scored:
+        need_calibration(spec.deploy, open_corpus(inputs.data.corpus))
     teacher, tasks = put_on_device(inputs.teacher, spec), inputs.data.tasks
     for line in head_lines(space, teacher, open_corpus(inputs.data.corpus)):
         say(line)
@@ -156,6 +159,8 @@ def measure_shapes(
     if len(todo) == 1:
         say(f"more than {MAX_SHAPES} shapes: each trial measures its own costs")
     facts, setting = teacher.facts, dataclasses.astuple(spec.latency)
+    if spec.deploy.is_file:
+        setting += (spec.deploy.name, versions().get("onnxruntime"))
     columns = sorted(column.name for column in columns_of_costs())
     profiles = {}
     for name, architecture in announced(list(todo.items()), "costs: {} shapes", say, later_s=later_s):
@@ -175,7 +180,7 @@ def measure_shapes(
         if known.is_dir():
             profiles[name] = read_value(known)
             continue
-        profiles[name] = measure(untrained(teacher, architecture, 0), architecture, facts, spec.latency)
+        profiles[name] = measure(untrained(teacher, architecture, 0), architecture, facts, spec.latency, spec.deploy)
         if LATENCY.is_steady(profiles[name]):
             store_value(known, profiles[name])
         else:  # the next study measures again
@@ -252,6 +257,7 @@ def study_meta(
         ),
         tasks=task_metas,
         latency=spec.latency,
+        deploy=spec.deploy,
         hardware=hardware("cuda" if "cuda" in (spec.cluster.device, spec.latency.device) else "cpu"),
         versions=versions(),
         costs=tuple(COSTS),

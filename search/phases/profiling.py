@@ -78,7 +78,7 @@ def _record(
     memory_mib = measure_peak_memory(model, **options) if setting.runtime == "torch" else None
     row = {
         "profile": name, **asdict(setting), **latency.columns,
-        "runs": latency.runs, "file_mb": latency.file_mb, "peak_memory_mib": memory_mib,
+        "runs": latency.runs, "disk_mb": latency.disk_mb, "peak_memory_mib": memory_mib,
         "hardware": hardware(setting.device),
         "fingerprint": fingerprint(setting.runtime, setting.device), "versions": json.dumps(versions(), sort_keys=True),
         "measured_at": now(),
@@ -86,5 +86,5 @@ def _record(
     number = max((part for part, _ in store.parts("profiles")), default=-1) + 1
     store.write_part("profiles", number, [{**row, "trial": trial} for trial in trials])
     busy = "" if LATENCY.is_steady(row) else f"; it moved by {latency.moved:.0%} meanwhile: the machine is busy"
-    size = "" if latency.file_mb is None else f", {latency.file_mb:.1f} MB"
+    size = "" if latency.disk_mb is None else f", {latency.disk_mb:.1f} MB"
     say(f"{what:<12} {latency.p50_ms:8.2f} ms (95 %: {latency.p95_ms:.2f} ms, {latency.runs} passes){size}{busy}")

@@ -62,7 +62,7 @@ def promote(folder: str, target: str, trial: int, promotion: Promotion, driver: 
     if not own:
         raise StillhouseError(f"no seed of the promoted student finished; {target} holds the reasons")
     best = max(own, key=lambda each: each.rank_quality)
-    written = export_trial(target, best.trial, f"{target}/best")
+    written = export_trial(target, best.trial, f"{target}/best", say=say)
     tell_gain(folder, target, row, say)
     say(f"trial {best.trial}, the best of {len(own)} seeds on the dev splits, is written to {written}")
     return outcome
@@ -125,7 +125,7 @@ def score_search_time_self(folder: str, row: TrialRow, say: Say) -> None:
     with store.locked(say), quiet_transformers():
         inputs = read_inputs(spec, lambda line: None, lambda line: None)
         refuse_changed(store, inputs.contents, inputs.teacher.facts.digest, say)
-        score_tests(spec, store, [row], [str(path) for path in inputs.data.tasks.values()], say)
+        score_tests(spec, store, [row], inputs.data.corpus, [str(path) for path in inputs.data.tasks.values()], say)
 
 
 def tell_gain(folder: str, target: str, row: TrialRow, say: Say) -> None:

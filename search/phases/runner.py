@@ -132,7 +132,7 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
             outcome = tune_study(plan, store, notice.say, wanted)
         if outcome.ended:
             notice.enter(SCORING)
-            score_front(spec, store, plan.meta.aim, plan.job.tasks, notice.say)
+            score_front(spec, store, plan.meta.aim, plan.job, notice.say)
             if spec.comparison.seeds is not None:  # a search has scored its starts
                 score_baselines(spec, store, plan.job, notice.say)
         notice.enter(ENDED if outcome.ended else STOPPED)
@@ -176,6 +176,7 @@ def make_plan(
         test_floors=prepared.test_scores,
         training=spec.training,
         latency=None if prepared.profiles else spec.latency,
+        deploy=spec.deploy,
     )
     return Plan(
         study=study,

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from search.samplers.registry import FREEZE_THAW, GRID
+from search.spec.deploy_rules import DEPLOY_RULES
 from search.spec.languages import languages_of
 from search.spec.reading import Unsound
 from search.spec.sections import TRACKERS, SearchSpec, StudySpec
@@ -207,6 +208,7 @@ SPEC_RULES = (
     schedule_needs_a_model,
     what_fits_packed_blocks,
     named_corpus,
+    *DEPLOY_RULES,
 )
 """Rules on (spec)."""
 TASK_RULES = (named_task_source, fitting_metric)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.samplers.registry import FREEZE_THAW, GRID, SAMPLERS, SCHEDULES
+from spaces.records.deploy import DeploySpec
 from spaces.records.latency import LatencySpec
 from spaces.settings import setting
 from trainables.lanes.settings import ClusterSpec
@@ -144,6 +145,7 @@ class StudySpec:
     comparison: ComparisonSpec
     cluster: ClusterSpec
     latency: LatencySpec
+    deploy: DeploySpec
     logging: LoggingSpec
 
 
@@ -161,6 +163,7 @@ SECTIONS: dict[str, type] = {
     "comparison": ComparisonSpec,
     "cluster": ClusterSpec,
     "latency": LatencySpec,
+    "deploy": DeploySpec,
     "logging": LoggingSpec,
 }
 TOP_LEVEL = ("name", "seed", "space", "tasks", *SECTIONS)

@@ -22,6 +22,7 @@ NO_IDENTITY = (
     "search.try_first",
     "name",
     "training.checkpoint_every_s",
+    "deploy.tolerance",
     "targets.mode",
     "targets.quota_gb",
 )

@@ -67,6 +67,8 @@ def scored(scores: Scores | None) -> dict[str, Any]:
         return {}
     return {
         "quality": scores.quality,
+        "torch_quality": scores.torch_quality,
+        "artefact_loss": None if scores.torch_quality is None else scores.torch_quality - scores.quality,
         "worst_language": scores.worst_language,
         "worst_language_quality": scores.worst_language_quality,
         "tasks": {

@@ -7,7 +7,7 @@ to any reader. An axis that a configuration does not have (a mapping without `hs
 from collections.abc import Iterable, Sequence
 
 from spaces.errors import StillhouseError
-from spaces.records.costs import LATENCY, PEAK_MEMORY
+from spaces.records.costs import DISK, LATENCY, PEAK_MEMORY
 from spaces.records.rows import TIME, columns_of_rows
 from spaces.records.schemas import FLOAT, INT, TEXT, Column
 from spaces.students.axis import Axis
@@ -131,7 +131,7 @@ def baselines_columns() -> tuple[Column, ...]:
     )
 
 
-PROFILED = (LATENCY, PEAK_MEMORY)
+PROFILED = (LATENCY, PEAK_MEMORY, DISK)
 """The costs that `stillhouse profile` measures again."""
 
 
@@ -148,8 +148,8 @@ def profiles_columns() -> tuple[Column, ...]:
         Column("sequence_length", INT, "tokens", "tokens of each text"),
         *LATENCY.columns,
         Column("runs", INT, "passes", "forward passes that were timed"),
-        Column("file_mb", FLOAT, "MB", "size of the file that was run; null under torch", since=2),
         *PEAK_MEMORY.columns,
+        *DISK.columns,
         Column("hardware", TEXT, "", "the machine in words"),
         Column("fingerprint", TEXT, "", "hash of the machine and of the versions of the runtime"),
         Column("versions", TEXT, "JSON", "versions of the packages that matter"),

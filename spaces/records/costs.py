@@ -6,12 +6,13 @@ add costs through entry points of the group stillhouse.costs.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from spaces.errors import StillhouseError
+from spaces.records.deploy import ONNX, RUNTIMES, TORCH, DeploySpec
 from spaces.records.latency import STEADY, LatencySpec
 from spaces.records.schemas import FLOAT, INT, Column
 from spaces.registry import Registry
@@ -23,6 +24,7 @@ from spaces.students.architecture import (
     flops_per_token,
 )
 
+T = TypeVar("T")
 Known = Callable[[StudentArchitecture, TeacherFacts, LatencySpec], Mapping[str, float]]
 """From a shape, the teacher and how latency is measured -> the values of a cost's columns."""
 Chosen = Callable[[Mapping[str, Any], TeacherFacts], Mapping[str, float]]
@@ -39,9 +41,14 @@ class Subject:
     model: Any
     """the encoder, a model of transformers, in evaluation mode on `latency.device`"""
     forward: Callable[[], object]
-    """one forward pass over full sequences as `latency` has them, on as many threads as it says"""
+    """one forward pass over full sequences as `latency` has them, on as many threads as it says, by `deploy.runtime`"""
     folder: Callable[[], Path]
     """writes the model as `save_pretrained` does, the first time it is called; the folder is gone after measuring"""
+    deploy: DeploySpec = field(default_factory=DeploySpec)
+    file: Path | None = None
+    """what `forward` runs under another runtime than torch"""
+    unrounded: "Subject | None" = None
+    """the same before its numbers were rounded, where they are"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Cost:
     columns: tuple[Column, ...]
     """of the trials table: the cost itself, and what is found along with it"""
     known: Known | None = None
-    measured: str | Callable[[Subject], Mapping[str, float]] | None = None
+    measured: str | Callable[[Subject], Mapping[str, float | None]] | None = None
     """like `known`; "module:function" is imported when something is measured"""
     chosen: Chosen | None = None
     """what students of one shape may differ in; only of studies whose students embed texts"""
@@ -67,6 +74,10 @@ class Cost:
     """the column that tells by what share it moved while it was measured; empty: it cannot"""
     inverse: str = ""
     """what people say of its reciprocal against the teacher: 'speed'; empty: they say shares"""
+    runtimes: tuple[str, ...] = RUNTIMES
+    """under which it is measured"""
+    unrounded: str = ""
+    """the column of the same before numbers were rounded, where it differs; null where they are not"""
     direction: ClassVar[Literal["min"]] = "min"
 
     @property
@@ -99,7 +110,7 @@ class Cost:
         """The name of a limit on it: 'max_latency_ms'; the flag of commands is made of it."""
         return f"max_{self.name}"
 
-    def measure(self, subject: Subject) -> Mapping[str, float]:
+    def measure(self, subject: Subject) -> Mapping[str, float | None]:
         """The values of its columns, by `measured`."""
         assert self.measured is not None, f"{self.name} is not measured"
         if isinstance(self.measured, str):
@@ -107,7 +118,7 @@ class Cost:
             return self.checked(getattr(import_module(module), function)(subject))
         return self.checked(self.measured(subject))
 
-    def checked(self, found: Mapping[str, float]) -> Mapping[str, float]:
+    def checked(self, found: Mapping[str, T]) -> Mapping[str, T]:
         """What was found, if it is a value for each column. Raises StillhouseError."""
         columns = [column.name for column in self.columns]
         if sorted(found) != sorted(columns):
@@ -163,8 +174,10 @@ LATENCY = Cost(
             "by what share the median latency moved while it was measured: between rounds, or by waiting for a core",
             since=2,
         ),
+        Column("float_latency_ms", FLOAT, "ms", "median latency of the file in fp32, where it is rounded", since=2),
     ),
     moves="latency_moved",
+    unrounded="float_latency_ms",
     measured="trainables.export.measuring:latency_columns",
     inverse="speed",
 )
@@ -185,6 +198,20 @@ PEAK_MEMORY = Cost(
     decimals=1,
     columns=(Column("peak_memory_mib", FLOAT, "MiB", "peak memory of the forward pass"),),
     measured="trainables.export.measuring:peak_memory_columns",
+    runtimes=(TORCH,),
+)
+DISK = Cost(
+    name="disk_mb",
+    label="size of the file",
+    head="MB",
+    decimals=1,
+    columns=(
+        Column("disk_mb", FLOAT, "MB", "size of the file that the runtime reads", since=2),
+        Column("float_disk_mb", FLOAT, "MB", "size of the file in fp32, where it is rounded", since=2),
+    ),
+    measured="trainables.export.measuring:disk_columns",
+    runtimes=(ONNX,),
+    unrounded="float_disk_mb",
 )
 
 INDEX = Cost(
@@ -198,7 +225,7 @@ INDEX = Cost(
     chosen=index_columns,
 )
 
-OWN = (PARAMETERS, LATENCY, FLOPS, PEAK_MEMORY, INDEX)
+OWN = (PARAMETERS, LATENCY, FLOPS, PEAK_MEMORY, DISK, INDEX)
 COSTS: Registry[Cost] = Registry(Cost, "stillhouse.costs", {cost.name: cost for cost in OWN})
 """In the order in which they are shown."""
 

@@ -5,27 +5,56 @@ from dataclasses import dataclass
 from spaces.errors import SpecError
 from spaces.settings import setting
 
-RUNTIMES = ("torch", "onnx")
+TORCH, ONNX = "torch", "onnx"
+RUNTIMES = (TORCH, ONNX)
 FLOAT_PRECISION = "fp32"
 FILES = {FLOAT_PRECISION: "model.onnx", "int8": "model_quantized.onnx", "int8-dynamic": "model_quantized.onnx"}
 """By precision, the name that optimum and transformers.js look for."""
 PRECISIONS = tuple(FILES)
 FOLDER = "onnx"
 """Inside the folder of a student."""
+ARTEFACT, STUDENT = "artefact", "student"
 
 
 @dataclass(frozen=True)
 class DeploySpec:
-    """Runtime and precision of the file that is handed over."""
+    """`[deploy]` of a spec: what is handed over, and so what is scored, timed and sized."""
 
-    runtime: str = setting("what runs the student where it is used", "torch", choices=RUNTIMES)
+    runtime: str = setting("what runs the student where it is used", TORCH, choices=RUNTIMES)
     precision: str = setting("of its weights and maps, under onnx", FLOAT_PRECISION, choices=PRECISIONS)
     tolerance: float = setting(
-        "how far the mean cosine of its embeddings to those of the student in torch may be from 1", 0.02, above=0
+        "of export: how far the mean cosine of its embeddings to those of the student in torch may be from 1",
+        0.02,
+        above=0,
     )
+    quality_of: str = setting(
+        "what is scored: artefact, the file for the runtime; student, its weights in torch",
+        ARTEFACT,
+        choices=(ARTEFACT, STUDENT),
+    )
+
+    @property
+    def is_file(self) -> bool:
+        """Whether another runtime than torch runs a file of its own."""
+        return self.runtime != TORCH
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether its numbers are not those that were trained."""
+        return self.precision != FLOAT_PRECISION
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether scores are those of its file."""
+        return self.is_file and self.quality_of == ARTEFACT
+
+    @property
+    def name(self) -> str:
+        """'onnx int8'; 'torch'."""
+        return f"{self.runtime} {self.precision}" if self.is_file else self.runtime
 
 
 def check_precision(runtime: str, precision: str) -> None:
     """Raises SpecError for a precision that the runtime has no file for."""
-    if runtime == "torch" and precision != FLOAT_PRECISION:
+    if runtime == TORCH and precision != FLOAT_PRECISION:
         raise SpecError([f"--precision {precision} is of a file for onnxruntime: add --runtime onnx"])

@@ -14,6 +14,7 @@ from typing import Any
 from spaces.errors import StillhouseError
 from spaces.records.columns import CONFIG_COLUMNS
 from spaces.records.data import DataFacts
+from spaces.records.deploy import DeploySpec
 from spaces.records.latency import LatencySpec
 from spaces.records.objectives import Aim, aim_of
 from spaces.records.schemas import Column
@@ -123,6 +124,8 @@ class StudyMeta:
     """in words"""
     versions: Mapping[str, str]
     """of the packages that matter"""
+    deploy: DeploySpec = field(default_factory=DeploySpec)
+    """what is handed over, and so scored, timed and sized"""
     documents: str = "student"
     """who embeds the documents of a search: the student or the teacher"""
     constraints: Mapping[str, float] = field(default_factory=dict)

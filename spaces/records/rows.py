@@ -61,6 +61,11 @@ class TrialRow:
             "share", "weighted mean over tasks of the recovered share, each within -1 and 1: 0 untrained, 1 the teacher"
         ),
     ] = None
+    torch_quality: Annotated[
+        float | None,
+        About("share", "quality in torch, where `quality` is that of the file for another runtime", since=2),
+    ] = None
+    artefact_loss: Annotated[float | None, About("share", "torch_quality - quality", since=2)] = None
     tasks: Mapping[str, TaskScore] = field(default_factory=dict)
     worst_language: Annotated[str | None, About("code", "language with the smallest worst_language_quality")] = None
     worst_language_quality: Annotated[

@@ -2,7 +2,7 @@
 
 The file lies in onnx/ under the name that optimum and transformers.js look for, beside an example that needs
 onnxruntime and tokenizers alone. Held-out text says how far its embeddings are from the student's, and from its own in
-another batch.
+another batch. A search scores that file in the place of the student (`as_deployed`).
 
 Shapes: N texts, E width of an embedding.
 """
@@ -16,15 +16,16 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from spaces.errors import StillhouseError
-from spaces.records.deploy import FILES, FLOAT_PRECISION, FOLDER, DeploySpec
+from spaces.errors import SpecError, StillhouseError
+from spaces.records.deploy import FILES, FOLDER, DeploySpec
 from trainables.export.card import SAME
 from trainables.export.facts import ArtefactFacts
-from trainables.export.graphs import EMBEDDING, OPSET, attentions, export_onnx, sample_inputs
-from trainables.export.quantising import QUANTISERS
-from trainables.machine import without_vnni
+from trainables.export.graphs import OPSET, attentions, export_onnx, sample_inputs
+from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS, STATIC
+from trainables.machine import WITHOUT_VNNI, without_vnni
 from trainables.models.embedding import embed_tokens, embedder_of
 from trainables.models.encoder import architecture
+from trainables.models.file_encoder import EMBEDDING, FileEncoder, open_encoder
 from trainables.text.batching import padded
 from trainables.text.corpus import Corpus
 from trainables.text.ragged import ragged
@@ -60,6 +61,39 @@ class Parity:
         )
 
 
+def write_file(model: PreTrainedModel, file: Path, precision: str, corpus: Corpus) -> Path:
+    """The file of a student, its scales found on text of the corpus. The same input gives the same file."""
+    quantise = QUANTISERS.get(precision)
+    if quantise is None:
+        return export_onnx(model, file)
+    with tempfile.TemporaryDirectory() as scratch:
+        graph, names = export_onnx(model, Path(scratch) / "model.onnx"), sample_inputs(model)
+        quantise(graph, file, [feeds_of([row], 0, names) for row in calibration_rows(corpus)])  # none is padded
+    return file
+
+
+def need_calibration(deploy: DeploySpec, corpus: Corpus) -> None:
+    """Raises SpecError for a corpus with too little text to find the scales of activations on."""
+    count = len(calibration_rows(corpus))
+    if deploy.precision == STATIC and count < FEWEST_TEXTS:
+        raise SpecError(
+            [
+                f"[deploy] precision {STATIC!r} needs {FEWEST_TEXTS} texts to find the range of the activations, the "
+                f"corpus has {count} of its median length: give more text, or take precision = 'int8-dynamic', which "
+                "needs none"
+            ]
+        )
+
+
+def as_deployed(model: PreTrainedModel, deploy: DeploySpec, corpus: Corpus) -> PreTrainedModel | FileEncoder:
+    """What is scored of a student: its file, or the student itself where none runs or none is scored."""
+    if not deploy.is_scored:
+        return model
+    with tempfile.TemporaryDirectory() as scratch:
+        file = write_file(model, Path(scratch) / FILES[deploy.precision], deploy.precision, corpus)
+        return open_encoder(file, model.config, embedder_of(model), architecture(model.config).num_layers)
+
+
 def write_artefact(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -75,21 +109,14 @@ def write_artefact(
     file = folder / FOLDER / FILES[deploy.precision]
     file.parent.mkdir(exist_ok=True)
     pad_id = tokenizer.pad_token_id or 0
-    with tempfile.TemporaryDirectory() as scratch:
-        quantise = QUANTISERS.get(deploy.precision)
-        graph = export_onnx(model, file if quantise is None else Path(scratch) / "model.onnx")
-        fused = attentions(graph)
-        if quantise is not None:
-            names = sample_inputs(model)
-            quantise(graph, file, [feeds_of([row], pad_id, names) for row in calibration_rows(corpus)])
-    held_out = parity_rows(corpus)
-    parity = compare(model, file, held_out, pad_id)
+    fused = attentions(write_file(model, file, deploy.precision, corpus))
+    parity = compare(model, file, parity_rows(corpus), pad_id)
     layers = architecture(model.config).num_layers
     megabytes = file.stat().st_size / 1e6
     say(f"{file.relative_to(folder)}: {deploy.precision}, {megabytes:.1f} MB, {fused} of {layers} attentions fused")
     say(parity.line)
-    if deploy.precision != FLOAT_PRECISION and without_vnni():
-        say("this processor has no VNNI: int8 is slower here, with the same numbers, than on one that has it")
+    if deploy.is_rounded and without_vnni():
+        say(WITHOUT_VNNI)
     if not 1 - parity.cosine <= deploy.tolerance:
         raise StillhouseError(
             f"the {deploy.precision} file is too far from the student: the mean cosine of its embeddings is "

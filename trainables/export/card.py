@@ -113,7 +113,7 @@ def introduction(facts: StudentFacts) -> str:
             f"{'' if facts.method == UNTRAINED else ': training did not raise its dev quality'}."
         ]
     if facts.quality is not None and is_number(facts.quality):
-        lines += filter(None, [recovery(facts, facts.quality), tested(facts)])
+        lines += filter(None, [recovery(facts, facts.quality), tested(facts), scored_as(facts)])
     if facts.front:
         lines.append(plain(facts.front))
     if not facts.weights:
@@ -154,6 +154,16 @@ def tested(facts: StudentFacts) -> str:
     reach = NORMAL_95 * mean_error({task: error for task, (_, error) in known.items()}, weights)
     interval = f" (95 % interval {100 * (mean - reach):.0f} to {100 * (mean + reach):.0f} %)" if reach == reach else ""
     return f"On the test splits these weights recover {100 * mean:.0f} %{interval}."
+
+
+def scored_as(facts: StudentFacts) -> str:
+    """What these scores and costs are of, where it is not the weights beside them."""
+    if not facts.deploy:
+        return ""
+    if facts.torch_quality is None:
+        return f"Costs are those of its file for {plain(facts.deploy)}; scores are of the weights in torch."
+    own = f"with the weights in torch it recovers {100 * facts.torch_quality:.0f} % on the dev splits"
+    return f"Scores and costs are those of its file for {plain(facts.deploy)}; {own}."
 
 
 def usage(facts: StudentFacts) -> str:

@@ -109,6 +109,10 @@ class StudentFacts:
     held_out_loss: float | None = None
     quality: float | None = None
     """weighted mean of the shares on the dev splits"""
+    torch_quality: float | None = None
+    """of these weights in torch, where quality is that of their file for another runtime"""
+    deploy: str | None = None
+    """what is scored and measured, where it is not torch: 'onnx int8'"""
     scores: Mapping[str, ScoreFacts] = field(default_factory=dict)
     confirmed: SeedFacts | None = None
     front: str = ""

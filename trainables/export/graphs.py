@@ -2,7 +2,8 @@
 
 Inputs are input_ids and attention_mask, and token_type_ids where the model tells two texts of a sequence apart, as
 optimum names them. Outputs are last_hidden_state and sentence_embedding, which is pooled as the model's embedder says;
-a language-modelling head is left out.
+a language-modelling head is left out. The states of the layers below the last are tensors of known names inside
+(models/file_encoder.py).
 
 onnxruntime's own optimiser knows no attention that torch.export writes. So the model runs an attention function of ours
 while it is traced, which stands in the file as MultiHeadAttention (com.microsoft). Families that do not ask
@@ -14,11 +15,11 @@ Shapes: B batch, H heads, T tokens, D width, E width of an embedding.
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,15 +28,18 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from spaces.errors import StillhouseError
 from trainables.cache import new_file
+from trainables.export.blank_graphs import fill_graph
 from trainables.models.embedding import embedder_of, finish, pool
-from trainables.models.encoder import usable_positions
+from trainables.models.encoder import architecture, hidden_states, usable_positions
+from trainables.models.file_encoder import EMBEDDING, STATES, layer_name
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 OPSET = 20
 """GELU is one operator since then, which onnxruntime runs as one (2 to 3 % of the latency); 1.17 and later read it."""
 FUSED = "stillhouse_onnx"
 """The name of our attention function in transformers."""
-STATES, EMBEDDING = "last_hidden_state", "sentence_embedding"
 
 
 def fused_attention(
@@ -66,21 +70,25 @@ AttentionInterface.register(FUSED, fused_attention)
 AttentionMaskInterface.register(FUSED, eager_mask)
 
 
+class OtherNumbers(StillhouseError):
+    """A file that does not give the numbers of its model."""
+
+
 class Traced(nn.Module):
     """An encoder with tensors for outputs, which is what ONNX wants."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.encoder, self.embedder = model.base_model, embedder_of(model)
+        self.encoder, self.embedder = cast(PreTrainedModel, model.base_model), embedder_of(model)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """(last states BTD, embeddings BE)."""
+    ) -> tuple[Tensor, ...]:
+        """(last states BTD, embeddings BE, the states of the layers below, embeddings of the tokens first)."""
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states_BTD = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        *below, states_BTD = hidden_states(self.encoder, input_ids, attention_mask, None, **types)
         pooled_BMD = pool(self.embedder.pooling, self.embedder.skipped, states_BTD, attention_mask)
-        return states_BTD, finish(self.embedder, pooled_BMD)
+        return states_BTD, finish(self.embedder, pooled_BMD), *below
 
 
 def export_onnx(model: PreTrainedModel, file: str | Path) -> Path:
@@ -94,11 +102,14 @@ def export_onnx(model: PreTrainedModel, file: str | Path) -> Path:
     home, was_training = model.device, model.training
     try:
         module.to("cpu").eval()
-        traced = Traced(model).eval()
         with new_file(file) as unfinished:
-            with attention_in_one(model):
-                write_onnx(traced, sample_inputs(model), unfinished)
-            verify_onnx(traced, sample_inputs(model), unfinished)
+            try:
+                fill_graph(model, unfinished, write_onnx, OPSET)
+                verify_onnx(model, unfinished)
+            except OtherNumbers:
+                log.info("a graph of %s holds more than its weights: traced on its own", model.config.model_type)
+                write_onnx(model, unfinished)
+                verify_onnx(model, unfinished)
     finally:
         module.to(home).train(was_training)
     return file
@@ -155,11 +166,15 @@ def reads_types(model: PreTrainedModel) -> bool:
     return (getattr(model.config, "type_vocab_size", 0) or 0) > 1 and "token_type_ids" in takes
 
 
-def write_onnx(traced: Traced, inputs: Mapping[str, Tensor], file: Path) -> None:
-    """Trace by torch.export."""
+def write_onnx(model: PreTrainedModel, file: Path) -> None:
+    """Trace by torch.export, on the CPU. The states below the last layer are outputs until they have their names."""
+    import onnx
+
+    traced, inputs = Traced(model).eval(), sample_inputs(model)
+    below = [layer_name(layer) for layer in range(architecture(model.config).num_layers)]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not wanted here
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
-    with warnings.catch_warnings():
+    with attention_in_one(model), warnings.catch_warnings():
         # The exporter's own: both inputs share their axes, and it uses a torch API that torch deprecates.
         warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
@@ -169,30 +184,36 @@ def write_onnx(traced: Traced, inputs: Mapping[str, Tensor], file: Path) -> None
             str(file),
             kwargs=dict(inputs),
             input_names=list(inputs),
-            output_names=[STATES, EMBEDDING],
+            output_names=[STATES, EMBEDDING, *below],
             dynamic_shapes=dict.fromkeys(inputs, axes),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
             verbose=False,
         )
+    found = onnx.load(file)
+    del found.graph.output[2:], found.graph.value_info[:]
+    for each in (found, found.graph, *found.graph.node, *found.graph.input, *found.graph.output):
+        del each.metadata_props[:]  # where in which source file each operator comes from
+    onnx.save(found, file)
 
 
 @torch.inference_mode()
-def verify_onnx(traced: Traced, inputs: Mapping[str, Tensor], file: Path) -> None:
-    """Compare on three shorter sequences, so that fixed axes are found out."""
+def verify_onnx(model: PreTrainedModel, file: Path) -> None:
+    """Compare on three shorter sequences, so that fixed axes are found out. Raises OtherNumbers."""
     import onnxruntime
 
+    traced, inputs = Traced(model).eval(), sample_inputs(model)
     shorter = {key: torch.cat([value, value[:1]])[:, :-3].contiguous() for key, value in inputs.items()}
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     feeds = {key: value.numpy() for key, value in shorter.items()}
     valid = shorter["attention_mask"].bool()
     theirs = [torch.from_numpy(each) for each in session.run([STATES, EMBEDDING], feeds)]
-    pairs = list(zip(traced(**shorter), theirs, strict=True))
+    pairs = list(zip(traced(**shorter)[:2], theirs, strict=True))
     pairs[0] = (pairs[0][0][valid], pairs[0][1][valid])
     difference = max(float((ours - other).abs().max()) for ours, other in pairs)
     if not difference < TOLERANCE:
-        raise StillhouseError(
+        raise OtherNumbers(
             f"the ONNX file gives other numbers than the model: they differ by {difference:.2g}, "
             f"more than {TOLERANCE:g}; it was not kept"
         )

@@ -1,4 +1,4 @@
-"""What a student costs: parameters, FLOPs, latency and peak memory, and the machine they were measured on.
+"""What a student costs: parameters, FLOPs, latency, memory and disk, and the machine they were measured on.
 
 Latency is the wall-clock time of one forward pass of the encoder (no head) over full sequences of random tokens, after
 warm-up, with the thread count pinned. It is taken in rounds, and again where they disagree or the passes waited for a
@@ -28,14 +28,15 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from spaces.errors import SpecError, StillhouseError
-from spaces.records.costs import COSTS, Subject, known_costs
-from spaces.records.deploy import FLOAT_PRECISION
+from spaces.records.costs import COSTS, DISK, LATENCY, Subject, known_costs
+from spaces.records.deploy import FLOAT_PRECISION, ONNX, TORCH, DeploySpec
 from spaces.records.latency import STEADY, LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
-from trainables.export.graphs import STATES, export_onnx, need_onnx, reads_types
+from trainables.export.graphs import export_onnx, need_onnx, reads_types
 from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS
 from trainables.machine import hardware, pinned_threads
 from trainables.models.encoder import usable_positions
+from trainables.models.file_encoder import EMBEDDING
 from trainables.models.loading import quiet_transformers
 
 WARMUP_RUNS = 3
@@ -53,7 +54,7 @@ class Latency:
     p95_ms: float
     runs: int
     moved: float
-    file_mb: float | None = None
+    disk_mb: float | None = None
     """Size of the file that was run, where it is one."""
 
     @property
@@ -63,20 +64,28 @@ class Latency:
 
 
 def measure(
-    model: PreTrainedModel, architecture: StudentArchitecture, teacher: TeacherFacts, latency: LatencySpec
+    model: PreTrainedModel,
+    architecture: StudentArchitecture,
+    teacher: TeacherFacts,
+    latency: LatencySpec,
+    deploy: DeploySpec = DeploySpec(),  # noqa: B008
 ) -> dict[str, Any]:
     """The cost columns of one student, and `hardware`. Model, device and thread count are left as they were."""
     found: dict[str, Any] = known_costs(architecture, teacher, latency)
-    with subject_of(model, architecture, teacher, latency) as subject:
+    with subject_of(model, architecture, teacher, latency, deploy) as subject:
         for cost in COSTS.values():
-            if cost.measured is not None:
+            if cost.measured is not None and deploy.runtime in cost.runtimes:
                 found |= cost.measure(subject)
     return {**found, "hardware": hardware(latency.device)}
 
 
 @contextmanager
 def subject_of(
-    model: PreTrainedModel, architecture: StudentArchitecture, teacher: TeacherFacts, latency: LatencySpec
+    model: PreTrainedModel,
+    architecture: StudentArchitecture,
+    teacher: TeacherFacts,
+    latency: LatencySpec,
+    deploy: DeploySpec = DeploySpec(),  # noqa: B008
 ) -> Iterator[Subject]:
     """A student as costs see it."""
     with (
@@ -93,12 +102,30 @@ def subject_of(
             return path
 
         forward = partial(run, encoder, inputs, latency.device)
-        yield Subject(architecture, teacher, latency, encoder, forward, folder)
+        subject = Subject(architecture, teacher, latency, encoder, forward, folder, deploy)
+        if deploy.is_file:
+            files = scratch.enter_context(files_of(model, latency, deploy.precision))
+            by_precision = {name: replace(subject, forward=run, file=file) for name, (run, file) in files.items()}
+            subject = by_precision[deploy.precision]
+            if deploy.is_rounded:
+                subject = replace(subject, unrounded=by_precision[FLOAT_PRECISION])
+        yield subject
 
 
-def latency_columns(subject: Subject) -> dict[str, float]:
+def latency_columns(subject: Subject) -> dict[str, float | None]:
     """The time of forward passes (`time_passes`)."""
-    return time_passes(subject.forward, alone=_works_alone(subject.latency.threads, subject.latency.device)).columns
+    alone = _works_alone(subject.latency.threads, subject.latency.device)
+    before = None if subject.unrounded is None else time_passes(subject.unrounded.forward, alone=alone).p50_ms
+    return {**time_passes(subject.forward, alone=alone).columns, LATENCY.unrounded: before}
+
+
+def disk_columns(subject: Subject) -> dict[str, float | None]:
+    """The size of the file."""
+    own, before = (
+        None if each is None or each.file is None else each.file.stat().st_size / 1e6
+        for each in (subject, subject.unrounded)
+    )
+    return {DISK.column: own, DISK.unrounded: before}
 
 
 def peak_memory_columns(subject: Subject) -> dict[str, float]:
@@ -127,13 +154,24 @@ def measure_onnx_latency(
     device: str = "cpu",
     precision: str = FLOAT_PRECISION,
 ) -> Latency:
-    """The same by onnxruntime, on the encoder as `export_onnx` writes it, or quantised.
+    """The same by onnxruntime, on the encoder as `export_onnx` writes it, or quantised (`files_of`)."""
+    setting = LatencySpec(device, threads, batch_size, sequence_length)
+    with files_of(model, setting, precision) as files:
+        forward, file = files[precision]
+        return replace(time_passes(forward, alone=_works_alone(threads, device)), disk_mb=file.stat().st_size / 1e6)
+
+
+@contextmanager
+def files_of(
+    model: PreTrainedModel, setting: LatencySpec, precision: str
+) -> Iterator[dict[str, tuple[Callable[[], object], Path]]]:
+    """By precision, a forward pass by onnxruntime to the embedding, and the file that it runs: in float, and as asked.
 
     The scales of static int8 come from the random tokens that are timed: they move embeddings, and no time.
 
     Raises StillhouseError when a package is missing or onnxruntime does not know the device.
     """
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[setting.device]
     need_onnx()
     import onnxruntime
 
@@ -143,19 +181,20 @@ def measure_onnx_latency(
         )
     with tempfile.TemporaryDirectory() as scratch:
         graph = export_onnx(model, Path(scratch) / "model.onnx")
-        with prepared(model, batch_size, sequence_length, "cpu") as (_, inputs):
+        with prepared(model, setting.batch_size, setting.sequence_length, "cpu") as (_, inputs):
             arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
         if reads_types(model):
             arrays["token_type_ids"] = np.zeros_like(arrays["input_ids"])
-        file = graph
+        files = {FLOAT_PRECISION: graph}
         if precision != FLOAT_PRECISION:
-            file = Path(scratch) / "quantised.onnx"
-            QUANTISERS[precision](graph, file, [arrays] * FEWEST_TEXTS)
+            files[precision] = Path(scratch) / "quantised.onnx"
+            QUANTISERS[precision](graph, files[precision], [arrays] * FEWEST_TEXTS)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
-        found = time_passes(lambda: session.run([STATES], arrays), alone=_works_alone(threads, device))
-        return replace(found, file_mb=file.stat().st_size / 1e6)
+        options.intra_op_num_threads, options.inter_op_num_threads = setting.threads, 1
+        sessions = {
+            name: onnxruntime.InferenceSession(str(file), options, providers=[provider]) for name, file in files.items()
+        }
+        yield {name: (partial(each.run, [EMBEDDING], arrays), files[name]) for name, each in sessions.items()}
 
 
 def _works_alone(threads: int, device: str) -> bool:
@@ -199,7 +238,7 @@ def _round(forward: Callable[[], object]) -> np.ndarray:
     return np.array(passes)
 
 
-LATENCIES: dict[str, Callable[..., Latency]] = {"torch": measure_latency, "onnx": measure_onnx_latency}
+LATENCIES: dict[str, Callable[..., Latency]] = {TORCH: measure_latency, ONNX: measure_onnx_latency}
 """How latency is measured, by runtime."""
 
 

@@ -21,6 +21,8 @@ import numpy as np
 
 from spaces.errors import StillhouseError
 
+STATIC = "int8"
+"""The precision whose scales are found on text."""
 FEWEST_TEXTS = 8
 """Texts without which the range of an activation is a guess."""
 LARGE_TABLE = 2**14
@@ -65,7 +67,7 @@ def dynamic_int8(graph: Path, to: Path, feeds: Feeds) -> None:
         quantise_tables(maps, to)
 
 
-QUANTISERS: dict[str, Callable[[Path, Path, Feeds], None]] = {"int8": static_int8, "int8-dynamic": dynamic_int8}
+QUANTISERS: dict[str, Callable[[Path, Path, Feeds], None]] = {STATIC: static_int8, "int8-dynamic": dynamic_int8}
 """(float graph, file to write, inputs to calibrate with), by precision."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from spaces.records.deploy import DeploySpec
 from spaces.records.latency import LatencySpec
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.tasks.scores import Reference, Scores, StudentScore
@@ -39,6 +40,8 @@ class TrialJob:
     training: TrainingSpec = field(default_factory=TrainingSpec)
     latency: LatencySpec | None = None
     """How to measure latency; None when the study measured all its shapes beforehand."""
+    deploy: DeploySpec = field(default_factory=DeploySpec)
+    """What is handed over, and so scored and measured."""
     folder: str = ""
     """Where the checkpoint of the running trial is kept."""
     student_folder: str = ""

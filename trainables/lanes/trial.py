@@ -20,6 +20,7 @@ from spaces.students.architecture import architecture_of
 from spaces.students.transfer import UNTRAINED
 from spaces.values import from_json, to_json
 from trainables.cache import cache_folder, cached_value, digest, digest_files
+from trainables.export.artefact import as_deployed
 from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
@@ -27,6 +28,7 @@ from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.machine import versions
 from trainables.models.embedding import embedder_of
 from trainables.models.embedding_spec import EmbeddingSpec
+from trainables.models.file_encoder import FileEncoder
 from trainables.models.loading import weight_files
 from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher, load_teacher
@@ -106,7 +108,7 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
         corpus,
         TrainingRun(job.config, job.train_tokens, job.seed, job.training, job.rungs),
         report,
-        score=lambda student: score_rung(student, job),
+        score=lambda student: score_rung(student, job, corpus),
         targets=kept_targets(job.targets),
         checkpoint=CheckpointFile(Path(job.folder) / CHECKPOINT, job.checkpoint_copy),
         worker=Worker(rank, world_size),
@@ -114,7 +116,7 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     if rank:
         return TrialOutcome()
     started = time.perf_counter()
-    scores, test_scores = score(student, job)
+    scores, test_scores = score(student, job, corpus)
     kept_tokens, after = trained.train_tokens, scores.quality
     in_own_space = embedder_of(student) is embedder  # a start has no map into the teacher's space to be kept
     if start is not None and after <= start.quality and in_own_space:
@@ -152,10 +154,13 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
         architecture_of(job.config), job.config["initialisation"],
         weights and digest_files(weight_files(Path(weights))), job.seed, tasks,
         job.evaluation, job.floors, job.languages, job.weights,
+        *([job.deploy, versions().get("onnxruntime")] if job.deploy.is_scored else []),
     )  # fmt: skip
     own = replace(job, test_floors={})
     folder = cache_folder() / "scores" / digest(*known)
-    return from_json(Scores, json.dumps(cached_value(folder, lambda: json.loads(to_json(score(student, own)[0])))))
+    return from_json(
+        Scores, json.dumps(cached_value(folder, lambda: json.loads(to_json(score(student, own, corpus)[0]))))
+    )
 
 
 def left_untrained(
@@ -182,15 +187,28 @@ def facts_of(job: TrialJob, teacher: Teacher, costs: Mapping[str, Any], scores: 
     )  # fmt: skip
 
 
-def score(student: PreTrainedModel, job: TrialJob) -> tuple[Scores, dict[str, StudentScore]]:
-    """The dev scores, and the test scores of the tasks of which the job has references on the test split."""
+def score(student: PreTrainedModel, job: TrialJob, corpus: Corpus) -> tuple[Scores, dict[str, StudentScore]]:
+    """The dev scores, and the test scores of the tasks of which the job has references on the test split.
+
+    They are those of the file that the study hands over, where it does; the student's own quality stands beside them.
+    """
+    judged = as_deployed(student, job.deploy, corpus)
+    scores, tested = score_tasks(judged, job)
+    if judged is student:
+        return scores, tested
+    own, _ = score_tasks(student, replace(job, test_floors={}))
+    return replace(scores, torch_quality=own.quality), tested
+
+
+def score_tasks(model: PreTrainedModel | FileEncoder, job: TrialJob) -> tuple[Scores, dict[str, StudentScore]]:
+    """`score` of a model as it is."""
     found: dict[str, dict[str, StudentScore]] = {"dev": {}, "test": {}}
     for folder in job.tasks:
         task = kept_task(folder)
         references = {"dev": job.floors[task.name]}
         if task.name in job.test_floors:
             references["test"] = job.test_floors[task.name]
-        for split, each in score_task(student, task, job.evaluation, list(references), job.seed).items():
+        for split, each in score_task(model, task, job.evaluation, list(references), job.seed).items():
             share = recovered(each.score, references[split].teacher, references[split].floor)
             found[split][task.name] = StudentScore(each.score, share, each.layer, each.metric, each.protocol)
     shares = {name: each.recovered for name, each in found["dev"].items()}
@@ -198,14 +216,15 @@ def score(student: PreTrainedModel, job: TrialJob) -> tuple[Scores, dict[str, St
     return Scores(mean_share(shares, job.weights), found["dev"], *worst), found["test"]
 
 
-def score_rung(student: PreTrainedModel, job: TrialJob) -> Scores:
+def score_rung(student: PreTrainedModel, job: TrialJob, corpus: Corpus) -> Scores:
     """The scores in the middle of training, whatever protocol decides at its end."""
-    return score(student, replace(job, evaluation=job.evaluation.at_rungs(), floors=job.rung_floors, test_floors={}))[0]
+    at_rung = replace(job, evaluation=job.evaluation.at_rungs(), floors=job.rung_floors, test_floors={})
+    return score_tasks(as_deployed(student, job.deploy, corpus), at_rung)[0]
 
 
 def profile(student: PreTrainedModel, job: TrialJob, teacher: Teacher) -> dict[str, Any]:
     """Size always, latency only where the study has not measured this shape already."""
     shape = architecture_of(dict(job.config))
     if job.latency is not None:
-        return measure(student, shape, teacher.facts, job.latency)
+        return measure(student, shape, teacher.facts, job.latency, job.deploy)
     return dict(known_parameters(shape, teacher.facts, LatencySpec()))

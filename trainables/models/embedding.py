@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from spaces.students.architecture import EmbeddingFacts
 from trainables.models.embedding_spec import POOLING_NAMES
 from trainables.models.encoder import usable_positions
+from trainables.models.file_encoder import FileEncoder
 from trainables.text.batching import length_batches, padded
 from trainables.text.ragged import Ragged, ragged
 
@@ -165,7 +166,7 @@ class Embedder:
         return replace(self, steps=(Dense(weight.detach().cpu().float().contiguous()), *last), dims=None)
 
 
-def embedder_of(model: PreTrainedModel) -> Embedder:
+def embedder_of(model: PreTrainedModel | FileEncoder) -> Embedder:
     """What `set_embedder` gave to the model, else the mean of its last states."""
     known = getattr(model, "embedder", None)
     return cast(Embedder, known) if known else Embedder(usable_positions(model.config))
@@ -203,18 +204,26 @@ def finish(embedder: Embedder, pooled_BMD: Tensor, *, normalised: bool = True) -
     return found_BE[:, : embedder.dims]
 
 
+def embeddings(model: PreTrainedModel | FileEncoder, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Embeddings BE of one batch."""
+    if isinstance(model, FileEncoder):
+        return model.embeddings(ids_BT, mask_BT)
+    embedder = embedder_of(model)
+    states_BTD = model.base_model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+    return finish(embedder, pool(embedder.pooling, embedder.skipped, states_BTD, mask_BT))
+
+
 @torch.inference_mode()
-def embed_tokens(model: PreTrainedModel, texts: Ragged, pad_id: int) -> np.ndarray:
+def embed_tokens(model: PreTrainedModel | FileEncoder, texts: Ragged, pad_id: int) -> np.ndarray:
     """Embeddings of texts as token ids (special tokens and the prompt included), NE float32, in their order."""
-    embedder, module, device = embedder_of(model), cast(nn.Module, model), next(model.parameters()).device
+    module, device = cast(nn.Module, model), model.device
     was_training = module.training
     module.eval()
     found_NE: np.ndarray | None = None
     try:
         for rows in length_batches(texts.lengths(), BATCH_TOKENS):
             ids_BT, mask_BT = (x.to(device) for x in padded([texts[row] for row in rows], pad_id))
-            states_BTD = model.base_model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
-            found_BE = finish(embedder, pool(embedder.pooling, embedder.skipped, states_BTD, mask_BT))
+            found_BE = embeddings(model, ids_BT, mask_BT)
             if found_NE is None:
                 found_NE = np.empty((len(texts), found_BE.shape[1]), dtype=np.float32)
             found_NE[rows] = found_BE.float().cpu().numpy()

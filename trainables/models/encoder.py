@@ -18,6 +18,7 @@ from spaces.errors import choose
 from spaces.students.architecture import StudentArchitecture
 from trainables.models.families import FAMILIES
 from trainables.models.family import Family, LayerParts
+from trainables.models.file_encoder import FileEncoder
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,18 @@ def word_embeddings(model: PreTrainedModel) -> Tensor:
 
 
 def hidden_states(
-    model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor | None = None, num_layers: int | None = None
+    model: PreTrainedModel | FileEncoder,
+    input_ids_BT: Tensor,
+    mask_BT: Tensor | None = None,
+    num_layers: int | None = None,
+    **more: Tensor,
 ) -> tuple[Tensor, ...]:
     """(H_0, ..., H_n), each BTD; with `num_layers` the layers above it are not run at all.
 
-    mask_BT: 1 at valid tokens, on either side; None when every token is valid.
+    mask_BT: 1 at valid tokens, on either side; None when every token is valid. more: other inputs of the model.
     """
+    if isinstance(model, FileEncoder):
+        return model.hidden_states(input_ids_BT, mask_BT, num_layers)
     family, base = family_of(model.config), model.base_model
     if num_layers == 0:
         return (family.embed(base, input_ids_BT),)
@@ -99,7 +106,7 @@ def hidden_states(
     ]
     setattr(stack, name, run)
     try:
-        out = base(input_ids=input_ids_BT, attention_mask=mask_BT)
+        out = base(input_ids=input_ids_BT, attention_mask=mask_BT, **more)
     finally:
         setattr(stack, name, every)
         for handle in handles:

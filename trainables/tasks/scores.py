@@ -36,3 +36,5 @@ class Scores:
     tasks: Mapping[str, StudentScore]
     worst_language: str | None = None
     worst_language_quality: float | None = None
+    torch_quality: float | None = None
+    """Of the student itself, where these are the scores of its file for another runtime."""

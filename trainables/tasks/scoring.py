@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from spaces.errors import SpecError
 from trainables.models.encoder import usable_positions
+from trainables.models.file_encoder import FileEncoder
 from trainables.tasks.data import TaskData
 from trainables.tasks.kind import Predictions, Terms
 from trainables.tasks.kinds import KINDS
@@ -52,7 +53,11 @@ class TaskScore:
 
 
 def score_task(
-    model: PreTrainedModel, task: TaskData, evaluation: EvaluationSpec, splits: Sequence[str], seed: int
+    model: PreTrainedModel | FileEncoder,
+    task: TaskData,
+    evaluation: EvaluationSpec,
+    splits: Sequence[str],
+    seed: int,
 ) -> dict[str, TaskScore]:
     """Score a model on the dev or test split of a task, or on both after one fit; the model is left as it was.
 

@@ -65,7 +65,7 @@ def test_whoever_asks(store, monkeypatch):
 
     tested = []
     monkeypatch.setattr(finish, "score_tests", lambda spec, store, members, *rest: tested.extend(members))
-    finish.score_front(spec, store, asktell.aim, [], print)
+    finish.score_front(spec, store, asktell.aim, toy.plan(SPEC).job, print)
     assert numbers(tested) == FRONT
 
     terminal = io.StringIO()

@@ -76,7 +76,7 @@ def test_the_runtime_measures(study: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert (
         set(rows["profile"]) == {"mine"} and set(rows["runtime"]) == {"onnx"} and rows["peak_memory_mib"].isna().all()
     )
-    assert set(rows["precision"]) == {"int8"} and set(rows["file_mb"]) == {4.5}
+    assert set(rows["precision"]) == {"int8"} and set(rows["disk_mb"]) == {4.5}
     assert ProfileSpec(runtime="onnx", precision="int8").name == "cpu-onnx-int8-t1-b1-l128"
     with pytest.raises(SpecError, match="add --runtime onnx"):
         profile_study(study, ProfileSpec(precision="int8"), None, name=None, say=print)

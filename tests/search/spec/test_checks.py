@@ -9,10 +9,11 @@ from types import FunctionType
 import pytest
 import toy
 
-from search.spec import space_rules
+from search.spec import deploy_rules, space_rules
 from search.spec.checks import load_table, read_spec
 from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
+from spaces.records.deploy import DeploySpec
 from spaces.registry import Registry
 
 SPECS = sorted((Path(__file__).parents[3] / "search" / "specs").glob("*.toml"))
@@ -321,3 +322,30 @@ def test_a_sampler_of_another_package_that_cannot_be_loaded(monkeypatch):
 def test_a_spec_with_a_byte_order_mark(tmp_path):
     (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + b"seed = 3\r\n")
     assert load_table(tmp_path / "a.toml")[0] == {"seed": 3}
+
+
+def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
+    assert toy.read()[0].deploy == DeploySpec()
+    assert toy.read(f'{toy.SPEC}\n[deploy]\nruntime = "onnx"\nprecision = "int8"\n')[0].deploy.name == "onnx int8"
+    found = problems_of(f'{toy.SPEC}\n[deploy]\nruntime = "openvino"\nprecision = "int4-weights"\nthread = 1\n')
+    assert found == [
+        "[deploy] unknown key 'thread'. Known: runtime, precision, tolerance, quality_of",
+        "[deploy] runtime: unknown 'openvino'. Known: torch, onnx",
+        "[deploy] precision: unknown 'int4-weights'. Known: fp32, int8, int8-dynamic",
+    ]
+    assert problems_of(f'{toy.SPEC}\n[deploy]\nprecision = "int8"\n') == [
+        "[deploy] precision 'int8' is of a file for onnxruntime: set runtime = 'onnx'"
+    ]
+    find = deploy_rules.find_spec
+    monkeypatch.setattr(deploy_rules, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    finetuning = changed("[evaluation]\n", '[evaluation]\nprotocol = "finetune"\n')
+    memory = '[search]\nobjectives = ["quality", "peak_memory_mib"]\n[deploy]\nruntime = "onnx"\n'
+    counted, needs, finetuned = sorted(problems_of(f"{finetuning}\n{memory}"), key=len, reverse=True)
+    assert needs == "[deploy] runtime 'onnx' needs the package onnxscript: pip install 'stillhouse[onnx]'"
+    assert "set quality_of = 'student', or protocol = 'probe'" in finetuned
+    assert counted == (
+        "[search] 'peak_memory_mib' is measured under [deploy] runtime = 'torch' only, here it is 'onnx': take one of "
+        "latency_ms, disk_mb, or parameters, or that runtime"
+    )
+    size = f'{toy.SPEC}\n[search]\nobjectives = ["quality", "disk_mb"]\n'
+    assert "under [deploy] runtime = 'onnx' only, here it is 'torch'" in problems_of(size)[0]

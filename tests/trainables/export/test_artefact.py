@@ -4,6 +4,7 @@ import importlib.util
 import json
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,18 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from spaces.errors import StillhouseError
+from spaces.errors import SpecError, StillhouseError
 from spaces.records.deploy import DeploySpec
 from trainables.export import artefact, graphs
-from trainables.export.artefact import write_artefact
+from trainables.export.artefact import as_deployed, need_calibration, write_artefact
 from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
-from trainables.export.graphs import attentions, export_onnx
+from trainables.export.graphs import attentions, export_onnx, verify_onnx
 from trainables.export.quantising import LARGE_TABLE, static_int8
-from trainables.models.embedding import Embedder, Normalize, embed, set_embedder
+from trainables.models.embedding import Embedder, Normalize, embed, embed_tokens, embedder_of, set_embedder
+from trainables.tasks.protocols.features import encoded_features
 from trainables.text.corpus import Corpus
+from trainables.text.ragged import ragged
 
 onnx, onnxruntime = (pytest.importorskip(name) for name in ("onnx", "onnxruntime"))
 pytest.importorskip("onnxscript")
@@ -81,7 +84,7 @@ def corpus():
 def test_the_file_gives_the_numbers_of_torch(tmp_path, build, fused):
     model = build().eval()
     before = model.config._attn_implementation
-    file = export_onnx(model, tmp_path / "model.onnx")
+    file = export_onnx(model, tmp_path / "out" / "model.onnx")
     ids = torch.randint(5, 8, (5, 11))
     mask = torch.ones_like(ids)
     mask[2, 6:] = 0
@@ -91,14 +94,81 @@ def test_the_file_gives_the_numbers_of_torch(tmp_path, build, fused):
     feeds = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
     theirs = torch.from_numpy(onnxruntime.InferenceSession(str(file)).run(["last_hidden_state"], feeds)[0])
     torch.testing.assert_close(theirs[mask.bool()], ours[mask.bool()], atol=1e-5, rtol=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert [path.name for path in file.parent.iterdir()] == ["model.onnx"] and b".py" not in file.read_bytes()
     assert "Gelu" in {node.op_type for node in onnx.load(file).graph.node}
     assert attentions(file) == fused and model.config._attn_implementation == before
 
 
 @pytest.fixture(scope="module")
-def graph(student, tmp_path_factory):
-    return export_onnx(student, tmp_path_factory.mktemp("graph") / "model.onnx")
+def cache(tmp_path_factory):
+    """Where the trace of `graph` is kept."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def graph(student, tmp_path_factory, cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STILLHOUSE_CACHE", str(cache))
+        return export_onnx(student, tmp_path_factory.mktemp("graph") / "model.onnx")
+
+
+def refuse(*_):
+    raise AssertionError("a shape that was traced before is not traced again")
+
+
+def test_tasks_read_the_file_as_they_read_the_student(student, corpus, graph, monkeypatch):
+    monkeypatch.setattr(artefact, "export_onnx", lambda model, file: Path(shutil.copy(graph, file)))
+    assert as_deployed(student, DeploySpec("onnx", "int8", quality_of="student"), corpus) is student
+    texts = ragged([np.arange(4, 4 + length) for length in (9, 3, 17)], np.int32)
+    layers, embeddings = encoded_features(student, texts, 0), embed_tokens(student, texts, 0)
+    words = ragged([[0, 2], [1], [5]], np.int32)
+    for precision, near in (("fp32", 1e-5), ("int8", 0.05)):
+        file = as_deployed(student, DeploySpec("onnx", precision), corpus)
+        found = encoded_features(file, texts, 0)
+        assert found.shape == layers.shape == (3, 3, 32) and embedder_of(file) is embedder_of(student)
+        for ours, theirs in ((layers, found), (embeddings, embed_tokens(file, texts, 0))):
+            assert np.abs(ours - theirs).mean() < near * np.abs(ours).mean()
+        assert (found != layers).any()
+        of_words = encoded_features(file, texts, 0, words, layers=[1])
+        assert np.abs(of_words - encoded_features(student, texts, 0, words, layers=[1])).mean() < near
+
+
+def test_a_shape_is_traced_once(tmp_path, student, graph, cache, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(cache))
+    monkeypatch.setattr(graphs, "write_onnx", refuse)
+    torch.manual_seed(1)
+    other = BertModel(student.config, add_pooling_layer=False).eval()  # its biases are all 0, its norms all 1
+    set_embedder(other, embedder_of(student))
+    verify_onnx(other, export_onnx(other, tmp_path / "other.onnx"))
+    assert {
+        path.stat().st_size for path in cache.glob("graphs/*/graph.onnx")
+    }.pop() < graph.stat().st_size / 2  # a graph without weights is small
+    set_embedder(other, Embedder(24, ("mean",)))
+    with pytest.raises(AssertionError, match="traced before"):
+        export_onnx(other, tmp_path / "other.onnx")
+
+
+def test_a_graph_that_holds_more_than_weights_is_traced_for_each(tmp_path, student, graph, monkeypatch):
+    """Here the blank one is of another model altogether, which its numbers tell."""
+    torch.manual_seed(2)
+    other = BertModel(student.config, add_pooling_layer=False).eval()
+    set_embedder(other, embedder_of(student))
+    traced = []
+    monkeypatch.setattr(graphs, "fill_graph", lambda model, file, *rest: shutil.copy(graph, file))
+    monkeypatch.setattr(graphs, "write_onnx", lambda model, file: traced.append(shutil.copy(graph, file)))
+    export_onnx(student, tmp_path / "same.onnx")
+    assert not traced
+    with pytest.raises(StillhouseError, match="gives other numbers than the model"):
+        export_onnx(other, tmp_path / "other.onnx")
+    assert traced and not (tmp_path / "other.onnx").exists()
+
+
+def test_a_corpus_too_short_for_scales_is_told_before_anything_starts(corpus):
+    short = replace(corpus, train=corpus.train[:5])
+    with pytest.raises(SpecError, match=r"'int8' needs 8 texts .* has 5 .*'int8-dynamic'"):
+        need_calibration(DeploySpec("onnx", "int8"), short)
+    need_calibration(DeploySpec("onnx", "int8-dynamic"), short)
+    need_calibration(DeploySpec("onnx", "int8"), corpus)
 
 
 def test_an_int8_student_is_compared_and_handed_over_whole(tmp_path, tokenizer, student, corpus, graph, monkeypatch):

@@ -14,6 +14,7 @@ from transformers import (
 
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.costs import COSTS
+from spaces.records.deploy import TORCH, DeploySpec
 from spaces.records.latency import LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
 from trainables.export.measuring import (
@@ -61,7 +62,7 @@ def test_the_profile_of_each_family(family):
     assert 0 < profile["latency_p50_ms"] <= profile["latency_p95_ms"]
     assert profile["peak_memory_mib"] > 4 * parameters / 2**20
     assert profile["hardware"] == hardware()
-    of_models = [cost for cost in COSTS.values() if cost.chosen is None]  # the others follow from the configuration
+    of_models = [cost for cost in COSTS.values() if cost.chosen is None and TORCH in cost.runtimes]
     assert set(profile) == {column.name for cost in of_models for column in cost.columns} | {"hardware"}
     assert model.training
     assert torch.get_num_threads() == threads
@@ -158,6 +159,11 @@ def test_onnxruntime_times_the_same_encoder():
     model = BertModel(BertConfig(**COMMON, **one_layer), add_pooling_layer=False).train()
     latency = measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1)
     assert 0 < latency.p50_ms <= latency.p95_ms and latency.runs >= 5 and model.training
+    shape = StudentArchitecture(1, 32, 4, 64)
+    facts = TeacherFacts("t", BertFacts("bert", 0), SHAPE, 200, 66, 2, False, "0")
+    found = measure(model, shape, facts, LatencySpec(sequence_length=16), DeploySpec("onnx", "int8"))
+    assert 0 < found["disk_mb"] < found["float_disk_mb"] == latency.disk_mb and found["float_latency_ms"] > 0
+    assert "peak_memory_mib" not in found  # which is counted in torch
     with pytest.raises(StillhouseError, match="has no CUDAExecutionProvider"):
         measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1, device="cuda")
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from small_tasks import make_bert, make_tokenizer, separable, write
 from small_trials import EXACT, METHODS, STEP
 
+from spaces.records.deploy import DeploySpec
 from spaces.records.latency import LatencySpec
 from spaces.students.transfer import UNTRAINED
 from spaces.values import from_json, to_json
@@ -48,7 +49,7 @@ def folders(tmp_path):
 def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
     model = make_bert()
     languages = {"a_en": "en", "b_en": "en", "a_de": "de"}
-    found, tested = score(model, job_of(folders, languages=languages))
+    found, tested = score(model, job_of(folders, languages=languages), None)
     expected = {
         name: (score_task(model, kept_task(str(folder)), EvaluationSpec(), ["dev"], 0)["dev"].score - 0.4) / 0.6
         for name, folder in folders.items()
@@ -56,8 +57,22 @@ def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
     assert found.quality == pytest.approx(np.mean(list(expected.values())))
     assert (found.worst_language, found.worst_language_quality) == ("de", pytest.approx(expected["a_de"]))
     assert not tested
-    plain, _ = score(model, job_of(folders))
+    plain, _ = score(model, job_of(folders), None)
     assert plain == replace(found, worst_language=None, worst_language_quality=None)
+
+
+def test_a_study_that_deploys_a_file_scores_the_file(folders, monkeypatch):
+    student, file = make_bert(), make_bert(num_hidden_layers=1)
+    monkeypatch.setattr(trial, "as_deployed", lambda model, deploy, corpus: file if deploy.is_scored else model)
+    floors = {name: Reference(1.0, 0.4) for name in folders}
+    job = job_of(folders, deploy=DeploySpec("onnx", "int8"), test_floors={}, rung_floors=floors)
+    found, _ = score(student, job, None)
+    own, of_file = (score(model, job_of(folders), None)[0] for model in (student, file))
+    assert own.quality != of_file.quality
+    assert found == replace(of_file, torch_quality=own.quality)
+    assert trial.score_rung(student, job, None) == of_file
+    in_torch = replace(job, deploy=DeploySpec("onnx", "int8", quality_of="student"))
+    assert score(student, in_torch, None)[0] == own
 
 
 def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpus_folder, tmp_path, monkeypatch):
@@ -106,7 +121,7 @@ def test_a_trial_never_ends_below_its_start(write_teacher, teacher, corpus_folde
     assert untrained.start_quality == untrained.scores.quality and untrained.kept_tokens == 0
     scored = []
 
-    def worse(student, job):
+    def worse(student, job, corpus):
         scored.append(student)
         return replace(untrained.scores, quality=untrained.scores.quality + len(scored) - 1.5), {}
 

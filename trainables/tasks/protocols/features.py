@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainables.models.encoder import hidden_states
+from trainables.models.file_encoder import FileEncoder
 from trainables.tasks.data import Split
 from trainables.text.batching import length_batches, padded
 from trainables.text.ragged import Ragged
@@ -52,7 +53,7 @@ def likeness_features(split: Split, read: Read) -> np.ndarray:
 
 @torch.inference_mode()
 def encoded_features(
-    model: PreTrainedModel,
+    model: PreTrainedModel | FileEncoder,
     texts: Ragged,
     pad_id: int,
     words: Ragged | None = None,
@@ -64,7 +65,7 @@ def encoded_features(
     With `words`, the states at the positions that it gives for each text instead, one example for each. Texts are
     batched by length, so that little is padded; the result is in their own order.
     """
-    device = next(model.parameters()).device
+    device = model.device
     deepest = None if layers is None else max(layers)
     was_training = model.training
     model.eval()

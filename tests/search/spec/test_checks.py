@@ -340,7 +340,7 @@ def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
     monkeypatch.setattr(deploy_rules, "find_spec", lambda name: None if name == "onnxscript" else find(name))
     finetuning = changed("[evaluation]\n", '[evaluation]\nprotocol = "finetune"\n')
     memory = '[search]\nobjectives = ["quality", "peak_memory_mib"]\n[deploy]\nruntime = "onnx"\n'
-    counted, needs, finetuned = sorted(problems_of(f"{finetuning}\n{memory}"), key=len, reverse=True)
+    needs, finetuned, counted = problems_of(f"{finetuning}\n{memory}")
     assert needs == "[deploy] runtime 'onnx' needs the package onnxscript: pip install 'stillhouse[onnx]'"
     assert "set quality_of = 'student', or protocol = 'probe'" in finetuned
     assert counted == (

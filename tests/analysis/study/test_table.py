@@ -115,8 +115,8 @@ def test_another_format_and_broken_json_are_refused(fake: SimpleNamespace) -> No
 def test_what_a_file_says_beyond_this_version_is_told(fake: SimpleNamespace) -> None:
     study = load(fake.study([fake.row(0, 0.5)], colour="blue", teacher={**fake.teacher, "mood": "good"}))
     assert study.notes == ("study.json says more than this version of stillhouse knows: colour, teacher.mood.",)
-    study = load(fake.study([fake.row(0, 0.5)], costs=["parameters", "disk_mb"]))
-    assert study.notes == ("Measured by a package that is not installed here: disk_mb.",)
+    study = load(fake.study([fake.row(0, 0.5)], costs=["parameters", "energy_j"]))
+    assert study.notes == ("Measured by a package that is not installed here: energy_j.",)
 
 
 def test_reports_of_some_trials_are_the_same_whichever_parts_hold_them(fake: SimpleNamespace) -> None:

@@ -22,6 +22,7 @@ LARGE_BYTES = 2**20
 """Smaller files are read as quickly as they are looked up."""
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 """What a place that takes no folder answers with."""
+INSTEAD = "set STILLHOUSE_CACHE to a folder that can be written to, and HF_HOME as well where anything is of the hub"
 SETTLED_S = 2.0
 """A file that changed this recently may change again at what its file system calls the same time."""
 
@@ -30,7 +31,24 @@ def cache_folder() -> Path:
     """$STILLHOUSE_CACHE, else stillhouse under $XDG_CACHE_HOME, else ~/.cache/stillhouse."""
     if own := os.environ.get("STILLHOUSE_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stillhouse"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stillhouse"
+    except RuntimeError:
+        raise StillhouseError(f"there is no home folder for the cache: {INSTEAD}") from None
+
+
+def unwritable_cache() -> Iterator[str]:
+    """Why nothing can be kept in the cache, if so."""
+    folder = cache_folder()
+    places = (folder, *folder.absolute().parents)
+    there = next(each for each in places if os.path.exists(each))  # False for what lies in a folder closed to us
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield unwritable("no permission" if there.is_dir() else f"{there} is no folder")
+
+
+def unwritable(why: str) -> str:
+    """What is told of a cache that takes nothing."""
+    return f"the cache {cache_folder()} cannot be written to ({why}): {INSTEAD}"
 
 
 def digest(*parts: object) -> str:
@@ -103,10 +121,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         unfinished.mkdir()
     except OSError as error:
         if target.is_relative_to(cache_folder()) and error.errno in UNWRITABLE:
-            raise StillhouseError(
-                f"the cache {cache_folder()} cannot be written to ({error.strerror}): set STILLHOUSE_CACHE to a folder "
-                "that can, and HF_HOME as well where models or data come from the hub"
-            ) from error
+            raise StillhouseError(unwritable(error.strerror or str(error))) from error
         raise
     mode = stat.S_IMODE(unfinished.stat().st_mode) & 0o666
     try:

@@ -14,11 +14,8 @@ from spaces.errors import SpecError
 
 def check(args: argparse.Namespace) -> None:
     """Read a spec and say what it would run."""
-    from search.phases.data import look_at
     from search.phases.description import describe
-    from search.phases.teacher_doors import look_at_teacher
-    from search.spec.changes import changed
-    from search.spec.checks import check_all, load_table
+    from search.phases.doors import open_doors
     from search.spec.explain import explain, schema
 
     if args.explain or args.schema:
@@ -26,19 +23,8 @@ def check(args: argparse.Namespace) -> None:
         return
     if args.spec is None:
         raise SpecError(["which spec? stillhouse check SPEC"])
-    from spaces.records.data import DataFacts
-    from trainables.models.teacher import read_facts
-
-    seen: list[DataFacts] = []
-    told: list[str] = []
-    table, folder = load_table(args.spec)
-    table = changed(table, args.set)
-    study = check_all(
-        table, folder, args.spec, read_facts,
-        lambda draft, teacher, problems: seen.append(look_at(draft, teacher, problems)),
-        lambda draft, teacher, problems: told.extend(look_at_teacher(draft, teacher, problems)),
-    )  # fmt: skip
-    print("\n".join([*describe(study, seen[0]), *told]))
+    seen = open_doors(args.spec, args.set)
+    print("\n".join([*describe(seen.study, seen.data), *seen.lines]))
     print(f"\nno problems. To run it: stillhouse run {args.spec}")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from search.phases.data import told
+from search.phases.data_doors import told
 from search.phases.forecast import (
     MAX_COUNTED,
     count_configurations,

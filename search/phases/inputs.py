@@ -58,7 +58,7 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
     parameters = count_parameters(facts.architecture, facts)
     say(f"{facts.name}: {facts.family.name} {facts.architecture.name}, {parameters:,} parameters")
     say(embedding_line(embedder_of(teacher.model)))
-    for line in tokenizer_lines(spec.teacher.path, facts, texts_of(spec)):
+    for line in tokenizer_lines(spec.teacher.path, teacher, texts_of(spec)):
         say(line)
     step(spec.corpus.source)
     data = prepare_data(spec, teacher, say)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.phases.baselines import score_baselines
-from search.phases.data import look_at
+from search.phases.doors import open_doors
 from search.phases.finish import score_front
 from search.phases.forecast import traps
 from search.phases.gpus import with_gpus
@@ -23,8 +23,9 @@ from search.phases.inputs import STEPS, Inputs, read_inputs
 from search.phases.leaders import leading, noise_of
 from search.phases.prepare import cost_columns, prepare
 from search.proposals.asktell import Agenda, Asks, AskTell
+from search.proposals.warm_start import refuse_incomparable
 from search.spec.changes import changed
-from search.spec.checks import Study, check_all, load_table, read_spec
+from search.spec.checks import Study, check_all, read_spec
 from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.spec.writing import differences
@@ -32,6 +33,7 @@ from search.store.contents import refuse_changed, stored_table, write_contents
 from search.store.notice import noticed
 from search.store.parts import Store
 from search.tune.cluster import cluster
+from search.tune.environment import refuse_machine
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.columns import axis_columns
@@ -56,8 +58,7 @@ class Driver:
 
 def run_spec(path: str, folder: str | None, driver: Driver, changes: Sequence[str] = ()) -> Outcome:
     """`stillhouse run`: a new study, or more of the one that is in the folder; `changes` as KEY=VALUE."""
-    table, base = load_table(path)
-    study = check_all(changed(table, changes), base, path, read_facts, look_at)
+    study = open_doors(path, changes, driver.address).study
     for line in traps(study):
         driver.say(f"warning: {line}")
     return run_study(study, folder or f"studies/{study.spec.name}", driver)
@@ -112,6 +113,7 @@ def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
 def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None = None) -> Outcome:
     """prepare -> tune -> finish, with real distillation."""
     spec, say = study.spec, driver.say
+    refuse_machine(driver.address)
     store = Store(
         folder,
         [task.name for task in spec.tasks],
@@ -124,6 +126,7 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
         step = counted(STEPS, notice.say)
         inputs = read_inputs(spec, step, notice.say)
         refuse_changed(store, inputs.contents, inputs.teacher.facts.digest, notice.say)
+        refuse_incomparable(spec, inputs.contents)
         with cluster(spec.cluster, driver.address, log_file(store)):
             nodes = with_gpus(study, inputs, notice.say)
             plan = make_plan(study, inputs, store, nodes, step, held, notice.say)
@@ -185,7 +188,6 @@ def make_plan(
         tasks=tuple(prepared.tasks),
         job=job,
         meta=meta,
-        contents=inputs.contents,
         constants={"hardware": meta.hardware, "versions": json.dumps(meta.versions, sort_keys=True)},
     )
 

@@ -13,7 +13,9 @@ from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
 from spaces.students.transfer import terms_of
 from trainables.cache import cache_folder, cached_value, digest
+from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.loading import load_model
+from trainables.models.sentence_folders import lowers_case
 from trainables.models.teacher import Teacher, load_teacher, resolve_model_folder
 from trainables.models.tokenizer import load_tokenizer, read_otherwise
 from trainables.text.corpus import Corpus
@@ -25,21 +27,27 @@ SAMPLE_TEXTS = 50
 """The first of a corpus, on which two readings of a tokenizer are compared."""
 
 
-def look_at_teacher(draft: Any, teacher: TeacherFacts | None, problems: list[str]) -> list[str]:
-    """Load the teacher, and the weights that the study starts from, as a run would; lines that are worth telling.
+def look_at_teacher(draft: Any, facts: TeacherFacts | None, problems: list[str], lines: list[str]) -> Teacher | None:
+    """Load the teacher as a run would; what is worth telling goes to `lines`.
 
     A teacher that has no facts was refused before.
     """
-    lines: list[str] = []
+    if facts is None:
+        return None
     try:
-        if teacher is not None:
-            found = load_teacher(draft.teacher.path)
-            problems += mask_problems(draft.space, found)
-            lines = tokenizer_lines(draft.teacher.path, teacher, texts_of(draft))
+        found = load_teacher(draft.teacher.path, EmbeddingSpec(draft.embedding.pooling, draft.embedding.prompt))
+        lines += tokenizer_lines(draft.teacher.path, found, texts_of(draft))
+        problems += mask_problems(draft.space, found)
     except Unsound:
-        pass
+        return None
     except SpecError as error:
         problems += [problem for problem in error.problems if problem not in problems]
+        return None
+    return found
+
+
+def look_at_start(draft: Any, problems: list[str]) -> None:
+    """Load the weights that the study starts from."""
     try:
         if draft.training.start is not None:
             load_model(Path(draft.training.start))
@@ -47,7 +55,6 @@ def look_at_teacher(draft: Any, teacher: TeacherFacts | None, problems: list[str
         pass
     except SpecError as error:
         problems += [f"[training] start {draft.training.start!r}: {problem}" for problem in error.problems]
-    return lines
 
 
 def mask_problems(space: Mapping[str, Any], teacher: Teacher) -> list[str]:
@@ -74,10 +81,12 @@ def texts_of(draft: Any) -> list[str]:
         return []
 
 
-def tokenizer_lines(path: str, facts: TeacherFacts, texts: Sequence[str]) -> list[str]:
+def tokenizer_lines(path: str, teacher: Teacher, texts: Sequence[str]) -> list[str]:
     """What transformers cuts in another way than the teacher's tokenizer.json says."""
-    folder = resolve_model_folder(path)
-    found = read_otherwise(load_tokenizer(folder, facts.vocab_size, facts.max_positions), folder, list(texts))
+    folder, facts, tokenizer = resolve_model_folder(path), teacher.facts, teacher.tokenizer
+    if lowers_case(folder):  # which is done before what tokenizer.json says
+        tokenizer = load_tokenizer(folder, facts.vocab_size, facts.max_positions)
+    found = read_otherwise(tokenizer, folder, list(texts))
     return [f"warning: {found}"] if found else []
 
 

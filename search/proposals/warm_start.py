@@ -12,38 +12,46 @@ from search.spec.writing import differences
 from search.store.contents import Contents, differing
 from search.store.history import qualities
 from search.store.parts import Store
-from spaces.errors import InfeasibleConfig, StillhouseError
+from spaces.errors import InfeasibleConfig, SpecError
 from spaces.space.search_space import SearchSpace
 
 COMPARABLE = ("teacher", "corpus", "training", "tasks", "evaluation")
 """Sections in which two studies must agree for a quality of one to say something about the other."""
 
 
-def learn_from(
-    folders: Sequence[str], spec: StudySpec, space: SearchSpace, contents: Contents, say: Callable[[str], None]
-) -> list[Seen]:
-    """Every quality measured in these studies for a configuration that the space has; budgets may differ.
+def refuse_incomparable(spec: StudySpec, contents: Contents | None) -> None:
+    """Raise SpecError for every folder of `warm_start` that is no study, or one of something else.
 
-    `contents` are those of the new study; a study that keeps no digests is compared by its paths.
-
-    Raises StillhouseError for a folder that is no study, or one of something else.
+    `contents` are those of the new study, None before they are read: settings are compared all the same. A study that
+    keeps no digests is compared by its paths.
     """
-    found: list[Seen] = []
-    for folder in folders:
+    problems: list[str] = []
+    for folder in spec.search.warm_start:
         store = Store(folder)
         if not store.is_study():
-            raise StillhouseError(f"[search] warm_start: {folder} is not a study folder: it has no spec.toml")
+            problems.append(f"[search] warm_start: {folder} is not a study folder: it has no spec.toml")
+            continue
         stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{folder}/spec.toml")
-        by_content = bool(contents) and store.exists("study.json") and bool(store.read_meta().contents)
+        by_content = store.exists("study.json") and bool(store.read_meta().contents)
         settings = differences(stored, spec, by_content=by_content)
         other = [line for line in settings if line.split(":")[0].split(".")[0] in COMPARABLE]
-        if by_content:
+        if by_content and contents is not None:
             other += differing(store, contents, [what for what in contents if not what.startswith("warm start")])
         if other:
             listed = "".join(f"\n  {line}" for line in other)
-            raise StillhouseError(
-                f"[search] warm_start: qualities in {folder} cannot be compared with this study:{listed}"
-            )
+            problems.append(f"[search] warm_start: qualities in {folder} cannot be compared with this study:{listed}")
+    if problems:
+        raise SpecError(problems)
+
+
+def learn_from(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) -> list[Seen]:
+    """Every quality measured in the studies of `warm_start` for a configuration that the space has.
+
+    Their budgets may differ.
+    """
+    found: list[Seen] = []
+    for folder in spec.search.warm_start:
+        store = Store(folder)
         seen, strange = read_study(store, [task.name for task in spec.tasks], space, spec.budget.train_tokens)
         say(
             f"learned {len(seen)} qualities from {folder}"

@@ -3,8 +3,6 @@
 import contextlib
 import logging
 import math
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from ray import tune
 from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
-from search.tune.environment import PACKAGES, ROOT, output_to, refuse_shadowing
+from search.tune.environment import PACKAGES, ROOT, output_to
 from search.tune.leftovers import end_with_workers
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
@@ -29,8 +27,6 @@ more (docs/results/performance.md)."""
 GPU_PARTS = 10_000
 """Ray counts a GPU in so many parts."""
 START_ATTEMPTS = 3
-MAX_FOLDER = 107 - len("/ray/session_2026-01-02_03-04-05_678901_2345678/sockets/plasma_store")
-"""Characters of the folder for temporary files; a socket of Linux has a path of 107 at most."""
 LOOK_EVERY_S = 2.0
 SWEEP_EVERY_S = 5.0
 FINISH_S = 5.0
@@ -50,8 +46,6 @@ def cluster(wanted: ClusterSpec, address: str | None, log: Path) -> Iterator[Non
     connected already stays as it is.
     """
     ours = not ray.is_initialized()
-    if ours:
-        refuse_shadowing(Path.cwd())
     with output_to(log):
         if ours and address is None:
             start()
@@ -66,23 +60,11 @@ def cluster(wanted: ClusterSpec, address: str | None, log: Path) -> Iterator[Non
                 end_with_workers(ray.shutdown)
 
 
-def refuse_long_folder() -> None:
-    """Ray's sockets lie below the folder for temporary files, and their paths have a limit that the system sets."""
-    names = ("RAY_TMPDIR", "TMPDIR") if sys.platform == "linux" else ("RAY_TMPDIR",)
-    name = next((each for each in names if os.environ.get(each)), None)
-    if name is not None and len(folder := os.environ[name]) > MAX_FOLDER:
-        raise StillhouseError(
-            f"{name} has {len(folder)} characters, and below it Ray has room for {MAX_FOLDER}: {folder}. "
-            "Give Ray a short folder: export RAY_TMPDIR=/tmp"
-        )
-
-
 def start(num_cpus: int | None = None) -> None:
     """A cluster of this machine alone. On a machine that is very busy Ray may miss its own deadlines: try again.
 
     Raises StillhouseError when it does not start.
     """
-    refuse_long_folder()
     for left in reversed(range(START_ATTEMPTS)):
         try:
             ray.init(

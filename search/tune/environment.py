@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from spaces.errors import StillhouseError
+from spaces.errors import SpecError
+from trainables.cache import unwritable_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("spaces", "trainables", "search", "analysis")
+MAX_FOLDER = 107 - len("/ray/session_2026-01-02_03-04-05_678901_2345678/sockets/plasma_store")
+"""Characters of the folder for temporary files; a socket of Linux has a path of 107 at most."""
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints its tables even at verbose=0
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -54,18 +57,35 @@ def import_everywhere() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, known)])
 
 
-def refuse_shadowing(folder: Path) -> None:
-    """Ray puts the folder in which a program runs before all others on its workers' search path for modules.
+def refuse_machine(address: str | None = None) -> None:
+    """Raise SpecError with everything that would stop any run from here, on this machine or on a cluster elsewhere."""
+    if problems := [*shadowing(Path.cwd()), *unwritable_cache(), *(long_folder() if address is None else ())]:
+        raise SpecError(problems)
 
-    Raises StillhouseError where a module of the user's there bears the name of one of our packages.
+
+def shadowing(folder: Path) -> Iterator[str]:
+    """Modules of the user's that bear the name of one of our packages.
+
+    Ray puts the folder in which a program runs before all others on its workers' search path.
     """
     for name in PACKAGES:
         for found in (folder / f"{name}.py", folder / name / "__init__.py"):
             if found.is_file() and found.resolve() != (ROOT / name / "__init__.py"):
-                raise StillhouseError(
+                yield (
                     f"{found} has the name of a package of stillhouse, and workers would import it instead: run from "
                     "another folder, or rename it"
                 )
+
+
+def long_folder() -> Iterator[str]:
+    """Ray's sockets lie below the folder for temporary files, and their paths have a limit that the system sets."""
+    names = ("RAY_TMPDIR", "TMPDIR") if sys.platform == "linux" else ("RAY_TMPDIR",)
+    name = next((each for each in names if os.environ.get(each)), None)
+    if name is not None and len(folder := os.environ[name]) > MAX_FOLDER:
+        yield (
+            f"{name} has {len(folder)} characters, and below it Ray has room for {MAX_FOLDER}: {folder}. "
+            "Give Ray a short folder: export RAY_TMPDIR=/tmp"
+        )
 
 
 @contextlib.contextmanager

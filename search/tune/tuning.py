@@ -20,7 +20,6 @@ from search.samplers.answers import completed
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from search.spec.writing import to_toml
-from search.store.contents import Contents
 from search.store.history import Ask
 from search.store.keeping import Keeper
 from search.store.parts import Store
@@ -63,8 +62,6 @@ class Plan:
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Columns that all rows share."""
     function: str = LaneSettings.function
-    contents: Contents = field(default_factory=dict)
-    """What the study is made of; none in a study that is invented."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         rung_factor=spec.rungs.factor,
         protected=spec.rungs.protected,
         starts=wanted_starts(spec, plan.study.space, say),
-        earlier=tuple(learn_from(spec.search.warm_start, spec, plan.study.space, plan.contents, say)),
+        earlier=tuple(learn_from(spec, plan.study.space, say)),
         constants=plan.constants,
         reference=plan.meta.teacher.costs,
     )

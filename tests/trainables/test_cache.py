@@ -71,6 +71,13 @@ def test_a_cache_that_cannot_be_written_to_is_told_with_its_variable(tmp_path, m
     with pytest.raises(FileExistsError):  # a folder of the user's is no matter of the cache
         store_value(tmp_path / "home" / "students", {})
 
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    with pytest.raises(StillhouseError, match="no home folder for the cache: set STILLHOUSE_CACHE"):
+        cache_folder()
+
 
 def test_many_small_files_are_read_once(tmp_path, monkeypatch):
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))

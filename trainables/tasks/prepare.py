@@ -68,18 +68,25 @@ def prepare_task(
     digests = row_digests(rows)
     told = [part for split, each in digests.items() for part in (split, each.tobytes())]
     settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
-    if embedder is not None and "zero_shot" in KINDS[spec.kind].protocols:
-        prompts = prompts_by_part(rows, embedder)
-        rows = prompted(rows, prompts)
-        settings["max_length"] = min(spec.max_length, embedder.max_length)
-        for line in prompt_lines(spec.name, prompts):
-            say(line)
+    rows, settings["max_length"], lines = as_embedded(spec, rows, embedder)
+    for line in lines:
+        say(line)
     identity = {key: value for key, value in settings.items() if key not in UNREAD}
     key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), *told, *label_names)
     folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
     if not (folder / "meta.json").is_file():
         write_task(spec, settings, rows, label_names, tokenizer, folder, digests)
     return folder
+
+
+def as_embedded(
+    spec: TaskSpec, rows: dict[str, Rows], embedder: Embedder | None
+) -> tuple[dict[str, Rows], int, list[str]]:
+    """(rows after their prompts, max_length, what is told of it); of tasks that are never embedded as they are."""
+    if embedder is None or "zero_shot" not in KINDS[spec.kind].protocols:
+        return rows, spec.max_length, []
+    prompts = prompts_by_part(rows, embedder)
+    return prompted(rows, prompts), min(spec.max_length, embedder.max_length), prompt_lines(spec.name, prompts)
 
 
 def read_task(spec: TaskSpec, say: Callable[[str], None] = quiet) -> tuple[Metric, dict[str, Rows], tuple[str, ...]]:

@@ -6,9 +6,12 @@ A text of train is in no other split (docstrings.py). Word embeddings alone go f
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spaces.errors import SpecError, choose
@@ -139,6 +142,12 @@ def missing_examples(rows: Rows, rng: np.random.Generator) -> Examples:
     return {"text": texts, "label": labels, "label_names": list(MISSING)}
 
 
+@lru_cache(maxsize=1)
+def paragraphs_of(file: Path) -> pa.Table:
+    """The table of all paragraphs, kept for the next task: a study mostly has several."""
+    return pq.read_table(file)
+
+
 DOCS_TASKS: dict[str, Callable[[Rows, np.random.Generator], Examples]] = {
     "package": package_examples,
     "section": section_examples,
@@ -151,7 +160,7 @@ DOCS_TASKS: dict[str, Callable[[Rows, np.random.Generator], Examples]] = {
 def docs_task(name: str, progress: Callable[[str], None] = lambda line: None) -> dict[str, Examples]:
     """A task by name: split -> text (words of `missing`), text2 of pairs, label, label_names. Always the same."""
     build = choose("docs task", DOCS_TASKS, name)
-    rows = pq.read_table(docs_table(progress)).to_pylist()
+    rows = paragraphs_of(docs_table(progress)).to_pylist()
     return {
         split: build([row for row in rows if row["split"] == split], np.random.default_rng([13, len(split)]))
         for split in ("train", "dev", "test")

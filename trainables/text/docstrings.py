@@ -18,6 +18,7 @@ import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import islice, pairwise
 from pathlib import Path
 from types import CodeType
@@ -201,6 +202,7 @@ def docs_table(progress: Callable[[str], None] = lambda line: None) -> Path:
     return table
 
 
+@cache
 def version_of(package: str) -> str:
     """The installed version, 'absent' where there is none."""
     try:

@@ -1,15 +1,14 @@
 """`check` looks at corpus and tasks, and finds what is wrong with them together with everything else."""
 
 import json
-import tomllib
 
 import pytest
 
-from search.phases.data import look_at, prepare_data
+from search.phases.data import prepare_data
 from search.phases.description import describe
-from search.spec.checks import check_all
+from search.phases.doors import open_doors
 from spaces.errors import SpecError
-from trainables.models.teacher import load_teacher, read_facts
+from trainables.models.teacher import load_teacher
 
 SPEC = """
 [teacher]
@@ -51,11 +50,9 @@ def folder(tmp_path):
 
 
 def checked(folder, text=SPEC):
-    seen = []
-    study = check_all(
-        tomllib.loads(text), folder, None, read_facts, lambda *doors: seen.append(look_at(*doors))
-    )  # fmt: skip
-    return study, seen[0]
+    (folder / "own.toml").write_text(text)
+    seen = open_doors(str(folder / "own.toml"))
+    return seen.study, seen.data
 
 
 def test_what_is_looked_at_is_what_is_prepared(folder):
@@ -90,3 +87,37 @@ def test_everything_that_is_wrong_at_once(folder):
     assert len(caught.value.problems) == len(wanted)
     with pytest.raises(SpecError, match="no such file or folder"):
         checked(folder, SPEC.replace('"text"', '"texts"'))
+
+
+def test_doors_beside_those_of_data_are_opened_with_them(folder, monkeypatch):
+    """A corpus that fills no block, studies to learn from that are none, and what of the machine would stop any run."""
+    for name in ("a", "b"):
+        (folder / f"text/{name}.txt").write_text("a few words\n")
+    (folder / "analysis.py").write_text("")
+    monkeypatch.chdir(folder)
+    with pytest.raises(SpecError) as caught:
+        checked(folder)
+    short, shadow = sorted(caught.value.problems, key=lambda line: "analysis.py" in line)
+    assert "part is shorter than one block of 128 tokens" in short
+    assert "analysis.py has the name of a package of stillhouse" in shadow
+    (folder / "analysis.py").unlink()
+    for name in ("a", "b"):
+        (folder / f"text/{name}.txt").write_text("\n".join(f"a few words of line {i} in {name}" for i in range(200)))
+    with pytest.raises(SpecError, match="earlier is not a study folder"):
+        checked(folder, SPEC + '[search]\nwarm_start = ["earlier"]\n')
+
+
+def test_facts_of_the_docs_are_remembered(folder, monkeypatch):
+    texts = [f"{n} words {n} that stand in an order of their own" for n in range(40)]
+    given = {"text": texts, "label": [0, 1] * 20, "label_names": ["a", "b"]}
+    read = []
+    monkeypatch.setattr("search.phases.data_doors.docs_are_built", lambda: True)
+    monkeypatch.setattr(
+        "trainables.tasks.reading.sources.docs_task", lambda name: read.append(name) or {"train": given}
+    )  # fmt: skip
+    text = SPEC.replace('"news"\nsource = "news"', '"order"\nsource = "docs:order"')
+    first, again = (checked(folder, text)[1].tasks["order"] for _ in range(2))
+    assert first == again and first.rows == {"train": 36, "dev": 4} and read == ["order"]
+    monkeypatch.setattr("search.phases.data_doors.docs_are_built", lambda: False)
+    with pytest.raises(SpecError, match="unknown docs task 'orders'"):
+        checked(folder, text.replace("docs:order", "docs:orders"))

@@ -1,6 +1,7 @@
 """Asks with rungs, with a model, with earlier studies: still functions of the history."""
 
 import os
+from dataclasses import replace
 from functools import partial
 
 import fake_trials
@@ -8,7 +9,7 @@ import pytest
 import toy
 
 from search.proposals.asktell import AskTell
-from search.proposals.warm_start import learn_from, read_study
+from search.proposals.warm_start import learn_from, read_study, refuse_incomparable
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 
@@ -146,12 +147,19 @@ def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whol
     assert len(again.memory.told()) == 6 and len(told) == 1
 
 
+def spec_from(spec, *folders):
+    """The spec with these studies to learn from."""
+    return replace(spec, search=replace(spec.search, warm_start=tuple(map(str, folders))))
+
+
 def test_earlier_studies_are_learned_from(whole, tmp_path):
     spec, space = toy.read(SPEC)
     store = Store(whole[0], ["toy"])
     store.write_text("spec.toml", toy.to_toml(spec))
     lines = []
-    earlier = learn_from([str(whole[0])], spec, space, {}, lines.append)
+    warm = spec_from(spec, whole[0])
+    refuse_incomparable(warm, None)
+    earlier = learn_from(warm, space, lines.append)
     assert {round(each.share, 6) for each in earlier} == {0.1, 0.3, 1.0} and lines[0].startswith("learned ")
     warm = make(tmp_path, earlier=tuple(earlier))
     assert len(warm.memory.told()) == sum(each.share == 1.0 for each in earlier) > 0
@@ -160,9 +168,7 @@ def test_earlier_studies_are_learned_from(whole, tmp_path):
     seen, strange = read_study(store, ["toy"], few, 600_000)
     assert strange > 0 and {round(each.share, 6) for each in seen} == {0.05, 0.15, 0.5}
     other, _ = toy.read(SPEC.replace("sequence_length = 64", "sequence_length = 32"))
-    with pytest.raises(
-        StillhouseError, match=r"cannot be compared with this study:\n  corpus.sequence_length: 64 in the study, 32"
-    ):
-        learn_from([str(whole[0])], other, space, {}, print)
-    with pytest.raises(StillhouseError, match="is not a study folder"):
-        learn_from([str(tmp_path / "nosuch")], spec, space, {}, print)
+    with pytest.raises(StillhouseError) as caught:
+        refuse_incomparable(spec_from(other, whole[0], tmp_path / "nosuch"), None)
+    assert "cannot be compared with this study:\n  corpus.sequence_length: 64 in the study, 32" in str(caught.value)
+    assert "nosuch is not a study folder" in str(caught.value)

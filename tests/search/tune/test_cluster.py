@@ -6,18 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from search.tune.cluster import (
-    Room,
-    Sweeper,
-    cluster,
-    gpu_share,
-    join,
-    lanes,
-    places,
-    refuse_long_folder,
-    unused_groups,
-)
-from search.tune.environment import ROOT, refuse_shadowing
+from search.tune.cluster import Room, Sweeper, cluster, gpu_share, join, lanes, places, unused_groups
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
 from trainables.lanes.settings import ClusterSpec
@@ -160,21 +149,3 @@ def test_the_end_of_a_study_leaves_no_empty_group(ray_cluster):
     states = {group: placement_group_table()[group.id.hex()]["state"] for group in (mine, other)}
     remove_placement_group(other)
     assert states == {mine: "REMOVED", other: "CREATED"}
-
-
-def test_a_folder_too_long_for_the_sockets_of_ray_is_refused_before_it_starts(monkeypatch):
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setenv("TMPDIR", "/" + "a" * 75)
-    with pytest.raises(StillhouseError, match=r"TMPDIR has 76 characters.*export RAY_TMPDIR=/tmp"):
-        refuse_long_folder()
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    refuse_long_folder()
-
-
-def test_a_module_that_workers_would_import_instead_is_refused(tmp_path):
-    refuse_shadowing(ROOT)
-    (tmp_path / "analysis").mkdir()  # a folder without __init__.py comes after packages
-    refuse_shadowing(tmp_path)
-    (tmp_path / "search.py").write_text("")
-    with pytest.raises(StillhouseError, match=r"search\.py has the name of a package"):
-        refuse_shadowing(tmp_path)

@@ -35,6 +35,7 @@ MAX_FITTED_WORDS = 4000
 """A tagged sentence gives the probe some twenty examples, and its fits take time in proportion."""
 NOT_SCORED = -100
 """`ignore_index` of PyTorch's cross entropy, with which data sets for transformers mark words without a tag."""
+UNSCORED = (NOT_SCORED, str(NOT_SCORED))
 METRICS_OF_TAGS = (METRICS["accuracy"], METRICS["entity_f1"])
 
 
@@ -69,15 +70,15 @@ def read(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
 
 def is_scored(tag: Any) -> bool:
     """Whether this is a tag, and not the sign that a word has none."""
-    return tag is not None and tag != NOT_SCORED and tag != str(NOT_SCORED)
+    return tag is not None and tag not in UNSCORED
 
 
 def scored_tags(source: TaskSource, tables: Mapping[str, Table]) -> dict[str, Table]:
     """The tables without the signs of words that have no tag; says how many those are."""
     label = source.columns["label"].name
-    tags = {split: [list(filter(is_scored, each)) for each in table.columns[label]] for split, table in tables.items()}
-    words = sum(len(each) for table in tables.values() for each in table.columns[label])
-    scored = sum(len(each) for column in tags.values() for each in column)
+    given = {split: table.columns[label] for split, table in tables.items()}
+    tags = {split: [list(filter(is_scored, each)) for each in column] for split, column in given.items()}
+    words, scored = (sum(len(each) for column in every.values() for each in column) for every in (given, tags))
     if scored < words:
         without = f"{words - scored:,} of {words:,} words have no tag (null or {NOT_SCORED})"
         source.say(f"task {source.task}: {without}; they are read and not scored")
@@ -106,7 +107,7 @@ def shape_problems(source: TaskSource, split: str, sentences: list, tags_of: lis
     found: dict[str, str] = {}
     for row, (words, tags) in enumerate(zip(sentences, tags_of, strict=True)):
         start = source.place(split, "text", row)
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        if not isinstance(words, list) or not set(map(type, words)) <= {str}:
             found.setdefault("words", f"{start} is {shortened(words)}, not a list of words")
         elif not words:
             found.setdefault("empty", f"{start} has no words")

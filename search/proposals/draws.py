@@ -88,6 +88,7 @@ class Draws:
             reference=self.searched.worst(),
             candidates=self.searched.candidates,
             fixed=branch,
+            prior=None if self.searched.prior is None else self.searched.prior.weights,
         )
 
     def _may_be_tried(self, config: Config, live: Live) -> bool:

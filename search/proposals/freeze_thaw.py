@@ -28,7 +28,6 @@ from spaces.errors import InfeasibleConfig, SpecError
 from spaces.records.costs import FLOPS
 from spaces.records.objectives import QUALITY
 from spaces.space.search_space import SearchSpace, config_hash
-from spaces.students.architecture import architecture_of
 
 LISTED = 2000
 """Configurations up to which every decision looks at the whole space."""
@@ -131,11 +130,11 @@ class FreezeThaw:
         options = self._of_next_branch([each for each in self.options(live, staying, turn) if fits(each)])
         if not options:
             return None
-        evidence = self.memory.evidence(list(live.values()), self.searched.seed, staying)
+        evidence, prior = self.memory.evidence(list(live.values()), self.searched.seed, staying), self.searched.prior
         own = next((index for index, each in enumerate(options) if staying is not None and each.trial == staying), None)
         if len(evidence.seen) < LEAST:
             rng = np.random.default_rng([self.searched.seed, turn])
-            number = int(rng.integers(len(options))) if own is None else own
+            number = self._at_random(options, rng) if own is None else own
             return Choice(Offer(options[number]), compared=len(options))
         objectives = self.searched.aim.objectives
         columns = [objective.column for objective in objectives]
@@ -150,14 +149,22 @@ class FreezeThaw:
             (0.0, 1.0),
         )
         prices_N = prices(options)
+        worth_N = gains_N / prices_N
+        if prior is not None:
+            worth_N = worth_N * prior.weights([each.config for each in options], len(evidence.seen))
         offers = [Offer(*each) for each in zip(options, gains_N.tolist(), prices_N.tolist(), strict=True)]
-        best, *others = np.argsort(-gains_N / prices_N, kind="stable")[:2].tolist()
+        best, *others = np.argsort(-worth_N, kind="stable")[:2].tolist()
         return Choice(
             offers[best],
             offers[others[0]] if others else None,
             None if own is None else offers[own],
             len(options),
         )
+
+    def _at_random(self, options: Sequence[Option], rng: np.random.Generator) -> int:
+        if self.searched.prior is None:
+            return int(rng.integers(len(options)))
+        return self.searched.prior.at_random([each.config for each in options], rng)
 
     def _of_next_branch(self, options: list[Option]) -> list[Option]:
         """New configurations of the first branch that has not been tried; all options when each has been.
@@ -237,7 +244,7 @@ def draw(space: SearchSpace, rng: np.random.Generator, near: Config | None) -> C
     trial = Answers(at_random(rng))
     if near is None:
         return space.suggest(trial)
-    settled = {**near, **space.shapes[architecture_of(dict(near))]}
+    settled = space.values_of(near)
     axes = sorted(settled.keys() & space.axes.keys())
     del settled[axes[int(rng.integers(len(axes)))]]
     return space.suggest(Within(trial, settled))

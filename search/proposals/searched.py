@@ -9,6 +9,7 @@ from search.samplers.registry import HALVING
 from spaces.errors import InfeasibleConfig
 from spaces.records.fronts import costs_of, looked_up
 from spaces.records.objectives import QUALITY, Aim
+from spaces.space.prior import Prior
 from spaces.space.search_space import SearchSpace
 
 Costs = Callable[[Config], Mapping[str, Any]]
@@ -39,6 +40,8 @@ class Searched:
     """The least hypervolume that an hour of one worker must be expected to add."""
     try_first: tuple[Config, ...] = ()
     """Configurations that are tried before any other."""
+    prior: Prior | None = None
+    """What is expected of the axes; None: nothing."""
     rung_tokens: tuple[int, ...] = ()
     """After which trials are compared."""
     rung_factor: int = 3

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 Config = Mapping[str, Any]
 """A configuration: what a space returns when it is asked with a trial."""
 Known = Sequence[float | None]
@@ -32,6 +34,10 @@ class Evidence:
     """Observations of the other objectives that nobody knows beforehand, by their index."""
 
 
+Weights = Callable[[Sequence[Config], int], np.ndarray]
+"""(configurations, observations so far) -> how much is made of what each promises, (N,); the largest is 1."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The search that a sampler draws for."""
@@ -49,3 +55,5 @@ class Context:
     """Draws that the model chooses from; 1: none, the sampler's draw is taken as it is."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that are settled for this draw."""
+    prior: Weights | None = None
+    """What is expected before anything is seen; None: nothing."""

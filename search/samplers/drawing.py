@@ -36,6 +36,7 @@ def sampler_of(name: str, seed: Sequence[int], context: Context) -> BaseSampler:
         evidence=context.evidence,
         span=(0.0, 1.0),
         reference=context.reference,
+        prior=context.prior,
         candidates=context.candidates,
         base=base,
         seed=seed,

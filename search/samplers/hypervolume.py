@@ -21,7 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.answers import Answer, Answers, at_random, holds
-from search.samplers.context import Config, Evidence, Known, Seen
+from search.samplers.context import Config, Evidence, Known, Seen, Weights
 from search.samplers.promises import promises
 
 Drawn = tuple[Config, Answers]
@@ -73,6 +73,8 @@ class HypervolumeSampler(BaseSampler):
         candidates: configurations drawn for each trial, that of `base` included.
         allowed: whether a configuration may be tried; one that may not is tried only if all candidates are such.
             None: whatever has not been tried yet.
+        prior: (configurations, observations so far) -> how much is made of what each promises, (N,). It should fade as
+            observations come in (piBO, Hvarfner et al., arXiv:2204.11051). None: nothing is expected.
         evidence: what the model learns from. None: the trials of the study. Its `seen` may hold values at a share of
             the budget, which a study of Optuna with several objectives cannot keep.
         seed: of the candidates and of TPE; None: another in every process.
@@ -97,6 +99,7 @@ class HypervolumeSampler(BaseSampler):
         uncertain: int = 0,
         span: tuple[float, float] | None = None,
         reference: Known | None = None,
+        prior: Weights | None = None,
         base: BaseSampler | None = None,
         candidates: int = 32,
         allowed: Callable[[Config], bool] | None = None,
@@ -107,6 +110,7 @@ class HypervolumeSampler(BaseSampler):
             raise ValueError(f"candidates must be at least 1, got {candidates}")
         self.space, self.known, self.uncertain, self.span = space, known, uncertain, span
         self.reference, self.candidates, self.allowed, self.evidence = reference, candidates, allowed, evidence
+        self.prior = prior
         self.seed = _entropy() if seed is None else [seed] if isinstance(seed, int) else list(seed)
         self.base = base or joint_tpe(int(np.random.SeedSequence(self.seed).generate_state(1)[0]))
         self._asked = itertools.count()
@@ -164,8 +168,11 @@ class HypervolumeSampler(BaseSampler):
         if not fresh:
             return first[1]
         left = list(fresh.values())
-        if len(left) == 1 or len(evidence.seen) < LEAST:
+        if len(left) == 1:
             return left[0][1]
+        if len(evidence.seen) < LEAST:
+            weights_N = [1.0] if self.prior is None else self.prior([config for config, _ in left], LEAST)
+            return left[int(np.argmax(weights_N))][1]
         return left[self._best([config for config, _ in left], evidence, study.directions)][1]
 
     def _by_base(self, study: optuna.Study, trial: FrozenTrial) -> Drawn:
@@ -233,6 +240,8 @@ class HypervolumeSampler(BaseSampler):
             self.uncertain,
             span,
         )
+        if self.prior is not None:
+            gains_N = gains_N * self.prior(configs, len(evidence.seen))
         return int(np.argmax(gains_N))
 
 

@@ -91,7 +91,9 @@ def _setting_schema(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any
     elif hint in TYPES:
         found = {"type": TYPES[hint]}
     else:
-        found = {"type": "object", "additionalProperties": {"type": "number"}}
+        numbers = {"type": "object", "additionalProperties": {"type": "number"}}
+        is_nested = typing.get_origin(typing.get_args(hint)[1]) is not None
+        found = {"type": "object", "additionalProperties": numbers} if is_nested else numbers
     found |= {word: field.metadata[rule] for rule, word in RULES.items() if rule in field.metadata}
     if "choices" in field.metadata:
         found["enum"] = list(field.metadata["choices"])

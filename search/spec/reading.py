@@ -77,6 +77,12 @@ def _read_value(where: str, hint: Any, rules: Mapping[str, Any], value: Any, pro
             return dict(value)
         problems.append(f"{where} must be a table of numbers, got {value!r}")
         return {}
+    if hint == Mapping[str, Mapping[str, float]]:
+        tables = value.values() if isinstance(value, dict) else [None]
+        if all(isinstance(table, dict) and all(map(_is_number, table.values())) for table in tables):
+            return {name: dict(table) for name, table in value.items()}
+        problems.append(f"{where} must be tables of numbers, got {value!r}")
+        return {}
     fits = {
         str: lambda v: isinstance(v, str) and v != "",
         int: is_int,

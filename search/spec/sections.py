@@ -105,6 +105,11 @@ class SearchSpec:
     try_first: tuple[Mapping[str, Any], ...] = setting(
         "configurations to try before any other, as tables of axes; what a table leaves out is drawn", ()
     )
+    prior: Mapping[str, Mapping[str, float]] = setting(
+        "what is expected of axes, a table for each: weights of values such as { hs = 3 }, the others 1; of a range "
+        "{ around = 1e-3, within = 3 }. It fades as trials come in",
+        dict,
+    )
     warm_start: tuple[str, ...] = setting("folders of earlier studies of the same teacher and tasks to learn from", ())
 
 

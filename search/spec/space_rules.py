@@ -6,6 +6,7 @@ from search.spec.rules import Problems
 from search.spec.sections import StudySpec
 from spaces.errors import SpecError, StillhouseError, nearest
 from spaces.space.axes import axes_of_trial
+from spaces.space.prior import read_prior
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import parse_shape
 from spaces.students.transfer import terms_of
@@ -148,6 +149,15 @@ def configurations_to_try_first(spec: StudySpec, space: SearchSpace) -> Problems
             yield f"{where} no configuration of the space has {wanted} together"
 
 
+def prior_on_axes(spec: StudySpec, space: SearchSpace) -> Problems:
+    if not spec.search.prior:
+        return
+    yield from read_prior(space, spec.search.prior)[1]
+    without_model = spec.search.candidates == 1 or spec.search.sampler == GRID or spec.comparison.seeds is not None
+    if without_model:
+        yield "[search.prior] weighs what the model promises: it needs a search with [search] candidates above 1"
+
+
 def _finite(where: str, space: SearchSpace) -> Problems:
     try:
         next(iter(space.enumerate()), None)
@@ -166,6 +176,7 @@ SPACE_RULES = (
     grid_is_finite,
     sampler_can_be_loaded,
     configurations_to_try_first,
+    prior_on_axes,
     same_axes_for_gp,
 )
 """Rules on (spec, space)."""

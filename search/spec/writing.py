@@ -20,6 +20,7 @@ NO_IDENTITY = (
     "search.schedule",
     "search.stop_when",
     "search.try_first",
+    "search.prior",
     "name",
     "training.checkpoint_every_s",
     "deploy.tolerance",

@@ -34,6 +34,7 @@ from spaces.records.objectives import aim_of
 from spaces.records.rows import TrialRow
 from spaces.records.state import GO_ON
 from spaces.space.comparison import tuning_seed
+from spaces.space.prior import read_prior
 from spaces.space.search_space import SearchSpace
 from spaces.space.starts import MOST_STARTS
 from spaces.telling import duration
@@ -132,6 +133,7 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         hours=spec.budget.hours,
         stop_when=spec.search.stop_when,
         try_first=first_configs(spec, plan.study.space),
+        prior=read_prior(plan.study.space, spec.search.prior)[0] if spec.search.prior else None,
         sampler=spec.search.sampler,
         candidates=spec.search.candidates,
         rung_tokens=rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),

@@ -98,6 +98,10 @@ class SearchSpace:
         """Whether method and shape of a configuration are of this space."""
         return config["method"] in self.axes["method"].choices and architecture_of(config) in self.shapes
 
+    def values_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of every axis that a configuration of this space has; shape and ffn_ratio among them."""
+        return {**config, **self.shapes[architecture_of(config)]}
+
     def starts(self) -> tuple[dict[str, Any], ...]:
         """Every student that training may start from, as the configuration of one that is left untrained.
 

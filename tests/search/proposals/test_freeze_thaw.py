@@ -12,6 +12,7 @@ import toy
 from search.proposals.asktell import AskTell
 from search.proposals.freeze_thaw import LISTED, Option, draw, listed
 from search.store.parts import Store
+from spaces.space.prior import read_prior
 from spaces.space.search_space import config_hash
 
 RANGED = toy.SPEC.replace('["hs", "mha"]', '["hs", "mha", "mha_direct"]')
@@ -162,6 +163,15 @@ def test_what_is_tried_first(tmp_path):
     asktell = make(tmp_path, try_first=tuple(wanted))
     assert [asktell.ask().config for _ in wanted] == wanted
     assert asktell.ask().config["method"] != "mha"  # that branch has been tried
+
+
+def test_what_is_expected_is_tried_first_and_does_not_hide_what_is_better(tmp_path):
+    _, space = toy.read(SPEC)
+    wrong, _ = read_prior(space, {"learning_rate": {"0.0005": 8.0}})  # by the formula, 1e-3 is better
+    asktell = make(tmp_path, prior=wrong, budget=12)
+    run(asktell)
+    rates = [row.config["learning_rate"] for row in sorted(asktell.tally.rows, key=lambda row: row.trial)]
+    assert rates[:8].count(5e-4) >= 6 and rates[8:].count(1e-3) > len(rates[8:]) / 3, rates
 
 
 def test_a_used_up_space_ends(tmp_path):

@@ -60,6 +60,14 @@ def ran(sampler, trials=12):
     return study
 
 
+def test_what_is_expected_weighs_what_is_promised():
+    def deep(configs, observations):
+        return np.array([1.0 if config["layers"] >= 6 else 1e-6 for config in configs])
+
+    trials = ran(HypervolumeSampler(space, known=known, prior=deep, seed=0)).trials
+    assert sum(trial.params["layers"] >= 6 for trial in trials) >= len(trials) - 1
+
+
 def test_it_beats_random_draws_and_the_sampler_below_it():
     found = {
         name: [volume(ran(sampler(seed), 30)) for seed in range(3)]

@@ -38,12 +38,20 @@ def comparison_section(study: StudyTable) -> str:
         )
         for name, line in lines
     ]
-    body = _claims_html(claims(study, found)) + pieces.table(["", *map(escape, heads)], rows, kind="sticky")
+    body = _claims_html(asked(study, found)) + pieces.table(["", *map(escape, heads)], rows, kind="sticky")
     body += "".join(f'<p class="note">{escape(line)}</p>\n' for line in notes(study, found))
     return pieces.section("The comparison", escape(lead(study, found)), body)
 
 
+def asked(study: StudyTable, found: pd.DataFrame) -> list[Claim]:
+    """The claims; none where the study has differences for none of them, as one that was promoted."""
+    every = claims(study, found)
+    return every if any(claim.evidence for claim in every) else []
+
+
 def _claims_html(found: Sequence[Claim]) -> str:
+    if not found:
+        return ""
     rows = [
         pieces.row(
             pieces.under(escape(claim.text), "<br>".join(escape(told(each)) for each in claim.evidence)),
@@ -109,10 +117,12 @@ def _p(value: float) -> str:
 
 def notes(study: StudyTable, found: pd.DataFrame) -> list[str]:
     """What a reader must know to read the table."""
-    lines = [
-        "Differences are paired by student and seed (t-test), corrected by Holm's method among the comparisons of one "
-        "question. Where a method has several rows, the one with the best dev quality is used in the claims.",
-    ]
+    lines = []
+    if found["row"].nunique() > 1:
+        lines.append(
+            "Differences are paired by student and seed (t-test), corrected by Holm's method among the comparisons of "
+            "one question. Where a method has several rows, the one with the best dev quality is used in the claims."
+        )
     facts, rates = study.meta.comparison, tuned(study)
     if facts is not None and len(rates):
         several = rates["initialisation"].nunique() > 1
@@ -129,7 +139,7 @@ def notes(study: StudyTable, found: pd.DataFrame) -> list[str]:
     else:
         lines.append("Learning rates were not tuned: all ran at the one of the spec.")
     moved = effects(found)
-    if len(moved):
+    if len(moved) > 1:
         listed = "; ".join(
             f"{row.factor} {percent(row.share)} (its {row.levels} means lie within {row.range:.3f})"
             for row in moved.itertuples()
@@ -150,8 +160,9 @@ def comparison_text(study: StudyTable) -> str:
         text.append(
             _line([name, *(f"{v} ({small})" if small else v for v, (_, small, _) in zip(marked, line, strict=True))])
         )
-    text += ["", _line(["claim", "here", "difference, 95 % interval"]), _line(["---"] * 3)]
-    for claim in claims(study, found):
+    listed = asked(study, found)
+    text += ["", _line(["claim", "here", "difference, 95 % interval"]), _line(["---"] * 3)] if listed else []
+    for claim in listed:
         text.append(_line([claim.text, f"**{claim.answer}**", "<br>".join(map(told, claim.evidence)) or MISSING]))
     return "\n".join([*text, "", *notes(study, found)])
 

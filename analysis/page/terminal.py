@@ -26,7 +26,7 @@ class Head:
 
     name: str
     cells: tuple[str, ...]
-    rank: int
+    rank: float
     """where there is no room, columns of a larger one go first; 0: never"""
 
     @property
@@ -98,6 +98,7 @@ def columns_of(study: StudyTable, members: pd.DataFrame, own: Aim) -> list[Head]
         Head("student", (*names, f"teacher {teacher.architecture.name}", "floor"), 0),
     ]
     worst = worst_task(study, members.loc[best])  # which the verdict names
+    heaviest = max(meta.weights.values())
     for task, facts in meta.tasks.items():
         layers = [*(layer_of(study, row, task) for row in records), facts.teacher_layer, None]
         scores = [*(row[f"score_{task}"] for row in records), facts.teacher, facts.floor]
@@ -106,9 +107,8 @@ def columns_of(study: StudyTable, members: pd.DataFrame, own: Aim) -> list[Head]
             decimal(score) + ((f" L{layer}" if layer is not None else "   ") if some else "")
             for score, layer in zip(scores, layers, strict=True)
         ]
-        heads.append(
-            Head(f"{task}{WEAK}" if task in meta.weak_tasks else task, tuple(cells), 1 if task == worst else 2)
-        )
+        rank = 1 if task == worst else 3 - facts.weight / heaviest
+        heads.append(Head(f"{task}{WEAK}" if task in meta.weak_tasks else task, tuple(cells), rank))
     heads.append(Head("quality", (*(decimal(row["quality"]) for row in records), "1.000", "0.000"), 0))
     if members["share_low"].notna().any():
         heads.append(Head("95 %", (*(_range(row) for row in records), "", ""), 3))
@@ -126,7 +126,7 @@ def _range(row: dict[str, Any]) -> str:
     return f"{row['share_low']:.2f}..{row['share_high']:.2f}"
 
 
-def _cost_columns(cost: Cost, rows: Sequence[Mapping[str, Any]], rank: int) -> list[Head]:
+def _cost_columns(cost: Cost, rows: Sequence[Mapping[str, Any]], rank: float) -> list[Head]:
     """Of students and, last, the teacher."""
     heads = [Head(cost.head, (*(cost_cell(cost, row) for row in rows), MISSING), rank)]
     if cost.inverse:

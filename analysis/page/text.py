@@ -125,7 +125,7 @@ def noise_text(study: StudyTable) -> str:
         )
     text += (
         f"Seeds of one configuration differ by {noise.std:.3f} (standard deviation, from "
-        f"{plural(noise.groups, 'configuration')} with several seeds, {noise.dof} degrees of freedom)"
+        f"{plural(noise.groups, 'configuration')} with several seeds, {plural(noise.dof, 'degree')} of freedom)"
         f"{', which is what tells two students apart, for all are scored on the same examples' if sizes else ''}."
     )
     if rivals := int((front(study)["rivals"] > 0).sum()):

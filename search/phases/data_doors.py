@@ -33,6 +33,7 @@ from trainables.text.docstrings import docs_are_built, docs_place
 from trainables.text.file_texts import file_texts
 from trainables.text.language_mix import languages_of
 from trainables.text.packing import pack, tokenizer_digest, unknown_share
+from trainables.text.single import FEWEST_TOKENS, sentences_of
 from trainables.text.sources import USED, CorpusSpec, queries_of, told_as_queries
 from trainables.text.tables import count_rows
 
@@ -167,10 +168,21 @@ def look_at_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None) 
     return CorpusFacts(
         tokens=total if spec.max_tokens is None else min(total, spec.max_tokens),
         sampled=spec.max_tokens is not None and total > spec.max_tokens,
+        row_tokens=mean_length(spec, sample, tokenizer),
         unknown={"": unknown_share(ids, tokenizer)},
         files=names,
         estimated=True,
     )
+
+
+def mean_length(spec: CorpusSpec, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> float:
+    """Tokens of a single text of the corpus, about; 0 for blocks."""
+    if spec.texts == "packed":
+        return 0.0
+    parts = [part for text in texts for part in (sentences_of(text) if spec.texts == "sentences" else [text])]
+    rows = tokenizer(some(parts, MAX_TEXTS), truncation=True, max_length=spec.sequence_length, verbose=False)
+    lengths = [len(ids) for ids in rows["input_ids"] if len(ids) >= FEWEST_TOKENS]
+    return float(np.mean(lengths)) if lengths else 0.0
 
 
 def text_bytes(path: Path, first: Sequence[str]) -> float:

@@ -63,7 +63,7 @@ def describe(study: Study, data: DataFacts) -> list[str]:
         f"teacher's states at most {spec.targets.quota_gb:g} GB",
         *([f"time     {hours_text(hours(study, data, flops_per_s()))}"] if on_cpus else []),
         *told(data),
-        *(f"warning: {line}" for line in traps(study)),
+        *(f"warning: {line}" for line in traps(study, data.corpus.row_tokens)),
     ]
 
 

@@ -191,7 +191,8 @@ def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:
         better = sum(member.rank_quality > own.rank_quality for member in members)
         if len(members) == 1:
             return f"No other student of its study is on {front}."
-        return f"One of {len(members)} students on {front}; {better} have more quality."
+        count = "none of them has" if not better else f"{better} of them {'has' if better == 1 else 'have'}"
+        return f"One of {len(members)} students on {front}; {count} more quality."
     if not within(values_of([row]), aim.limits).all():
         return f"Not on {front}: it is beyond the limits of its study ({aim.limits_text})."
     return f"Not on {front}: one of its {len(members)} students is as good in all of these and better in one."

@@ -151,17 +151,24 @@ def hours_text(phases: dict[str, float]) -> str:
     return f"about {whole} on this machine, within a factor of two: {shares}"
 
 
-def traps(study: Study) -> Iterator[str]:
-    """What a spec says that will hardly be what is wanted, a sentence each."""
+def few_steps(spec: StudySpec, row_tokens: float) -> str:
+    """What is wrong with a budget of too few steps, of rows that have so many tokens on average; '' with no other."""
+    per_step = max(int(size) for size in spec.space["batch_size"]) * row_tokens
+    steps = int(spec.budget.train_tokens / per_step)
+    if steps >= FEWEST_STEPS:
+        return ""
+    return (
+        f"[budget] train_tokens {spec.budget.train_tokens:,} are {steps} steps of {per_step:,.0f} tokens: from "
+        f"{FEWEST_STEPS * per_step:,.0f} on ({FEWEST_STEPS} steps) trials differ by more than their start"
+    )
+
+
+def traps(study: Study, row_tokens: float = 0.0) -> Iterator[str]:
+    """What a spec says that will hardly be what is wanted, a sentence each; row_tokens of single texts, where known."""
     spec, space = study.spec, study.space
-    per_step = max(int(size) for size in spec.space["batch_size"]) * spec.corpus.sequence_length
-    steps = spec.budget.train_tokens // per_step
-    if spec.corpus.texts == "packed" and steps < FEWEST_STEPS:  # single texts are shorter, how much is known when read
-        enough = FEWEST_STEPS * per_step
-        yield (
-            f"[budget] train_tokens {spec.budget.train_tokens:,} are {steps} steps of {per_step:,} tokens: from "
-            f"{enough:,} on ({FEWEST_STEPS} steps) trials differ by more than their start"
-        )
+    row_tokens = spec.corpus.sequence_length if spec.corpus.texts == "packed" else row_tokens
+    if row_tokens and (line := few_steps(spec, row_tokens)):
+        yield line
     starts = space.axes["initialisation"].choices if "initialisation" in space.axes else ()
     if "random" in starts and spec.budget.train_tokens < RANDOM_TOKENS:
         yield (

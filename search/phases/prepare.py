@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from search.phases.forecast import flops_per_s, hours
+from search.phases.forecast import few_steps, flops_per_s, hours
 from search.phases.inputs import Inputs
 from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs, untrained
 from search.phases.teacher_doors import head_lines
@@ -84,8 +84,11 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
     if spec.deploy.is_scored:
         need_calibration(spec.deploy, open_corpus(inputs.data.corpus))
     teacher, tasks = put_on_device(inputs.teacher, spec), inputs.data.tasks
-    for line in head_lines(space, teacher, open_corpus(inputs.data.corpus)):
+    corpus = open_corpus(inputs.data.corpus)
+    for line in head_lines(space, teacher, corpus):
         say(line)
+    if spec.corpus.texts != "packed" and (line := few_steps(spec, corpus.tokens_per_row)):  # of blocks `run` has told
+        say(f"warning: {line}")
     step(f"teacher and {spec.evaluation.floor_seeds} untrained encoders on {len(tasks)} tasks")
     compared = spec.comparison.seeds is not None
     scores_s, shapes_s, states_s = expected_seconds(study, inputs.data.facts)

@@ -23,6 +23,8 @@ class CorpusFacts:
     tokens: int = 0
     """to train on, once"""
     held_out_tokens: int = 0
+    row_tokens: float = 0.0
+    """of a single text on average; 0 in blocks"""
     sampled: bool = False
     """whether the text is sampled: by max_tokens, or by languages"""
     unknown: Mapping[str, float] = field(default_factory=dict)

@@ -127,8 +127,10 @@ def recovery(facts: StudentFacts, quality: float) -> str:
     weighted = any(row.weight is not None for row in facts.scores.values())
     over = f"a {'weighted ' * weighted}mean over tasks on the dev splits"
     what = f"of what the teacher scores above an untrained encoder (quality, {over})"
-    ends = () if known is None else tuple(end for end in (known.low, known.high) if end is not None)
-    interval = f" (95 % interval {100 * ends[0]:.0f} to {100 * ends[1]:.0f} %)" if len(ends) == 2 else ""
+    if known is None:
+        interval = within(*reach) if (reach := mean_of(facts, "dev")) else ""
+    else:
+        interval = "" if known.low is None or known.high is None else within(known.low, known.high)
     if known is not None and known.seeds > 1:
         return (
             f"Its configuration recovers {100 * known.quality:.0f} %{interval} {what}: the mean of {known.seeds} "
@@ -142,18 +144,30 @@ def recovery(facts: StudentFacts, quality: float) -> str:
 
 def tested(facts: StudentFacts) -> str:
     """The same mean on the test splits, where all tasks were scored on theirs."""
+    ends = mean_of(facts, "test")
+    if ends is None:
+        return ""
+    return f"On the test splits these weights recover {50 * sum(ends):.0f} %{within(*ends)}."
+
+
+def mean_of(facts: StudentFacts, split: str) -> tuple[float, float] | None:
+    """Ends of the 95 % interval of quality on a split, by the numbers of examples; None unless all tasks tell it."""
     known = {
         task: (row.recovered, gap.share_error(row.score))
         for task, row in facts.scores.items()
-        if row.split == "test" and row.recovered is not None and row.score is not None and (gap := row.gap) is not None
+        if row.split == split and row.recovered is not None and row.score is not None and (gap := row.gap) is not None
     }
     if not known or len(known) < len(facts.scores):
-        return ""
+        return None
     weights = {task: row.weight for task, row in facts.scores.items() if row.weight is not None}
     mean = mean_share({task: share for task, (share, _) in known.items()}, weights)
     reach = NORMAL_95 * mean_error({task: error for task, (_, error) in known.items()}, weights)
-    interval = f" (95 % interval {100 * (mean - reach):.0f} to {100 * (mean + reach):.0f} %)" if reach == reach else ""
-    return f"On the test splits these weights recover {100 * mean:.0f} %{interval}."
+    return mean - reach, mean + reach
+
+
+def within(low: float, high: float) -> str:
+    """' (95 % interval 26 to 66 %)'; '' where it is not known."""
+    return f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)" if low == low else ""
 
 
 def scored_as(facts: StudentFacts) -> str:

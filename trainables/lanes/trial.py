@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 from spaces.records.costs import known_parameters
 from spaces.records.filesystems import open_filesystem
 from spaces.records.latency import LatencySpec
-from spaces.records.shares import mean_share
+from spaces.records.shares import mean_share, weights_text
 from spaces.students.architecture import architecture_of
 from spaces.students.transfer import UNTRAINED
 from spaces.values import from_json, to_json
 from trainables.cache import cache_folder, cached_value, digest, digest_files
 from trainables.export.artefact import as_deployed
-from trainables.export.facts import StudentFacts
+from trainables.export.facts import ScoreFacts, StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
 from trainables.lanes.messages import TrialJob, TrialOutcome
@@ -181,9 +181,18 @@ def left_untrained(
 
 def facts_of(job: TrialJob, teacher: Teacher, costs: Mapping[str, Any], scores: Scores) -> StudentFacts:
     """What a trial itself knows of the student that it writes; the export from its study knows more."""
+    weighted = bool(weights_text(job.weights))
+    found = {}
+    for task in map(kept_task, job.tasks):
+        own, against = scores.tasks[task.name], job.floors[task.name]
+        found[task.name] = ScoreFacts(
+            own.score, own.metric, "dev", task.kind, own.protocol, len(task.splits["dev"]),
+            job.weights.get(task.name, 1.0) if weighted else None, against.teacher, against.floor, own.recovered,
+            own.layer,
+        )  # fmt: skip
     return StudentFacts(
         name=f"student {job.trial}", teacher=teacher.facts.name, config=dict(job.config), seed=job.seed, costs=costs,
-        quality=scores.quality, versions=versions(),
+        quality=scores.quality, scores=found, versions=versions(),
     )  # fmt: skip
 
 

@@ -167,6 +167,7 @@ def apart(
         held_out_texts=len(found["held_out"]),
         tokens=int(lengths["train"].sum()),
         held_out_tokens=int(lengths["held_out"].sum()),
+        row_tokens=float(lengths["train"].mean()),
         sampled=spec.max_tokens is not None and int(lengths["train"].sum()) >= spec.max_tokens,
         unknown={"": unknown_share(train, tokenizer)},
     )

@@ -72,6 +72,14 @@ def test_traps(old, new, wanted):
     assert wanted in line
 
 
+def test_steps_of_single_texts_are_counted_by_their_length():
+    text = toy.SPEC.replace("sequence_length = 64", 'sequence_length = 64\ntexts = "single"')
+    assert not list(traps(study(text)))  # as long as nobody knows
+    assert not list(traps(study(text), row_tokens=29.5))
+    (line,) = traps(study(text.replace("300_000", "16_000")), row_tokens=29.5)
+    assert "are 33 steps of 472 tokens: from 47,200 on" in line
+
+
 def test_everything_is_text_for_people():
     lines = describe(study(), DataFacts(CorpusFacts()))
     assert not any("[" in line or "{" in line for line in lines if not line.startswith("warning"))

@@ -181,6 +181,7 @@ def test_the_card_says_what_is_known_over_all_seeds_and_which_shares_say_little(
     assert "On the test splits these weights recover 62 % (95 % interval " in card_text(replace(facts, scores=test))
     cut = replace(facts, train_tokens=0, method="untrained")
     assert "not trained." in card_text(cut) and "not trained: tr" in card_text(replace(cut, method="hs"))
+    assert "It recovers 101 % (95 % interval " in card_text(facts)  # by a trial itself, which knows its examples
     weighed = card_text(replace(facts, scores={"tickets": replace(score, score=0.5, weight=2.0)}))
     assert "a weighted mean over tasks" in weighed and "| weight |" in weighed
     data = ModelCard(text).data

@@ -99,6 +99,8 @@ def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpu
     assert outcome.costs["parameters"] > 0 and outcome.costs["latency_p50_ms"] > 0 and outcome.evaluate_s > 0
     assert outcome.test_scores["toy"].protocol == "probe" and outcome.student_path == "students/00007"
     assert load_teacher(job.student_folder).facts.architecture.num_layers == 2
+    card = (tmp_path / "students/00007/README.md").read_text()
+    assert "95 % interval" in card and "| toy | dev | probe | accuracy | 40 |" in card
     again = attempt(run_trial, job, reports.append)  # from the checkpoint of the last step
     assert again is not None and again.scores == outcome.scores and len(reports) == 11
 

@@ -43,7 +43,7 @@ def comparison_section(study: StudyTable) -> str:
     return pieces.section("The comparison", escape(lead(study, found)), body)
 
 
-def asked(study: StudyTable, found: pd.DataFrame) -> list[Claim]:
+def asked(study: StudyTable, found: pd.DataFrame) -> Sequence[Claim]:
     """The claims; none where the study has differences for none of them, as one that was promoted."""
     every = claims(study, found)
     return every if any(claim.evidence for claim in every) else []

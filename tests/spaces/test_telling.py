@@ -3,7 +3,7 @@
 import pytest
 
 from spaces import telling
-from spaces.telling import announced, duration, short
+from spaces.telling import announced, counted, duration, short
 
 
 def test_now_and_then_a_line_says_how_long_it_will_take(monkeypatch):
@@ -24,6 +24,14 @@ def test_now_and_then_a_line_says_how_long_it_will_take(monkeypatch):
     assert lines == ["scores: 0 of 2, about 3 min left, 5 min until the first trial"]
     lines.clear()
     assert list(announced([], "nothing: {}", lines.append, expected_s=200)) == [] and not lines
+
+
+def test_steps_are_counted():
+    lines: list[str] = []
+    begin = counted(["teacher", "costs"], lines.append)
+    begin("a folder")
+    begin("three shapes")
+    assert lines == ["[1/2] teacher: a folder", "[2/2] costs: three shapes"]
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,15 @@ def test_columns_without_room_are_named_and_raw_scores_stay_longest(fake: Simple
     assert "on pairs, its worst task" in text and " ".join(head.split()) == "trial student pairs quality params"
 
 
+def test_where_there_is_little_room_the_worst_task_and_those_of_most_weight_stay(fake: SimpleNamespace) -> None:
+    tasks = {name: fake.tasks["package"] | {"weight": weight} for name, weight in (("a", 1), ("b", 1), ("c", 2))}
+    rows = [fake.row(0, 0.5, **{f"{kind}_{task}": 0.2 if task == "a" else 0.6 for task in tasks
+                                for kind in ("score", "recovered")})]  # fmt: skip
+    text = printed(front_text(load(fake.study(rows, tasks=tasks)), width=64), width=200)
+    head = next(line for line in text.splitlines() if line.startswith("trial"))
+    assert " ".join(head.split()) == "trial student a c quality params"
+
+
 def test_unmeasured_costs_and_a_teacher_without_numbers_still_make_a_page(fake: SimpleNamespace) -> None:
     unmeasured = dict.fromkeys(("latency_p50_ms", "flops_per_token", "peak_memory_mib", "train_s"))
     rows = [fake.row(t, 0.1 * t, **unmeasured) for t in range(1, 5)]

@@ -86,6 +86,9 @@ def test_claims_within_noise_are_undecided_and_claims_without_rows_not_asked(tmp
     few = study(tmp_path / "few", {"mha, layer 5": 0.1, "hs, uniform": 0.0})
     answers = [claim.answer for claim in comparison.claims(few, comparison.outcomes(few))]
     assert answers == ["yes", "not asked", "not asked", "not asked"]
+    alone = study(tmp_path / "alone", {"hs, uniform": 0.1})
+    for text in (comparison_section(alone), comparison_text(alone)):
+        assert "hs" in text and "best method" not in text and "Holm" not in text
 
 
 def test_a_difference_is_the_paired_t_test(tmp_path):

@@ -2,12 +2,14 @@
 
 import argparse
 import re
+import signal
 
 import pytest
 import toy
 
 from search.cli.arguments import parse_count, parse_limit, parse_number
 from search.cli.main import COMMANDS, main
+from search.cli.running import answer_interrupts
 
 
 @pytest.mark.parametrize(("text", "value"), [("15M", 15e6), ("1.5k", 1500), ("4", 4), ("2e6", 2e6), ("1 B", 1e9)])
@@ -61,3 +63,16 @@ def test_folders_that_are_no_studies(tmp_path, capsys):
     for command in (["front"], ["best"], ["resume"], ["report"]):
         assert main([*command, str(tmp_path / "nosuch")]) == 1
         assert "nosuch" in capsys.readouterr().err
+
+
+def test_a_run_in_the_background_answers_interrupts():
+    """A shell without job control has SIGINT ignored in what it starts with `&`."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        answer_interrupts()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, own := lambda number, frame: None)
+        answer_interrupts()
+        assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -22,6 +22,7 @@ def test_the_probe_solves_a_separable_task(easy, family):
     assert score.score > 0.95
     assert score.metric == "accuracy"
     assert score.layer in (0, 1, 2)
+    assert score_task(MODELS[family](), easy, EvaluationSpec(layer="last"), ["dev"], 0)["dev"].layer == 2
 
 
 def test_a_masked_lm_is_probed_at_its_encoder(easy):

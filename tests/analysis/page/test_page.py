@@ -149,3 +149,15 @@ def test_a_phone_reads_it_without_scrolling_sideways_by_day_and_by_night(opened:
     page.emulate_media(media="print")
     assert page.evaluate(background) == "rgb(255, 255, 255)"
     assert page.locator("details").first.is_hidden()
+
+
+def test_on_a_phone_the_row_of_buttons_is_a_list(opened: SimpleNamespace) -> None:
+    page = opened.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('#front .plot .points path').length > 0")
+    page.locator("#front .updatemenu-header").click()
+    page.locator("#front .updatemenu-dropdown-button").nth(1).click()
+    page.wait_for_function("document.querySelector('#front .plot').layout.xaxis.title.text === 'median latency, ms'")
+    edge = "document.querySelector('#front .updatemenu-header').getBoundingClientRect().right"
+    assert page.evaluate(edge) <= 390 and opened.problems == []

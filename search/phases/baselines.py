@@ -31,7 +31,7 @@ def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> N
     missing = [shape for shape in shapes if shape not in {architecture_of(row) for row in kept}]
     if not missing:
         return
-    say(f"the teacher cut to {len(missing)} shapes, without distillation")
+    say(f"the teacher cut to {len(missing)} shape{'s' * (len(missing) > 1)}, without distillation")
     teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
     corpus = open_corpus(Path(job.corpus))
     for shape in announced(missing, "the teacher cut to shapes: {}", say):

@@ -61,8 +61,9 @@ def score_tests(
     missing = [row for row in members if row.trial not in done]
     if not tasks or not members or (not missing and TEACHER in done):
         return
-    students = f" and {len(missing)} students" if missing else ""
-    say(f"test scores of teacher, {spec.evaluation.floor_seeds} untrained encoders{students}")
+    students, floors = len(missing), spec.evaluation.floor_seeds
+    own = f" and {students} student{'s' * (students > 1)}" if missing else ""
+    say(f"test scores of teacher, {floors} untrained encoder{'s' * (floors > 1)}{own}")
     teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
     references = score_all(spec, teacher, tasks, ["test"], say)["test"]
     for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):

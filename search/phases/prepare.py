@@ -89,7 +89,8 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
         say(line)
     if spec.corpus.texts != "packed" and (line := few_steps(spec, corpus.tokens_per_row)):  # of blocks `run` has told
         say(f"warning: {line}")
-    step(f"teacher and {spec.evaluation.floor_seeds} untrained encoders on {len(tasks)} tasks")
+    floors = spec.evaluation.floor_seeds
+    step(f"teacher and {floors} untrained encoder{'s' * (floors > 1)} on {len(tasks)} task{'s' * (len(tasks) > 1)}")
     compared = spec.comparison.seeds is not None
     scores_s, shapes_s, states_s = expected_seconds(study, inputs.data.facts)
     splits = ["dev", "test"] if compared else ["dev"]

@@ -54,6 +54,8 @@ def promote(folder: str, target: str, trial: int, promotion: Promotion, driver: 
     row = finished_trial(store, trial)
     table = promoted_table(store, row, promotion)
     study = check_all(table, Path("/"), f"{target}/spec.toml", read_facts)  # what is refused is so before any scoring
+    if sampled := stored_table(store)["corpus"].get("max_tokens"):
+        say(f"it learns from all of the text, where the search had {sampled:,} tokens of it ([corpus] max_tokens)")
     score_search_time_self(folder, row, say)
     outcome = run_study(study, target, driver)
     if not outcome.ended:

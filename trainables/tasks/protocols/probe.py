@@ -12,10 +12,8 @@ Shapes: L layers, N examples, F features.
 """
 
 import logging
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -26,6 +24,7 @@ from trainables.tasks.kind import Predictions, Terms
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.protocols.features import Features, encoded_features
 from trainables.tasks.protocols.heads import Head
+from trainables.tasks.protocols.linear import Fit, digest_of_fit, fit_linear, kept_fit
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.text.ragged import Ragged
 
@@ -34,20 +33,6 @@ STRENGTHS = (0.01, 0.1, 1.0)
 """C of the logistic regression; the ridge penalty is 1 / C, which is the same objective with squared loss halved."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted linear model with the scaling of its features."""
-
-    model: Any
-    mean_F: np.ndarray
-    scale_F: np.ndarray
-    converged: bool
-
-    def predict(self, x_NF: np.ndarray) -> np.ndarray:
-        """Class ids or real numbers."""
-        return self.model.predict((x_NF - self.mean_F) / self.scale_F)
 
 
 def probe(
@@ -59,7 +44,7 @@ def probe(
     head: Head,
     max_labels: int | None = None,
 ) -> Callable[[str], Predictions]:
-    """Fit on frozen features; the same model, task and seed give the same predictions.
+    """Fit on frozen features, once for an encoder and a task; the same model, task and seed give the same predictions.
 
     terms: with the layer "last" no other is asked.
     max_labels: the fits see the rows, drawn by the seed, that have so many labels together; None: all.
@@ -68,7 +53,31 @@ def probe(
     order = stratified_order(KINDS[task.kind].strata(everything.labels), generator(terms.seed, "held out"))
     rows = np.sort(order[: num_fitted(everything.labels, order, max_labels)])
     train = everything.take(rows)
-    order = np.searchsorted(rows, order[: len(rows)])
+    chosen = (HELD_OUT_SHARE, STRENGTHS, terms.metric.name, terms.seed, terms.layer)
+    read = (task.kind, task.pad_id, task.label_names, getattr(features, "__qualname__", features))
+
+    def compute() -> Fit:
+        return best_fit(model, task, train, np.searchsorted(rows, order[: len(rows)]), terms, features, head)
+
+    fit = kept_fit(digest_of_fit(model, train, *chosen, *read), compute)
+
+    def predict(split: str) -> Predictions:
+        features_LNF = task_features(model, task, task.splits[split], features, layers=[fit.layer])
+        return Predictions(fit.predict(features_LNF[0]), fit.layer, fit.converged)
+
+    return predict
+
+
+def best_fit(
+    model: PreTrainedModel,
+    task: TaskData,
+    train: Split,
+    order: np.ndarray,
+    terms: Terms,
+    features: Features,
+    head: Head,
+) -> Fit:
+    """Fitted on train, at the layer and strength that serve best on its first fifth in this order of its rows."""
     layers = range(architecture(model.config).num_layers + 1)[-1 if terms.layer == "last" else 0 :]
     train_LNF = task_features(model, task, train, features, layers)
     labels_N = train.labels.values
@@ -87,16 +96,10 @@ def probe(
     others = {strength: trial_score(best, strength) for strength in STRENGTHS if strength != middle}
     strength_scores = others | {middle: layer_scores[best]}
     strength = max(STRENGTHS, key=lambda value: (strength_scores[value], -value))
-
-    layer, fit = layers[best], fit_linear(head, train_LNF[best], labels_N, strength)
+    fit = replace(fit_linear(head, train_LNF[best], labels_N, strength), layer=layers[best])
     if not fit.converged:
-        log.info("probe of %s: stopped at its limit of iterations (layer %d, C %g)", task.name, layer, strength)
-
-    def predict(split: str) -> Predictions:
-        features_LNF = task_features(model, task, task.splits[split], features, layers=[layer])
-        return Predictions(fit.predict(features_LNF[0]), layer, fit.converged)
-
-    return predict
+        log.info("probe of %s: stopped at its limit of iterations (layer %d, C %g)", task.name, fit.layer, strength)
+    return fit
 
 
 def task_features(
@@ -115,23 +118,3 @@ def num_fitted(labels: Ragged, order: np.ndarray, max_labels: int | None) -> int
     if max_labels is None:
         return len(order)
     return max(2, int(np.searchsorted(np.cumsum(labels.lengths()[order]), max_labels, side="right")))
-
-
-def fit_linear(head: Head, x_NF: np.ndarray, labels_N: np.ndarray, strength: float) -> Fit:
-    """The linear model of the head, on features standardised by their own statistics.
-
-    Running out of iterations is noted in the result instead of warned about: a fit so far along ranks layers as well.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    mean_F, scale_F = x_NF.mean(0), x_NF.std(0)
-    scale_F[scale_F < 1e-8] = 1.0
-    model = head.linear(strength)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.fit((x_NF - mean_F) / scale_F, labels_N)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn(warning.message, warning.category, stacklevel=2)
-    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    return Fit(model, mean_F, scale_F, converged)

@@ -16,7 +16,8 @@ from trainables.models.encoder import hidden_states
 from trainables.tasks.kind import Terms
 from trainables.tasks.protocols.features import word_features
 from trainables.tasks.protocols.heads import CLASSES
-from trainables.tasks.protocols.probe import HELD_OUT_SHARE, fit_linear, probe, task_features
+from trainables.tasks.protocols.linear import fit_linear
+from trainables.tasks.protocols.probe import HELD_OUT_SHARE, probe, task_features
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.scoring import load_task, prepare_task, score_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec

@@ -9,7 +9,10 @@ from small_tasks import LAYERS, MODELS, SHAPE, make_bert, prepared, texts
 from transformers import BertConfig, BertForMaskedLM
 
 from trainables.models.encoder import hidden_states
+from trainables.models.loading import load_model
+from trainables.tasks.protocols import probe as probing
 from trainables.tasks.protocols.features import likeness_features, pair_features
+from trainables.tasks.protocols.linear import encoder_digest
 from trainables.tasks.protocols.probe import HELD_OUT_SHARE, STRENGTHS, task_features
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.scoring import score_task
@@ -123,3 +126,27 @@ def test_running_out_of_iterations_is_reported(easy, monkeypatch):
         assert score_task(make_bert(), easy, EvaluationSpec(), ["dev"], 0)["dev"].converged is False
     monkeypatch.undo()
     assert score_task(make_bert(), easy, EvaluationSpec(), ["dev"], 0)["dev"].converged is True
+
+
+def test_a_fit_serves_every_split_of_the_same_encoder(easy, monkeypatch, tmp_path):
+    """Also of one that was written and read again; train is read once, and the scores are those of a new fit."""
+    model = make_bert()
+    model.save_pretrained(tmp_path / "written")
+    dev = score_task(model, easy, EvaluationSpec(), ["dev"], 0)["dev"]
+    read, real = [], task_features
+    monkeypatch.setattr(probing, "task_features", lambda *args, **more: read.append(args[2]) or real(*args, **more))
+    test = score_task(load_model(tmp_path / "written"), easy, EvaluationSpec(), ["test"], 0)["test"]
+    assert read == [easy.splits["test"]]
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "another"))
+    assert score_task(model, easy, EvaluationSpec(), ["dev", "test"], 0) == {"dev": dev, "test": test}
+
+
+def test_encoders_that_differ_are_told_apart():
+    heads, weights, headed = make_bert(), make_bert(), BertForMaskedLM(BertConfig(**SHAPE, **LAYERS))
+    own = encoder_digest(make_bert())
+    heads.config.num_attention_heads = 1
+    with torch.no_grad():
+        next(weights.parameters())[-1, -1] += 1e-6
+    assert own == encoder_digest(make_bert())
+    assert own not in (encoder_digest(heads), encoder_digest(weights))
+    assert encoder_digest(headed) == encoder_digest(headed.bert)

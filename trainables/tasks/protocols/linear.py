@@ -1,0 +1,105 @@
+"""Linear models of features: fitted by scikit-learn, and kept as plain arrays.
+
+A fit is kept in the cache under what it was made of, so that who has scored an encoder on dev need not read train
+again for its test score.
+
+Shapes: N examples, F features, C outputs: one for numbers and for two classes, else one for each class.
+"""
+
+import dataclasses
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from spaces.errors import StillhouseError
+from trainables.cache import cache_folder, digest, new_folder
+from trainables.machine import versions
+from trainables.tasks.data import Split
+from trainables.tasks.protocols import heads
+from trainables.tasks.protocols.heads import Head
+
+NONE = np.empty(0)
+UNTOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "_attn_implementation"}
+"""Of a model's config, what changes between a model and the same one read from its folder."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted linear model with the scaling of its features, at the layer that they come from."""
+
+    mean_F: np.ndarray
+    scale_F: np.ndarray
+    weights_FC: np.ndarray
+    bias_C: np.ndarray
+    classes: np.ndarray
+    """The ids of the classes; none where numbers are predicted."""
+    converged: bool
+    layer: int = 0
+
+    def predict(self, x_NF: np.ndarray) -> np.ndarray:
+        """Class ids or real numbers."""
+        outputs_NC = (x_NF - self.mean_F) / self.scale_F @ self.weights_FC + self.bias_C
+        if not len(self.classes):
+            return outputs_NC[:, 0]
+        return self.classes[outputs_NC.argmax(1) if outputs_NC.shape[1] > 1 else (outputs_NC[:, 0] > 0).astype(int)]
+
+
+def fit_linear(head: Head, x_NF: np.ndarray, labels_N: np.ndarray, strength: float) -> Fit:
+    """The linear model of the head, on features standardised by their own statistics.
+
+    Running out of iterations is noted in the result instead of warned about: a fit so far along ranks layers as well.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    mean_F, scale_F = x_NF.mean(0), x_NF.std(0)
+    scale_F[scale_F < 1e-8] = 1.0
+    model = head.linear(strength)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit((x_NF - mean_F) / scale_F, labels_N)
+    for warning in caught:
+        if not issubclass(warning.category, ConvergenceWarning):
+            warnings.warn(warning.message, warning.category, stacklevel=2)
+    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    weights_FC = np.atleast_2d(model.coef_).T
+    return Fit(
+        mean_F, scale_F, weights_FC, np.atleast_1d(model.intercept_), getattr(model, "classes_", NONE), converged
+    )
+
+
+def kept_fit(made_of: str, compute: Callable[[], Fit]) -> Fit:
+    """The fit of this digest, computed when the cache has none."""
+    folder = cache_folder() / "fits" / made_of
+    if folder.is_dir():
+        with np.load(folder / "fit.npz") as kept:
+            return Fit(**{key: kept[key] if kept[key].ndim else kept[key].item() for key in kept.files})
+    fit = compute()
+    with suppress(OSError, StillhouseError), new_folder(folder) as unfinished:  # without a cache it is made again
+        np.savez(unfinished / "fit.npz", **dataclasses.asdict(fit))
+    return fit
+
+
+def digest_of_fit(model: PreTrainedModel, train: Split, *terms: object) -> str:
+    """Everything that decides what is fitted: the encoder, what is read of train, the terms, the packages."""
+    arrays = [train.labels, *(train.views[name] for name in sorted(train.views))]
+    told = [np.ascontiguousarray(each).tobytes() for array in arrays for each in (array.values, array.offsets)]
+    setting = (heads.MAX_ITERATIONS, heads.TOLERANCE, json.dumps(versions(), sort_keys=True))
+    return digest("fit", 1, encoder_digest(model), *sorted(train.views), *told, *setting, *terms)
+
+
+def encoder_digest(model: PreTrainedModel) -> str:
+    """Of weights and config, whatever head the encoder has."""
+    hasher = hashlib.sha256()
+    config = {key: value for key, value in model.config.to_dict().items() if key not in UNTOLD}
+    hasher.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.base_model.state_dict().items()):
+        hasher.update(name.encode())
+        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return hasher.hexdigest()

@@ -24,11 +24,11 @@ from rich.text import Text
 from analysis.page.report import content, page
 from analysis.page.terminal import front_text
 from analysis.selection.front import hypervolume_history
-from analysis.study.parts import Kept, part_files
 from analysis.study.table import SHOWN, StudyTable, load_table
 from analysis.words import decimal, plural, student_name
 from spaces.errors import StillhouseError
 from spaces.records.filesystems import open_filesystem
+from spaces.records.parts import Kept, dataset_files, key_of, numbers_in
 from spaces.records.state import SEARCHING, RunState, read_state
 
 HOST = "127.0.0.1"
@@ -98,15 +98,15 @@ def fingerprint(folder: str) -> str:
     files = filesystem.get_file_info([f"{path}/study.json", f"{path}/spec.toml"])
     if files[0].type != pyarrow.fs.FileType.File:
         raise StillhouseError(f"{path}/study.json does not exist yet")
-    parts = [part for dataset in SHOWN for part in part_files(filesystem, f"{path}/{dataset}")]
-    seen = [(info.path, info.size, info.mtime_ns) for info in (*files, *parts)]
+    datasets = [dataset_files(filesystem, f"{path}/{dataset}") for dataset in SHOWN]
+    seen = [key_of(info) for info in (*files, *(info for each in datasets for info in (*each.parts, *each.packs)))]
     return sha256(repr(seen).encode()).hexdigest()[:16]
 
 
 def count_open(folder: str) -> int:
     """Trials that were asked for and have no row yet: they run, or a resume runs them again."""
     filesystem, path = open_filesystem(folder)
-    asked, ended = ({info.base_name for info in part_files(filesystem, f"{path}/{d}")} for d in ("asked", "trials"))
+    asked, ended = (numbers_in(filesystem, f"{path}/{dataset}") for dataset in ("asked", "trials"))
     return len(asked - ended)
 
 

@@ -1,6 +1,5 @@
 """A study folder as one checked value: its trials, the students among them, and the noise of their quality."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +11,6 @@ import pyarrow as pa
 import pyarrow.fs
 
 from analysis.study.intervals import with_share_intervals
-from analysis.study.parts import Kept, part_files, read_parts, read_text
 from analysis.words import WITHOUT_TEACHER
 from spaces.errors import StillhouseError, choose
 from spaces.records.columns import (
@@ -26,11 +24,12 @@ from spaces.records.columns import (
     trials_columns,
 )
 from spaces.records.costs import COSTS, Cost
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import open_filesystem, read_text
 from spaces.records.fronts import QUALITY_COLUMNS
 from spaces.records.latency import ProfileSpec
 from spaces.records.meta import StudyMeta
 from spaces.records.noise import Noise, pooled_noise
+from spaces.records.parts import Kept, read_dataset
 from spaces.records.schemas import Column
 from spaces.records.shares import mean_share
 from spaces.students.architecture import StudentArchitecture
@@ -223,18 +222,13 @@ class StudyTable:
 
     def _dataset(self, name: str, columns: Sequence[Column]) -> pd.DataFrame:
         filesystem, path = open_filesystem(self.folder)
-        return _to_pandas(read_parts(filesystem, part_files(filesystem, f"{path}/{name}"), columns, self.kept))
+        return _to_pandas(read_dataset(filesystem, f"{path}/{name}", columns, self.kept))
 
     def reports_of(self, trials: Iterable[int]) -> pd.DataFrame:
-        """Reports of some trials: opens only the parts that carry their numbers when every trial has one."""
+        """Reports of some trials: opens only the files that should have them, when those have some of each."""
         wanted = {int(trial) for trial in trials}
         filesystem, path = open_filesystem(self.folder)
-        by_number: dict[int, list[pyarrow.fs.FileInfo]] = {}
-        for part in part_files(filesystem, f"{path}/reports"):
-            if number := re.search(r"\d+", part.base_name):
-                by_number.setdefault(int(number[0]), []).append(part)
-        parts = [part for trial in sorted(wanted) for part in by_number.get(trial, [])]
-        rows = _to_pandas(read_parts(filesystem, parts, reports_columns(), self.kept))
+        rows = _to_pandas(read_dataset(filesystem, f"{path}/reports", reports_columns(), self.kept, wanted))
         if not wanted <= set(rows["trial"]):
             rows = self.reports
         return rows[rows["trial"].isin(wanted)]
@@ -274,10 +268,8 @@ def load_table(folder: str, kept: Kept | None = None) -> StudyTable:
     filesystem, path = open_filesystem(folder)
     meta = _read_meta(filesystem, path)
     kept = {} if kept is None else kept
-    parts = part_files(filesystem, f"{path}/trials")
-    trials = _to_pandas(
-        read_parts(filesystem, parts, trials_columns(list(meta.tasks), bool(meta.languages), meta.axes), kept)
-    )
+    columns = trials_columns(list(meta.tasks), bool(meta.languages), meta.axes)
+    trials = _to_pandas(read_dataset(filesystem, f"{path}/trials", columns, kept))
     notes = []
     if absent := [name for name in meta.costs if name not in COSTS]:
         notes.append(f"Measured by a package that is not installed here: {', '.join(absent)}.")

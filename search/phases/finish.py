@@ -57,7 +57,7 @@ def score_tests(
     """Test scores of teacher, floor and these trials, as the study deploys them."""
     tasks = {load_task(folder).name: Path(folder) for folder in task_folders}
     tasks = {name: folder for name, folder in tasks.items() if "test" in load_task(folder).splits}
-    done = {number for number, _ in store.parts("test_scores")}
+    done = set(store.numbers("test_scores"))
     missing = [row for row in members if row.trial not in done]
     if not tasks or not members or (not missing and TEACHER in done):
         return

@@ -83,7 +83,7 @@ def _record(
         "fingerprint": fingerprint(setting.runtime, setting.device), "versions": json.dumps(versions(), sort_keys=True),
         "measured_at": now(),
     }  # fmt: skip
-    number = max((part for part, _ in store.parts("profiles")), default=-1) + 1
+    number = max(store.numbers("profiles"), default=-1) + 1
     store.write_part("profiles", number, [{**row, "trial": trial} for trial in trials])
     busy = "" if LATENCY.is_steady(row) else f"; it moved by {latency.moved:.0%} meanwhile: the machine is busy"
     size = "" if latency.disk_mb is None else f", {latency.disk_mb:.1f} MB"

@@ -207,7 +207,7 @@ def settled(meta: StudyMeta, earlier: StudyMeta) -> StudyMeta:
 def refuse_other_study(store: Store, spec: StudySpec) -> None:
     """A folder holds one study; another spec must not mix its rows into it."""
     if not store.is_study():
-        if store.exists() and store.parts("trials"):
+        if store.exists() and store.numbers("trials"):
             raise StillhouseError(f"{store.folder} holds trials but no spec.toml; it is not a whole study folder")
         return
     stored = read_spec(tomllib.loads(store.read_text("spec.toml")), Path("/"), f"{store.folder}/spec.toml")

@@ -1,8 +1,9 @@
 """The study folder on disk: Parquet parts, one file per trial, written complete or not at all.
 
 One part per trial number (`trials/part-00012.parquet`) means that nothing is ever appended to and no writer can harm
-another trial's row. On a local disk a part is written under a temporary name in the same folder, flushed and renamed;
-an object store makes an object visible only when it is whole, so there it is one plain write and no rename is assumed.
+another trial's row; those of many trials become a pack in time (packing.py). On a local disk a file is written under a
+temporary name in the same folder, flushed and renamed; an object store makes an object visible only when it is whole,
+so there it is one plain write and no rename is assumed.
 """
 
 import contextlib
@@ -10,9 +11,8 @@ import errno
 import logging
 import math
 import os
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +23,14 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from search.store.lease import Lease, file_lock, leased
+from search.store.packing import Packing
 from spaces.errors import StillhouseError
 from spaces.records.columns import dataset_columns
-from spaces.records.filesystems import open_filesystem, read_parquet
+from spaces.records.filesystems import open_filesystem
 from spaces.records.meta import StudyMeta
+from spaces.records.parts import DamagedFile, numbers_in, part_name, read_dataset
 from spaces.records.rows import TrialRow
-from spaces.records.schemas import Column, conformed, schema
+from spaces.records.schemas import Column, schema
 
 LOG = logging.getLogger("stillhouse.store")
 LEASE = "lease.json"
@@ -38,7 +40,6 @@ LASTING = {
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG
 }  # fmt: skip
 """Errors that waiting does not mend."""
-PART = re.compile(r"part-(-?\d+)\.parquet")
 
 
 class Store:
@@ -64,6 +65,7 @@ class Store:
             self.filesystem, self.root = filesystem, str(folder)
         self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
         self._lease: Lease | None = None
+        self._packing: Packing | None = None
         self.tasks = tuple(tasks)
         self.columns = dataset_columns(list(tasks), by_language, axes)
         self.schemas = {name: schema(columns) for name, columns in self.columns.items()}
@@ -103,8 +105,6 @@ class Store:
 
     def write_part(self, dataset: str, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write (or replace) the part of one trial; NaN is null. StillhouseError: another driver has taken over."""
-        if self._lease is not None:
-            self._lease.check()
         wanted = self.schemas[dataset]
         unknown = sorted({key for row in rows for key in row} - set(wanted.names))
         if unknown:
@@ -112,20 +112,21 @@ class Store:
                 f"{dataset} has no column {', '.join(map(repr, unknown))}; spaces/records declares columns"
             )
         table = pa.Table.from_pylist([{key: known(value) for key, value in row.items()} for row in rows], schema=wanted)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        path, data = self.path(dataset, part_name(number)), sink.getvalue().to_pybytes()
-        self._write_bytes(path, data, PAUSES_S)
+        self._write_table(self.path(dataset, part_name(number)), table)
+        if self._packing is not None:
+            self._packing.written(dataset, number)
 
     def read_rows(self, dataset: str) -> list[dict[str, Any]]:
         """All rows of a dataset in the order of trial numbers, by its columns of today.
 
         Raises StillhouseError, which names it, for a part that is damaged or does not fit.
         """
-        rows: list[dict[str, Any]] = []
-        for _, path in self.parts(dataset):
-            rows += self._read_part(dataset, path)
-        return rows
+        try:
+            table = read_dataset(self.filesystem, self.path(dataset), self.columns[dataset])
+        except DamagedFile as error:
+            lost = "Its trials are then run again" if dataset in ("asked", "trials") else "Only their curves are lost"
+            raise StillhouseError(f"{error} {lost}: stillhouse resume {self.folder}") from error
+        return table.to_pylist()  # type: ignore[no-any-return]
 
     def write_trial(self, row: TrialRow) -> None:
         """Write (or replace) the row of a trial. Raises StillhouseError as `write_part` does."""
@@ -135,11 +136,9 @@ class Store:
         """The rows of all trials that ended, in the order of their numbers. Raises StillhouseError as `read_rows`."""
         return [TrialRow.from_columns(row, self.tasks) for row in self.read_rows("trials")]
 
-    def parts(self, dataset: str) -> list[tuple[int, str]]:
-        """(trial number, path) of every part, temporary files left out."""
-        selector = pafs.FileSelector(self.path(dataset), allow_not_found=True)
-        found = [(PART.fullmatch(i.base_name), i.path) for i in self.filesystem.get_file_info(selector)]
-        return sorted((int(match[1]), path) for match, path in found if match)
+    def numbers(self, dataset: str) -> list[int]:
+        """The trials that have rows in a dataset."""
+        return sorted(numbers_in(self.filesystem, self.path(dataset)))
 
     @contextmanager
     def locked(self, say: Callable[[str], None] = LOG.info) -> Any:
@@ -148,7 +147,8 @@ class Store:
             with leased(self.filesystem, self.path(LEASE), self.folder, say) as lease:
                 self._lease = lease
                 try:
-                    yield
+                    with self._packed():
+                        yield
                 finally:
                     self._lease = None
             return
@@ -161,8 +161,18 @@ class Store:
                 f"the study folder {self.root} cannot be written ({error.strerror or error}); "
                 "give another one: stillhouse run SPEC DIR"
             ) from error
-        with lock:
+        with lock, self._packed():
             yield
+
+    @contextmanager
+    def _packed(self) -> Iterator[None]:
+        """Put parts together while the folder is held; also at its end, unless that is an error."""
+        self._packing = Packing(self.filesystem, self.root, self._write_table, self._check)
+        try:
+            yield
+            self._packing.rest()
+        finally:
+            self._packing = None
 
     def remove(self, *parts: str) -> None:
         """Delete a folder with all that is in it; one that is not there is fine."""
@@ -180,16 +190,16 @@ class Store:
         found = self.filesystem.get_file_info(selector)
         return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
 
-    def _read_part(self, dataset: str, path: str) -> list[dict[str, Any]]:
-        try:
-            table = read_parquet(self.filesystem, path)
-        except (pa.ArrowException, OSError, EOFError) as error:
-            again = "The trial is then run again." if dataset in ("asked", "trials") else "Only its curve is lost."
-            raise StillhouseError(
-                f"{path} is damaged and cannot be read ({str(error).splitlines()[0]}). Set it aside and resume:\n"
-                f"  mv {path} {path}.damaged && stillhouse resume {self.folder}\n{again}"
-            ) from error
-        return conformed(table, self.columns[dataset], path).to_pylist()
+    def _check(self) -> None:
+        """Raise StillhouseError when another driver has taken over."""
+        if self._lease is not None:
+            self._lease.check()
+
+    def _write_table(self, path: str, table: pa.Table) -> None:
+        self._check()
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self._write_bytes(path, sink.getvalue().to_pybytes(), PAUSES_S)
 
     def _write_bytes(self, path: str, data: bytes, pauses_s: Sequence[float] = ()) -> None:
         def write() -> None:
@@ -227,10 +237,6 @@ def patiently(write: Callable[[], None], path: str, pauses_s: Sequence[float]) -
 def known(value: Any) -> Any:
     """A value as the tables have it: what is no number is null, for tools order and compare NaN each in its own way."""
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def part_name(number: int) -> str:
-    return f"part-{number:05d}.parquet"
 
 
 def now() -> datetime:

@@ -36,6 +36,14 @@ def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
 
 
+def read_text(filesystem: pafs.FileSystem, path: str) -> str | None:
+    """The text of a file, None when there is none."""
+    if filesystem.get_file_info(path).type != pafs.FileType.File:
+        return None
+    with filesystem.open_input_stream(path) as file:
+        return file.read().decode()  # type: ignore[no-any-return]
+
+
 def read_object(filesystem: pafs.FileSystem, path: str) -> pa.Buffer:
     """All of a file, by one request. Raises OSError."""
     with filesystem.open_input_file(path) as file:

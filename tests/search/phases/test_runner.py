@@ -45,12 +45,12 @@ def drive(tmp_path):
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         store, deadline = Store(folder, ["toy"]), time.time() + 240
-        while len(store.parts("trials")) < trials and process.poll() is None and time.time() < deadline:
+        while len(store.numbers("trials")) < trials and process.poll() is None and time.time() < deadline:
             time.sleep(0.05)
         ports = [] if process.poll() is not None else listening(mark)
         process.kill()
         output, _ = process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL and len(store.parts("trials")) >= trials, output
+        assert process.returncode == -signal.SIGKILL and len(store.numbers("trials")) >= trials, output
         assert len(ports) > 3 and not exposed(ports), ports
         while (left := marked(mark)) and time.time() < deadline:
             time.sleep(0.2)
@@ -65,7 +65,7 @@ def test_killed_a_study_comes_to_the_end_of_an_undisturbed_one(drive, ray_cluste
     before = {row["trial"]: row for row in store.read_rows("trials")}
     assert 2 <= len(before) < 8
     unfinished, lines = (
-        {number for number, _ in store.parts("asked")} - {number for number, _ in store.parts("trials")},
+        {*store.numbers("asked")} - {*store.numbers("trials")},
         [],
     )
     text = f'{RUNGS}[logging]\ncallbacks = ["tensorboard"]\n'

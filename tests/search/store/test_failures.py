@@ -137,7 +137,7 @@ class Watched:
 
     def under_way(self, on):
         """The start of a trial on a node that has kept a checkpoint and not ended."""
-        done = {number for number, _ in self.store.parts("trials")}
+        done = set(self.store.numbers("trials"))
         latest = {start["trial"]: start for start in self.starts() if start["trial"] not in done}
         for trial, start in latest.items():
             if start["node"] == on and Path(self.store.path("checkpoints", f"{trial:05d}", "step")).exists():

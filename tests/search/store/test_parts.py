@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from search.store.parts import Store, now, part_name
+from search.store.parts import Store, now
 from spaces.errors import StillhouseError
+from spaces.records.parts import part_name
 
 
 def asked(trial):
@@ -84,7 +85,7 @@ def test_leftovers_of_a_killed_writer_are_not_parts(tmp_path):
     store.write_part("asked", 1, [asked(1)])
     (tmp_path / "asked" / f".{part_name(2)}.99.tmp").write_bytes(b"half")
     (tmp_path / "asked" / f"{part_name(3)}.damaged").write_bytes(b"aside")
-    assert [number for number, _ in store.parts("asked")] == [1]
+    assert store.numbers("asked") == [1]
 
 
 def test_an_unknown_column_is_an_error(tmp_path):
@@ -154,7 +155,7 @@ def test_a_lease_that_nobody_renews_is_taken_over_and_its_late_owner_writes_no_m
             first._lease.renew()
             with pytest.raises(StillhouseError, match=f"process {os.getpid()} has taken over the study"):
                 first.write_part("asked", 2, [asked(2)])
-    assert [number for number, _ in Store(folder).parts("asked")] == [1]
+    assert Store(folder).numbers("asked") == [1]
 
 
 def test_a_damaged_lease_is_a_lease(tmp_path, hurried):
@@ -183,7 +184,7 @@ def test_what_is_no_number_is_null_and_all_parts_have_one_schema(tmp_path):
     full = {"trial": 1, "status": "finished", "loss_last": 0.25, "score_toy": 0.1234567890123, "steps": 2**40}
     for row in (empty, full):
         store.write_part("trials", row["trial"], [row])
-    parts = [pq.read_table(path) for _, path in store.parts("trials")]
+    parts = [pq.read_table(path) for path in sorted((tmp_path / "trials").iterdir())]
     assert parts[0].schema.equals(parts[1].schema, check_metadata=True)
     assert parts[0]["loss_last"].null_count == parts[0]["score_toy"].null_count == 1
     merged = pa.concat_tables(parts)

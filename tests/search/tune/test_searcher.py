@@ -46,7 +46,7 @@ def test_a_trial_without_a_place_is_asked_for_again_before_any_new_one(search):
     assert [number_of(first), number_of(second)] == [0, 1]
     searcher.on_trial_complete("a", NO_ROOM)
     assert job_of(searcher.suggest("c")) == job_of(first) and not rows
-    assert len(searcher.asktell.store.parts("asked")) == 2
+    assert len(searcher.asktell.store.numbers("asked")) == 2
     searcher.on_trial_complete("c", FINE)
     assert [(row.trial, row.status) for row in rows] == [(0, "finished")]
     assert number_of(searcher.suggest("d")) == 2

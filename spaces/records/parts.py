@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
@@ -136,8 +135,10 @@ def without(table: pa.Table, trials: Collection[int]) -> pa.Table:
 
 def in_order(table: pa.Table) -> pa.Table:
     """The rows by trial; those of one trial stay in their order."""
-    trials = table["trial"].to_numpy()
-    return table if (np.diff(trials) >= 0).all() else table.take(np.argsort(trials, kind="stable"))
+    trials = table["trial"]
+    if pc.all(pc.less_equal(trials[:-1], trials[1:])).as_py() is not False:
+        return table
+    return table.take(pc.sort_indices(table, sort_keys=[("trial", "ascending")]))  # a stable order
 
 
 def read_file(filesystem: pafs.FileSystem, path: str, data: pa.Buffer | None = None) -> pa.Table:

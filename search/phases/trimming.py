@@ -12,6 +12,7 @@ from spaces.errors import SpecError
 from spaces.telling import Say
 from trainables.cache import new_folder
 from trainables.export.folders import quiet_transformers
+from trainables.models.published import card_of_derived
 from trainables.models.teacher import load_teacher
 from trainables.models.tokenizer import load_tokenizer
 from trainables.models.vocabulary import trim
@@ -83,6 +84,8 @@ def trim_teacher(path: str, sources: Mapping[str, list[str]], pieces: int | None
             texts = [text for each in sources.values() for text in each]
             say(f"teacher: {path}; the pieces of {len(texts):,} texts are counted")
             trimmed = trim(teacher.model, teacher.tokenizer, texts, pieces, folder, say)
+            card = f"# {teacher.facts.name}, trimmed\n\nIts vocabulary, cut by stillhouse: {trimmed.text}."
+            (folder / "README.md").write_text(card_of_derived(path, card), encoding="utf-8")
             small = load_tokenizer(folder, trimmed.pieces, teacher.facts.max_positions)
     say(f"vocabulary: {trimmed.text}")
     for name, each in sources.items():

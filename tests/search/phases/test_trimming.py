@@ -49,6 +49,8 @@ def test_tasks_are_kept_as_well(folder):
     said = []
     trim_teacher(teacher, sources, None, folder / "all", said.append)
     assert [line.split(": ")[1][:6] for line in said[2:5]] == ["100.0%"] * 3
+    card = (folder / "all" / "README.md").read_text()
+    assert 'license: "apache-2.0"' in card and "pieces" in card
     trim_teacher(teacher, {"corpus": sources["corpus"]}, None, folder / "corpus", said.append)
     before, small = (load_teacher(path).tokenizer for path in (teacher, str(folder / "corpus")))
     assert cut_alike(before, small, sources["corpus"]) == 1.0

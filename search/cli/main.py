@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from search.cli import making, running, seeing, standing
-from spaces.errors import SpecError, StillhouseError
+from spaces.errors import SpecError, StillhouseError, unknown
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 an error of the study, 2 an input that must be corrected, 130 interrupted."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        print(unknown("command", COMMANDS, words[0]), file=sys.stderr)
+        return 2
+    args = build_parser().parse_args(words)
     try:
         COMMANDS[args.command].run(args)
     except SpecError as error:

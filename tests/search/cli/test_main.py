@@ -39,6 +39,11 @@ def test_help_has_an_example(name, capsys):
     assert f"example: stillhouse {name} " in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_mistyped_command_is_told_the_nearest(capsys):
+    assert main(["fornt", "studies/mine"]) == 2
+    assert "unknown command 'fornt'. Did you mean 'front'?" in capsys.readouterr().err
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])

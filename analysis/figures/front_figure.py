@@ -15,7 +15,7 @@ from analysis.figures.points import hover, short
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
 from analysis.selection.front import aim, costs_of, front, knee, values_of
 from analysis.study.table import StudyTable
-from analysis.words import WITHOUT_TEACHER, cost_text, plural
+from analysis.words import WITHOUT_TEACHER, cost_text, plural, student_name
 from spaces.errors import choose
 from spaces.records.costs import COSTS, Cost
 from spaces.records.fronts import front_indices, non_dominated
@@ -55,8 +55,7 @@ def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
     for each in dict.fromkeys([*first, *study.meta.aim.costs, *COSTS.values()]):
         measured = rows[rows[each.column].notna()]
         if len(measured):
-            start, teacher = len(figure.data), study.meta.teacher.costs.get(each.column)
-            costs_N = np.append(measured[each.column].to_numpy(dtype=float), teacher or np.nan)
+            start, costs_N = len(figure.data), _drawn_costs(study, measured, each)
             _add_view(figure, study, measured, each, colours, symbols)
             views.append((each, start, len(figure.data), cost_axis(costs_N, each.title)))
     ring = {"size": 20, "symbol": "circle-open", "color": GREY, "line": {"width": 2}}
@@ -143,6 +142,7 @@ def _add_view(
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    _add_in_float(figure, members, cost)
     _add_members(figure, study, members, cost, symbols, colours)
     if len(own) > 1 and pd.notna(own.iloc[best][column]):
         ring = {"size": 18, "symbol": "circle-open", "color": GREY, "line": {"width": 1.5}}
@@ -152,14 +152,40 @@ def _add_view(
         )  # fmt: skip
 
 
+def _drawn_costs(study: StudyTable, rows: pd.DataFrame, cost: Cost) -> np.ndarray:
+    """All that an axis must reach: of students, as they are and before rounding, and of the teacher."""
+    columns = [cost.column, *filter(None, [cost.unrounded])]
+    costs_N = rows[columns].to_numpy(dtype=float).ravel()
+    return np.append(costs_N[~np.isnan(costs_N)], study.meta.teacher.costs.get(cost.column) or np.nan)
+
+
+def _add_in_float(figure: go.Figure, members: pd.DataFrame, cost: Cost) -> None:
+    """Beside the file of each member its weights in torch: a hollow mark, joined to it by a line."""
+    rows = members[members["torch_quality"].notna()]
+    if rows.empty:
+        return
+    before = rows[cost.column] if not cost.unrounded else rows[cost.unrounded].fillna(rows[cost.column])
+    between = np.full(len(rows), np.nan)  # where the line breaks
+    figure.add_scatter(
+        x=np.column_stack([before, rows[cost.column], between]).ravel(),
+        y=np.column_stack([rows["torch_quality"], rows["quality"], between]).ravel(),
+        mode="lines", line={"color": GREY, "width": 1.5, "dash": "dot"}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+    names = [short(student_name(row)) for row in rows.to_dict("records")]
+    words = "%{text}<br>its weights in float, in torch: quality %{y:.3f}<extra></extra>"
+    figure.add_scatter(
+        x=before, y=rows["torch_quality"], mode="markers", text=names, hovertemplate=words, showlegend=False,
+        marker={"symbol": "circle-open", "size": 9, "color": GREY, "line": {"width": 1.5}},
+    )  # fmt: skip
+
+
 def _add_members(
     figure: go.Figure, study: StudyTable, members: pd.DataFrame, cost: Cost, symbols: dict[int, str],
     colours: dict[str, str],
 ) -> None:  # fmt: skip
     """The front itself: large points with intervals, and names where they are few."""
     column, teacher = cost.column, study.meta.teacher.costs.get(cost.column)
-    costs_N = np.append(study.students[column].to_numpy(dtype=float), teacher or np.nan)
-    axis = cost_axis(costs_N, cost.title)
+    axis = cost_axis(_drawn_costs(study, study.students, cost), cost.title)
     low, high = axis["range"]
 
     def spots(costs: pd.Series, qualities: pd.Series) -> list[Spot]:

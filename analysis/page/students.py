@@ -39,6 +39,8 @@ def front_section(study: StudyTable, members: pd.DataFrame) -> str:
     beaten = len(study.students) - len(members)
     if beaten > MAX_DOMINATED:
         lead += f" Of {beaten:,} beaten students, {MAX_DOMINATED:,} are drawn."
+    if members["torch_quality"].notna().any():
+        lead += " A hollow mark is the same student in float, scored in torch, at the cost of its file in float."
     if len(study.stopped):
         lead += f" {plural(len(study.stopped), 'trial')} stopped early: at the quality of the last rung, faded."
     figure = front_figure(study)
@@ -121,6 +123,8 @@ def _costs(study: StudyTable, row: Any) -> list[str]:
     """Quality and every cost, with the interval and what each is of the teacher's."""
     known = pd.notna(row.get("share_low"))
     interval = f"{row['share_low']:.2f} to {row['share_high']:.2f}" if known else ""
+    if pd.notna(row.get("torch_quality")):
+        interval += f"<br>{decimal(row['torch_quality'])} in torch"
     cells, teacher = [pieces.under(decimal(row.get("quality")), interval)], study.meta.teacher.costs
     for cost in study.costs:
         share = teacher_share(cost, row.get(cost.column), teacher.get(cost.column))

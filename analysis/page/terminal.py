@@ -110,6 +110,8 @@ def columns_of(study: StudyTable, members: pd.DataFrame, own: Aim) -> list[Head]
         rank = 1 if task == worst else 3 - facts.weight / heaviest
         heads.append(Head(f"{task}{WEAK}" if task in meta.weak_tasks else task, tuple(cells), rank))
     heads.append(Head("quality", (*(decimal(row["quality"]) for row in records), "1.000", "0.000"), 0))
+    if members["torch_quality"].notna().any():
+        heads.append(Head("in torch", (*(decimal(row["torch_quality"]) for row in records), "1.000", "0.000"), 1))
     if members["share_low"].notna().any():
         heads.append(Head("95 %", (*(_range(row) for row in records), "", ""), 3))
     if (members["seeds"] > 1).any():

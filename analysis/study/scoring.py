@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.study.table import StudyTable
 from analysis.words import UNSTEADY, percent
+from spaces.records.deploy import DeploySpec
 from spaces.records.shares import weights_text
 
 REMARKABLE = 1.1
@@ -38,7 +39,16 @@ def protocols_text(study: StudyTable) -> str:
     index = "; the teacher embeds the documents, so that costs are those of a query"
     weights = weights_text(study.meta.weights)
     weighed = f" Weights in quality: {weights}." if weights else ""
-    return f"Scored {words}{index if study.meta.documents == 'teacher' else ''}.{weighed}" if words else ""
+    how = f"Scored {words}{index if study.meta.documents == 'teacher' else ''}.{weighed}" if words else ""
+    return " ".join(filter(None, [how, deployed_text(study.meta.deploy)]))
+
+
+def deployed_text(deploy: DeploySpec) -> str:
+    """What is scored and measured of a student, where it is not the student in torch."""
+    if not deploy.is_file:
+        return ""
+    scored = "Scores and costs of students are" if deploy.is_scored else "Costs are"
+    return f"{scored} those of their file for {deploy.name}."
 
 
 def doubts(study: StudyTable, members: pd.DataFrame) -> list[str]:

@@ -35,6 +35,8 @@ from spaces.records.shares import mean_share
 from spaces.students.architecture import StudentArchitecture
 from spaces.students.transfer import UNTRAINED
 
+OTHER_QUALITIES = ("trained_quality", "torch_quality", "artefact_loss")
+"""Told beside quality, as means over seeds as well."""
 SHAPE_COLUMNS = tuple(StudentArchitecture.__dataclass_fields__)
 TEACHER_ROW, FLOOR_ROW = -1, -2
 SHOWN = tuple(name for name in DATASETS if name != "asked")
@@ -130,7 +132,7 @@ class StudyTable:
         students = rows[~number.duplicated()].assign(seeds=counts[~number.duplicated()])
         if (counts > 1).any():
             means = [
-                *(name for name in (*QUALITY_COLUMNS, "trained_quality") if name in rows),
+                *(name for name in (*QUALITY_COLUMNS, *OTHER_QUALITIES) if name in rows),
                 *(f"{kind}_{task}" for task in self.tasks for kind in ("score", "recovered")),
             ]
             averaged = rows[means].groupby(number).transform("mean")

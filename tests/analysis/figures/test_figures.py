@@ -12,6 +12,7 @@ from analysis.figures import figures, front_figure
 from analysis.figures.points import pinnable
 from analysis.figures.style import GREY, colours_of, cost_axis, count_ticks, evenly, tick
 from analysis.selection.front import front, knee
+from analysis.study.scoring import protocols_text
 from spaces.records.columns import reports_columns
 from spaces.records.costs import COSTS
 
@@ -199,3 +200,21 @@ def test_the_knee_is_ringed_and_no_member_of_the_front_is_faded(fake: SimpleName
     rings = [t for t in figure.data if t.marker.symbol == "circle-open" and t.x[0] is not None and t.visible is True]
     best = front(study).iloc[knee(front(study), study.meta.aim.objectives)]
     assert len(rings) == 1 and (rings[0].x[0], rings[0].y[0]) == (best["parameters"], best["quality"])
+
+
+def test_float_and_int8_of_a_student_are_two_marks_joined_by_a_line(fake: SimpleNamespace) -> None:
+    of_file = {"float_latency_ms": 9.0, "torch_quality": 0.83, "artefact_loss": 0.03}
+    rows = [fake.row(0, 0.5), fake.row(1, 0.8, (6, 384)) | of_file]
+    study = load(
+        fake.study(rows, objectives=["quality", "latency_ms"], deploy={"runtime": "onnx", "precision": "int8"})
+    )
+    figure = front_figure.front_figure(study)
+    (line,) = [trace for trace in drawn(figure, 0) if trace.mode == "lines" and trace.line.dash == "dot"]
+    (mark,) = [trace for trace in drawn(figure, 0) if trace.mode == "markers" and trace.marker.symbol == "circle-open"
+               and trace.hovertemplate and "in torch" in trace.hovertemplate]  # fmt: skip
+    latency = study.students.set_index("trial").loc[1, "latency_p50_ms"]
+    assert list(line.x)[:2] == [9.0, latency] and list(line.y)[:2] == [0.83, 0.8]
+    assert list(mark.x) == [9.0] and list(mark.y) == [0.83]
+    assert figure.layout.xaxis.range[1] > 9
+    text = protocols_text(study)
+    assert text.endswith("Scores and costs of students are those of their file for onnx int8.")

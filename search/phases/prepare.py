@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from search.phases.forecast import few_steps, flops_per_s, hours
 from search.phases.inputs import Inputs
-from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs, untrained
+from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs
+from search.phases.shapes import SHAPE_S, measure_shapes, shape_key, shapes_to_measure
 from search.phases.teacher_doors import head_lines
 from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_meta
@@ -27,32 +26,22 @@ from search.store.contents import digests_of
 from search.store.parts import now
 from spaces.errors import SpecError
 from spaces.records.columns import axis_columns
-from spaces.records.costs import COSTS, LATENCY, chosen_costs, columns_of_costs, known_costs
+from spaces.records.costs import COSTS, chosen_costs, columns_of_costs, known_costs
 from spaces.records.data import DataFacts, no_better_line
 from spaces.records.meta import StudyMeta, TaskMeta, TeacherMeta
 from spaces.records.shares import Gap
-from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import (
     SHAPES,
-    StudentArchitecture,
     architecture_of,
 )
-from spaces.telling import Say, announced
-from trainables.cache import cache_folder, digest, read_value, store_value
+from spaces.telling import Say
 from trainables.export.artefact import need_calibration
-from trainables.export.measuring import measure
 from trainables.machine import hardware, versions
 from trainables.models.published import published
-from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of
 from trainables.tasks.spec import protocol_for
 from trainables.text.corpus import open_corpus
-
-MAX_SHAPES = 40
-"""Shapes measured before the start. In a larger space each trial measures its own."""
-SHAPE_S = 2.0
-"""What measuring one takes, about; twice that or more on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +64,13 @@ class Prepared:
     """The content of study.json."""
 
 
-def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack, say: Say) -> Prepared:
+def prepare(
+    study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack, say: Say, pace_ms: float | None = None
+) -> Prepared:
     """Score and measure what a study reads. Raises SpecError with every task on which nothing can be measured.
 
     `step` tells that the next of STEPS begins. The target cache is kept from being deleted while `held` is open.
+    pace_ms: of the machine when the study's costs were measured first; None: now.
     """
     spec, space = study.spec, study.space
     if spec.deploy.is_scored:
@@ -115,7 +107,7 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
             say(f"warning: task {name}: {line}")
     rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
     step("size and speed of each shape, once per machine")
-    profiles = measure_shapes(spec, space, teacher, say, states_s)
+    profiles, pace_ms = measure_shapes(spec, space, teacher, say, states_s, pace_ms)
     own = profiles.pop("teacher")
     if students_embed(spec):
         own |= chosen_costs(dataclasses.asdict(teacher.facts.architecture), teacher.facts)
@@ -130,7 +122,10 @@ def prepare(study: Study, inputs: Inputs, step: Say, held: contextlib.ExitStack,
         test_scores=references(by_split.get("test", {})),
         profiles=profiles,
         meta=dataclasses.replace(
-            study_meta(study, scored, tasks, own), data=inputs.data.facts, contents=digests_of(inputs.contents)
+            study_meta(study, scored, tasks, own),
+            pace_ms=pace_ms,
+            data=inputs.data.facts,
+            contents=digests_of(inputs.contents),
         ),
     )
 
@@ -146,59 +141,6 @@ def expected_seconds(study: Study, data: DataFacts) -> tuple[float, float, float
     expected = hours(study, data, flops_per_s())
     states_s = 0.0 if study.spec.targets.mode == "live" else 3600 * expected["what the teacher says"]
     return 3600 * expected["scores of teacher and floor"], shapes_s, states_s
-
-
-def shapes_to_measure(space: SearchSpace) -> list[StudentArchitecture]:
-    """Those of a space, none where there are too many."""
-    shapes = {architecture for each in space.feasible.values() for architecture in each}
-    return sorted(shapes, key=shape_key) if len(shapes) <= MAX_SHAPES else []
-
-
-def measure_shapes(
-    spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say, later_s: float
-) -> dict[str, dict[str, Any]]:
-    """Cost columns by `shape_key`, and of the teacher under "teacher". later_s: of the preparation after this."""
-    todo = {"teacher": teacher.facts.architecture}
-    todo |= {shape_key(architecture): architecture for architecture in shapes_to_measure(space)}
-    if len(todo) == 1:
-        say(f"more than {MAX_SHAPES} shapes: each trial measures its own costs")
-    facts, setting = teacher.facts, dataclasses.astuple(spec.latency)
-    if spec.deploy.is_file:
-        setting += (spec.deploy.name, versions().get("onnxruntime"))
-    columns = sorted(column.name for column in columns_of_costs())
-    profiles = {}
-    for name, architecture in announced(list(todo.items()), "costs: {} shapes", say, later_s=later_s):
-        key = digest(
-            3,
-            hardware(spec.latency.device),
-            torch.__version__,
-            facts.family.name,
-            facts.vocab_size,
-            facts.max_positions,
-            shape_key(architecture),
-            *setting,
-            *columns,
-        )
-
-        known = cache_folder() / "latency" / key
-        if known.is_dir():
-            profiles[name] = read_value(known)
-            continue
-        profiles[name] = measure(untrained(teacher, architecture, 0), architecture, facts, spec.latency, spec.deploy)
-        if LATENCY.is_steady(profiles[name]):
-            store_value(known, profiles[name])
-        else:  # the next study measures again
-            whose = "the teacher" if name == "teacher" else architecture.name
-            say(
-                f"warning: the latency of {whose} moved by {profiles[name][LATENCY.moves]:.0%} while it was measured: "
-                "the machine is busy, and it is a guess"
-            )
-    return profiles
-
-
-def shape_key(architecture: StudentArchitecture) -> str:
-    """A name for a shape that leaves nothing out."""
-    return "-".join(str(value) for value in dataclasses.astuple(architecture))
 
 
 def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

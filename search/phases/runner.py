@@ -154,11 +154,12 @@ def make_plan(
     """Prepare scores and costs on a cluster with settled GPUs; keep what a study on disk has already settled."""
     started, spec = time.perf_counter(), study.spec
     here = dataclasses.replace(study, spec=dataclasses.replace(spec, cluster=cluster))
-    prepared = prepare(here, inputs, step, held, say)
+    earlier = store.read_meta() if store.exists("study.json") else None
+    prepared = prepare(here, inputs, step, held, say, None if earlier is None else earlier.pace_ms)
     prepare_s = inputs.prepare_s + time.perf_counter() - started
     meta = dataclasses.replace(prepared.meta, prepare_s=prepare_s, place=store.root if store.is_local else "")
-    if store.exists("study.json"):
-        meta = settled(meta, store.read_meta())
+    if earlier is not None:
+        meta = settled(meta, earlier)
     job = TrialJob(
         trial=-1,
         config={},
@@ -201,6 +202,7 @@ def settled(meta: StudyMeta, earlier: StudyMeta) -> StudyMeta:
         teacher=dataclasses.replace(earlier.teacher, costs=costs),
         tasks=earlier.tasks,
         prepare_s=earlier.prepare_s,
+        pace_ms=earlier.pace_ms or meta.pace_ms,
     )
 
 

@@ -133,6 +133,8 @@ class StudyMeta:
     comparison: ComparisonMeta | None = None
     costs: tuple[str, ...] = ()
     """names of the costs that were known or measured; empty in files of format 1"""
+    pace_ms: float | None = None
+    """what a fixed piece of work took when latencies were measured; None in files of earlier versions"""
     prepare_s: float | None = None
     """seconds before the first trial"""
     axes: tuple[Column, ...] = ()

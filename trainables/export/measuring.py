@@ -197,6 +197,26 @@ def files_of(
         yield {name: (partial(each.run, [EMBEDDING], arrays), files[name]) for name, each in sessions.items()}
 
 
+@torch.inference_mode()
+def reference_ms(latency: LatencySpec) -> float:
+    """Median time of a fixed piece of work on the device and threads of `latency`: the pace of the machine now."""
+    generator = torch.Generator().manual_seed(0)
+    x_TD, up_DF, down_FD = (
+        torch.randn(shape, generator=generator).to(latency.device) for shape in ((128, 384), (384, 1536), (1536, 384))
+    )
+
+    def work() -> None:
+        for _ in range(4):
+            torch.nn.functional.gelu(x_TD @ up_DF) @ down_FD
+        if latency.device == "cuda":
+            torch.cuda.synchronize()
+
+    with pinned_threads(latency.threads):
+        for _ in range(WARMUP_RUNS):
+            work()
+        return float(np.median(_round(work)[:, 0]))
+
+
 def _works_alone(threads: int, device: str) -> bool:
     """Whether the thread that asks for a pass does all of its work."""
     return threads == 1 and device == "cpu"

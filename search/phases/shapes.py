@@ -1,0 +1,132 @@
+"""Costs of the shapes of a study, measured while no trial competes for the cores, and as if side by side.
+
+A machine is not always as fast. So each latency carries its pace: what a fixed piece of work took at that moment. One
+that is known from before counts only where the pace is still the same; what was measured at another pace than the rest
+is measured again.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search.phases.scoring import untrained
+from search.spec.sections import StudySpec
+from spaces.records.costs import LATENCY, columns_of_costs
+from spaces.records.latency import STEADY
+from spaces.space.search_space import SearchSpace
+from spaces.students.architecture import StudentArchitecture
+from spaces.telling import Say, announced
+from trainables.cache import cache_folder, digest, read_value, store_value
+from trainables.export.measuring import measure, reference_ms
+from trainables.machine import hardware, versions
+from trainables.models.teacher import Teacher
+
+MAX_SHAPES = 40
+"""Shapes measured before the start. In a larger space each trial measures its own."""
+SHAPE_S = 2.0
+"""What measuring one takes, about; twice that or more on a busy machine."""
+PACE = "pace_ms"
+"""Beside the columns of costs: what the fixed piece of work took."""
+
+
+def shapes_to_measure(space: SearchSpace) -> list[StudentArchitecture]:
+    """Those of a space, none where there are too many."""
+    shapes = {architecture for each in space.feasible.values() for architecture in each}
+    return sorted(shapes, key=shape_key) if len(shapes) <= MAX_SHAPES else []
+
+
+def shape_key(architecture: StudentArchitecture) -> str:
+    """A name for a shape that leaves nothing out."""
+    return "-".join(str(value) for value in dataclasses.astuple(architecture))
+
+
+def measure_shapes(
+    spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say, later_s: float, pace_ms: float | None = None
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """Cost columns by `shape_key`, and of the teacher under "teacher"; and the pace at which they were measured.
+
+    later_s: of the preparation after this. pace_ms: that of the study so far; None: as the machine is now.
+    """
+    todo = {"teacher": teacher.facts.architecture}
+    todo |= {shape_key(architecture): architecture for architecture in shapes_to_measure(space)}
+    if len(todo) == 1:
+        say(f"more than {MAX_SHAPES} shapes: each trial measures its own costs")
+    pace_ms = pace_ms or reference_ms(spec.latency)
+    found, moved = {}, []
+    for name, architecture in announced(list(todo.items()), "costs: {} shapes", say, later_s=later_s):
+        known = place_of(spec, teacher, architecture)
+        found[name] = read_value(known) if known.is_dir() else {}
+        if PACE in found[name] and is_apart(found[name][PACE], pace_ms):
+            moved.append(found[name][PACE])
+        if PACE not in found[name] or is_apart(found[name][PACE], pace_ms):
+            found[name] = measured(spec, teacher, architecture)
+    if moved:
+        say(
+            f"costs: {len(moved)} shapes were measured before, when the machine was {faster(moved, pace_ms)}: measured "
+            "again"
+        )
+    for name, costs in found.items():
+        if is_apart(costs[PACE], pace_ms):
+            found[name] = measured(spec, teacher, todo[name])
+    tell_guesses(found, todo, pace_ms, say)
+    for costs in found.values():
+        del costs[PACE]
+    return found, pace_ms
+
+
+def place_of(spec: StudySpec, teacher: Teacher, architecture: StudentArchitecture) -> Path:
+    """Where the costs of a shape are kept, for all studies on such a machine."""
+    facts, setting = teacher.facts, dataclasses.astuple(spec.latency)
+    if spec.deploy.is_file:
+        setting += (spec.deploy.name, versions().get("onnxruntime"))
+    columns = sorted(column.name for column in columns_of_costs())
+    own = (facts.family.name, facts.vocab_size, facts.max_positions, shape_key(architecture))
+    return (
+        cache_folder()
+        / "latency"
+        / digest(4, hardware(spec.latency.device), torch.__version__, *own, *setting, *columns)
+    )
+
+
+def measured(spec: StudySpec, teacher: Teacher, architecture: StudentArchitecture) -> dict[str, Any]:
+    """The costs of a shape and the pace of the machine; kept where the latency was steady."""
+    pace_ms = reference_ms(spec.latency)
+    costs = measure(untrained(teacher, architecture, 0), architecture, teacher.facts, spec.latency, spec.deploy)
+    found, known = {**costs, PACE: pace_ms}, place_of(spec, teacher, architecture)
+    if LATENCY.is_steady(found):
+        shutil.rmtree(known, ignore_errors=True)
+        store_value(known, found)
+    return found
+
+
+def is_apart(one_ms: float, other_ms: float) -> bool:
+    """Whether the machine was another one at these moments, as far as latencies go."""
+    return max(one_ms, other_ms) / min(one_ms, other_ms) - 1 > STEADY
+
+
+def faster(before: Iterable[float], now_ms: float) -> str:
+    """'up to 1.4 times faster', or 'up to 1.4 times slower', by the one that is furthest away."""
+    times = max((now_ms / each for each in before), key=lambda each: max(each, 1 / each))
+    return f"up to {times:.1f} times faster" if times > 1 else f"up to {1 / times:.1f} times slower"
+
+
+def tell_guesses(
+    found: dict[str, dict[str, Any]], shapes: dict[str, StudentArchitecture], pace_ms: float, say: Say
+) -> None:
+    """Latencies that moved while they were measured, or were measured at another pace than the rest."""
+    for name, costs in found.items():
+        whose = "the teacher" if name == "teacher" else shapes[name].name
+        if not LATENCY.is_steady(costs):
+            say(
+                f"warning: the latency of {whose} moved by {costs[LATENCY.moves]:.0%} while it was measured: the "
+                "machine is busy, and it is a guess"
+            )
+        elif is_apart(costs[PACE], pace_ms):
+            say(
+                f"warning: when the latency of {whose} was measured the machine was {faster([costs[PACE]], pace_ms)} "
+                "than for the others: compare it with care, or see stillhouse profile"
+            )

@@ -1,0 +1,74 @@
+"""Latencies of a study compare: they are of one pace of the machine, or it is said that they are not."""
+
+from types import SimpleNamespace
+
+import pytest
+import toy
+
+from search.phases import shapes
+from search.phases.shapes import measure_shapes, shape_key
+from spaces.students.architecture import parse_shape
+
+SHAPE = parse_shape("2x96", 24)
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Takes `pace` for the fixed work and ten times that for any student; counts what is measured."""
+    found = SimpleNamespace(paces=[1.0], measured=[], said=[], moved=0.0)
+
+    def reference(latency):
+        return found.paces.pop(0) if len(found.paces) > 1 else found.paces[0]
+
+    def measure(model, architecture, *rest):
+        found.measured.append(architecture.name)
+        return {"latency_p50_ms": 10.0 * found.paces[0], "latency_moved": found.moved}
+
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path))
+    monkeypatch.setattr(shapes, "reference_ms", reference)
+    monkeypatch.setattr(shapes, "measure", measure)
+    monkeypatch.setattr(shapes, "untrained", lambda *rest: None)
+    monkeypatch.setattr(shapes, "shapes_to_measure", lambda space: [SHAPE])
+    return found
+
+
+def costs(machine, pace_ms=None):
+    spec, space = toy.read()
+    teacher = SimpleNamespace(facts=space.teacher)
+    machine.measured.clear()
+    machine.said.clear()
+    found, pace = measure_shapes(spec, space, teacher, machine.said.append, 0.0, pace_ms)
+    return found["teacher"]["latency_p50_ms"], found[shape_key(SHAPE)]["latency_p50_ms"], pace
+
+
+def test_a_latency_is_kept_as_long_as_the_machine_has_its_pace(machine):
+    assert costs(machine) == (10, 10, 1) and len(machine.measured) == 2
+    machine.paces = [1.05]
+    assert costs(machine) == (10, 10, 1.05) and not machine.measured and not machine.said
+    machine.paces = [2.0]
+    assert costs(machine) == (20, 20, 2) and len(machine.measured) == 2
+    assert "2 shapes were measured before, when the machine was up to 2.0 times faster" in machine.said[0]
+    assert costs(machine) == (20, 20, 2) and not machine.measured  # the later one is kept
+
+
+def test_a_study_that_goes_on_keeps_its_pace(machine):
+    costs(machine)
+    machine.paces = [2.0]
+    assert costs(machine, pace_ms=1.0) == (10, 10, 1) and not machine.measured
+
+
+def test_what_was_measured_at_another_pace_is_measured_again_or_told(machine):
+    machine.paces = [1.0, 1.0, 2.0, 1.0]  # of the study, the teacher, the student, and the student once more
+    assert costs(machine)[2] == 1 and len(machine.measured) == 3 and not machine.said
+    machine.paces = [1.0, 3.0]
+    shapes.shutil.rmtree(shapes.cache_folder())
+    costs(machine)
+    assert len(machine.measured) == 4 and "3.0 times slower than for the others" in machine.said[-1]
+
+
+def test_what_moved_while_it_was_measured_is_told_and_not_kept(machine):
+    machine.moved = 0.5
+    costs(machine)
+    assert len(machine.said) == 2 and "the latency of the teacher moved by 50%" in machine.said[0]
+    costs(machine)
+    assert len(machine.measured) == 2

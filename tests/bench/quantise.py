@@ -1,10 +1,11 @@
 """Ways to int8: how far embeddings move, alone and in a batch, and what size and time they gain.
 
-python tests/bench/quantise.py MODEL --corpus FOLDER [--pairs FILE]    # about ten minutes for a model of 6x384
+python tests/bench/quantise.py MODEL --corpus FOLDER [--pairs FILE] [--worst 1 3 6]    # about ten minutes for 6x384
 
 MODEL is what a spec names as its teacher. Each way gets the same float file and the same calibration text; texts of the
 held-out part are compared. Times are of the thread's own clock, by turns, so that a busy machine moves ratios little.
 FILE: pairs with a number (text, text2, label), of which the rank correlation with the cosine is told.
+--worst: each map is quantised alone, and the k that move embeddings most stay in float.
 """
 
 import argparse
@@ -21,9 +22,10 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from scipy.stats import spearmanr
 
 from trainables.export.artefact import calibration_rows, compare, embed_by_file, feeds_of, parity_rows
-from trainables.export.graphs import STATES, export_onnx, sample_inputs
+from trainables.export.graphs import export_onnx, sample_inputs
 from trainables.export.quantising import FLOAT_AFTER, QUANTISERS, quiet, reader_of
 from trainables.models.embedding import embedder_of, text_tokens
+from trainables.models.file_encoder import EMBEDDING
 from trainables.models.teacher import load_teacher
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
@@ -41,22 +43,41 @@ def dynamic(graph, to, feeds, *, signed=True, **options):
         quantize_dynamic(graph, to, weight_type=weight_type, extra_options=FLOAT, **MAPS, **options)
 
 
-def static(graph, to, feeds, *, method="MinMax", signed=True, after=FLOAT, kept=lambda graph: []):
-    """onnxruntime's own; `kept`: names of the maps that stay in float."""
+def static(graph, to, feeds, *, method="MinMax", signed=True, after=FLOAT, kept=lambda graph: [], only=None):
+    """onnxruntime's own; `kept`: names of the maps that stay in float; `only`: the one that does not."""
     with quiet():
         quantize_static(
             graph, to, reader_of(feeds), quant_format=QuantFormat.QDQ, per_channel=True, extra_options=after,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
-            calibrate_method=CalibrationMethod[method], nodes_to_exclude=kept(graph), **MAPS,
+            calibrate_method=CalibrationMethod[method], nodes_to_exclude=kept(graph),
+            nodes_to_quantize=[only] if only else None, **MAPS,
         )  # fmt: skip
 
 
 def narrowing(graph):
     """The second feed-forward maps."""
+    return [name for name, (wide, narrow) in maps_of(graph).items() if wide > narrow]
+
+
+def maps_of(graph):
+    """The dimensions of each map, by the name of its node, in their order."""
     model = onnx.load(graph)
     dims = {each.name: each.dims for each in model.graph.initializer}
     maps = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in dims]
-    return [node.name for node in maps if dims[node.input[1]][0] > dims[node.input[1]][1]]
+    return {node.name: dims[node.input[1]] for node in maps}
+
+
+def sensitivity(graph, feeds, rows, pad_id):
+    """By the name of a map, what the mean cosine falls short of 1 by when it alone is quantised; the worst first."""
+    before = embed_by_file(graph, rows, pad_id, 1)
+    found = {}
+    for name in maps_of(graph):
+        with tempfile.TemporaryDirectory() as scratch:
+            static(graph, Path(scratch) / "one.onnx", feeds, after=FLOAT_AFTER, signed=False, only=name)
+            after = embed_by_file(Path(scratch) / "one.onnx", rows, pad_id, 1)
+        lengths = np.linalg.norm(before, axis=-1) * np.linalg.norm(after, axis=-1)
+        found[name] = 1 - float(((before * after).sum(-1) / lengths).mean())
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 WAYS = {
@@ -83,7 +104,7 @@ def times_ms(files: dict[str, Path], names, batch: int, length: int) -> dict[str
     for _ in range(ROUNDS):
         for name, session in sessions.items():
             start = time.thread_time()
-            session.run([STATES], feeds)
+            session.run([EMBEDDING], feeds)
             found[name].append(1000 * (time.thread_time() - start))
     return {name: float(np.median(each)) for name, each in found.items()}
 
@@ -104,6 +125,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--num-pairs", type=int, default=300)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--worst", nargs="+", type=int, default=[])
     args = parser.parse_args()
     teacher = load_teacher(args.model)
     model, tokenizer = teacher.model, teacher.tokenizer
@@ -116,12 +138,28 @@ def main() -> None:
         table = pq.read_table(args.pairs).slice(0, args.num_pairs).to_pydict()
         pairs = list(text_tokens(embedder_of(model), tokenizer, [*table["text"], *table["text2"]]))
     with tempfile.TemporaryDirectory() as scratch:
-        files = {"float": export_onnx(model, Path(scratch) / "float.onnx")}
+        files, ways = (
+            {"float": export_onnx(model, Path(scratch) / "float.onnx")},
+            {name: WAYS[name] for name in args.only},
+        )
+        if args.worst:
+            found = sensitivity(files["float"], feeds[:16], parity_rows(corpus)[:32], pad_id)
+            order, dims = list(maps_of(files["float"])), maps_of(files["float"])
+            print("| map alone | of them | size | 1 - cosine |\n| --- | --- | --- | --- |")
+            for name in list(found)[:8]:
+                size = " x ".join(map(str, dims[name]))
+                print(f"| {order.index(name) + 1} | {len(order)} | {size} | {found[name]:.5f} |", flush=True)
+            print()
+            for k in args.worst:
+                worst = list(found)[:k]
+                ways[f"static, unsigned, worst {k} in float"] = partial(
+                    static, after=FLOAT_AFTER, signed=False, kept=lambda graph, worst=worst: worst
+                )
         print("| way | cosine | lowest | alone and in a batch | pairs | MB |\n| --- | --- | --- | --- | --- | --- |")
-        for number, name in enumerate(["float", *args.only]):
-            if name in WAYS:
+        for number, name in enumerate(["float", *ways]):
+            if name in ways:
                 files[name] = Path(scratch) / f"{number}.onnx"
-                WAYS[name](files["float"], files[name], feeds)
+                ways[name](files["float"], files[name], feeds)
             found = compare(model, files[name], parity_rows(corpus), pad_id)
             told = f"{100 * correlation(files[name], pairs, table['label'], pad_id):.2f}" if pairs else "-"
             print(

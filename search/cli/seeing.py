@@ -113,12 +113,19 @@ def compare(args: argparse.Namespace) -> None:
 
 def profile(args: argparse.Namespace) -> None:
     """Measure costs again, elsewhere."""
+    from search.phases.bundles import import_bundle, write_bundle
     from search.phases.profiling import profile_study
     from spaces.records.latency import ProfileSpec
 
     setting = ProfileSpec(args.device, args.threads, args.batch, args.length, args.runtime, args.precision)
     trials = args.trial or (None if args.all else [int(trial) for trial in _front_trials(args.folder)])
-    name = profile_study(args.folder, setting, trials, name=args.name, say=say)
+    if args.bundle:
+        write_bundle(args.folder, setting, trials, args.bundle, say)
+        return
+    if args.measured:
+        name = import_bundle(args.folder, args.measured, name=args.name, say=say)
+    else:
+        name = profile_study(args.folder, setting, trials, name=args.name, say=say)
     say(f"to see the front with these latencies: stillhouse front {args.folder} --profile {name}")
 
 
@@ -195,6 +202,8 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", type=parse_count, default=128, metavar="N", help="tokens of a text; default 128")
     parser.add_argument("--trial", type=int, nargs="+", metavar="ID", help="these trials instead of the front")
     parser.add_argument("--all", action="store_true", help="every finished trial instead of the front")
+    parser.add_argument("--bundle", metavar="TO", help="write files and a program that times them elsewhere")
+    parser.add_argument("--import", dest="measured", metavar="FILE", help="take what that program measured")
     parser.add_argument("--name", help="name of the profile; default: its setting and the fingerprint of the machine")
 
 

@@ -202,7 +202,7 @@ PEAK_MEMORY = Cost(
 )
 DISK = Cost(
     name="disk_mb",
-    label="size of the file",
+    label="file size",
     head="MB",
     decimals=1,
     columns=(

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from fake_studies import finished_row, write_study
-from transformers import BertConfig, BertModel
 
 from analysis import load
 from search.phases import profiling
@@ -17,22 +16,6 @@ from trainables.export.measuring import Latency
 from trainables.machine import fingerprint
 
 SETTING = ProfileSpec(threads=1, batch_size=2, sequence_length=16)
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> str:
-    """Three students of two shapes, with weights, of the embedded teacher."""
-    shapes = {0: (2, 32), 1: (2, 32), 2: (1, 32)}
-    rows = [finished_row(t, 0.5 + t / 10, shape, learning_rate=1e-3 * (t + 1)) for t, shape in shapes.items()]
-    folder = write_study(tmp_path / "study", rows)
-    (folder / "spec.toml").write_text('[teacher]\npath = "package:trainables/embedded_teacher"\n')
-    for row in rows:
-        config = BertConfig(
-            vocab_size=50, hidden_size=32, num_hidden_layers=row["num_layers"], num_attention_heads=row["num_heads"],
-            intermediate_size=row["intermediate_size"], max_position_embeddings=32,
-        )  # fmt: skip
-        BertModel(config, add_pooling_layer=False).save_pretrained(folder / row["student_path"])
-    return str(folder)
 
 
 def test_a_shape_whose_students_were_not_kept_is_left_out(study: str) -> None:

@@ -1,0 +1,163 @@
+"""Costs measured where students will run: a folder to carry there, and what it found taken into the study.
+
+The folder holds a file for each shape and for the teacher, and a program that needs onnxruntime and numpy alone
+(trainables/export/bundle_script.py). The scales of int8 files in it come from random tokens: they are for timing.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from search.phases.finish import TEACHER, local_student
+from search.store.contents import stored_table
+from search.store.parts import Store
+from spaces.errors import SpecError, StillhouseError
+from spaces.records.deploy import FILES, ONNX
+from spaces.records.latency import STEADY, ProfileSpec
+from spaces.records.rows import TrialRow
+from spaces.settings import problems_of
+from spaces.students.architecture import architecture_of
+from spaces.telling import Say
+from spaces.values import from_json
+from trainables.cache import digest, new_folder
+from trainables.export import bundle_script
+from trainables.export.measuring import files_of
+from trainables.models.loading import load_model, quiet_transformers
+from trainables.models.teacher import load_teacher
+
+FORMAT = 1
+SCRIPT, CONTENTS = "measure.py", "bundle.json"
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """What was found for one file."""
+
+    name: str
+    trials: tuple[int, ...]
+    """that have its shape; -1 the teacher"""
+    latency_p50_ms: float
+    latency_p95_ms: float
+    latency_moved: float
+    runs: int
+    disk_mb: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """measured.json, written on another machine."""
+
+    format: int
+    study: str
+    """what the study is, as `identity` has it"""
+    setting: ProfileSpec
+    rows: tuple[MeasuredRow, ...]
+    hardware: str
+    versions: Mapping[str, str]
+    measured_at: datetime
+
+
+def identity(store: Store) -> str:
+    """What a study is, whatever its folder is called."""
+    study = store.read_meta()
+    return digest(study.created, study.teacher.digest, study.space_digest)
+
+
+def write_bundle(folder: str, setting: ProfileSpec, trials: Sequence[int] | None, target: str, say: Say) -> None:
+    """Write a folder with the files of the teacher and of the shapes of these trials (all finished ones unless told).
+
+    Raises SpecError for a runtime that has no file, StillhouseError for trials or weights that are not there.
+    """
+    if setting.runtime != ONNX:
+        raise SpecError([f"--bundle carries files for onnxruntime, not for {setting.runtime!r}: add --runtime onnx"])
+    store, to = Store.of(folder), Path(target)
+    if to.exists():
+        raise SpecError([f"{to} is there already; give a folder that is not"])
+    finished = {row.trial: row for row in store.read_trials() if row.status == "finished"}
+    if missing := [trial for trial in trials or () if trial not in finished]:
+        raise StillhouseError(f"{folder} has no finished trial {', '.join(map(str, missing))}")
+    wanted = {architecture_of(finished[trial].config) for trial in (finished if trials is None else trials)}
+    by_shape: dict[Any, list[TrialRow]] = {}
+    for row in finished.values():
+        by_shape.setdefault(architecture_of(row.config), []).append(row)
+    students = []
+    with new_folder(to) as unfinished, quiet_transformers():
+        model = load_teacher(stored_table(store)["teacher"]["path"]).model
+        students.append(_add(unfinished, "teacher", [TEACHER], model, setting))
+        for shape in sorted(wanted, key=lambda each: each.name):
+            rows = by_shape[shape]
+            kept = next((row for row in rows if row.student_path), rows[0])
+            with local_student(store, kept) as student:
+                model = load_model(student).eval()
+            students.append(_add(unfinished, shape.name, [row.trial for row in rows], model, setting))
+        contents = {"format": FORMAT, "study": identity(store), "setting": asdict(setting), "students": students}
+        (unfinished / CONTENTS).write_text(json.dumps(contents, indent=1), encoding="utf-8")
+        shutil.copyfile(str(bundle_script.__file__), unfinished / SCRIPT)
+    size_mb = sum(path.stat().st_size for path in to.iterdir()) / 1e6
+    say(f"{to}: {len(students)} files for onnxruntime, {size_mb:.0f} MB. Where they will run:")
+    say(f"  pip install onnxruntime numpy; python {SCRIPT}")
+    say(f"then here: stillhouse profile {folder} --import measured.json")
+
+
+def _add(to: Path, name: str, trials: list[int], model: PreTrainedModel, setting: ProfileSpec) -> dict[str, Any]:
+    with files_of(model, setting, setting.precision) as files:
+        file = f"{name}-{FILES[setting.precision]}"
+        shutil.copyfile(files[setting.precision][1], to / file)
+    return {"name": name, "file": file, "trials": trials, "vocab_size": model.config.vocab_size}
+
+
+def import_bundle(folder: str, file: str, *, name: str | None, say: Say) -> str:
+    """Take what was measured elsewhere into the profiles of a study; returns the name of the profile.
+
+    Raises StillhouseError for a file that is of another study, or not what the program of a bundle writes.
+    """
+    store, found = Store.of(folder), read_measured(Path(file))
+    if found.study != identity(store):
+        raise StillhouseError(f"{file} was measured with a bundle of another study than {folder}")
+    known = {TEACHER, *(row.trial for row in store.read_trials())}
+    if strange := sorted({trial for row in found.rows for trial in row.trials} - known):
+        raise StillhouseError(f"{file} tells of trials that {folder} does not have: {', '.join(map(str, strange))}")
+    fingerprint = digest(found.hardware, found.versions.get("onnxruntime"))[:8]
+    name = name or f"{found.setting.name}-{fingerprint}"
+    shared = {
+        "profile": name, **asdict(found.setting), "hardware": found.hardware, "fingerprint": fingerprint,
+        "versions": json.dumps(found.versions, sort_keys=True), "measured_at": found.measured_at,
+    }  # fmt: skip
+    costs = [each.name for each in fields(MeasuredRow) if each.name not in ("name", "trials")]
+    rows = [
+        {**shared, **{key: getattr(row, key) for key in costs}, "trial": trial}
+        for row in found.rows
+        for trial in row.trials
+    ]
+    with store.locked(say):
+        store.write_part("profiles", max(store.numbers("profiles"), default=-1) + 1, rows)
+    busy = [row.name for row in found.rows if row.latency_moved > STEADY]
+    if busy:
+        say(f"warning: the machine was busy: latency moved by more than {STEADY:.0%} in {', '.join(busy)}")
+    say(f"{len(found.rows)} files, measured on {found.hardware}: profile {name}")
+    return name
+
+
+def read_measured(file: Path) -> Measured:
+    """The content of measured.json, checked. Raises StillhouseError with what is wrong."""
+    try:
+        found = from_json(Measured, file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise StillhouseError(f"{file} is not what {SCRIPT} of a bundle writes: {error}") from error
+    problems = problems_of("setting", found.setting)
+    if found.format != FORMAT:
+        problems.append(f"format must be {FORMAT}, got {found.format}")
+    for row in found.rows:
+        values = (row.latency_p50_ms, row.latency_p95_ms)
+        if not all(math.isfinite(each) and each > 0 for each in values) or not row.latency_moved >= 0 or row.runs < 1:
+            problems.append(f"{row.name}: latencies must be above 0, got {values[0]!r} and {values[1]!r}")
+    if problems:
+        raise StillhouseError(f"{file} is not what {SCRIPT} of a bundle writes: {'; '.join(problems)}")
+    return found

@@ -114,11 +114,23 @@ class StudySearcher(Searcher):
 
 
 class RungScheduler(FIFOScheduler):
-    """Tune's scheduler: trials start in the order they were asked and stop where `AskTell` says so."""
+    """Tune's scheduler: trials start in the order they were asked and stop where `AskTell` says so.
+
+    Tune keeps one lane that has nothing to do and ends the others, as where all wait for the last start to be scored;
+    each would take some twenty seconds to come back. Here as many are kept as trials may run.
+    """
 
     def __init__(self, searcher: StudySearcher) -> None:
         super().__init__()
         self.searcher = searcher
+        self.kept = 0
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, trial)
+        if (more := self.searcher.room() - self.kept) > 0:
+            own = getattr(tune_controller, "_tune_controller", tune_controller)  # what it is wrapped in warns
+            own._actor_cache.increase_max(trial.placement_group_factory, by=more)
+            self.kept += more
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         return self.CONTINUE if self.searcher.goes_on(trial.trial_id, result) else self.STOP

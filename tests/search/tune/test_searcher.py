@@ -4,14 +4,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_trials
 import pytest
 import toy
+from ray.tune.execution.tune_controller import TrialRunnerWrapper
+from ray.tune.utils.object_cache import _ObjectCache
 
 from search.proposals.asktell import MAX_HAND_BACKS
 from search.store.parts import Store
-from search.tune.searcher import FINISHED, StudySearcher
+from search.tune.searcher import FINISHED, RungScheduler, StudySearcher
 from search.tune.tuning import ask_tell, job_maker
 from spaces.values import from_json, to_json
 from trainables.lanes.messages import TrialJob, TrialOutcome
@@ -108,3 +111,22 @@ def test_a_trial_that_finds_the_disk_full_is_no_failed_row(search):
     assert str(searcher.fatal).startswith("the disk is full: trial 0 could not write what it must keep (OSError")
     again = ask_tell(toy.plan(), searcher.asktell.store, print)
     assert again.waiting == 1
+
+
+def test_as_many_idle_lanes_are_kept_as_trials_may_run(search):
+    """By what Tune itself counts them with; without it one is kept, and the others start again in twenty seconds."""
+    searcher, _, room = search
+    scheduler, trial = RungScheduler(searcher), SimpleNamespace(placement_group_factory="a lane")
+    controller = SimpleNamespace(_actor_cache=_ObjectCache(may_keep_one=True))
+
+    def kept():
+        return [controller._actor_cache.cache_object("a lane", number) for number in range(4)]
+
+    assert kept() == [True, False, False, False]
+    list(controller._actor_cache.flush_cached_objects(force_all=True))
+    scheduler.on_trial_add(TrialRunnerWrapper(controller, None), trial)
+    scheduler.on_trial_add(TrialRunnerWrapper(controller, None), trial)
+    assert kept() == [True, True, False, False]
+    room[0] = 3
+    scheduler.on_trial_add(TrialRunnerWrapper(controller, None), trial)
+    assert kept()[0] and not list(controller._actor_cache.flush_cached_objects())

@@ -6,6 +6,7 @@ large corpus a sample.
 
 import dataclasses
 import itertools
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -96,7 +97,8 @@ def look_at_texts(
     if tokenizer is None or not is_small(spec):
         return found
     if spec.texts == "packed":
-        _, facts = cut(spec, tokenizer, quiet)
+        with tempfile.TemporaryDirectory() as scratch:
+            _, facts = cut(spec, tokenizer, quiet, Path(scratch), Path(scratch) / "train.npy")
     else:
         _, facts = apart(spec, tokenizer, quiet, prompts)
     return dataclasses.replace(facts, files=found.files)

@@ -60,20 +60,21 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
     meta: Any = SimpleNamespace(teacher=SimpleNamespace(costs=teacher))
     plan: Any = Plan(study, costs, TASKS, None, meta, study.spec.cluster)
     store = Store(folder, TASKS)
-    fill(store, spec, space, costs, stored)
-    started = time.perf_counter()
-    search = ask_tell(plan, store, lambda line: None)
-    read_s = time.perf_counter() - started
-    rng = np.random.default_rng(1)
-    cycles_s = []
-    for _ in range(CYCLES):
+    with store.locked():
+        fill(store, spec, space, costs, stored)
         started = time.perf_counter()
-        ask = search.ask()
-        assert ask is not None
-        early = TrialReport(1, RUNGS[0], 1.0, 0.0, 0.0, 0.0, 0.0, Scores(float(rng.random()), {}))
-        if search.report(ask.trial, early) is None:
-            search.tell(ask.trial, TrialOutcome(scores=Scores(float(rng.random()), {}), costs={"train_s": 1.0}))
-        cycles_s.append(time.perf_counter() - started)
+        search = ask_tell(plan, store, lambda line: None)
+        read_s = time.perf_counter() - started
+        rng = np.random.default_rng(1)
+        cycles_s = []
+        for _ in range(CYCLES):
+            started = time.perf_counter()
+            ask = search.ask()
+            assert ask is not None
+            early = TrialReport(1, RUNGS[0], 1.0, 0.0, 0.0, 0.0, 0.0, Scores(float(rng.random()), {}))
+            if search.report(ask.trial, early) is None:
+                search.tell(ask.trial, TrialOutcome(scores=Scores(float(rng.random()), {}), costs={"train_s": 1.0}))
+            cycles_s.append(time.perf_counter() - started)
     return 1000 * float(np.median(cycles_s)), read_s
 
 

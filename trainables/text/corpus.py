@@ -4,6 +4,7 @@ A row is a block of packed texts without padding, or a single text, padded; how 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -16,10 +17,20 @@ from spaces.errors import SpecError
 from spaces.records.data import CorpusFacts
 from spaces.telling import Say
 from trainables.cache import cache_folder, digest, new_folder
+from trainables.text.held_out import CHARACTERS_PER_TOKEN
 from trainables.text.language_mix import languages_of, mixed_blocks
-from trainables.text.packing import pack, tokenised, tokenizer_digest, unknown_share
+from trainables.text.packing import frame, pack, tokenised, tokenizer_digest, unknown_share
+from trainables.text.shards import Stream, shards_of, share_of, survey, write_blocks, write_shards
 from trainables.text.single import sentences_of, single_rows
-from trainables.text.sources import CorpusSpec, queries_of, read_texts, source_files, told_as_queries
+from trainables.text.sources import (
+    CorpusSpec,
+    held_out_characters,
+    open_texts,
+    queries_of,
+    read_texts,
+    source_files,
+    told_as_queries,
+)
 
 HELD_OUT_BLOCKS = 512
 WINDOW = 4096
@@ -90,47 +101,43 @@ def prepare_corpus(
     if spec.texts != "packed":
         options += [spec.texts, prompt] + [query_prompt] * (spec.queries is not None)
     content = sorted(source_files(spec, progress).items())
-    key = digest(6, content, spec.text_column, tokenizer_digest(tokenizer), *options)
+    key = digest(7, content, spec.text_column, tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
     if (folder / "meta.json").is_file():
         return folder
-    if spec.texts == "packed":
-        blocks, facts = cut(spec, tokenizer, progress)
-    else:
-        blocks, facts = apart(spec, tokenizer, progress, (prompt, query_prompt))
-    with new_folder(folder) as unfinished:
-        for name, each in blocks.items():
-            np.save(unfinished / f"{name}.npy", each)
-        counts = {name: len(blocks[name]) for name in ("train", "held_out")}
-        meta = {
-            "source": spec.source, "sequence_length": spec.sequence_length, "blocks": counts,
-            "vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id,
-            "special_ids": sorted(tokenizer.all_special_ids), "facts": asdict(facts),
-        }  # fmt: skip
-        (unfinished / "meta.json").write_text(json.dumps(meta, indent=1))
+    with shards_of(key) as shards:
+        if (folder / "meta.json").is_file():  # another process has just written it
+            return folder
+        with new_folder(folder) as unfinished:
+            if spec.texts == "packed":
+                blocks, facts = cut(spec, tokenizer, progress, shards, unfinished / "train.npy")
+            else:
+                blocks, facts = apart(spec, tokenizer, progress, (prompt, query_prompt))
+            for name, each in blocks.items():
+                if not isinstance(each, np.memmap):  # which lies there already
+                    np.save(unfinished / f"{name}.npy", each)
+            meta = {
+                "source": spec.source, "sequence_length": spec.sequence_length,
+                "blocks": {name: len(blocks[name]) for name in ("train", "held_out")},
+                "vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id,
+                "special_ids": sorted(tokenizer.all_special_ids), "facts": asdict(facts),
+            }  # fmt: skip
+            (unfinished / "meta.json").write_text(json.dumps(meta, indent=1))
     return folder
 
 
 def cut(
-    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say
+    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, shards: Path, target: Path
 ) -> tuple[dict[str, np.ndarray], CorpusFacts]:
-    """The blocks of `train` and `held_out`, at least one of each, and what they are made of."""
-    held_out_tokens = HELD_OUT_BLOCKS * spec.sequence_length
+    """The blocks of `train` and `held_out`, at least one of each, and what they are made of.
+
+    Those of `train` are mapped from the file `target`, but for a mix of languages; `shards` is a folder.
+    """
+    limit = HELD_OUT_BLOCKS * spec.sequence_length
     if spec.language_temperature is not None:
-        blocks, facts = mixed_blocks(spec, tokenizer, held_out_tokens, progress)
+        blocks, facts = mixed_blocks(spec, tokenizer, limit, progress)
     else:
-        texts = dict(zip(("train", "held_out"), read_texts(spec, progress), strict=True))
-        limits = {"train": spec.max_tokens, "held_out": held_out_tokens}
-        blocks = {
-            name: pack(tokenised(each, tokenizer, limits[name], progress), tokenizer, spec.sequence_length)
-            for name, each in texts.items()
-        }
-        facts = CorpusFacts(
-            texts=len(texts["train"]),
-            held_out_texts=len(texts["held_out"]),
-            sampled=spec.max_tokens is not None and blocks["train"].size + spec.sequence_length >= spec.max_tokens,
-            unknown={"": unknown_share([blocks["train"]], tokenizer)},
-        )
+        blocks, facts = stream_blocks(spec, tokenizer, progress, limit, shards, target)
     counts = {"train": facts.texts, "held_out": facts.held_out_texts}
     for name, each in blocks.items():
         if not len(each):
@@ -141,6 +148,30 @@ def cut(
                 ]
             )
     return blocks, replace(facts, tokens=blocks["train"].size, held_out_tokens=blocks["held_out"].size)
+
+
+def stream_blocks(
+    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, limit: int, shards: Path, target: Path
+) -> tuple[dict[str, np.ndarray], CorpusFacts]:
+    """`cut` of text of any size: all of it, or a sample of `max_tokens`; and of `limit` held-out tokens."""
+    length = spec.sequence_length
+    frame(tokenizer)
+    source = open_texts(spec, progress)
+    found = survey(source)
+    rule = None if source.held_out else found.census.held_out(held_out_characters(spec))
+    kept = rule and rule.up_to(CHARACTERS_PER_TOKEN * limit)
+    stream = Stream(source, rule, kept, share_of(found, tokenizer, spec.max_tokens))
+    paths = write_shards(stream, shards, tokenizer, stream.share * found.census.characters, progress)
+    most = None if spec.max_tokens is None else math.ceil(spec.max_tokens / (length - 2))
+    train = write_blocks(paths, target, tokenizer, length, most)
+    texts = sorted(stream.held_out) if source.held_out is None else list(source.held_out())
+    held_out = pack(tokenised(texts, tokenizer, limit, progress), tokenizer, length)
+    return {"train": train, "held_out": held_out}, CorpusFacts(
+        texts=stream.texts,
+        held_out_texts=len(texts),
+        sampled=stream.share < 1,
+        unknown={"": unknown_share(np.array_split(train, max(1, len(train) // WINDOW)), tokenizer)},
+    )
 
 
 def apart(

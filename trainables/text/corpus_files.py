@@ -8,7 +8,7 @@ from spaces.errors import SpecError
 from spaces.records.data import PARTS
 from trainables.text.file_texts import TEXTS
 from trainables.text.splits import split_of
-from trainables.text.tables import GZIP, format_of
+from trainables.text.tables import COMPRESSED, format_of
 
 
 def corpus_files(source: str) -> dict[str, list[Path]]:
@@ -28,8 +28,8 @@ def corpus_files(source: str) -> dict[str, list[Path]]:
             found[part_of(path, root) if readable else "unused"].append(path)
     files = [path for part, paths in found.items() if part != "unused" for path in paths]
     if not files:
-        endings = ", ".join(TEXTS)
-        raise SpecError([f"[corpus] source {source!r}: expected files ending in {endings}; text also with {GZIP}"])
+        endings = f"{', '.join(TEXTS)}; text also with {' or '.join(COMPRESSED)}"
+        raise SpecError([f"[corpus] source {source!r}: expected files ending in {endings}"])
     return {**found, "train": files, "held_out": [], "test": []} if len(files) == 1 else found
 
 

@@ -1,43 +1,100 @@
-"""What of a corpus is held out where no file of it is: texts spread over all of it, or the end of a long one."""
+"""What of a corpus is held out where no file of it is: texts by the hash of what they say, or the end of a long one.
 
+The hash makes the same text fall on the same side wherever it stands, however often, and whatever else the corpus has;
+and a corpus of any size is divided by reading its texts one after the other.
+"""
+
+import hashlib
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 HELD_OUT_EVERY = 50
-"""One text in so many is held out; more of a small corpus."""
+"""One part in so many is held out; more of a small corpus."""
 CHARACTERS_PER_TOKEN = 8
 """At the most, of ordinary text: so that what is held out fills a block."""
 NEAR = 1000
 """A text is cut at white space, if there is some within so many characters."""
+BUCKETS = 2**16
+LISTED, LONG = 100_000, 4096
+"""Of the first texts of a corpus, and of those with so many characters, each is counted by itself."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Which texts are held out."""
+
+    last: int
+    """Texts are sorted into BUCKETS by their hashes; those up to this one are held out."""
+    limit: int
+    """Characters; of a longer text only the end is held out, and the rest trains."""
+    sizes: np.ndarray
+    """Characters that each bucket would hold out."""
+
+    def split(self, text: str) -> tuple[str, str]:
+        """(what of a text trains, what of it is held out)"""
+        return (text, "") if bucket_of(text) > self.last else self.cut(text)
+
+    def cut(self, text: str) -> tuple[str, str]:
+        """The same of a text that is known to be held out, or its end."""
+        place = cut_place(text, len(text) - self.limit)
+        return text[:place].rstrip(), text[place:].strip()
+
+    def up_to(self, characters: int) -> "HeldOut":
+        """So many characters of what is held out, or all: those with the smallest hashes."""
+        last = int(np.searchsorted(np.cumsum(self.sizes), characters))
+        return HeldOut(min(self.last, last), self.limit, self.sizes)
+
+
+class Census:
+    """The characters of a corpus, by the hashes of its texts."""
+
+    def __init__(self) -> None:
+        self.texts = self.characters = 0
+        self.buckets, self.lengths = array("H"), array("q")
+        self.rest = np.zeros(BUCKETS, np.int64)
+
+    def count(self, text: str) -> int:
+        """One more text; its bucket."""
+        bucket = bucket_of(text)
+        self.texts += 1
+        self.characters += len(text)
+        if self.texts <= LISTED or len(text) >= LONG:
+            self.buckets.append(bucket)
+            self.lengths.append(len(text))
+        else:
+            self.rest[bucket] += len(text)
+        return bucket
+
+    def held_out(self, at_least: int) -> HeldOut:
+        """A fiftieth of all characters, or more: as many as `at_least`, as long as that is not more than half."""
+        every = min(HELD_OUT_EVERY, max(2, self.characters // max(1, at_least)))
+        limit = max(1, self.characters // every)
+        sizes = self.rest.copy()
+        np.add.at(sizes, np.asarray(self.buckets), np.minimum(np.asarray(self.lengths), limit))
+        return HeldOut(min(int(np.searchsorted(np.cumsum(sizes), limit)), BUCKETS - 1), limit, sizes)
+
+
+def bucket_of(text: str) -> int:
+    """Which of the BUCKETS a text falls into."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=2).digest(), "big")
 
 
 def hold_out(texts: Sequence[str], at_least: int) -> tuple[list[str], list[str]]:
-    """(texts to train on, texts held out, sorted): one text in fifty, and never a text that also trains.
+    """(texts to train on, texts held out, sorted and each once)."""
+    parts = [rule.split(text) for rule in [rule_of(texts, at_least)] for text in texts]
+    return [train for train, _ in parts if train], sorted({held_out for _, held_out in parts if held_out})
 
-    at_least: characters to hold out, as long as that is not more than half. Of a long text only the end is held out,
-    and the rest trains: of one document its last fiftieth.
-    """
-    total = sum(map(len, texts))
-    every = min(HELD_OUT_EVERY, max(2, total // max(1, at_least)))
-    limit = max(1, total // every)
-    by_length = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), -i))
-    chosen = list(range(every // 2, len(texts), every)) if len(texts) >= every else by_length[:1]
-    enough = min(at_least, total // 2)
-    for i in by_length:
-        if sum(min(len(texts[each]), limit) for each in chosen) >= enough:
-            break
-        if i not in chosen:
-            chosen.append(i)
-    cuts = {i: cut_place(texts[i], len(texts[i]) - limit) for i in chosen}
-    held_out = {texts[i][place:].strip() for i, place in cuts.items()}
-    gone = held_out | {texts[i] for i in chosen}
-    train = []
-    for i, text in enumerate(texts):
-        if cuts.get(i):
-            train.append(text[: cuts[i]].rstrip())
-        elif text not in gone:
-            train.append(text)
-    return train, sorted(held_out)
+
+def rule_of(texts: Iterable[str], at_least: int) -> HeldOut:
+    """What is to be held out of these texts."""
+    census = Census()
+    for text in texts:
+        census.count(text)
+    return census.held_out(at_least)
 
 
 def cut_place(text: str, place: int) -> int:

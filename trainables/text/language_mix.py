@@ -19,7 +19,7 @@ from spaces.records.data import PARTS, CorpusFacts
 from spaces.telling import Say
 from trainables.text.corpus_files import corpus_files, part_named
 from trainables.text.packing import pack, tokenised, unknown_share
-from trainables.text.sources import CorpusSpec, files_texts
+from trainables.text.sources import CorpusSpec, listed, open_files
 
 SEED = 0
 """Of the order of documents; a trial's order of blocks has the trial's seed."""
@@ -100,7 +100,7 @@ def read_languages(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
     problems: list[str] = []
     for language, parts in languages_of(spec).items():
         try:
-            train, held_out = files_texts(spec, parts)
+            train, held_out = listed(spec, open_files(spec, parts))
         except SpecError as error:
             problems += [f"{problem} (language {language})" for problem in error.problems]
             continue

@@ -45,7 +45,7 @@ def tokenised(
     """
     pieces, owners = [], []
     for number, text in enumerate(texts):
-        for piece in pieces_of(text):
+        for piece in pieces_of(text, PIECE):
             pieces.append(piece)
             owners.append(number)
     if max_tokens is None:
@@ -59,11 +59,11 @@ def tokenised(
     return joined(sorted(taken, key=itemgetter(0)), owners)
 
 
-def pieces_of(text: str) -> Iterator[str]:
-    """A text, or the parts of a long one, cut at white space where there is some; together they are the text."""
+def pieces_of(text: str, size: int) -> Iterator[str]:
+    """A text, or the parts of one longer than `size`, cut at white space where there is some; all of it."""
     start = 0
-    while len(text) - start > PIECE:
-        end = cut_place(text, start + PIECE)
+    while len(text) - start > size:
+        end = cut_place(text, start + size)
         yield text[start:end]
         start = end
     yield text[start:]
@@ -99,15 +99,26 @@ def joined(found: Iterable[tuple[int, Sequence[int]]], owners: Sequence[int]) ->
 
 def pack(documents: Iterable[list[int]], tokenizer: PreTrainedTokenizerBase, sequence_length: int) -> np.ndarray:
     """Blocks (num_blocks, sequence_length) of uint16 or int32; what does not fill the last block is left out."""
-    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
-    if first is None or last is None:
-        raise SpecError(["[teacher] its tokenizer has no [CLS] or [SEP] token: not an encoder of the BERT kind"])
+    first, last = frame(tokenizer)
     stream = np.fromiter((i for ids in documents for i in (*ids, last)), dtype=np.int32)
     inner = sequence_length - 2
     body = stream[: len(stream) // inner * inner].reshape(-1, inner)
-    blocks = np.empty((len(body), sequence_length), dtype=np.uint16 if len(tokenizer) <= 2**16 else np.int32)
+    blocks = np.empty((len(body), sequence_length), dtype_of(tokenizer))
     blocks[:, 0], blocks[:, 1:-1], blocks[:, -1] = first, body, last
     return blocks
+
+
+def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """The tokens that a block begins and ends with; the last one also stands after each text. Raises SpecError."""
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if first is None or last is None:
+        raise SpecError(["[teacher] its tokenizer has no [CLS] or [SEP] token: not an encoder of the BERT kind"])
+    return first, last
+
+
+def dtype_of(tokenizer: PreTrainedTokenizerBase) -> type[np.unsignedinteger | np.signedinteger]:
+    """What holds every token id."""
+    return np.uint16 if len(tokenizer) <= 2**16 else np.int32
 
 
 def unknown_share(sequences: Iterable[Sequence[int] | np.ndarray], tokenizer: PreTrainedTokenizerBase) -> float:

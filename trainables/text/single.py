@@ -10,7 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from spaces.telling import Say
-from trainables.text.packing import SEED
+from trainables.text.packing import SEED, dtype_of
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 FEWEST_TOKENS = 5
@@ -55,9 +55,7 @@ def single_rows(
         f"corpus: {len(kept):,} single texts of {tokens / max(1, len(kept)):.0f} tokens on average; {long:,} fill or "
         f"exceed {longest} tokens and are cut there, {short:,} of fewer than {FEWEST_TOKENS} are left out"
     )
-    rows = np.full(
-        (len(kept), longest), tokenizer.pad_token_id or 0, np.uint16 if len(tokenizer) <= 2**16 else np.int32
-    )
+    rows = np.full((len(kept), longest), tokenizer.pad_token_id or 0, dtype_of(tokenizer))
     for row, ids in zip(rows, kept, strict=True):
         row[: len(ids)] = ids
     return rows, np.array([len(ids) for ids in kept], dtype=np.int32)

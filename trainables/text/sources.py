@@ -1,6 +1,6 @@
 """Where the text of a corpus comes from: the docs of the install, files, the hub."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,13 +81,43 @@ def source_files(spec: CorpusSpec, progress: Say) -> dict[str, str]:
     return {names[path]: found for path, found in content_digests(list(names)).items()}
 
 
-def read_texts(spec: CorpusSpec, progress: Say) -> tuple[list[str], list[str]]:
-    """(train texts, held-out texts); of a folder, `part_of` says which files train; a single file trains."""
+@dataclass(frozen=True)
+class TextSource:
+    """The texts of a corpus, one after the other, as often as they are asked for."""
+
+    train: Callable[[], Iterable[str]]
+    held_out: Callable[[], Iterable[str]] | None
+    """None: some of those to train on are held out."""
+    empty: str = ""
+    """What is said where there is no text to train on."""
+
+    def refuse_empty(self, texts: int) -> None:
+        """Raise SpecError where no text was found."""
+        if not texts and self.empty:
+            raise SpecError([self.empty])
+
+
+def open_texts(spec: CorpusSpec, progress: Say) -> TextSource:
+    """The texts of a corpus; of a folder, `part_of` says which files train; a single file trains."""
     if spec.source == "docs":
-        return docs_texts("train", progress), docs_texts("dev", progress)
+        return TextSource(lambda: docs_texts("train", progress), lambda: docs_texts("dev", progress))
     if spec.source.startswith("hub:"):
-        return hold_out(hub_texts(spec), held_out_characters(spec))
-    return files_texts(spec, corpus_files(spec.source))
+        return TextSource(hub_texts(spec), None, f"[corpus] source {spec.source!r}: the corpus is empty, not one text")
+    return open_files(spec, corpus_files(spec.source))
+
+
+def read_texts(spec: CorpusSpec, progress: Say) -> tuple[list[str], list[str]]:
+    """(train texts, held-out texts), all of them."""
+    return listed(spec, open_texts(spec, progress))
+
+
+def listed(spec: CorpusSpec, source: TextSource) -> tuple[list[str], list[str]]:
+    """(train texts, held-out texts) of a source."""
+    texts = list(source.train())
+    source.refuse_empty(len(texts))
+    if source.held_out is not None:
+        return texts, list(source.held_out())
+    return hold_out(texts, held_out_characters(spec))
 
 
 def held_out_characters(spec: CorpusSpec) -> int:
@@ -95,20 +125,20 @@ def held_out_characters(spec: CorpusSpec) -> int:
     return CHARACTERS_PER_TOKEN * spec.sequence_length
 
 
-def files_texts(spec: CorpusSpec, parts: Mapping[str, Sequence[Path]]) -> tuple[list[str], list[str]]:
-    """(train texts, held-out texts) of some files of the source, by the part that they are."""
+def open_files(spec: CorpusSpec, parts: Mapping[str, Sequence[Path]]) -> TextSource:
+    """The texts of some files of the source, by the part that they are. Raises SpecError where none train."""
     train, held_out = parts["train"], parts["held_out"]
     if not train:
         raise SpecError([f"[corpus] source {spec.source!r}: only validation and test files, nothing to train on"])
-    texts = [text for path in train for text in file_texts(path, spec.text_column)]
-    if not texts:
-        raise SpecError([f"[corpus] source {spec.source!r}: the corpus is empty, not one text in {len(train)} file(s)"])
-    if held_out:
-        return texts, [text for path in held_out for text in file_texts(path, spec.text_column)]
-    return hold_out(texts, held_out_characters(spec))
+
+    def texts(paths: Sequence[Path]) -> Callable[[], Iterator[str]]:
+        return lambda: (text for path in paths for text in file_texts(path, spec.text_column))
+
+    empty = f"[corpus] source {spec.source!r}: the corpus is empty, not one text in {len(train)} file(s)"
+    return TextSource(texts(train), texts(held_out) if held_out else None, empty)
 
 
-def hub_texts(spec: CorpusSpec) -> list[str]:
+def hub_texts(spec: CorpusSpec) -> Callable[[], Iterator[str]]:
     """The train split of a hub dataset, through the `datasets` library; no code of the repository is run."""
     import datasets
 
@@ -120,4 +150,5 @@ def hub_texts(spec: CorpusSpec) -> list[str]:
     if spec.text_column not in table.column_names:
         names = ", ".join(table.column_names)
         raise SpecError([f"[corpus] text_column {spec.text_column!r}: {spec.source} has the columns {names}"])
-    return [text for text in table[spec.text_column] if text and text.strip()]
+    table = table.select_columns([spec.text_column])  # mapped, and read some rows at a time
+    return lambda: (text for row in table for text in row.values() if text and text.strip())

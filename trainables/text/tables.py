@@ -1,4 +1,4 @@
-"""Files of rows, for tasks and corpora alike: Parquet, JSON lines, CSV or TSV; text may be compressed by gzip.
+"""Files of rows, for tasks and corpora alike: Parquet, JSON lines, CSV or TSV; text may be compressed (gzip, zstd).
 
 Files of text are UTF-8, with or without a byte order mark. In CSV a field that begins with a quotation mark ends with
 one (RFC 4180). TSV is written in two ways: as plain lines (GLUE), or by the rules of CSV (pandas). `read_tsv` tells
@@ -26,7 +26,10 @@ import pyarrow.parquet as pq
 
 from spaces.errors import SpecError
 
-GZIP = ".gz"
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+"""How text may be compressed, by the second ending of a file."""
+ZSTD_RATIO = 3
+"""By how much text is larger than its zstd, about; not every file says its size."""
 Fields = list[tuple[int, list[str]]]
 """The rows of a file with the line on which each begins, counted from 1; the first row is the header."""
 
@@ -67,11 +70,16 @@ class Table:
 
 
 def format_of(path: Path) -> tuple[str, str]:
-    """(name without endings, ending in small letters): train.csv.gz is ("train", ".csv"); gzip is for text only."""
-    name = path.name[: -len(GZIP)] if path.name.lower().endswith(GZIP) else path.name
+    """(name without endings, ending in small letters): train.csv.gz is ("train", ".csv"); only text is compressed."""
+    name = path.name[: -len(path.suffix)] if compression_of(path) else path.name
     stem, dot, ending = name.rpartition(".")
     kind = f".{ending.lower()}" if dot and stem else ""
     return (path.name, "") if name != path.name and kind == ".parquet" else (stem or name, kind)
+
+
+def compression_of(path: Path) -> str | None:
+    """What a file is compressed by."""
+    return COMPRESSED.get(path.suffix.lower())
 
 
 def read_table(file: Path) -> Table:
@@ -200,7 +208,7 @@ def returns_within(lines: Fields) -> str:
 
 
 READERS = {".parquet": read_parquet, ".jsonl": read_json_lines, ".csv": read_csv, ".tsv": read_tsv}
-ENDINGS = f"{', '.join(READERS)}; files of text also with {GZIP}"
+ENDINGS = f"{', '.join(READERS)}; files of text also with {' or '.join(COMPRESSED)}"
 """For people."""
 
 
@@ -208,10 +216,17 @@ ENDINGS = f"{', '.join(READERS)}; files of text also with {GZIP}"
 def opened(file: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, uncompressed."""
     try:
-        with gzip.open(file) if file.name.lower().endswith(GZIP) else file.open("rb") as stream:
-            yield cast(BinaryIO, stream)
+        with file.open("rb") as raw, uncompressed(raw, compression_of(file)) as stream:
+            yield stream
     except (OSError, EOFError, zlib.error) as error:
         raise SpecError([f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
+
+
+def uncompressed(raw: BinaryIO, kind: str | None) -> BinaryIO:
+    """What a stream of bytes holds, which may be compressed in several frames."""
+    if kind == "zstd":
+        return cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(raw, kind)))
+    return cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if kind == "gzip" else raw
 
 
 def text_of(file: Path) -> str:
@@ -235,10 +250,12 @@ def count_rows(file: Path, first: int) -> int:
     with opened(file) as stream:
         taken = sum(len(line) for line in itertools.islice(stream, max(1, first)))
     size = file.stat().st_size
-    if file.name.lower().endswith(GZIP):  # its last four bytes are its size before, up to 4 GB
+    if (kind := compression_of(file)) == "gzip":  # its last four bytes are its size before, up to 4 GB
         with file.open("rb") as stream:
             stream.seek(-4, os.SEEK_END)
             size = int.from_bytes(stream.read(4), "little")
+    elif kind == "zstd":
+        size *= ZSTD_RATIO
     return round(size / taken * first) if taken else 0
 
 

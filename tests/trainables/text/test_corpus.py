@@ -85,6 +85,8 @@ def test_all_formats_hold_the_same_texts(tmp_path):
     rows = "\n\n".join(json.dumps({"body": text}) for text in [*texts, "", None])
     (tmp_path / "a.jsonl").write_text(f"\ufeff{rows}\n\n")
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
+    frames = (pa.compress(part.encode(), "zstd", asbytes=True) for part in (rows[:20], rows[20:]))
+    (tmp_path / "a.jsonl.zst").write_bytes(b"".join(frames))
     (tmp_path / "a.csv").write_text("id,body\n1,one\n2,\n3,two\n4,three\n")
     (tmp_path / "a.tsv").write_text("body\tid\none\t1\ntwo\t2\nthree\t3\n")
     for name, column in {
@@ -98,8 +100,8 @@ def test_all_formats_hold_the_same_texts(tmp_path):
 
 def test_a_hub_corpus(monkeypatch, texts, teacher):
     class Table(SimpleNamespace):
-        def __getitem__(self, column):
-            return [*texts(200), "", None]
+        def select_columns(self, names):
+            return [{name: text} for name in names for text in [*texts(200), "", None]]
 
     asked = []
     fake = SimpleNamespace(
@@ -189,7 +191,7 @@ def test_a_long_document_is_tokenised_as_one(teacher, monkeypatch):
     monkeypatch.setattr(packing, "CHUNK", 3)
     assert list(tokenised([text, "ba de"], teacher.tokenizer, None, print)) == whole
     assert list(tokenised([text, "ba de"], teacher.tokenizer, 10**6, print)) == whole
-    assert "".join(pieces_of(text)) == text
+    assert "".join(pieces_of(text, 30)) == text
     assert len(list(tokenised([text, "ba de"], teacher.tokenizer, 50, print))) > 1
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainables.text.held_out import cut_place, hold_out
+from trainables.text.held_out import cut_place, hold_out, rule_of
 
 
 def test_held_out_texts_never_train():
@@ -11,12 +11,26 @@ def test_held_out_texts_never_train():
     assert held_out
     assert not set(train) & set(held_out)
     assert set(train) | set(held_out) == set(texts)
-    assert hold_out(["a", "b"], 1000) == (["a"], ["b"])
+    assert hold_out(["a", "b"], 1000) == (["b"], ["a"])
 
 
-def test_one_text_in_fifty_of_a_large_corpus():
-    texts = [f"text number {i}" for i in range(1000)]
-    assert hold_out(texts, 100)[1] == sorted(texts[25::50])
+def test_one_text_in_fifty_of_a_large_corpus_wherever_it_stands(monkeypatch):
+    texts = [f"text number {i}" for i in range(10_000)]
+    train, held_out = hold_out(texts, 100)
+    assert 190 < len(held_out) < 215 and len(train) + len(held_out) == 10_000
+    assert hold_out(texts[::-1], 100) == (train[::-1], held_out)
+    more = hold_out([*texts, *(f"another text {i}" for i in range(10_000))], 100)[1]
+    assert len(set(more) & set(held_out)) > 180  # a text stays on its side when the corpus grows
+    monkeypatch.setattr("trainables.text.held_out.LISTED", 100)
+    assert hold_out(texts, 100) == (train, held_out)
+
+
+def test_some_of_what_is_held_out():
+    texts = [f"text number {i}" for i in range(10_000)]
+    rule = rule_of(texts, 100)
+    few = {held_out for text in texts if (held_out := rule.up_to(500).split(text)[1])}
+    assert few < set(hold_out(texts, 100)[1]) and 500 <= sum(map(len, few)) < 600
+    assert rule.up_to(10**9).last == rule.last
 
 
 @pytest.mark.parametrize("before", [0, 3, 40, 200])

@@ -27,6 +27,7 @@ from trainables.text.tables import read_table
         ("a.csv", "t\0e\0x\0t\0\n\0", "line 1: not UTF-8"),
         ("a.jsonl", '{"text": "a"}\n{"text": "\\ud83d cut"}\n', "line 2: half a character"),
         ("a.csv.gz", "text,label\na,0\n", "cannot be read: Not a gzipped file"),
+        ("a.csv.zst", "text,label\na,0\n", "a.csv.zst cannot be read: ZSTD decompress failed"),
         ("a.parquet", "nothing", "cannot be read"),
     ],
 )

@@ -111,7 +111,8 @@ def course(config, teacher, corpus, **options):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_it_learns_from_the_cache_as_from_the_live_teacher(name, single, teacher, write_teacher):
+def test_it_learns_from_the_cache_as_from_the_live_teacher(name, single, teacher, write_teacher, monkeypatch):
+    monkeypatch.setattr("trainables.training.loop.DIVERGED_FACTOR", 100.0)  # which eight texts are met moves the loss
     corpus, config = open_corpus(single[0]), METHODS[name]
     _, live, outcome = course(config, teacher, corpus)
     asked = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, EXACT).teacher_signals

@@ -11,7 +11,9 @@ from search.store.parts import Store
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.telling import Say, announced
 from trainables.cache import digest
+from trainables.export.artefact import as_deployed
 from trainables.lanes.messages import TrialJob
+from trainables.machine import versions
 from trainables.models.student import TRUNCATIONS, truncated
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scoring import load_task, recovered
@@ -43,8 +45,10 @@ def _rows(
     spec: StudySpec, job: TrialJob, shape: StudentArchitecture, teacher: Teacher, corpus: Corpus
 ) -> Iterator[dict[str, Any]]:
     for which in TRUNCATIONS:
-        model = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
-        identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which)
+        cut = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
+        model = as_deployed(cut, spec.deploy, corpus)
+        how = [spec.deploy.name, versions().get("onnxruntime")] if spec.deploy.is_scored else []
+        identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which, *how)
         for folder in job.tasks:
             task = load_task(folder)
             if task.index_NE is not None and shape.hidden_size != teacher.facts.architecture.hidden_size:

@@ -18,6 +18,7 @@ from spaces.telling import Say, announced
 from trainables.cache import cache_folder, cached_value, digest, store_value
 from trainables.lanes.settings import ClusterSpec
 from trainables.models.embedding import embedder_of
+from trainables.models.file_encoder import FileEncoder
 from trainables.models.student import untrained
 from trainables.models.teacher import Teacher
 from trainables.tasks.kind import Terms
@@ -169,7 +170,12 @@ def floor_scores(
 
 
 def cached_scores(
-    model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
+    model: PreTrainedModel | FileEncoder,
+    identity: str,
+    task: Path,
+    spec: StudySpec,
+    splits: Sequence[str],
+    seed: int,
 ) -> dict[str, dict[str, Any]]:
     """Score a model once per task, way of scoring, split and seed; what is missing, after one fit."""
     folders = score_folders(model, identity, task, spec, splits, seed)
@@ -181,7 +187,12 @@ def cached_scores(
 
 
 def score_folders(
-    model: PreTrainedModel, identity: str, task: Path, spec: StudySpec, splits: Sequence[str], seed: int
+    model: PreTrainedModel | FileEncoder,
+    identity: str,
+    task: Path,
+    spec: StudySpec,
+    splits: Sequence[str],
+    seed: int,
 ) -> dict[str, Path]:
     """Where the cache keeps the score on each split, or will."""
     own, trained = spec.evaluation, spec.evaluation.protocol == FINETUNE

@@ -28,6 +28,9 @@ from spaces.students.architecture import TeacherFacts
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.tasks.spec import TaskSpec
 
+PLACES = {field.name: f"[{title}]" for title, section in SECTIONS.items() for field in dataclasses.fields(section)}
+"""Of each key a section that has it."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -128,7 +131,7 @@ def _read(table: Mapping[str, Any], folder: Path, source: str | None) -> tuple[d
     else:
         problems.append(f"[space] must be a table, got {space!r}")
     for title, section in SECTIONS.items():
-        values[title] = read_section(f"[{title}]", section, table.get(title, {}), problems)
+        values[title] = read_section(f"[{title}]", section, table.get(title, {}), problems, PLACES)
     values |= _read_tasks(table.get("tasks", []), problems)
     resolve_paths(values, folder, problems)
     return values, problems

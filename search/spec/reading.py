@@ -30,8 +30,13 @@ class Draft:
             raise Unsound(name) from None
 
 
-def read_section(title: str, section: type, table: Any, problems: list[str]) -> dict[str, Any]:
-    """The sound values of a table, by the fields of a section; what is wrong with the others goes to `problems`."""
+def read_section(
+    title: str, section: type, table: Any, problems: list[str], elsewhere: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The sound values of a table, by the fields of a section; what is wrong with the others goes to `problems`.
+
+    elsewhere: keys of other sections, and which has them.
+    """
     if not isinstance(table, Mapping):
         problems.append(f"{title} must be a table, got {table!r}")
         return {}
@@ -39,7 +44,8 @@ def read_section(title: str, section: type, table: Any, problems: list[str]) -> 
     hints = typing.get_type_hints(section)
     for key in table:
         if key not in fields:
-            problems.append(f"{title} unknown key {key!r}.{nearest(key, list(fields))} Known: {', '.join(fields)}")
+            near = f" {place} has it." if (place := (elsewhere or {}).get(key)) else nearest(key, list(fields))
+            problems.append(f"{title} unknown key {key!r}.{near} Known: {', '.join(fields)}")
     values = {}
     for name, field in fields.items():
         default, known = default_of(field), len(problems)

@@ -147,7 +147,8 @@ def tested(facts: StudentFacts) -> str:
     ends = mean_of(facts, "test")
     if ends is None:
         return ""
-    return f"On the test splits these weights recover {50 * sum(ends):.0f} %{within(*ends)}."
+    whose = "these weights recover" if facts.torch_quality is None else "the file of these weights recovers"
+    return f"On the test splits {whose} {50 * sum(ends):.0f} %{within(*ends)}."
 
 
 def mean_of(facts: StudentFacts, split: str) -> tuple[float, float] | None:

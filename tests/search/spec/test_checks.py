@@ -327,9 +327,9 @@ def test_a_spec_with_a_byte_order_mark(tmp_path):
 def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
     assert toy.read()[0].deploy == DeploySpec()
     assert toy.read(f'{toy.SPEC}\n[deploy]\nruntime = "onnx"\nprecision = "int8"\n')[0].deploy.name == "onnx int8"
-    found = problems_of(f'{toy.SPEC}\n[deploy]\nruntime = "openvino"\nprecision = "int4-weights"\nthread = 1\n')
+    found = problems_of(f'{toy.SPEC}\n[deploy]\nruntime = "openvino"\nprecision = "int4-weights"\nthreads = 1\n')
     assert found == [
-        "[deploy] unknown key 'thread'. Known: runtime, precision, tolerance, quality_of",
+        "[deploy] unknown key 'threads'. [latency] has it. Known: runtime, precision, tolerance, quality_of",
         "[deploy] runtime: unknown 'openvino'. Known: torch, onnx",
         "[deploy] precision: unknown 'int4-weights'. Known: fp32, int8, int8-dynamic",
     ]

@@ -2,43 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-MAX_ITERATIONS = 200
-TOLERANCE = 1e-3
+from trainables.tasks.protocols.solvers import Solver, logistic, ridge
 
 
 @dataclass(frozen=True)
 class Head:
     """One way to answer, for the probe and for fine-tuning.
 
-    linear: a scikit-learn model of a strength C, for the probe. The others are for fine-tuning: the number of outputs
-    by that of class names; what the loss is told, from the labels of train; the loss of (logits NC, those targets N);
-    predictions, from logits NC.
+    linear: how the probe fits a linear layer. The others are for fine-tuning: the number of outputs by that of class
+    names; what the loss is told, from the labels of train; the loss of (logits NC, those targets N); predictions, from
+    logits NC.
     """
 
-    linear: Callable[[float], Any]
+    linear: Solver
     num_outputs: Callable[[int], int]
     targets: Callable[[np.ndarray], np.ndarray]
     loss: Callable[[Tensor, Tensor], Tensor]
     predictions: Callable[[Tensor], np.ndarray]
-
-
-def logistic(strength: float) -> Any:
-    """Logistic regression."""
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
-
-
-def ridge(strength: float) -> Any:
-    """Ridge regression with the penalty 1 / C."""
-    from sklearn.linear_model import Ridge
-
-    return Ridge(alpha=1.0 / strength)
 
 
 def standardised(targets: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Linear models of features: fitted by scikit-learn, and kept as plain arrays.
+"""Linear models of features: scaled, fitted, and kept as plain arrays.
 
 A fit is kept in the cache under what it was made of, so that who has scored an encoder on dev need not read train
 again for its test score.
@@ -9,7 +9,6 @@ Shapes: N examples, F features, C outputs: one for numbers and for two classes, 
 import dataclasses
 import hashlib
 import json
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,10 +21,9 @@ from spaces.errors import StillhouseError
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.machine import versions
 from trainables.tasks.data import Split
-from trainables.tasks.protocols import heads
+from trainables.tasks.protocols import solvers
 from trainables.tasks.protocols.heads import Head
 
-NONE = np.empty(0)
 UNTOLD = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "_attn_implementation"}
 """Of a model's config, what changes between a model and the same one read from its folder."""
 
@@ -52,26 +50,14 @@ class Fit:
 
 
 def fit_linear(head: Head, x_NF: np.ndarray, labels_N: np.ndarray, strength: float) -> Fit:
-    """The linear model of the head, on features standardised by their own statistics.
+    """The linear layer of the head, on features standardised by their own statistics.
 
-    Running out of iterations is noted in the result instead of warned about: a fit so far along ranks layers as well.
+    Running out of iterations is noted in the result: a fit so far along ranks layers as well.
     """
-    from sklearn.exceptions import ConvergenceWarning
-
     mean_F, scale_F = x_NF.mean(0), x_NF.std(0)
     scale_F[scale_F < 1e-8] = 1.0
-    model = head.linear(strength)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.fit((x_NF - mean_F) / scale_F, labels_N)
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn(warning.message, warning.category, stacklevel=2)
-    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    weights_FC = np.atleast_2d(model.coef_).T
-    return Fit(
-        mean_F, scale_F, weights_FC, np.atleast_1d(model.intercept_), getattr(model, "classes_", NONE), converged
-    )
+    layer = head.linear((x_NF - mean_F) / scale_F, labels_N, strength)
+    return Fit(mean_F, scale_F, layer.weights_FC, layer.bias_C, layer.classes, layer.converged)
 
 
 def kept_fit(made_of: str, compute: Callable[[], Fit]) -> Fit:
@@ -90,7 +76,7 @@ def digest_of_fit(model: PreTrainedModel, train: Split, *terms: object) -> str:
     """Everything that decides what is fitted: the encoder, what is read of train, the terms, the packages."""
     arrays = [train.labels, *(train.views[name] for name in sorted(train.views))]
     told = [np.ascontiguousarray(each).tobytes() for array in arrays for each in (array.values, array.offsets)]
-    setting = (heads.MAX_ITERATIONS, heads.TOLERANCE, json.dumps(versions(), sort_keys=True))
+    setting = (solvers.MAX_ITERATIONS, solvers.TOLERANCE, json.dumps(versions(), sort_keys=True))
     return digest("fit", 1, encoder_digest(model), *sorted(train.views), *told, *setting, *terms)
 
 

@@ -49,15 +49,12 @@ def probe(
     terms: with the layer "last" no other is asked.
     max_labels: the fits see the rows, drawn by the seed, that have so many labels together; None: all.
     """
-    everything = task.splits["train"]
-    order = stratified_order(KINDS[task.kind].strata(everything.labels), generator(terms.seed, "held out"))
-    rows = np.sort(order[: num_fitted(everything.labels, order, max_labels)])
-    train = everything.take(rows)
+    train, order = fitted_part(task, terms.seed, max_labels)
     chosen = (HELD_OUT_SHARE, STRENGTHS, terms.metric.name, terms.seed, terms.layer)
     read = (task.kind, task.pad_id, task.label_names, getattr(features, "__qualname__", features))
 
     def compute() -> Fit:
-        return best_fit(model, task, train, np.searchsorted(rows, order[: len(rows)]), terms, features, head)
+        return best_fit(model, task, train, order, terms, features, head)
 
     fit = kept_fit(digest_of_fit(model, train, *chosen, *read), compute)
 
@@ -66,6 +63,14 @@ def probe(
         return Predictions(fit.predict(features_LNF[0]), fit.layer, fit.converged)
 
     return predict
+
+
+def fitted_part(task: TaskData, seed: int, max_labels: int | None) -> tuple[Split, np.ndarray]:
+    """(the rows of train that are fitted, a random order of them whose beginning is held out)."""
+    everything = task.splits["train"]
+    order = stratified_order(KINDS[task.kind].strata(everything.labels), generator(seed, "held out"))
+    rows = np.sort(order[: num_fitted(everything.labels, order, max_labels)])
+    return everything.take(rows), np.searchsorted(rows, order[: len(rows)])
 
 
 def best_fit(

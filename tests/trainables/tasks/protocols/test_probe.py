@@ -120,7 +120,7 @@ def test_pair_classification_by_the_probe(tmp_path, tokenizer):
 
 
 def test_running_out_of_iterations_is_reported(easy, monkeypatch):
-    monkeypatch.setattr("trainables.tasks.protocols.heads.MAX_ITERATIONS", 1)
+    monkeypatch.setattr("trainables.tasks.protocols.solvers.MAX_ITERATIONS", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert score_task(make_bert(), easy, EvaluationSpec(), ["dev"], 0)["dev"].converged is False

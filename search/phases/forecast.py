@@ -32,7 +32,7 @@ BACKWARD = 3
 """A training step takes as many times the FLOPs of its forward pass."""
 EFFICIENCY = 0.6
 """Of the speed of large matrix products, what encoders reach."""
-FIT_S = 3.0
+FIT_S = 0.2
 """What fitting a probe takes, about, beside reading its texts."""
 BYTES = 4
 """Of a weight."""

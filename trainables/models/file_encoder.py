@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from trainables.cache import digest
+
 STATES, EMBEDDING = "last_hidden_state", "sentence_embedding"
 """The outputs of a file."""
 
@@ -36,8 +38,9 @@ def open_encoder(file: Path, config: PretrainedConfig, embedder: Any, num_layers
         graph.graph.output.append(state)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, ["CPUExecutionProvider"])
-    return FileEncoder(session, config, embedder, num_layers)
+    content = graph.SerializeToString(deterministic=True)
+    session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    return FileEncoder(session, digest(content), config, embedder, num_layers)
 
 
 class FileEncoder(nn.Module):
@@ -45,8 +48,10 @@ class FileEncoder(nn.Module):
 
     device = torch.device("cpu")
 
-    def __init__(self, session: Any, config: PretrainedConfig, embedder: Any, num_layers: int) -> None:
+    def __init__(self, session: Any, content: str, config: PretrainedConfig, embedder: Any, num_layers: int) -> None:
         super().__init__()
+        self.digest = content
+        """Of the file."""
         self.session, self.config, self.embedder, self.num_layers = session, config, embedder, num_layers
         self.inputs = [each.name for each in session.get_inputs()]
 

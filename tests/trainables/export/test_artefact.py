@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_tasks import write
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -31,6 +32,9 @@ from trainables.export.graphs import attentions, export_onnx, verify_onnx
 from trainables.export.quantising import LARGE_TABLE, static_int8
 from trainables.models.embedding import Embedder, Normalize, embed, embed_tokens, embedder_of, set_embedder
 from trainables.tasks.protocols.features import encoded_features
+from trainables.tasks.protocols.linear import encoder_digest
+from trainables.tasks.scoring import load_task, prepare_task, score_task
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.corpus import Corpus
 from trainables.text.ragged import ragged
 
@@ -131,6 +135,23 @@ def test_tasks_read_the_file_as_they_read_the_student(student, corpus, graph, mo
         assert (found != layers).any()
         of_words = encoded_features(file, texts, 0, words, layers=[1])
         assert np.abs(of_words - encoded_features(student, texts, 0, words, layers=[1])).mean() < near
+
+
+def test_a_file_is_scored_by_the_probe(tmp_path, student, tokenizer, corpus, graph, monkeypatch):
+    monkeypatch.setattr(artefact, "export_onnx", lambda model, file: Path(shutil.copy(graph, file)))
+    columns = {
+        split: {"text": [f"w{10 + n % 2} w{n}" for n in numbers], "label": [n % 2 for n in numbers]}
+        for split, numbers in (("train", range(20, 80)), ("dev", range(80, 120)))
+    }
+    source = write(tmp_path / "task", **columns)
+    folder = prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path / "prepared")
+    encoders = [student, *(as_deployed(student, DeploySpec("onnx", each), corpus) for each in ("fp32", "int8"))]
+    task = load_task(folder)
+    own, floats, rounded = (score_task(each, task, EvaluationSpec(), ["dev"], 0)["dev"] for each in encoders)
+    assert floats == own and own.score > 0.9 and abs(rounded.score - own.score) < 0.1
+    assert len({encoder_digest(each) for each in encoders}) == 3
+    again = as_deployed(student, DeploySpec("onnx", "int8"), corpus)
+    assert encoder_digest(again) == encoder_digest(encoders[-1])  # the same file, whose fits are kept
 
 
 def test_a_shape_is_traced_once(tmp_path, student, graph, cache, monkeypatch):

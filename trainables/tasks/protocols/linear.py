@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from spaces.errors import StillhouseError
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.machine import versions
+from trainables.models.file_encoder import FileEncoder
 from trainables.tasks.data import Split
 from trainables.tasks.protocols import solvers
 from trainables.tasks.protocols.heads import Head
@@ -72,7 +73,7 @@ def kept_fit(made_of: str, compute: Callable[[], Fit]) -> Fit:
     return fit
 
 
-def digest_of_fit(model: PreTrainedModel, train: Split, *terms: object) -> str:
+def digest_of_fit(model: PreTrainedModel | FileEncoder, train: Split, *terms: object) -> str:
     """Everything that decides what is fitted: the encoder, what is read of train, the terms, the packages."""
     arrays = [train.labels, *(train.views[name] for name in sorted(train.views))]
     told = [np.ascontiguousarray(each).tobytes() for array in arrays for each in (array.values, array.offsets)]
@@ -80,8 +81,10 @@ def digest_of_fit(model: PreTrainedModel, train: Split, *terms: object) -> str:
     return digest("fit", 1, encoder_digest(model), *sorted(train.views), *told, *setting, *terms)
 
 
-def encoder_digest(model: PreTrainedModel) -> str:
-    """Of weights and config, whatever head the encoder has."""
+def encoder_digest(model: PreTrainedModel | FileEncoder) -> str:
+    """Of weights and config, whatever head the encoder has; of a file, its own."""
+    if isinstance(model, FileEncoder):
+        return model.digest
     hasher = hashlib.sha256()
     config = {key: value for key, value in model.config.to_dict().items() if key not in UNTOLD}
     hasher.update(json.dumps(config, sort_keys=True, default=str).encode())

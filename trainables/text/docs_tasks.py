@@ -26,6 +26,8 @@ MISSING = (
     "if", "are", "or", "be", "that", "from", "on", "by", "as", "with", "and", "is", "for", "in", "to", "of"
 )  # fmt: skip
 """The words that may be missing, rare ones first."""
+MOST = 10_000
+"""Examples of a split, drawn at random from all that could be made; a study reads fewer."""
 MASK = "[MASK]"
 """Stands for a missing word, whatever the tokenizer's own sign is."""
 
@@ -47,11 +49,11 @@ def section_examples(rows: Rows, rng: np.random.Generator) -> Examples:
 
 
 def labelled(rows: Rows, column: str, names: tuple[str, ...], rng: np.random.Generator) -> Examples:
-    """Classes of equal size, shuffled."""
+    """Classes of equal size, shuffled, MOST examples at most."""
     groups = {name: [row["text"] for row in rows if row[column] == name] for name in names}
     if missing := [name for name, group in groups.items() if not group]:
         raise SpecError([f"docs task by {column}: no paragraph of {', '.join(missing)} in the installed packages"])
-    size = min(len(group) for group in groups.values())
+    size = min(MOST // len(names), *(len(group) for group in groups.values()))
     chosen = [
         (group[i], names.index(name)) for name, group in groups.items() for i in rng.permutation(len(group))[:size]
     ]
@@ -73,18 +75,17 @@ def pair_examples(rows: Rows, rng: np.random.Generator) -> Examples:
     by_docstring: dict[str, Rows] = {}
     for row in rows:
         by_docstring.setdefault(row["docstring"], []).append(row)
+    several = [group for group in by_docstring.values() if len(group) > 1]
     examples = []
-    for group in by_docstring.values():
-        if len(group) < 2:
-            continue
+    for place in rng.permutation(len(several))[:MOST]:
+        group = several[place]
         first, second = (group[i] for i in rng.permutation(len(group))[:2])
         stranger = rows[rng.integers(len(rows))]
         if stranger["docstring"] == first["docstring"]:
             continue
         same = bool(rng.integers(2))
         examples.append((first["text"], (second if same else stranger)["text"], int(same)))
-    order = rng.permutation(len(examples))
-    texts, partners, labels = zip(*(examples[i] for i in order), strict=True)
+    texts, partners, labels = zip(*examples, strict=True)
     return {"text": list(texts), "text2": list(partners), "label": list(labels), "label_names": ["other", "same"]}
 
 
@@ -111,6 +112,8 @@ def order_examples(rows: Rows, rng: np.random.Generator) -> Examples:
             words[k], words[k + 1] = words[k + 1], words[k]
         texts.append(" ".join(words))
         labels.append(shifted)
+        if len(texts) == MOST:
+            break
     return {"text": texts, "label": labels, "label_names": ["in order", "shifted"]}
 
 
@@ -119,7 +122,7 @@ def missing_examples(rows: Rows, rng: np.random.Generator) -> Examples:
 
     As many of each word: the state at the mask must tell it from the context, as in masked language modelling.
     """
-    small = frozenset(MISSING)
+    small, enough = frozenset(MISSING), MOST // len(MISSING)
     groups: dict[str, list[tuple[list[str], int]]] = {word: [] for word in MISSING}
     for i in rng.permutation(len(rows)):
         words = rows[i]["text"].split()
@@ -129,6 +132,8 @@ def missing_examples(rows: Rows, rng: np.random.Generator) -> Examples:
         if once := [word for word in MISSING if present.count(word) == 1]:
             word = min(once, key=lambda each: len(groups[each]))
             groups[word].append((words, words.index(word)))
+            if len(groups[word]) >= enough and min(map(len, groups.values())) == enough:
+                break
     size = min(len(group) for group in groups.values())
     if not size:
         raise SpecError([f"docs:missing: no paragraph has the word {next(w for w in MISSING if not groups[w])!r}"])

@@ -129,6 +129,20 @@ def test_a_package_that_is_absent_is_named(library, monkeypatch):
         docs_task("package")
 
 
+@pytest.mark.parametrize("name", tasks.DOCS_TASKS)
+def test_a_split_has_so_many_examples_at_most(library, monkeypatch, name):
+    monkeypatch.setattr(tasks, "MOST", 64)
+    examples = docs_task(name)["train"]
+    labels = Counter(
+        label
+        for each in examples["label"]
+        for label in (each if isinstance(each, list) else [each])
+        if label is not None
+    )
+    assert 60 <= labels.total() == len(examples["text"]) <= 64
+    assert set(labels) == set(range(len(examples["label_names"])))
+
+
 def test_an_unknown_task_is_refused():
     with pytest.raises(SpecError, match="packages"):
         docs_task("packages")

@@ -10,6 +10,10 @@ PROGRESS_EVERY_S = 15.0
 T = TypeVar("T")
 
 
+def quiet(line: str) -> None:
+    """Say nothing."""
+
+
 def short(value: float | None, digits: int = 3) -> str:
     """3.2M, 950k, 0.713, or - for nothing."""
     if value is None:

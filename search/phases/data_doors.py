@@ -19,13 +19,13 @@ from search.phases.data import corpus_prompts, file_names, noted
 from search.spec.reading import Unsound
 from spaces.errors import SpecError, StillhouseError, choose
 from spaces.records.data import CorpusFacts, DataFacts, TaskFacts, corpus_lines, task_lines
+from spaces.telling import quiet
 from spaces.values import from_json, to_json
 from trainables.cache import cache_folder, digest, read_value, store_value
 from trainables.models.embedding import Embedder
 from trainables.tasks.facts import task_facts
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.prepare import FORMAT, as_embedded, cut_rows, labels_dropped, read_task
-from trainables.tasks.reading.tables import quiet
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.corpus import apart, cut
 from trainables.text.corpus_files import corpus_files

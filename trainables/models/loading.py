@@ -123,7 +123,8 @@ def about_type(kind: str, raw: Mapping[str, Any]) -> str:
 def other_weights(folder: Path) -> str:
     """What the folder has instead of safetensors, and what can be done; empty when there is nothing."""
     for pattern, words in FORMATS.items():
-        found = sorted({path.name for path in [*folder.glob(pattern), *folder.glob(f"onnx/{pattern}")]})
+        every = {path.name for path in [*folder.glob(pattern), *folder.glob(f"onnx/{pattern}")]}
+        found = sorted(every - {WEIGHTS})  # which is told of elsewhere
         if found:
             return words.format(", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else ""))
     return ""
@@ -131,6 +132,12 @@ def other_weights(folder: Path) -> str:
 
 def weight_files(folder: Path) -> list[Path]:
     """model.safetensors, or the parts that its index names. Raises SpecError: none, or a part that is not there."""
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file() and ((folder / WEIGHTS).is_file() or (folder / INDEX).is_file()):
+        raise SpecError(
+            [f"{adapter.name} lies beside the weights: whether an adapter is to be added cannot be told. Merge it "
+             "(merge_and_unload) and save that, or take the adapter's files out of the folder"]
+        )  # fmt: skip
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
@@ -217,6 +224,13 @@ def misfits(model: PreTrainedModel, info: Mapping[str, Any], headers: Mapping[st
     reshaped = sorted(info["mismatched_keys"])
     strange = sorted(name for name in info["unexpected_keys"] if in_encoder(model, name))
     problems, prefix = [], wrapping(model, missing, headers)
+    encoder = f"{model.base_model_prefix}."
+    twice = sorted(name for name in headers if name.startswith(encoder) and name.removeprefix(encoder) in headers)
+    if twice:
+        problems.append(
+            f"{len(twice)} weights are in the file twice, with {encoder!r} before their names and without, the first "
+            f"is {twice[0]}: save the model that is meant"
+        )
     if missing:
         text = f"{len(missing)} of {len(every)} weights are not in the file, the first is {missing[0]}"
         if prefix:
@@ -249,9 +263,7 @@ def wrapping(model: PreTrainedModel, missing: list[str], headers: Mapping[str, s
     """What keys of the file have before the names of missing weights, such as 'module.'; empty when nothing."""
     encoder = f"{model.base_model_prefix}."
     for name in missing:
-        parts = name.split(".")
-        for start in range(min(2, len(parts) - 1)):  # with and without the prefix of the encoder
-            tail = ".".join(parts[start:])
+        for tail in dict.fromkeys((name, name.removeprefix(encoder))):
             for key in headers:
                 if key.endswith(f".{tail}"):
                     return key.removesuffix(tail).removesuffix(encoder)

@@ -1,6 +1,7 @@
 """The one door for tokenizers: read from a model's folder, and written so that others can read them."""
 
 import json
+from operator import itemgetter
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -42,6 +43,9 @@ def load_tokenizer(folder: Path, vocab_size: int, max_positions: int) -> PreTrai
     tokenizer.init_kwargs.pop("auto_map", None)
     if (tokens := len(tokenizer)) > vocab_size:
         raise SpecError([f"{tokens} tokens in the tokenizer, {vocab_size} in the model"])
+    last, number = max(tokenizer.get_vocab().items(), key=itemgetter(1))
+    if number >= vocab_size:
+        raise SpecError([f"token {last!r} has number {number} in the tokenizer, the model's last is {vocab_size - 1}"])
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions)
     if tokenizer.pad_token is None and (number := padding_of(folder)) is not None and number < tokens:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(number)

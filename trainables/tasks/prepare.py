@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError, nearest
 from spaces.settings import problems_of
+from spaces.telling import quiet
 from trainables.cache import digest, new_folder
 from trainables.models.embedding import Embedder
 from trainables.tasks.data import Rows, Split, TaskData
@@ -30,7 +31,6 @@ from trainables.tasks.documents import DOCUMENTS, with_fewer_documents
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.metrics import Metric
 from trainables.tasks.prompts import prompt_lines, prompted, prompts_by_part
-from trainables.tasks.reading.tables import quiet
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.packing import tokenizer_digest

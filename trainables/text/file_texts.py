@@ -1,13 +1,13 @@
 """The texts in one file of a corpus, whatever its format."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spaces.errors import SpecError
-from trainables.text.tables import format_of, json_rows, lines_of, read_table
+from trainables.text.tables import format_of, json_rows, lines_of, no_column, read_table
 
 STRINGS = (pa.string(), pa.large_string(), pa.string_view())
 
@@ -30,7 +30,7 @@ def jsonl_texts(path: Path, column: str) -> Iterator[str | None]:
     """One object a line."""
     for number, row in json_rows(path):
         if column not in row:
-            raise SpecError([f"{path}, line {number}: no {column!r}, only {', '.join(row) or 'nothing'}"])
+            raise SpecError([f"{path}, line {number} has {no_column(column, row, False)}"])
         text = row[column]
         if not isinstance(text, str | None):
             raise SpecError([f"{path}, line {number}: {column!r} holds {text!r}, not a text"])
@@ -41,7 +41,7 @@ def csv_texts(path: Path, column: str) -> Iterator[str]:
     """One row a text."""
     table = read_table(path)
     if column not in table.columns:
-        raise SpecError([no_column(path, column, list(table.columns), column in table.twice)])
+        raise SpecError([f"text_column: {path} has {no_column(column, table.columns, column in table.twice)}"])
     yield from table.columns[column]
 
 
@@ -51,7 +51,7 @@ def parquet_texts(path: Path, column: str) -> Iterator[str | None]:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             if schema.names.count(column) != 1:
-                raise SpecError([no_column(path, column, schema.names, column in schema.names)])
+                raise SpecError([f"text_column: {path} has {no_column(column, schema.names, column in schema.names)}"])
             kind = schema.field(column).type
             if (kind.value_type if pa.types.is_dictionary(kind) else kind) not in STRINGS:
                 raise SpecError([f"text_column {column!r}: in {path} it holds {kind}, not text"])
@@ -59,12 +59,6 @@ def parquet_texts(path: Path, column: str) -> Iterator[str | None]:
                 yield from batch.column(column).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise SpecError([f"{path} cannot be read: {error}"]) from error
-
-
-def no_column(path: Path, column: str, names: Sequence[str], twice: bool) -> str:
-    """What is wrong where a file has not the column of the text."""
-    has = f"{path} has it twice" if twice else f"{path} has the columns {', '.join(names)}"
-    return f"text_column {column!r}: {has}"
 
 
 TEXTS: dict[str, Callable[[Path, str], Iterator[str | None]]] = {

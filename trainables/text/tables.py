@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spaces.errors import SpecError
+from spaces.errors import SpecError, nearest
 
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 """How text may be compressed, by the second ending of a file."""
@@ -129,7 +129,7 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=once_each)
         except (ValueError, RecursionError) as error:
             array = "; one object a line is read, and no list of them" if line.lstrip().startswith("[") else ""
             raise SpecError([f"{file}, line {number}: not valid JSON: {error}{array}"]) from error
@@ -138,6 +138,27 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if "\\ud" in line.lower() and not whole_characters(json.dumps(row, ensure_ascii=False)):
             raise SpecError([f"{file}, line {number}: half a character (a surrogate without its other half)"])
         yield number, row
+
+
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError where a name stands in it twice, of which Python would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in one object twice")
+    return found
+
+
+def no_column(name: str, names: Iterable[str], twice: bool) -> str:
+    """What is wrong where a table has not a column, or has it twice; `names` are those that it has."""
+    if twice:
+        return f"the column {name!r} twice"
+    known = sorted(names)
+    mark = next((mark for mark in (";", "\t", "|") if len(known) == 1 and mark in known[0]), "")
+    hint = f"; its fields stand between {mark!r}: save it with commas, or as .tsv with tabs" if mark else ""
+    return (
+        f"no column {name!r}, only {', '.join(known) or 'nothing'}{nearest(name, known).replace(' Did', '. Did')}{hint}"
+    )
 
 
 def whole_characters(text: str) -> bool:

@@ -72,6 +72,23 @@ def test_a_head_is_whole_or_refused(folder):
     assert "2 of" in refusal(folder) and "cls.predictions.transform.LayerNorm" in refusal(folder)
 
 
+def test_what_may_be_meant_either_way_is_refused(folder):
+    """Weights under two names each, an adapter beside them, and a part of the weights whose index has the others."""
+    whole = load_file(folder / "model.safetensors")
+    rewrite(
+        folder, lambda weights: weights | {k.removeprefix("bert."): v for k, v in weights.items() if "layer.0" in k}
+    )
+    assert "16 weights are in the file twice, with 'bert.' before their names and without" in refusal(folder)
+    rewrite(folder, lambda weights: {k: v for k, v in whole.items() if k.startswith("bert.encoder.layer.0")})
+    assert "weights are not in the file" in refusal(folder) and "keys in the file begin" not in refusal(folder)
+    rewrite(folder, lambda weights: whole)
+    (folder / "adapter_config.json").write_text("{}")
+    assert "adapter_config.json lies beside the weights" in refusal(folder)
+    (folder / "adapter_config.json").unlink()
+    (folder / "config.json").unlink()
+    assert refusal(folder).endswith("no config.json in that folder")
+
+
 def test_what_the_encoder_does_not_need_may_be_there_or_not(folder, teacher):
     more = {
         "bert.pooler.dense.weight": torch.zeros(32, 32), "bert.embeddings.position_ids": torch.arange(40)[None],

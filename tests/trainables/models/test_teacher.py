@@ -101,6 +101,12 @@ def test_a_tokenizer_of_another_model_is_refused(folder, teacher):
     other.add_tokens(["<extra>"])
     other.save_pretrained(folder)
     assert f"{teacher.facts.vocab_size + 1} tokens in the tokenizer" in refusal(folder)
+    raw = json.loads((folder / "tokenizer.json").read_text())
+    raw["added_tokens"] = [each for each in raw["added_tokens"] if each["content"] != "<extra>"]
+    last = list(raw["model"]["vocab"])[-1]
+    raw["model"]["vocab"][last] = 5000
+    (folder / "tokenizer.json").write_text(json.dumps(raw))
+    assert f"token {last!r} has number 5000 in the tokenizer" in refusal(folder)
 
 
 @pytest.mark.parametrize("path", ["./nowhere", "~/no/where", "/no/where", "a/b/c", "package:nopackage/x",

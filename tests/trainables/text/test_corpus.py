@@ -141,14 +141,14 @@ def test_only_validation_files(teacher, tmp_path):
 
 def test_a_wrong_column(teacher, tmp_path):
     pq.write_table(pa.table({"body": ["ba"], "stars": [5]}), tmp_path / "a.parquet")
-    assert "has the columns body, stars" in refusal(tmp_path / "a.parquet", teacher.tokenizer)
+    assert "has no column 'text', only body, stars" in refusal(tmp_path / "a.parquet", teacher.tokenizer)
     assert "holds int64" in refusal(tmp_path / "a.parquet", teacher.tokenizer, text_column="stars")
     (tmp_path / "a.jsonl").write_text('{"text": "ba"}\n{"body": "ba"}\n')
-    assert "a.jsonl, line 2: no 'text', only body" in refusal(tmp_path / "a.jsonl", teacher.tokenizer)
+    assert "a.jsonl, line 2 has no column 'text', only body" in refusal(tmp_path / "a.jsonl", teacher.tokenizer)
     pq.write_table(pa.table({"text": [["ba"]]}), tmp_path / "a.parquet")
     assert "holds list" in refusal(tmp_path / "a.parquet", teacher.tokenizer)
     (tmp_path / "a.csv").write_text("body,text,text\nba,ba,ba\n")
-    assert "has it twice" in refusal(tmp_path / "a.csv", teacher.tokenizer)
+    assert "has the column 'text' twice" in refusal(tmp_path / "a.csv", teacher.tokenizer)
     (tmp_path / "a.jsonl").write_text('{"text": 5}\n')
     assert "holds 5" in refusal(tmp_path / "a.jsonl", teacher.tokenizer)
 

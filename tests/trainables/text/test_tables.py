@@ -23,6 +23,7 @@ from trainables.text.tables import read_table
         ("a.jsonl", '[\n{"text": "a"}\n]', "line 1: .* no list of them"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": ', "line 3: not valid JSON"),
         ("a.jsonl", '{"text": "a"}\n["b"]\n', "line 2: not an object"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "b", "text": "c"}\n', "line 2: .* 'text' stands in one object twice"),
         ("a.csv", "text,label\na,0\ncaf\xe9,1\n", "line 3: not UTF-8"),
         ("a.csv", "t\0e\0x\0t\0\n\0", "line 1: not UTF-8"),
         ("a.jsonl", '{"text": "a"}\n{"text": "\\ud83d cut"}\n', "line 2: half a character"),

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from spaces.errors import SpecError
+from spaces.errors import SpecError, nearest
 from trainables.tasks.data import Rows
 from trainables.tasks.reading.sources import read_tables
 from trainables.tasks.reading.tables import TaskSource
 from trainables.text.ragged import one_each
-from trainables.text.tables import Table
+from trainables.text.tables import Table, no_column
 
 WHOLE = re.compile(r"-?(0|[1-9]\d*)")
 
@@ -55,10 +55,7 @@ def columns_by_role(source: TaskSource, tables: Mapping[str, Table], problems: l
         named = {role: column.name for role, column in source.columns.items() if column.name in table.columns}
         absent = [column.name for role, column in source.columns.items() if column.required and role not in named]
         for name in absent:
-            rest = f"no column {name!r}, only {', '.join(sorted(table.columns))}"
-            problems.append(
-                f"{source.place(split)} has {f'the column {name!r} twice' if name in table.twice else rest}"
-            )
+            problems.append(f"{source.place(split)} has {no_column(name, table.columns, name in table.twice)}")
         columns = {role: table.columns[name] for role, name in named.items()}
         if not absent and not any(columns.values()):
             problems.append(f"{source.place(split)} is empty")
@@ -114,11 +111,14 @@ def is_whole(label: Any) -> bool:
 
 
 def check_texts(source: TaskSource, split: str, role: str, values: Sequence[Any], problems: list[str]) -> None:
-    """Every value must be a text; the first that is not becomes a problem."""
+    """Every value must be a text; the first that is not becomes a problem. How many are empty is said."""
     for row, text in enumerate(values):
         if not isinstance(text, str):
             problems.append(f"{source.place(split, role, row)} is {text!r}, not a text")
             return
+    if empty := sum(not text or text.isspace() for text in values):
+        name = source.columns[role].name
+        source.say(f"task {source.task}: {empty:,} of {len(values):,} texts of {split} are empty (column {name!r})")
 
 
 def targets(
@@ -166,7 +166,10 @@ def class_ids(
         if strange is None:
             ids[split] = np.array([number[label] for label in column], dtype=np.int64)
         else:
-            problems.append(f"{source.place(split, 'label', strange)} is {column[strange]!r}, not {rule}")
+            near = nearest(column[strange], [name for name in number if isinstance(name, str)])
+            problems.append(
+                f"{source.place(split, 'label', strange)} is {column[strange]!r}, not {rule}{'.' * bool(near)}{near}"
+            )
     return tuple(map(str, number)), ids
 
 

@@ -1,6 +1,7 @@
 """The one door for tables: local files, the Hugging Face hub, or the docstrings of the installed packages."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from spaces.errors import SpecError
 from trainables.tasks.reading.files import read_files
@@ -18,6 +19,8 @@ def read_tables(source: TaskSource, needed: Sequence[str] = ("train",)) -> dict[
     that is needed is absent.
     """
     others = [part for part in needed if part not in SPLIT_WORDS]
+    said: list[str] = []
+    tell, source = source.say, replace(source, say=said.append)
     if source.address.startswith("hub:"):
         tables = read_hub(source, others)
     elif source.address.startswith("docs:"):
@@ -31,7 +34,10 @@ def read_tables(source: TaskSource, needed: Sequence[str] = ("train",)) -> dict[
             source.say(f"task {source.task}: {split} is not used, {why}")
     if absent := [split for split in needed if split not in tables]:
         found = f"task {source.task!r}: {source.address!r} has no {' and no '.join(absent)} split, only "
-        raise SpecError([found + ", ".join(tables)])
+        unused = "".join(f"; {line.removeprefix(f'task {source.task}: ')}" for line in said)
+        raise SpecError([found + ", ".join(tables) + unused])
+    for line in said:
+        tell(line)
     return tables
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-
-def quiet(line: str) -> None:
-    """Say nothing."""
+from spaces.telling import quiet
 
 
 @dataclass(frozen=True)

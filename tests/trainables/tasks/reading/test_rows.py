@@ -52,6 +52,12 @@ def test_class_names_from_metadata_and_from_texts(tmp_path, tokenizer):
     [
         ({"dev": {"text": ["a", None], "label": [0, 1]}}, ["dev", "'text'", "row 1", "None"]),
         ({"dev": {"words": ["a", "b"], "label": [0, 1]}}, ["dev", "no column 'text'", "words"]),
+        ({"dev": {"Text": ["a", "b"], "label": [0, 1]}}, ["no column 'text', only Text, label. Did you mean 'Text'?"]),
+        ({"dev": {"text;label": ["a;0", "b;1"]}}, ["no column 'text', only text;label; its fields stand between ';'"]),
+        (
+            {"train": {"text": ["a", "b"], "label": ["Yes", "No"]}, "dev": {"text": ["c"], "label": ["Yes "]}},
+            ["row 0 is 'Yes ', not one of No, Yes. Did you mean 'Yes'?"],
+        ),
         ({"dev": {"text": ["a", "b"], "label": [0, 7]}}, ["dev", "row 1", "7", "0 to 1"]),
         ({"dev": {"text": ["a", "b"], "label": [0, -1]}}, ["dev", "row 1", "-1"]),
         ({"dev": {"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}}, ["dev", "empty"]),
@@ -74,6 +80,18 @@ def test_regression_targets_must_be_finite(tmp_path, tokenizer):
     train = {"text": texts(3, rng), "text2": texts(3, rng), "label": [0.5, float("nan"), 1.0]}
     with pytest.raises(SpecError, match="row 1 is nan, not a finite number"):
         prepared(tmp_path, tokenizer, "regression", train=train)
+
+
+def test_empty_texts_are_told_and_a_file_that_may_be_train_is_named(tmp_path, tokenizer):
+    source, said = (
+        write(tmp_path / "source", "jsonl", train=separable(20, 0), dev={"text": ["a", " "], "label": [0, 1]}),
+        [],
+    )
+    prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path / "cache", say=said.append)
+    assert said == ["task toy: 1 of 2 texts of dev are empty (column 'text')"]
+    (source / "train.jsonl").rename(source / "train_full.jsonl")
+    with pytest.raises(SpecError, match=r"has no train split, only dev; files that are not used: train_full\.jsonl"):
+        prepare_task(TaskSpec("toy", str(source), "classification"), tokenizer, tmp_path / "cache")
 
 
 def test_missing_files_and_two_files_of_one_split(tmp_path, tokenizer):

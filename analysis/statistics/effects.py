@@ -25,10 +25,11 @@ MOST_CHOICES = 8
 """Numbers with more distinct values than this were drawn from a range."""
 LEAST_VALUES = 3
 """Two values of a cell span an interval of Student's t that says nothing."""
-EVALUATORS: dict[str, Callable[[], optuna.importance.BaseImportanceEvaluator]] = {
-    "ped_anova": optuna.importance.PedAnovaImportanceEvaluator,
+EVALUATORS: dict[str, Callable[[], "optuna.importance.BaseImportanceEvaluator"]] = {
+    "ped_anova": lambda: optuna.importance.PedAnovaImportanceEvaluator(),
     "fanova": lambda: optuna.importance.FanovaImportanceEvaluator(seed=0),
 }
+"""Made when they are used: the module loads scikit-learn, and the front does without."""
 
 
 def compare(study: StudyTable, by: Sequence[str]) -> pd.DataFrame:
@@ -104,7 +105,7 @@ def importance_by_branch(study: StudyTable) -> dict[str, pd.DataFrame]:
 
 
 def _importances(
-    scratch: optuna.Study, axes: list[str], k: int, evaluator: optuna.importance.BaseImportanceEvaluator
+    scratch: optuna.Study, axes: list[str], k: int, evaluator: "optuna.importance.BaseImportanceEvaluator"
 ) -> dict[str, float]:
     def cost(trial: optuna.trial.FrozenTrial) -> float:
         return trial.values[k]

@@ -84,6 +84,8 @@ class FreezeThaw:
 
     def __init__(self, searched: Searched, history: History, memory: Memory, branches: Sequence[Mapping[str, Any]]):
         self.searched, self.history, self.memory, self.branches = searched, history, memory, branches
+        self._untried, self._looked = list(branches), 0
+        """Branches without a trial among the first so many that were asked."""
         configs = listed(searched.space)
         self.is_listed = configs is not None
         self._new = {self._hash(config): self._new_option(config) for config in configs or () if self._may_run(config)}
@@ -173,13 +175,16 @@ class FreezeThaw:
         """
         if not self._can_try_all:
             return options
-        own = [trial for trial, row in self.history.asked.items() if row["seed"] == self.searched.seed]
-        asked = [self.history.config_of(trial) for trial in own]
-        for branch in self.branches:
-            if not any(branch.items() <= config.items() for config in asked):
-                found = [each for each in options if each.trial is None and branch.items() <= each.config.items()]
-                if found:
-                    return found
+        new = list(itertools.islice(self.history.asked.items(), self._looked, None))
+        own = [self.history.config_of(trial) for trial, row in new if row["seed"] == self.searched.seed]
+        self._looked += len(new)
+        self._untried = [
+            branch for branch in self._untried if not any(branch.items() <= config.items() for config in own)
+        ]
+        for branch in self._untried:
+            found = [each for each in options if each.trial is None and branch.items() <= each.config.items()]
+            if found:
+                return found
         return options
 
     def _fresh(self, turn: int) -> list[Option]:

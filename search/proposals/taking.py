@@ -13,7 +13,7 @@ import numpy as np
 
 from search.proposals.freeze_thaw import Choice, FreezeThaw, Option
 from search.proposals.searched import Searched
-from search.store.history import RAN, Ask, History, Running, is_untrained
+from search.store.history import Ask, History, Running, is_untrained
 from spaces.records.costs import FLOPS
 from spaces.space.search_space import config_hash
 
@@ -88,11 +88,16 @@ class Taker:
 
     def trained(self, live: Live, but: int | None = None) -> float:
         """Whole trials that the study's tokens amount to; each that runs counts as whole, save one that may pause."""
-        whole = [trial for trial, each in live.items() if each.ask.seed == self.searched.seed and trial != but]
-        total = float(sum(not is_untrained(live[trial].ask.config) for trial in whole))
-        for trial, row in self.history.tally.by_trial.items():
-            if row.seed == self.searched.seed and row.status in RAN and trial not in whole and trial != but:
-                total += self._share(trial) if row.status == "stopped" else float(not is_untrained(row.config))
+        seed, rows = self.searched.seed, self.history.tally.by_trial
+        whole = [trial for trial, each in live.items() if each.ask.seed == seed and trial != but]
+        counted = {*whole, but}
+        total = float(self.history.ran[seed])  # those that are paused or run as well, which have shares of their own
+        total += sum(not is_untrained(live[trial].ask.config) for trial in whole)
+        for trial in self.history.stopped:
+            if rows[trial].seed == seed:
+                total += (0.0 if trial in counted else self._share(trial)) - 1.0
+        again = (rows[trial] for trial in counted if trial in rows and rows[trial].status in ("finished", "failed"))
+        total -= sum(row.seed == seed and not is_untrained(row.config) for row in again)
         if but is not None:
             total += max(each["train_tokens"] for each in live[but].reports) / self.searched.train_tokens
         return total

@@ -79,22 +79,30 @@ def overhead(stored: int, folder: str) -> tuple[float, float]:
 
 
 def fill(store, spec, space, costs, stored: int) -> None:
-    """Random trials that have ended, as a study would have left them."""
-    import optuna
+    """Random trials that have ended, in packs as a study of so many would have left them."""
+    from collections import defaultdict
+    from pathlib import Path
 
+    import optuna
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from search.store.packing import PACK_TRIALS
     from search.store.parts import now
+    from spaces.records.parts import pack_name
     from spaces.space.search_space import config_hash
 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     rng = np.random.default_rng(0)
     known = set(store.schemas["trials"].names)
+    rows: dict[str, list] = defaultdict(list)
     for trial in range(stored):
         config = space.suggest(study.ask())
         common = {"trial": trial, "config_hash": config_hash(config, spec.seed), "seed": spec.seed}
-        store.write_part("asked", trial, [common | {"config": json.dumps(config, sort_keys=True), "asked_at": now()}])
+        rows["asked"].append(common | {"config": json.dumps(config, sort_keys=True), "asked_at": now()})
         early = [{"trial": trial, "step": level, "train_tokens": tokens, "loss": 1.0, "quality": float(rng.random())}
                  for level, tokens in enumerate(RUNGS, start=1)]  # fmt: skip
-        store.write_part("reports", trial, early)
+        rows["reports"] += early
         row = common | costs(config) | {key: value for key, value in config.items() if key in known}
         row |= {
             "status": "finished",
@@ -103,7 +111,14 @@ def fill(store, spec, space, costs, stored: int) -> None:
             "student_path": "",
             "started_at": now(),
         }
-        store.write_part("trials", trial, [row])
+        rows["trials"].append(row)
+        if trial % PACK_TRIALS == PACK_TRIALS - 1 or trial == stored - 1:
+            first = trial // PACK_TRIALS * PACK_TRIALS
+            for dataset, each in rows.items():
+                Path(store.path(dataset)).mkdir(parents=True, exist_ok=True)
+                path = store.path(dataset, pack_name(range(first, first + PACK_TRIALS)))
+                pq.write_table(pa.Table.from_pylist(each, schema=store.schemas[dataset]), path)
+            rows.clear()
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def fill_graph(model: PreTrainedModel, file: Path, trace: Callable[[PreTrainedMo
     """
     import onnx
 
-    folder = cache_folder() / "graphs" / digest(1, *identity(model), opset)
+    folder = cache_folder() / "graphs" / digest(2, *identity(model), opset)
     if not folder.is_dir():
         with new_folder(folder) as unfinished:
             blank(model, unfinished, trace)

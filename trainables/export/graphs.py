@@ -192,8 +192,9 @@ def write_onnx(model: PreTrainedModel, file: Path) -> None:
             verbose=False,
         )
     found = onnx.load(file)
-    del found.graph.output[2:], found.graph.value_info[:]
-    for each in (found, found.graph, *found.graph.node, *found.graph.input, *found.graph.output):
+    found.graph.value_info.extend(found.graph.output[2:])  # the quantiser leaves alone what has no known type
+    del found.graph.output[2:]
+    for each in (found, found.graph, *found.graph.node, *found.graph.value_info, *found.graph.output):
         del each.metadata_props[:]  # where in which source file each operator comes from
     onnx.save(found, file)
 

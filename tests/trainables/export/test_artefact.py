@@ -210,6 +210,9 @@ def test_an_int8_student_is_compared_and_handed_over_whole(tmp_path, tokenizer, 
     graph = onnx.load(folder / facts["file"]).graph
     large = [each for each in graph.initializer if np.prod(each.dims) >= LARGE_TABLE]
     assert large and not [each.name for each in large if each.data_type == onnx.TensorProto.FLOAT]
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    maps = [node for node in graph.node if node.op_type == "MatMul"]
+    assert len(maps) == 12 and {made_by[name] for node in maps for name in node.input} == {"DequantizeLinear"}
     texts = ["w5 w6 w7", "w9 " * 100]
     theirs = runpy.run_path(str(folder / "onnx_example.py"))["embed"](texts)
     assert np.allclose((theirs * embed(student, tokenizer, texts)).sum(-1), 1, atol=0.01)

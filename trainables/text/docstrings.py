@@ -117,7 +117,8 @@ def docstring_of(code: CodeType) -> str:
         return first if isinstance(first, str) and code.co_flags & HAS_DOCSTRING == HAS_DOCSTRING else ""
     if "__doc__" in code.co_names:
         for value, target in pairwise(islice(dis.get_instructions(code), FIRST)):
-            if (target.opname, target.argval) == ("STORE_NAME", "__doc__") and value.opname.startswith("LOAD_CONST"):
+            stores = target.opname in ("STORE_NAME", "STORE_GLOBAL") and target.argval == "__doc__"
+            if stores and value.opname.startswith("LOAD_CONST"):
                 return value.argval if isinstance(value.argval, str) else ""
     return ""
 

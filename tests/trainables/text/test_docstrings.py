@@ -51,6 +51,7 @@ def test_docstrings_of_everything_that_has_one():
     code = compile(inspect.cleandoc(source), "a.py", "exec")
     assert list(docstrings(code)) == ["module", "class", "method", "function", "inner"]
     assert list(docstrings(compile("'a' + b\nx = 'no docstring'", "a.py", "exec"))) == []
+    assert list(docstrings(compile("'module'\ndef f():\n    global __doc__", "a.py", "exec"))) == ["module"]
 
 
 def test_bytecode_is_read_where_it_belongs_to_the_source(tmp_path):

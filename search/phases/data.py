@@ -3,20 +3,26 @@
 import dataclasses
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from search.spec.sections import StudySpec
 from spaces.errors import SpecError
 from spaces.records.data import DataFacts, TaskFacts, corpus_lines, task_lines
 from spaces.telling import Say, announced
-from trainables.cache import cache_folder
+from spaces.values import to_json
+from trainables.cache import cache_folder, digest, store_value
 from trainables.models.embedding import Embedder, embedder_of
 from trainables.models.teacher import Teacher
 from trainables.tasks.facts import task_facts
 from trainables.tasks.index import with_index
+from trainables.tasks.prepare import FORMAT
 from trainables.tasks.prompts import OF_DOCUMENTS, OF_QUERIES, first_prompt
 from trainables.tasks.scoring import load_task, prepare_task
 from trainables.tasks.spec import TaskSpec
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.corpus_files import corpus_files, names_of
+from trainables.text.docstrings import docs_place
+from trainables.text.packing import tokenizer_digest
 from trainables.text.sources import CorpusSpec
 
 
@@ -60,9 +66,18 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
         tasks[task.name] = found
         for line in task_lines(found):
             say(f"task {task.name}: {line}")
+        if task.source.startswith("docs:") and not (looked := looked_at(task, tokenizer, embedder)).is_dir():
+            store_value(looked, {"facts": to_json(found)})
     if problems:
         raise SpecError(problems)
     return PreparedData(folder, folders, DataFacts(corpus, tasks))
+
+
+def looked_at(task: TaskSpec, tokenizer: PreTrainedTokenizerBase | None, embedder: Embedder | None) -> Path:
+    """Where the facts of a task of docstrings are kept, which are the same as long as the installed packages are."""
+    read_by = None if tokenizer is None else tokenizer_digest(tokenizer), embedder and embedder.identity()
+    key = digest(FORMAT, docs_place().parent.name, dataclasses.astuple(task), *read_by)
+    return cache_folder() / "looked" / key
 
 
 def corpus_prompts(spec: CorpusSpec, embedder: Embedder) -> tuple[str, str]:

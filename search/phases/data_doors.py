@@ -15,25 +15,25 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from search.phases.data import corpus_prompts, file_names, noted
+from search.phases.data import corpus_prompts, file_names, looked_at, noted
 from search.spec.reading import Unsound
 from spaces.errors import SpecError, StillhouseError, choose
 from spaces.records.data import CorpusFacts, DataFacts, TaskFacts, corpus_lines, task_lines
 from spaces.telling import quiet
 from spaces.values import from_json, to_json
-from trainables.cache import cache_folder, digest, read_value, store_value
+from trainables.cache import read_value, store_value
 from trainables.models.embedding import Embedder
 from trainables.tasks.facts import task_facts
 from trainables.tasks.kinds import KINDS
-from trainables.tasks.prepare import FORMAT, as_embedded, cut_rows, labels_dropped, read_task
+from trainables.tasks.prepare import as_embedded, cut_rows, labels_dropped, read_task
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.corpus import apart, cut
 from trainables.text.corpus_files import corpus_files
 from trainables.text.docs_tasks import DOCS_TASKS
-from trainables.text.docstrings import docs_are_built, docs_place
+from trainables.text.docstrings import docs_are_built
 from trainables.text.file_texts import file_texts
 from trainables.text.language_mix import languages_of
-from trainables.text.packing import pack, tokenizer_digest, unknown_share
+from trainables.text.packing import pack, unknown_share
 from trainables.text.single import FEWEST_TOKENS, sentences_of
 from trainables.text.sources import USED, CorpusSpec, queries_of, told_as_queries
 from trainables.text.tables import count_rows
@@ -214,9 +214,7 @@ def look_at_task(
     if not docs_are_built():
         choose("docs task", DOCS_TASKS, task.source.removeprefix("docs:"))
         return None
-    read_by = None if tokenizer is None else tokenizer_digest(tokenizer), embedder and embedder.identity()
-    key = digest(FORMAT, docs_place().parent.name, dataclasses.astuple(task), *read_by)
-    folder = cache_folder() / "looked" / key
+    folder = looked_at(task, tokenizer, embedder)
     if not folder.is_dir():
         facts = facts_of_rows(task, tokenizer, embedder)
         with suppress(OSError, StillhouseError):  # a cache that cannot be written to is told of elsewhere

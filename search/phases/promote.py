@@ -116,17 +116,19 @@ def promoted_table(store: Store, row: TrialRow, promotion: Promotion) -> dict[st
 def score_search_time_self(folder: str, row: TrialRow, say: Say) -> None:
     """Score the student of the search on the test splits, if the search has not: what the promoted one must beat.
 
+    What the search was made of must still be there, whether its student is or not.
+
     Raises StillhouseError while the search runs, whose folder this writes to.
     """
-    if not row.student_path:
-        say(f"the weights of trial {row.trial} were not kept: its test scores stay unknown")
-        return
-    say(f"first the test scores of trial {row.trial} of the search, which the promoted student has to beat")
     spec = stored_study(folder).spec
     store = Store.of(folder)
     with store.locked(say), quiet_transformers():
         inputs = read_inputs(spec, lambda line: None, lambda line: None)
         refuse_changed(store, inputs.contents, inputs.teacher.facts.digest, say)
+        if not row.student_path:
+            say(f"the weights of trial {row.trial} were not kept: its test scores stay unknown")
+            return
+        say(f"first the test scores of trial {row.trial} of the search, which the promoted student has to beat")
         score_tests(spec, store, [row], inputs.data.corpus, [str(path) for path in inputs.data.tasks.values()], say)
 
 

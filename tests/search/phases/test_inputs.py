@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tomli_w
 import toy
 
 from search.phases.inputs import read_inputs
-from search.phases.runner import refuse_other_study, stored_study
+from search.phases.promote import Promotion, promote
+from search.phases.runner import Driver, confirm, refuse_other_study, resume, run_spec, stored_study
 from search.spec.checks import check_all
 from search.spec.writing import to_toml
 from search.store.contents import FILE, digests_of, refuse_changed, write_contents
@@ -23,6 +25,13 @@ SPEC = {
     "space": {"method": ["hs"], "shape": ["2x96"]},
     "tasks": [{"name": "x", "source": "rows", "kind": "classification"}],
 }  # fmt: skip
+
+
+CONFIG = {
+    "method": "hs", "mapping": "uniform", "num_layers": 2, "hidden_size": 96, "num_heads": 6, "learning_rate": 1e-3,
+    "intermediate_size": 384, "initialisation": "projected", "batch_size": 16, "train_tokens": 1000,
+}  # fmt: skip
+"""A trial without weights."""
 
 
 @pytest.fixture
@@ -104,6 +113,39 @@ def test_what_changed_is_named_with_counts(project):
     assert "corpus: 3.txt (train) is new" in text and "task" not in text
     (project / "studies/own" / FILE).unlink()
     assert "corpus: differs" in refusal(project)  # the digests of study.json are enough to refuse
+
+
+def test_every_command_that_goes_on_compares_before_ray_starts(project, monkeypatch):
+    """run, resume, confirm, promote and warm starts: as far as a cluster with the same content, refused with other."""
+
+    class Reached(Exception):
+        """Where a cluster of Ray would start."""
+
+    def start(*wanted):
+        raise Reached
+
+    monkeypatch.setattr("search.phases.runner.cluster", start)
+    monkeypatch.chdir(project)
+    folder, driver = str(project / "studies/own"), Driver(say=lambda line: None)
+    for name, more in {"own": {}, "warm": {"name": "warm", "search": {"warm_start": ["studies/own"]}}}.items():
+        (project / f"{name}.toml").write_text(tomli_w.dumps(SPEC | more))
+    store = Store.of(folder)
+    store.write_trial(toy.row(trial=0, **CONFIG))
+    commands = {
+        "run": lambda: run_spec("own.toml", folder, driver),
+        "resume": lambda: resume(folder, driver),
+        "confirm": lambda: confirm(folder, driver, 1, 2),
+        "promote": lambda: promote(folder, str(project / "promoted"), 0, Promotion(), driver),
+        "warm start": lambda: run_spec("warm.toml", str(project / "warm"), driver),
+    }
+    for command in commands.values():
+        with pytest.raises(Reached):
+            command()
+    write_rows(project, [*(f"row {i}" for i in range(37)), "other", "texts", "here"])
+    for name, command in commands.items():
+        with pytest.raises(StillhouseError, match="task 'x': 3 of 40 rows of train differ") as caught:
+            command()
+        assert ("warm_start: qualities in" in str(caught.value)) == (name == "warm start")
 
 
 def test_settings_are_compared_all_the_same(project):

@@ -67,9 +67,3 @@ def test_a_search_that_still_runs_is_not_written_to(study):
     )
     with study.locked(), pytest.raises(StillhouseError, match="another"):
         score_search_time_self(study.folder, finished_trial(study, 0), print)
-
-
-def test_a_student_whose_weights_are_gone_can_still_be_promoted(study):
-    said = []
-    score_search_time_self(study.folder, toy.row(trial=0), said.append)
-    assert len(said) == 1 and "weights of trial 0 were not kept" in said[0]

@@ -20,6 +20,8 @@ class CorpusFacts:
     texts: int = 0
     """to train on"""
     held_out_texts: int = 0
+    left_out_texts: int = 0
+    """which neither train nor are held out: the same as those that are, or more of them than are needed"""
     tokens: int = 0
     """to train on, once"""
     held_out_tokens: int = 0
@@ -86,6 +88,11 @@ def corpus_lines(facts: CorpusFacts) -> Iterator[str]:
         yield f"{facts.tokens:,} tokens to train on{sample}, of {facts.texts:,} texts; {held_out}"
     elif facts.tokens:
         yield f"{about}{facts.tokens:,} tokens to train on{sample}"
+    if facts.left_out_texts:
+        yield (
+            f"{facts.left_out_texts:,} texts neither train nor are held out: they say the same as one that is, or are "
+            "more than are needed"
+        )
     shares = {language: share for language, share in facts.unknown.items() if share >= NOTABLE}
     if shares:
         listed = ", ".join(f"{share:.1%} of the tokens" + f" of {code}" * bool(code) for code, share in shares.items())

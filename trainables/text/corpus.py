@@ -169,6 +169,7 @@ def stream_blocks(
     return {"train": train, "held_out": held_out}, CorpusFacts(
         texts=stream.texts,
         held_out_texts=len(texts),
+        left_out_texts=max(0, found.census.texts - stream.texts - len(texts)) if rule else 0,
         sampled=stream.share < 1,
         unknown={"": unknown_share(np.array_split(train, max(1, len(train) // WINDOW)), tokenizer)},
     )

@@ -156,9 +156,8 @@ def no_column(name: str, names: Iterable[str], twice: bool) -> str:
     known = sorted(names)
     mark = next((mark for mark in (";", "\t", "|") if len(known) == 1 and mark in known[0]), "")
     hint = f"; its fields stand between {mark!r}: save it with commas, or as .tsv with tabs" if mark else ""
-    return (
-        f"no column {name!r}, only {', '.join(known) or 'nothing'}{nearest(name, known).replace(' Did', '. Did')}{hint}"
-    )
+    near = "" if hint else nearest(name, known).replace(" Did", ". Did")
+    return f"no column {name!r}, only {', '.join(known) or 'nothing'}{near}{hint}"
 
 
 def whole_characters(text: str) -> bool:

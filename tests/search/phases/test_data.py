@@ -9,6 +9,7 @@ from search.phases.description import describe
 from search.phases.doors import open_doors
 from spaces.errors import SpecError
 from trainables.models.teacher import load_teacher
+from trainables.text.held_out import hold_out
 
 SPEC = """
 [teacher]
@@ -105,6 +106,18 @@ def test_doors_beside_those_of_data_are_opened_with_them(folder, monkeypatch):
         (folder / f"text/{name}.txt").write_text("\n".join(f"a few words of line {i} in {name}" for i in range(200)))
     with pytest.raises(SpecError, match="earlier is not a study folder"):
         checked(folder, SPEC + '[search]\nwarm_start = ["earlier"]\n')
+
+
+def test_repeats_of_a_text_that_is_held_out_are_told(folder):
+    own = [f"Number {i} is about a river." for i in range(300)]
+    page = next(text for text in own if text in hold_out(own, 1024)[1])
+    (folder / "text/a.txt").write_text("\n".join([*own, *[page] * 40]))
+    for name in ("b", "test"):
+        (folder / f"text/{name}.txt").unlink()
+    study, seen = checked(folder)
+    data = prepare_data(study.spec, load_teacher(study.spec.teacher.path), lambda line: None)
+    assert seen.corpus.left_out_texts == data.facts.corpus.left_out_texts == 40
+    assert any("40 texts neither train nor are held out" in line for line in describe(study, seen))
 
 
 def test_facts_of_the_docs_are_remembered(folder, monkeypatch):

@@ -103,7 +103,7 @@ def record(table: str, config: Mapping[str, Any], seed: int) -> list[dict[str, A
 
     def scored(student: Any, tokens: int, train_s: float) -> Scores:
         started = time.perf_counter()
-        found, _ = score(student, job)
+        found, _ = score(student, job, corpus)
         shares = {
             "quality": found.quality,
             **{f"recovered_{name}": task.recovered for name, task in found.tasks.items()},
@@ -139,7 +139,7 @@ def start_rows(job: TrialJob, student: Any, head: Mapping[str, Any]) -> list[dic
     if job.config["initialisation"] == "random":
         return []
     started = time.perf_counter()
-    found, _ = score(student, job)
+    found, _ = score(student, job, kept_corpus(job.corpus))
     shares = {f"recovered_{name}": task.recovered for name, task in found.tasks.items()}
     known = {"train_tokens": 0, "train_s": 0.0, "quality": found.quality, **shares}
     return [{**head, **known, "score_s": time.perf_counter() - started, "reason": ""}]

@@ -12,19 +12,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures.points import hover, short
+from analysis.figures.scale import add_baseline, add_shapes
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
-from analysis.selection.front import aim, costs_of, front, knee, values_of
+from analysis.selection.front import aim, front, knee, values_of
 from analysis.study.table import StudyTable
 from analysis.words import WITHOUT_TEACHER, cost_text, plural, student_name
 from spaces.errors import choose
 from spaces.records.costs import COSTS, Cost
-from spaces.records.fronts import front_indices, non_dominated
-from spaces.records.objectives import QUALITY
-from spaces.students.architecture import SHAPES
+from spaces.records.fronts import front_indices
 
 MAX_DOMINATED, MAX_STOPPED, MAX_LABELS = 1000, 300, 10
-LABEL_ROOM = 0.16
-"""Share of the axis that the name of a shape takes, on a narrow screen."""
 LABEL_GAP, LABEL_CHARACTER = 0.03, 0.026
 """The same in parts: what is between a point and its name, and a character."""
 LABEL_LIFT, LABEL_LINE = 0.03, 0.06
@@ -119,7 +116,7 @@ def _add_view(
     best = knee(own, study.meta.aim.objectives) if len(own) else 0
     members = rows.iloc[front_indices(values_of(rows), aim(study, ["quality", cost.name]))]
     beaten = evenly(rows.drop(members.index), MAX_DOMINATED)
-    _add_shapes(figure, study, rows, cost)
+    add_shapes(figure, study, rows, cost)
     if teacher := study.meta.teacher.costs.get(column):
         name = short(study.meta.teacher.name)
         words = f"teacher<br>{name}<br>{cost.title}: {cost_text(cost, teacher)}"
@@ -134,7 +131,7 @@ def _add_view(
     for method, colour in colours.items():
         some = beaten[(beaten["method"] == method) & ~beaten["trial"].isin(own["trial"])]
         _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
-    _add_baseline(figure, study, cost)
+    add_baseline(figure, study, cost)
     elsewhere = beaten[beaten["trial"].isin(own["trial"])]  # on the front by another cost than this one
     for method, colour in colours.items():
         some = elsewhere[elsewhere["method"] == method]
@@ -268,46 +265,3 @@ def _add_points(
         hovertext=[hover(row, study.meta.config_columns) for row in rows.to_dict("records")],
         hovertemplate="%{hovertext}<extra></extra>",
     )
-
-
-def _add_baseline(figure: go.Figure, study: StudyTable, cost: Cost) -> None:
-    """The best that each cost buys by training without the teacher."""
-    rows = study.without_teacher.dropna(subset=["quality", cost.column])
-    kept = rows[non_dominated(costs_of(rows, [QUALITY, cost]))].sort_values(cost.column)
-    if kept.empty:
-        return
-    column = cost.column
-    costs, quality = kept[column].tolist(), kept["quality"].tolist()
-    costs.append(max(study.students[column].max(), study.meta.teacher.costs.get(column) or 0))
-    line = {"shape": "hv", "dash": "dash", "color": GREY, "width": 1.5}
-    words = "without the teacher (mlm)<br>quality %{y:.3f}<extra></extra>"
-    figure.add_scatter(
-        x=costs, y=[*quality, quality[-1]], mode="lines", line=line, hovertemplate=words, showlegend=False,
-    )  # fmt: skip
-
-
-def _add_shapes(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: Cost) -> None:
-    """Where named shapes of the literature would lie: a mark on the floor line with the name under it."""
-    column = cost.column
-    ends = rows[column].min(), max(rows[column].max(), study.meta.teacher.costs.get(column) or 0)
-    kept: dict[str, float] = {}
-    for name, value in sorted(named_shapes(study, rows, cost).items(), key=lambda item: item[1]):
-        before = max(kept.values(), default=-np.inf)
-        if ends[0] <= value <= ends[1] and value - before >= LABEL_ROOM * (ends[1] - ends[0]):
-            kept[name] = value
-    if kept:
-        edge = ends[1] - LABEL_ROOM / 2 * (ends[1] - ends[0])
-        places = ["bottom left" if value > edge else "bottom center" for value in kept.values()]
-        figure.add_scatter(
-            x=list(kept.values()), y=[0] * len(kept), mode="markers+text", text=list(kept), showlegend=False,
-            marker={"symbol": "line-ns-open", "size": 9, "color": GREY}, textfont={"size": 10},
-            textposition=places, hovertemplate="named shape %{text}<extra></extra>",
-        )  # fmt: skip
-
-
-def named_shapes(study: StudyTable, rows: pd.DataFrame, cost: Cost) -> dict[str, float]:
-    """The cost of each named shape with the teacher's vocabulary, as far as study.json or a student tells it."""
-    column = cost.column
-    own = rows[rows["architecture"].isin(list(SHAPES))].groupby("architecture")[column].median().dropna()
-    counted = {name: costs[column] for name, costs in study.meta.named_shapes.items() if column in costs}
-    return {str(name): float(value) for name, value in {**own, **counted}.items()}

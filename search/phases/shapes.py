@@ -21,7 +21,8 @@ from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture
 from spaces.telling import Say, announced
 from trainables.cache import cache_folder, digest, read_value, store_value
-from trainables.export.measuring import measure, reference_ms
+from trainables.export.measuring import measure
+from trainables.export.timing import reference_ms
 from trainables.machine import hardware, versions
 from trainables.models.teacher import Teacher
 

@@ -8,7 +8,7 @@ from spaces.errors import SpecError
 from spaces.records.data import PARTS
 from trainables.text.file_texts import TEXTS
 from trainables.text.splits import split_of
-from trainables.text.tables import COMPRESSED, format_of
+from trainables.text.text_files import COMPRESSED, format_of
 
 
 def corpus_files(source: str) -> dict[str, list[Path]]:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spaces.errors import SpecError
-from trainables.text.tables import format_of, json_rows, lines_of, no_column, read_table
+from trainables.text.tables import json_rows, no_column, read_table
+from trainables.text.text_files import format_of, lines_of
 
 STRINGS = (pa.string(), pa.large_string(), pa.string_view())
 

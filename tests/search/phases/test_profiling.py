@@ -12,7 +12,7 @@ from search.phases import profiling
 from search.phases.profiling import profile_study
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.latency import ProfileSpec
-from trainables.export.measuring import Latency
+from trainables.export.timing import Latency
 from trainables.machine import fingerprint
 
 SETTING = ProfileSpec(threads=1, batch_size=2, sequence_length=16)

@@ -23,8 +23,8 @@ from trainables.export.measuring import (
     measure_onnx_latency,
     measure_peak_memory,
     subject_of,
-    time_passes,
 )
+from trainables.export.timing import time_passes
 from trainables.machine import fingerprint, hardware, pinned_threads, versions
 from trainables.models.families.bert import BertFacts
 
@@ -92,7 +92,7 @@ def test_a_latency_that_moves_is_measured_again_and_says_by_how_much(monkeypatch
     """On a clock that only passes move: 10 ms of work each, and what they wait for a core."""
     clock = {"perf_counter": 0.0, "thread_time": 0.0}
     for name in clock:
-        monkeypatch.setattr(f"trainables.export.measuring.time.{name}", lambda name=name: clock[name])
+        monkeypatch.setattr(f"trainables.export.timing.time.{name}", lambda name=name: clock[name])
     waits_s: list[float] = []
 
     def forward():

@@ -17,7 +17,8 @@ from trainables.tasks.reading.rows import finite
 from trainables.tasks.reading.tables import TaskSource
 from trainables.text.ragged import ragged
 from trainables.text.splits import split_of
-from trainables.text.tables import ENDINGS, READERS, Table, format_of, read_table
+from trainables.text.tables import ENDINGS, READERS, Table, read_table
+from trainables.text.text_files import format_of
 
 QRELS = ("query-id", "corpus-id", "score")
 """Columns of the judgements."""

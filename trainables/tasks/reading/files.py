@@ -13,7 +13,8 @@ from pathlib import Path
 from spaces.errors import SpecError
 from trainables.tasks.reading.tables import TaskSource
 from trainables.text.splits import SPLIT_WORDS, split_of
-from trainables.text.tables import ENDINGS, READERS, Columns, Table, format_of, read_table
+from trainables.text.tables import ENDINGS, READERS, Columns, Table, read_table
+from trainables.text.text_files import format_of
 
 PIECE = re.compile(r"(.*)-\d+-of-(\d+)(?:-[0-9a-f]{16})?")
 """(name, how many) of a file that holds one piece of a split."""

@@ -117,7 +117,8 @@ class RungScheduler(FIFOScheduler):
     """Tune's scheduler: trials start in the order they were asked and stop where `AskTell` says so.
 
     Tune keeps one lane that has nothing to do and ends the others, as where all wait for the last start to be scored;
-    each would take some twenty seconds to come back. Here as many are kept as trials may run.
+    each would take some twenty seconds to come back. Here as many are kept as trials may run: where a node has gone,
+    fewer, for an idle lane keeps its cores from the next one.
     """
 
     def __init__(self, searcher: StudySearcher) -> None:
@@ -127,10 +128,10 @@ class RungScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
-        if (more := self.searcher.room() - self.kept) > 0:
-            own = getattr(tune_controller, "_tune_controller", tune_controller)  # what it is wrapped in warns
-            own._actor_cache.increase_max(trial.placement_group_factory, by=more)
-            self.kept += more
+        room = max(1, self.searcher.room())
+        own = getattr(tune_controller, "_tune_controller", tune_controller)  # what it is wrapped in warns
+        own._actor_cache.increase_max(trial.placement_group_factory, by=room - self.kept)
+        self.kept = room
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         return self.CONTINUE if self.searcher.goes_on(trial.trial_id, result) else self.STOP

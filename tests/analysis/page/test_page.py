@@ -154,7 +154,9 @@ def test_a_phone_reads_it_without_scrolling_sideways_by_day_and_by_night(opened:
 def test_on_a_phone_the_row_of_buttons_is_a_list(opened: SimpleNamespace) -> None:
     page = opened.page
     page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(media="screen", color_scheme="light")
     page.reload()
+    page.evaluate("document.querySelector('#front').scrollIntoView()")  # figures are drawn when they come into sight
     page.wait_for_function("document.querySelectorAll('#front .plot .points path').length > 0")
     page.locator("#front .updatemenu-header").click()
     page.locator("#front .updatemenu-dropdown-button").nth(1).click()

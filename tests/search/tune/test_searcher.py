@@ -130,3 +130,6 @@ def test_as_many_idle_lanes_are_kept_as_trials_may_run(search):
     room[0] = 3
     scheduler.on_trial_add(TrialRunnerWrapper(controller, None), trial)
     assert kept()[0] and not list(controller._actor_cache.flush_cached_objects())
+    room[0] = 1  # a node has gone: two of three lanes would only hold its neighbour's cores
+    scheduler.on_trial_add(TrialRunnerWrapper(controller, None), trial)
+    assert len(list(controller._actor_cache.flush_cached_objects())) == 2

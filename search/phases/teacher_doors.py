@@ -13,6 +13,7 @@ from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
 from spaces.students.transfer import terms_of
 from trainables.cache import cache_folder, cached_value, digest
+from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.loading import load_model
 from trainables.models.sentence_folders import lowers_case
@@ -36,6 +37,7 @@ def look_at_teacher(draft: Any, facts: TeacherFacts | None, problems: list[str],
         return None
     try:
         found = load_teacher(draft.teacher.path, EmbeddingSpec(draft.embedding.pooling, draft.embedding.prompt))
+        lines.append(embedding_line(embedder_of(found.model)))
         lines += tokenizer_lines(draft.teacher.path, found, texts_of(draft))
         problems += mask_problems(draft.space, found)
     except Unsound:

@@ -118,7 +118,7 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     started = time.perf_counter()
     scores, test_scores = score(student, job, corpus)
     kept_tokens, after = trained.train_tokens, scores.quality
-    in_own_space = embedder_of(student) is embedder  # a start has no map into the teacher's space to be kept
+    in_own_space = embedder_of(student).same_space(embedder)  # a start has no map into the teacher's space to be kept
     if start is not None and after <= start.quality and in_own_space:
         student, scores, kept_tokens = start_of(job, teacher, corpus), start, 0
     scored = time.perf_counter()

@@ -14,6 +14,7 @@ from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.axis import Axis, Rule, Scalar, text, whole
 from spaces.students.transfer import Pairing, TransferMethod
 from trainables.losses.loss import Batch, Loss, Maps, Projection
+from trainables.losses.pooling import POOLING, pooling_of
 from trainables.losses.regression import full
 from trainables.models.signals import Signals, pooled
 
@@ -36,8 +37,9 @@ KEPT, DROPPED = "kept", "dropped"
 def loss(pairing: Pairing) -> Loss:
     """A distance of DISTANCES; through a learned projection where student and teacher differ in width."""
     facts, student, teacher = pairing.embedding, pairing.student, pairing.teacher
-    signal = pooled(facts.pooling, facts.skipped)
-    ours, theirs = (signal, student.num_layers), (signal, teacher.num_layers)
+    pooling = pooling_of(pairing)
+    ours = (pooled(pooling, facts.skipped), student.num_layers)
+    theirs = (pooled(facts.pooling, facts.skipped), teacher.num_layers)
     distance = DISTANCES[pairing.config["embed_distance"]]
     full_width = facts.width_of(teacher.hidden_size)
     same, size = student.hidden_size == teacher.hidden_size, int(pairing.config["embedding_size"])
@@ -55,7 +57,7 @@ def loss(pairing: Pairing) -> Loss:
             return distance(ours_BE, theirs_BE)
         return torch.stack([distance(ours_BE[:, :n], theirs_BE[:, :n]) for n in truncations(size, full_width)]).mean()
 
-    return Loss((ours,), (theirs,), value, projections, size if size < full_width else None)
+    return Loss((ours,), (theirs,), value, projections, pooling, size if size < full_width else None)
 
 
 def truncations(size: int, whole: int) -> tuple[int, ...]:
@@ -115,5 +117,5 @@ SIZE = Axis(
 )  # fmt: skip
 EMBED = TransferMethod(
     "embed", "the embedding of each text", "arXiv:2509.12539", loss, signals=("pooled",),
-    axes=(DISTANCE, PROJECTION, SIZE),
+    axes=(DISTANCE, PROJECTION, SIZE, POOLING),
 )  # fmt: skip

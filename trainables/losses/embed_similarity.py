@@ -11,6 +11,7 @@ from torch import Tensor
 from spaces.students.axis import Axis, positive
 from spaces.students.transfer import Pairing, TransferMethod
 from trainables.losses.loss import Batch, Loss, Maps
+from trainables.losses.pooling import POOLING, pooling_of
 from trainables.losses.regression import full
 from trainables.models.signals import Signals, pooled
 
@@ -30,14 +31,15 @@ def log_likeness(embeddings_BE: Tensor, temperature: float) -> Tensor:
 
 def loss(pairing: Pairing) -> Loss:
     """`similarity_loss` over the texts of a batch; with accumulation or several workers, over each one's part of it."""
-    signal = pooled(pairing.embedding.pooling, pairing.embedding.skipped)
-    ours, theirs = (signal, pairing.student.num_layers), (signal, pairing.teacher.num_layers)
+    facts, pooling = pairing.embedding, pooling_of(pairing)
+    ours = (pooled(pooling, facts.skipped), pairing.student.num_layers)
+    theirs = (pooled(facts.pooling, facts.skipped), pairing.teacher.num_layers)
     temperature = float(pairing.config["similarity_temperature"])
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
         return similarity_loss(student[ours], teacher[theirs], temperature)
 
-    return Loss((ours,), (theirs,), value)
+    return Loss((ours,), (theirs,), value, pooling=pooling)
 
 
 TEMPERATURE = Axis(
@@ -46,5 +48,5 @@ TEMPERATURE = Axis(
 )  # fmt: skip
 EMBED_SIMILARITY = TransferMethod(
     "embed_similarity", "which texts of a batch are alike", "arXiv:2010.14713", loss, signals=("pooled",),
-    axes=(TEMPERATURE,),
+    axes=(TEMPERATURE, POOLING),
 )  # fmt: skip

@@ -53,5 +53,7 @@ class Loss:
     teacher: tuple[LayerSignal, ...]
     value: Callable[[Signals, Signals, Maps, Batch], Tensor]
     projections: Mapping[str, Projection] = field(default_factory=dict)
+    pooling: tuple[str, ...] | None = None
+    """How the student that is scored and handed over pools; None: as the teacher."""
     size: int | None = None
     """How many values of its embeddings the student that is scored and handed over keeps, the first; None: all."""

@@ -160,6 +160,10 @@ class Embedder:
             return self
         return replace(self, steps=(Normalize(),) if self.normalised else (), dims=None)
 
+    def same_space(self, other: "Embedder") -> bool:
+        """Whether both hand the pooled states through the same maps, and keep as many values."""
+        return self.steps is other.steps and self.dims == other.dims
+
     def onto(self, weight: Tensor) -> "Embedder":
         """With a linear map E x (pooled width) after the pooling, in place of all maps that it has."""
         last = (Normalize(),) if self.normalised else ()

@@ -64,13 +64,17 @@ class Distillation(nn.Module):
         return bool(self.teacher_signals)
 
     def hand_over(self) -> None:
-        """The student embeds as it does when it is used: through a learned projection that is kept."""
+        """The student embeds as it does when it is used: by its own pooling, through a projection that is kept."""
+        embedder = self.first_embedder
         for loss, _ in self.terms:
+            if loss.pooling is not None:
+                embedder = replace(embedder, pooling=loss.pooling)
             for key, projection in loss.projections.items():
                 if projection.kept:
-                    set_embedder(self.student, self.first_embedder.onto(self.projections[key].T))
+                    embedder = embedder.onto(self.projections[key].T)
             if loss.size is not None:
-                set_embedder(self.student, replace(embedder_of(self.student), dims=loss.size))
+                embedder = replace(embedder, dims=loss.size)
+        set_embedder(self.student, embedder)
 
     def take_back(self) -> None:
         """The student embeds as its losses read it, on the way to their projections."""

@@ -20,7 +20,7 @@ RIGHT = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
 MASKS = {"right": RIGHT, "left": RIGHT.flip(1), "both": torch.tensor([[0, 1, 1, 1, 0]] * BATCH)}
 CONFIG = {
     "mapping": "1-2 2-4", "relation_heads": 6, "teacher_layer": 3, "temperature": 2.0, "embed_distance": "cosine",
-    "embed_projection": "kept", "embedding_size": 12, "similarity_temperature": 0.5,
+    "embed_projection": "kept", "embedding_size": 12, "similarity_temperature": 0.5, "student_pooling": "teacher",
 }  # fmt: skip
 SMALL, LARGE = StudentArchitecture(2, 12, 2, 24), StudentArchitecture(4, 18, 3, 36)
 TEACHER = TeacherFacts("t", BertFacts("bert"), LARGE, 11, 64, 2, has_lm_head=True, digest="0")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -219,6 +220,8 @@ def test_students_keep_how_the_teacher_embeds(written):
     assert narrow.prompt == "a word of "
     kept = narrow.onto(torch.ones(7, 16))
     assert isinstance(kept.steps[0], Dense) and kept.facts(16).width == 7 and kept.normalised
+    assert replace(narrow, pooling=("max",)).same_space(narrow)
+    assert not kept.same_space(narrow) and not replace(narrow, dims=4).same_space(narrow)
 
 
 BAD = {

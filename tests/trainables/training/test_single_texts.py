@@ -32,10 +32,12 @@ METHODS = {
     "embed": {"method": "embed", "embed_distance": "cosine", "embed_projection": "kept", "embedding_size": 32},
     "cut": {"method": "embed", "embed_distance": "cosine", "embed_projection": "kept", "embedding_size": 8},
     "embed_similarity": {"method": "embed_similarity", "similarity_temperature": 0.1},
+    "cls": {"method": "embed + embed_similarity", "embed_distance": "cosine", "embed_projection": "kept",
+            "embedding_size": 32, "similarity_temperature": 0.1, "student_pooling": "cls"},
     "sum": {"method": "0.5 hs + embed", "mapping": "last", "embed_distance": "squared", "embed_projection": "dropped",
             "embedding_size": 32},
 }  # fmt: skip
-METHODS = {name: COMMON | method for name, method in METHODS.items()}
+METHODS = {name: COMMON | {"student_pooling": "teacher"} | method for name, method in METHODS.items()}
 
 
 @pytest.fixture
@@ -155,6 +157,20 @@ def test_a_kept_projection_is_scored_resumed_and_handed_over(single, teacher, tm
     np.testing.assert_allclose(embed(again.model, again.tokenizer, texts(5)), vectors, atol=1e-6)
     dropped, _, _ = course({**config, "embed_projection": "dropped"}, teacher, corpus)
     assert embed(dropped, teacher.tokenizer, texts(5)).shape == (5, 24)
+
+
+def test_a_student_learns_is_scored_and_handed_over_by_a_pooling_of_its_own(single, teacher, tmp_path, texts):
+    corpus, config = open_corpus(single[0]), METHODS["cls"]
+    student, _, _ = course(config, teacher, corpus)
+    assert embedder_of(student).pooling == ("cls",) and embedder_of(teacher.model).pooling == ("mean",)
+    vectors = embed(student, teacher.tokenizer, texts(5))
+    ids = [teacher.tokenizer(text, return_tensors="pt")["input_ids"] for text in texts(5)]
+    first = torch.cat([hidden_states(student, each)[-1][:, 0] for each in ids]) @ embedder_of(student).dense[0].weight.T
+    np.testing.assert_allclose(vectors, first.detach().numpy(), atol=1e-5)
+    folder = export_student(student, teacher.tokenizer, tmp_path / "out", StudentFacts())
+    assert json.loads((folder / "1_Pooling/config.json").read_text())["pooling_mode_cls_token"]
+    again = load_teacher(str(folder))
+    np.testing.assert_allclose(embed(again.model, again.tokenizer, texts(5)), vectors, atol=1e-6)
 
 
 def test_a_shorter_embedding_is_handed_over_with_all_that_it_may_be_cut_to(single, teacher, tmp_path, texts):

@@ -63,7 +63,11 @@ class TrialRow:
     ] = None
     torch_quality: Annotated[
         float | None,
-        About("share", "quality in torch, where `quality` is that of the file for another runtime", since=2),
+        About(
+            "share",
+            "quality in torch by the same probes, where `quality` is that of the file for another runtime",
+            since=2,
+        ),
     ] = None
     artefact_loss: Annotated[float | None, About("share", "torch_quality - quality", since=2)] = None
     tasks: Mapping[str, TaskScore] = field(default_factory=dict)

@@ -150,7 +150,7 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
     """The dev scores of a start. Trials with the same start share them through the cache."""
     tasks, weights = [Path(folder).name for folder in job.tasks], job.training.start
     known = (
-        "start", 3, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
+        "start", 4, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
         architecture_of(job.config), job.config["initialisation"],
         weights and digest_files(weight_files(Path(weights))), job.seed, tasks,
         job.evaluation, job.floors, job.languages, job.weights,
@@ -199,25 +199,28 @@ def facts_of(job: TrialJob, teacher: Teacher, costs: Mapping[str, Any], scores: 
 def score(student: PreTrainedModel, job: TrialJob, corpus: Corpus) -> tuple[Scores, dict[str, StudentScore]]:
     """The dev scores, and the test scores of the tasks of which the job has references on the test split.
 
-    They are those of the file that the study hands over, where it does; the student's own quality stands beside them.
+    They are those of the file that the study hands over, where it does. The student's own quality stands beside them,
+    by the probes that were fitted on the file: nothing else differs then, and train is not read again.
     """
     judged = as_deployed(student, job.deploy, corpus)
     scores, tested = score_tasks(judged, job)
     if judged is student:
         return scores, tested
-    own, _ = score_tasks(student, replace(job, test_floors={}))
+    own, _ = score_tasks(student, replace(job, test_floors={}), judged)
     return replace(scores, torch_quality=own.quality), tested
 
 
-def score_tasks(model: PreTrainedModel | FileEncoder, job: TrialJob) -> tuple[Scores, dict[str, StudentScore]]:
-    """`score` of a model as it is."""
+def score_tasks(
+    model: PreTrainedModel | FileEncoder, job: TrialJob, fitted_on: PreTrainedModel | FileEncoder | None = None
+) -> tuple[Scores, dict[str, StudentScore]]:
+    """`score` of a model as it is, by what was fitted on it or on that file."""
     found: dict[str, dict[str, StudentScore]] = {"dev": {}, "test": {}}
     for folder in job.tasks:
         task = kept_task(folder)
         references = {"dev": job.floors[task.name]}
         if task.name in job.test_floors:
             references["test"] = job.test_floors[task.name]
-        for split, each in score_task(model, task, job.evaluation, list(references), job.seed).items():
+        for split, each in score_task(model, task, job.evaluation, list(references), job.seed, fitted_on).items():
             share = recovered(each.score, references[split].teacher, references[split].floor)
             found[split][task.name] = StudentScore(each.score, share, each.layer, each.metric, each.protocol)
     shares = {name: each.recovered for name, each in found["dev"].items()}

@@ -47,13 +47,14 @@ class Terms:
     """What a protocol is asked for beside model and task.
 
     metric: by which what is fitted may choose. layer: of LAYERS, whether features may come from any layer. recipe: of
-    what is trained.
+    what is trained. fitted_on: the encoder whose features are fitted, where it is not the model itself.
     """
 
     metric: Metric
     seed: int
     layer: str = "any"
     recipe: Recipe = Recipe()
+    fitted_on: Any = None
 
 
 Run = Callable[[Any, TaskData, Terms], Callable[[str], Predictions]]

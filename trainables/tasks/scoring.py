@@ -58,10 +58,12 @@ def score_task(
     evaluation: EvaluationSpec,
     splits: Sequence[str],
     seed: int,
+    fitted_on: PreTrainedModel | FileEncoder | None = None,
 ) -> dict[str, TaskScore]:
     """Score a model on the dev or test split of a task, or on both after one fit; the model is left as it was.
 
-    A kind that does not have the protocol is scored by its own first one.
+    A kind that does not have the protocol is scored by its own first one. fitted_on: the encoder on whose features a
+    probe is fitted, the same layer and fit then reading the model; None: the model.
     """
     own, kind = protocol_for(task.kind, evaluation.protocol), KINDS[task.kind]
     for split in splits:
@@ -78,7 +80,7 @@ def score_task(
     values: dict[str, list[float]] = {split: [] for split in splits}
     found: dict[str, Predictions] = {}
     for fit in range(evaluation.recipe.seeds if own == FINETUNE else 1):
-        terms = Terms(metric, seed + fit, evaluation.layer, evaluation.recipe)
+        terms = Terms(metric, seed + fit, evaluation.layer, evaluation.recipe, fitted_on)
         predict = kind.protocols[own].run(model, task, terms)
         for split in splits:
             found[split] = predict(split)

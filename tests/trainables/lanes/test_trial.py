@@ -68,8 +68,12 @@ def test_a_study_that_deploys_a_file_scores_the_file(folders, monkeypatch):
     job = job_of(folders, deploy=DeploySpec("onnx", "int8"), test_floors={}, rung_floors=floors)
     found, _ = score(student, job, None)
     own, of_file = (score(model, job_of(folders), None)[0] for model in (student, file))
-    assert own.quality != of_file.quality
-    assert found == replace(of_file, torch_quality=own.quality)
+    by_its_probes, _ = trial.score_tasks(student, job_of(folders), file)
+    assert len({own.quality, of_file.quality, by_its_probes.quality}) == 3
+    assert found == replace(of_file, torch_quality=by_its_probes.quality)
+    assert {name: each.layer for name, each in by_its_probes.tasks.items()} == {
+        name: each.layer for name, each in of_file.tasks.items()
+    }
     assert trial.score_rung(student, job, None) == of_file
     in_torch = replace(job, deploy=DeploySpec("onnx", "int8", quality_of="student"))
     assert score(student, in_torch, None)[0] == own

@@ -46,17 +46,18 @@ def probe(
 ) -> Callable[[str], Predictions]:
     """Fit on frozen features, once for an encoder and a task; the same model, task and seed give the same predictions.
 
-    terms: with the layer "last" no other is asked.
+    terms: with the layer "last" no other is asked; features of `fitted_on` are fitted, and the model is read by that.
     max_labels: the fits see the rows, drawn by the seed, that have so many labels together; None: all.
     """
     train, order = fitted_part(task, terms.seed, max_labels)
     chosen = (HELD_OUT_SHARE, STRENGTHS, terms.metric.name, terms.seed, terms.layer)
     read = (task.kind, task.pad_id, task.label_names, getattr(features, "__qualname__", features))
+    encoder = model if terms.fitted_on is None else terms.fitted_on
 
     def compute() -> Fit:
-        return best_fit(model, task, train, order, terms, features, head)
+        return best_fit(encoder, task, train, order, terms, features, head)
 
-    fit = kept_fit(digest_of_fit(model, train, *chosen, *read), compute)
+    fit = kept_fit(digest_of_fit(encoder, train, *chosen, *read), compute)
 
     def predict(split: str) -> Predictions:
         features_LNF = task_features(model, task, task.splits[split], features, layers=[fit.layer])

@@ -207,6 +207,7 @@ def test_an_int8_student_is_compared_and_handed_over_whole(tmp_path, tokenizer, 
     assert "2 of 2 attentions fused" in said[0] and "the same alone and in a batch" in said[1]
     card = (folder / "README.md").read_text()
     assert "`onnx/model_quantized.onnx` (int8" in card and f"{facts['cosine']:.4f}" in card
+    assert b".py" not in (folder / facts["file"]).read_bytes()  # source files that operators come from
     graph = onnx.load(folder / facts["file"]).graph
     large = [each for each in graph.initializer if np.prod(each.dims) >= LARGE_TABLE]
     assert large and not [each.name for each in large if each.data_type == onnx.TensorProto.FLOAT]

@@ -82,16 +82,16 @@ class Ours:
         self.teacher, self.scratch = load_teacher(path), scratch
         self.length = embedder_of(self.teacher.model).max_length
 
-    def task(self, source: Path, kind: str) -> Any:
+    def task(self, source: Path, kind: str, metric: str | None = None) -> Any:
         """A prepared task."""
-        spec = TaskSpec(kind, str(source), kind, max_length=self.length, max_docs=None)
+        spec = TaskSpec(kind, str(source), kind, metric=metric, max_length=self.length, max_docs=None)
         embedder = embedder_of(self.teacher.model)
         return load_task(prepare_task(spec, self.teacher.tokenizer, self.scratch / "cache", embedder=embedder))
 
-    def score(self, source: Path, kind: str) -> float:
+    def score(self, source: Path, kind: str, metric: str | None = None) -> float:
         """Of its test split, without training."""
         zero_shot = EvaluationSpec("zero_shot")
-        return score_task(self.teacher.model, self.task(source, kind), zero_shot, ["test"], 0)["test"].score
+        return score_task(self.teacher.model, self.task(source, kind, metric), zero_shot, ["test"], 0)["test"].score
 
     def by_quick_clusters(self, source: Path) -> float:
         """Clusters of mteb's own kind, k-means over small batches, of our embeddings, by our metric."""
@@ -165,6 +165,8 @@ def main() -> None:
              lambda: ours.score(here / "search", "retrieval")),
             ("MAP, reranking", lambda: searched("Reranking", "map_at_1000", candidates),
              lambda: ours.score(reranked, "reranking")),
+            ("nDCG@10, reranking", lambda: searched("Reranking", "ndcg_at_10", candidates),
+             lambda: ours.score(reranked, "reranking", "ndcg_at_10")),
             ("Spearman, STS-B test", lambda: by_mteb(
                 model, task_of(AbsTaskSTS, "STS", "cosine_spearman", {"test": sts})),
              lambda: ours.score(tasks / "stsb", "sts")),

@@ -72,6 +72,20 @@ def ndcg_at_10(labels: Ragged, ranked_QK: np.ndarray, names: Sequence[str]) -> f
     return float(np.mean(found))
 
 
+def reranked_ndcg_at_10(labels: Ragged, scores_N: np.ndarray, names: Sequence[str]) -> float:
+    """`ndcg_at_10` of the candidates of each query, one score for each label; equal scores share their ranks' gains.
+
+    McSherry & Najork 2008, as in scikit-learn's ndcg_score.
+    """
+    found = []
+    for judged, scores in zip(labels, Ragged(scores_N, labels.offsets), strict=True):
+        grades = np.maximum(judged["grade"], 0.0).astype(np.float64)
+        _, places, counts = np.unique(-scores, return_inverse=True, return_counts=True)
+        shared = np.bincount(places, weights=grades) / counts
+        found.append(discounted(np.repeat(shared, counts)[:10]) / discounted(np.sort(grades)[::-1][:10]))
+    return float(np.mean(found))
+
+
 def recall_at_100(labels: Ragged, ranked_QK: np.ndarray, names: Sequence[str]) -> float:
     """Mean over queries of the share of relevant documents among the first hundred."""
     found = [
@@ -91,7 +105,7 @@ def mrr_at_10(labels: Ragged, ranked_QK: np.ndarray, names: Sequence[str]) -> fl
 
 
 OF_PAIRS = (Metric("average_precision", pair_precision, misfit=no_two_classes),)
-OF_CANDIDATES = (Metric("map", mean_average_precision),)
+OF_CANDIDATES = (Metric("map", mean_average_precision), Metric("ndcg_at_10", reranked_ndcg_at_10))
 OF_SEARCHES = (Metric("ndcg_at_10", ndcg_at_10), Metric("recall_at_100", recall_at_100), Metric("mrr_at_10", mrr_at_10))
 DEPTH = 100
 """Ranks that these metrics look at, at most."""

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from trainables.tasks.metrics import v_measure
 from trainables.tasks.ranking import (
@@ -15,6 +15,7 @@ from trainables.tasks.ranking import (
     ndcg_at_10,
     no_two_classes,
     recall_at_100,
+    reranked_ndcg_at_10,
 )
 from trainables.text.ragged import ragged
 
@@ -61,6 +62,17 @@ def test_average_precision_is_that_of_scikit_learn_with_ties_as_well(levels):
 def test_map_is_the_mean_over_queries_whatever_their_number_of_candidates():
     labels = ragged([[(0, 1.0), (1, 0.0)], [(2, 0.0), (3, 0.0), (4, 1.0)]], JUDGED)
     assert mean_average_precision(labels, np.array([0.2, 0.9, 0.1, 0.2, 0.3]), ()) == pytest.approx((1 / 2 + 1) / 2)
+
+
+@pytest.mark.parametrize("levels", [1000, 3])
+def test_ndcg_of_candidates_is_that_of_scikit_learn_with_ties_as_well(levels):
+    rng = np.random.default_rng(levels)
+    sizes = [4, 10, 25]
+    grades = [[1.0, *rng.integers(0, 4, size - 1).astype(float)] for size in sizes]
+    scores = [rng.integers(0, levels, size).astype(np.float32) for size in sizes]
+    labels = ragged([list(enumerate(each)) for each in grades], JUDGED)
+    expected = [ndcg_score([g], [s], k=10) for g, s in zip(grades, scores, strict=True)]
+    assert reranked_ndcg_at_10(labels, np.concatenate(scores), ()) == pytest.approx(np.mean(expected))
 
 
 def test_v_measure_against_its_formula():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tiny_tokenizers import byte_pairs, unigrams, word_pieces
 from transformers import (
+    AlbertConfig,
     BertConfig,
     CamembertConfig,
     DebertaV2Config,
@@ -122,6 +123,7 @@ TINY: dict[str, Tiny] = {
     "mpnet": Tiny(of_words(MPNetConfig, pad_token_id=1, max_position_embeddings=POSITIONS + 2), mpnet_pieces,
                   ("attention.attn.q", "attention.attn.k", "attention.attn.v")),
     "electra": Tiny(of_words(ElectraConfig, embedding_size=20), word_pieces),
+    "albert": Tiny(of_words(AlbertConfig, embedding_size=20), word_pieces),
     "nomic_bert": Tiny(of_words(NomicBertConfig), word_pieces),
     "megatron-bert": Tiny(of_words(MegatronBertConfig), word_pieces,  # of the package in docs/extending.md
                           ("attention.self.query", "attention.self.key", "attention.self.value")),

@@ -6,6 +6,8 @@ Layers are counted from 1; H_0 are the embeddings and H_l is the output of layer
 Shapes: B batch, T tokens, D width, N chosen positions, V vocabulary.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +64,31 @@ def without_pooler(config: PretrainedConfig) -> dict[str, bool]:
 
 
 def layers(model: PreTrainedModel) -> Any:
-    """The list of Transformer layers, first to last; layer l of the papers is `layers(model)[l - 1]`."""
-    return model.base_model.get_submodule(family_of(model.config).layers)
+    """The list of Transformer layers, first to last; layer l of the papers is `layers(model)[l - 1]`.
+
+    Where one layer's weights serve all, it stands there as often as it is run.
+    """
+    family = family_of(model.config)
+    own: Any = model.base_model.get_submodule(family.layers)
+    return [own[0]] * architecture(model.config).num_layers if family.one_layer else own
+
+
+@contextmanager
+def shallow(model: PreTrainedModel, num_layers: int | None) -> Iterator[Any]:
+    """The layers that the model runs inside: its first `num_layers`, or all."""
+    family, every = family_of(model.config), layers(model)
+    run = every[:num_layers]
+    place: Any = model.config
+    if family.one_layer:
+        name, whole, part = family.config_keys[0], len(every), len(run)
+    else:
+        path, _, name = family.layers.rpartition(".")
+        place, whole, part = model.base_model.get_submodule(path), every, run
+    setattr(place, name, part)
+    try:
+        yield run
+    finally:
+        setattr(place, name, whole)
 
 
 def parts(model: PreTrainedModel, layer: int) -> LayerParts:
@@ -92,26 +117,25 @@ def hidden_states(
     family, base = family_of(model.config), model.base_model
     if num_layers == 0:
         return (family.embed(base, input_ids_BT),)
-    place, _, name = family.layers.rpartition(".")
-    stack, every = base.get_submodule(place), layers(model)
-    run = every if num_layers is None else every[:num_layers]
     states: list[Tensor] = []
-    # Not `output_hidden_states`: its hooks are set once, on the layers that the first call happens to run.
-    handles = [run[0].register_forward_pre_hook(
-        lambda module, args, options: states.append(args[0] if args else options["hidden_states"]), with_kwargs=True
-    )]  # fmt: skip
-    handles += [
-        layer.register_forward_hook(lambda module, args, out: states.append(out if isinstance(out, Tensor) else out[0]))
-        for layer in run
-    ]
-    setattr(stack, name, run)
-    try:
-        out = base(input_ids=input_ids_BT, attention_mask=mask_BT, **more)
-    finally:
-        setattr(stack, name, every)
-        for handle in handles:
-            handle.remove()
-    if len(run) == len(every):
+
+    def before(module: Any, args: tuple, options: dict) -> None:
+        if not states:
+            states.append(args[0] if args else options["hidden_states"])
+
+    def after(module: Any, args: tuple, out: Any) -> None:
+        states.append(out if isinstance(out, Tensor) else out[0])
+
+    with shallow(model, num_layers) as run:
+        # Not `output_hidden_states`: its hooks are set once, on the layers that the first call happens to run.
+        handles = [run[0].register_forward_pre_hook(before, with_kwargs=True)]
+        handles += [layer.register_forward_hook(after) for layer in dict.fromkeys(run)]
+        try:
+            out = base(input_ids=input_ids_BT, attention_mask=mask_BT, **more)
+        finally:
+            for handle in handles:
+                handle.remove()
+    if len(run) == len(layers(model)):
         states[-1] = out.last_hidden_state  # after the final norm of a family that has one
     return tuple(states)
 

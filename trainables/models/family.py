@@ -62,7 +62,8 @@ class LayerParts:
     norms: tuple[Norm, ...]
     """All norms over the stream."""
     closing_norm: Norm | None
-    """The one of them whose output is the layer's output; None where norms stand before the sublayers."""
+    """The one of them whose output is the layer's output; None where norms stand before the sublayers, and where one
+    layer stands for all."""
 
 
 def of_one_kind(config: Config) -> tuple[str, ...]:
@@ -99,6 +100,8 @@ class Family:
     """A weight that only a checkpoint with a trained masked-LM head has."""
     head_words: Callable[[Model, Tensor], Tensor]
     """A masked-LM model and last hidden states to what its decoder, the head's last map, reads."""
+    one_layer: bool = False
+    """Whether that list holds one layer, which is run as often as the config has layers."""
     shared: Callable[[Model], SharedParts] = nothing_shared
     """Of the bare encoder."""
     final_norm: Callable[[Model], Norm] | None = None

@@ -52,8 +52,6 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
 """Keys of config.json: the values with which a model is read as it was trained, and why no other is read."""
 
 TYPES: tuple[tuple[Collection[str], str], ...] = (
-    (("albert",), ": its layers share one layer's weights, so that a student of fewer layers is no smaller, and "
-     "none of its layers can learn from one layer of the teacher"),
     (modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, ": encoders can, this is an encoder with a decoder"),
     (modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, " yet: an encoder, but a family without a file here; a package "
      "can add it (docs/extending.md)"),

@@ -17,6 +17,7 @@ FAMILIES = Registry(
         "ernie": "trainables.models.families.ernie:ERNIE",
         "mpnet": "trainables.models.families.mpnet:MPNET",
         "electra": "trainables.models.families.electra:ELECTRA",
+        "albert": "trainables.models.families.albert:ALBERT",
         "distilbert": "trainables.models.families.distilbert:DISTILBERT",
         "modernbert": "trainables.models.families.modernbert:MODERNBERT",
         "nomic_bert": "trainables.models.families.nomic_bert:NOMIC_BERT",

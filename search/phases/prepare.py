@@ -15,7 +15,7 @@ from typing import Any
 from search.phases.forecast import few_steps, flops_per_s, hours
 from search.phases.inputs import Inputs
 from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs
-from search.phases.shapes import SHAPE_S, measure_shapes, shape_key, shapes_to_measure
+from search.phases.shapes import SHAPE_S, measure_shapes, shape_key, shapes_to_measure, timed_lengths
 from search.phases.teacher_doors import head_lines
 from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_meta
@@ -60,6 +60,8 @@ class Prepared:
     """The same on the test splits, in a comparison; empty in a search, which leaves them to its end."""
     profiles: dict[str, dict[str, Any]]
     """Cost columns by shape; empty when there are too many shapes."""
+    lengths: tuple[int, ...]
+    """Of the texts that latency is measured on; none: full sequences."""
     meta: StudyMeta
     """The content of study.json."""
 
@@ -107,7 +109,8 @@ def prepare(
             say(f"warning: task {name}: {line}")
     rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
     step("size and speed of each shape, once per machine")
-    profiles, pace_ms = measure_shapes(spec, space, teacher, say, states_s, pace_ms)
+    lengths = timed_lengths(spec, tasks.values(), say)
+    profiles, pace_ms = measure_shapes(spec, space, teacher, say, states_s, pace_ms, lengths)
     own = profiles.pop("teacher")
     if students_embed(spec):
         own |= chosen_costs(dataclasses.asdict(teacher.facts.architecture), teacher.facts)
@@ -121,6 +124,7 @@ def prepare(
         rung_scores=rung_scores,
         test_scores=references(by_split.get("test", {})),
         profiles=profiles,
+        lengths=lengths,
         meta=dataclasses.replace(
             study_meta(study, scored, tasks, own),
             pace_ms=pace_ms,

@@ -180,6 +180,7 @@ def make_plan(
         test_floors=prepared.test_scores,
         training=spec.training,
         latency=None if prepared.profiles else spec.latency,
+        lengths=prepared.lengths,
         deploy=spec.deploy,
     )
     return Plan(

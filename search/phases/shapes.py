@@ -11,20 +11,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from search.phases.scoring import untrained
 from search.spec.sections import StudySpec
 from spaces.records.costs import LATENCY, columns_of_costs
-from spaces.records.latency import STEADY
+from spaces.records.latency import FIXED, STEADY
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture
 from spaces.telling import Say, announced
 from trainables.cache import cache_folder, digest, read_value, store_value
+from trainables.export.inputs import TURNS
 from trainables.export.measuring import measure
 from trainables.export.timing import reference_ms
 from trainables.machine import hardware, versions
 from trainables.models.teacher import Teacher
+from trainables.tasks.lengths import typical_lengths
+from trainables.tasks.scoring import load_task
 
 MAX_SHAPES = 40
 """Shapes measured before the start. In a larger space each trial measures its own."""
@@ -45,12 +49,29 @@ def shape_key(architecture: StudentArchitecture) -> str:
     return "-".join(str(value) for value in dataclasses.astuple(architecture))
 
 
+def timed_lengths(spec: StudySpec, tasks: Iterable[Path], say: Say) -> tuple[int, ...]:
+    """Of the texts that latency is measured on; none: full sequences. `tasks` are the prepared folders."""
+    if spec.latency.lengths == FIXED:
+        return ()
+    found = typical_lengths([load_task(folder) for folder in tasks], TURNS * spec.latency.batch_size)
+    half, most = np.percentile(found, [50, 95])
+    say(f"costs: latency of texts as long as those of the tasks, {half:.0f} tokens on the median, {most:.0f} at p95")
+    return found
+
+
 def measure_shapes(
-    spec: StudySpec, space: SearchSpace, teacher: Teacher, say: Say, later_s: float, pace_ms: float | None = None
+    spec: StudySpec,
+    space: SearchSpace,
+    teacher: Teacher,
+    say: Say,
+    later_s: float,
+    pace_ms: float | None = None,
+    lengths: tuple[int, ...] = (),
 ) -> tuple[dict[str, dict[str, Any]], float]:
     """Cost columns by `shape_key`, and of the teacher under "teacher"; and the pace at which they were measured.
 
-    later_s: of the preparation after this. pace_ms: that of the study so far; None: as the machine is now.
+    later_s: of the preparation after this. pace_ms: that of the study so far; None: as the machine is now. lengths:
+    those of `timed_lengths`.
     """
     todo = {"teacher": teacher.facts.architecture}
     todo |= {shape_key(architecture): architecture for architecture in shapes_to_measure(space)}
@@ -59,12 +80,12 @@ def measure_shapes(
     pace_ms = pace_ms or reference_ms(spec.latency)
     found, moved = {}, []
     for name, architecture in announced(list(todo.items()), "costs: {} shapes", say, later_s=later_s):
-        known = place_of(spec, teacher, architecture)
+        known = place_of(spec, teacher, architecture, lengths)
         found[name] = read_value(known) if known.is_dir() else {}
         if PACE in found[name] and is_apart(found[name][PACE], pace_ms):
             moved.append(found[name][PACE])
         if PACE not in found[name] or is_apart(found[name][PACE], pace_ms):
-            found[name] = measured(spec, teacher, architecture)
+            found[name] = measured(spec, teacher, architecture, lengths)
     if moved:
         say(
             f"costs: {len(moved)} shapes were measured before, when the machine was {faster(moved, pace_ms)}: measured "
@@ -72,18 +93,18 @@ def measure_shapes(
         )
     for name, costs in found.items():
         if is_apart(costs[PACE], pace_ms):
-            found[name] = measured(spec, teacher, todo[name])
+            found[name] = measured(spec, teacher, todo[name], lengths)
     tell_guesses(found, todo, pace_ms, say)
     for costs in found.values():
         del costs[PACE]
     return found, pace_ms
 
 
-def place_of(spec: StudySpec, teacher: Teacher, architecture: StudentArchitecture) -> Path:
+def place_of(spec: StudySpec, teacher: Teacher, architecture: StudentArchitecture, lengths: tuple[int, ...]) -> Path:
     """Where the costs of a shape are kept, for all studies on such a machine."""
-    facts, setting = teacher.facts, dataclasses.astuple(spec.latency)
+    facts, setting = teacher.facts, (*dataclasses.astuple(spec.latency), lengths)
     if spec.deploy.is_file:
-        setting += (spec.deploy.name, versions().get("onnxruntime"))
+        setting = (*setting, spec.deploy.name, versions().get("onnxruntime"))
     columns = sorted(column.name for column in columns_of_costs())
     own = (facts.family.name, facts.vocab_size, facts.max_positions, shape_key(architecture))
     return (
@@ -93,11 +114,14 @@ def place_of(spec: StudySpec, teacher: Teacher, architecture: StudentArchitectur
     )
 
 
-def measured(spec: StudySpec, teacher: Teacher, architecture: StudentArchitecture) -> dict[str, Any]:
+def measured(
+    spec: StudySpec, teacher: Teacher, architecture: StudentArchitecture, lengths: tuple[int, ...]
+) -> dict[str, Any]:
     """The costs of a shape and the pace of the machine; kept where the latency was steady."""
     pace_ms = reference_ms(spec.latency)
-    costs = measure(untrained(teacher, architecture, 0), architecture, teacher.facts, spec.latency, spec.deploy)
-    found, known = {**costs, PACE: pace_ms}, place_of(spec, teacher, architecture)
+    student, facts = untrained(teacher, architecture, 0), teacher.facts
+    costs = measure(student, architecture, facts, spec.latency, spec.deploy, lengths)
+    found, known = {**costs, PACE: pace_ms}, place_of(spec, teacher, architecture, lengths)
     if LATENCY.is_steady(found):
         shutil.rmtree(known, ignore_errors=True)
         store_value(known, found)

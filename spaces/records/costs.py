@@ -41,7 +41,7 @@ class Subject:
     model: Any
     """the encoder, a model of transformers, in evaluation mode on `latency.device`"""
     forward: Callable[[], object]
-    """one forward pass over full sequences as `latency` has them, on as many threads as it says, by `deploy.runtime`"""
+    """one forward pass over texts as `latency` has them, on as many threads as it says, by `deploy.runtime`"""
     folder: Callable[[], Path]
     """writes the model as `save_pretrained` does, the first time it is called; the folder is gone after measuring"""
     deploy: DeploySpec = field(default_factory=DeploySpec)
@@ -49,6 +49,8 @@ class Subject:
     """what `forward` runs under another runtime than torch"""
     unrounded: "Subject | None" = None
     """the same before its numbers were rounded, where they are"""
+    turns: int = 1
+    """how many batches `forward` takes one after the other, whose texts differ in length"""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ STEADY = 0.1
 """How far a latency may move while it is measured, as a share of it; beyond, the machine is too busy to tell."""
 
 
+FIXED, OF_TASKS = "fixed", "tasks"
+
+
 @dataclass(frozen=True)
-class LatencySpec:
-    """`[latency]` of a spec: where and on what input students are measured."""
+class PassSpec:
+    """A forward pass over full sequences, and where it is made."""
 
     device: str = setting("where latency is measured", "cpu", choices=("cpu", "cuda"))
     threads: int = setting("threads of the measurement", 1, at_least=1)
@@ -20,8 +23,19 @@ class LatencySpec:
 
 
 @dataclass(frozen=True)
-class ProfileSpec(LatencySpec):
-    """The same for `stillhouse profile`, which measures other runtimes too."""
+class LatencySpec(PassSpec):
+    """`[latency]` of a spec: where and on what input students are measured."""
+
+    lengths: str = setting(
+        "what latency is timed on: fixed, full sequences; tasks, texts as long as those of the dev splits, by turns",
+        FIXED,
+        choices=(FIXED, OF_TASKS),
+    )
+
+
+@dataclass(frozen=True)
+class ProfileSpec(PassSpec):
+    """A pass of `stillhouse profile`, which measures other runtimes too."""
 
     runtime: str = setting("what runs the forward pass", "torch")
     precision: str = setting("of the file that runs under onnx", FLOAT_PRECISION, choices=PRECISIONS)

@@ -1,18 +1,18 @@
 """What a student costs: parameters, FLOPs, latency, memory and disk, and the machine they were measured on.
 
-Latency is the wall-clock time of one forward pass of the encoder (no head) over full sequences of random tokens, after
-warm-up, with the thread count pinned. It is taken in rounds, and again where they disagree or the passes waited for a
-core; what it still moves by stands beside it. Peak memory is the encoder's weights plus the most bytes of tensors alive
-at once during that pass: on CUDA what the allocator reports, elsewhere counted op by op. It leaves out the interpreter,
-the libraries and any scratch space inside a kernel, so it does not depend on what the process did before, as its
-resident set would.
+Latency is the wall-clock time of one forward pass of the encoder (no head) over random tokens, full sequences or texts
+as long as those of the tasks, after warm-up, with the thread count pinned. It is taken in rounds, and again where they
+disagree or the passes waited for a core; what it still moves by stands beside it. Peak memory is the encoder's weights
+plus the most bytes of tensors alive at once during a pass over full sequences: on CUDA what the allocator reports,
+elsewhere counted op by op. It leaves out the interpreter, the libraries and any scratch space inside a kernel, so it
+does not depend on what the process did before, as its resident set would.
 
 Shapes: B batch, T tokens.
 """
 
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -29,9 +29,10 @@ from transformers import PreTrainedModel
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.costs import COSTS, DISK, LATENCY, Subject, known_costs
 from spaces.records.deploy import FLOAT_PRECISION, ONNX, TORCH, DeploySpec
-from spaces.records.latency import LatencySpec
+from spaces.records.latency import LatencySpec, PassSpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from trainables.export.graphs import export_onnx, need_onnx, reads_types
+from trainables.export.inputs import Inputs, batches_of, by_turns, random_inputs
 from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS
 from trainables.export.timing import Latency, time_passes
 from trainables.machine import hardware, pinned_threads
@@ -48,10 +49,14 @@ def measure(
     teacher: TeacherFacts,
     latency: LatencySpec,
     deploy: DeploySpec = DeploySpec(),  # noqa: B008
+    lengths: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """The cost columns of one student, and `hardware`. Model, device and thread count are left as they were."""
+    """The cost columns of one student, and `hardware`. Model, device and thread count are left as they were.
+
+    lengths: of the texts that are timed; none: full sequences.
+    """
     found: dict[str, Any] = known_costs(architecture, teacher, latency)
-    with subject_of(model, architecture, teacher, latency, deploy) as subject:
+    with subject_of(model, architecture, teacher, latency, deploy, lengths) as subject:
         for cost in COSTS.values():
             if cost.measured is not None and deploy.runtime in cost.runtimes:
                 found |= cost.measure(subject)
@@ -65,10 +70,12 @@ def subject_of(
     teacher: TeacherFacts,
     latency: LatencySpec,
     deploy: DeploySpec = DeploySpec(),  # noqa: B008
+    lengths: Sequence[int] = (),
 ) -> Iterator[Subject]:
     """A student as costs see it."""
+    batches = batches_of(latency, lengths)
     with (
-        prepared(model, latency.batch_size, latency.sequence_length, latency.device) as (encoder, inputs),
+        prepared(model, batches, latency.device) as (encoder, inputs),
         pinned_threads(latency.threads),
         ExitStack() as scratch,
     ):
@@ -80,10 +87,10 @@ def subject_of(
                 model.save_pretrained(path)
             return path
 
-        forward = partial(run, encoder, inputs, latency.device)
-        subject = Subject(architecture, teacher, latency, encoder, forward, folder, deploy)
+        forward = by_turns([partial(run, encoder, each, latency.device) for each in inputs])
+        subject = Subject(architecture, teacher, latency, encoder, forward, folder, deploy, turns=len(batches))
         if deploy.is_file:
-            files = scratch.enter_context(files_of(model, latency, deploy.precision))
+            files = scratch.enter_context(files_of(model, latency, deploy.precision, lengths))
             by_precision = {name: replace(subject, forward=run, file=file) for name, (run, file) in files.items()}
             subject = by_precision[deploy.precision]
             if deploy.is_rounded:
@@ -94,8 +101,12 @@ def subject_of(
 def latency_columns(subject: Subject) -> dict[str, float | None]:
     """The time of forward passes (`time_passes`)."""
     alone = _works_alone(subject.latency.threads, subject.latency.device)
-    before = None if subject.unrounded is None else time_passes(subject.unrounded.forward, alone=alone).p50_ms
-    return {**time_passes(subject.forward, alone=alone).columns, LATENCY.unrounded: before}
+    found, before = (
+        None if each is None else time_passes(each.forward, alone=alone, turns=each.turns)
+        for each in (subject, subject.unrounded)
+    )
+    assert found is not None, "the subject itself is there"
+    return {**found.columns, LATENCY.unrounded: None if before is None else before.p50_ms}
 
 
 def disk_columns(subject: Subject) -> dict[str, float | None]:
@@ -120,7 +131,10 @@ def measure_latency(
     model: PreTrainedModel, *, batch_size: int, sequence_length: int, threads: int, device: str = "cpu"
 ) -> Latency:
     """Time forward passes of the encoder (`time_passes`)."""
-    with prepared(model, batch_size, sequence_length, device) as (encoder, inputs), pinned_threads(threads):
+    with (
+        prepared(model, [[sequence_length] * batch_size], device) as (encoder, [inputs]),
+        pinned_threads(threads),
+    ):
         return time_passes(lambda: run(encoder, inputs, device), alone=_works_alone(threads, device))
 
 
@@ -134,7 +148,7 @@ def measure_onnx_latency(
     precision: str = FLOAT_PRECISION,
 ) -> Latency:
     """The same by onnxruntime, on the encoder as `export_onnx` writes it, or quantised (`files_of`)."""
-    setting = LatencySpec(device, threads, batch_size, sequence_length)
+    setting = PassSpec(device, threads, batch_size, sequence_length)
     with files_of(model, setting, precision) as files:
         forward, file = files[precision]
         return replace(time_passes(forward, alone=_works_alone(threads, device)), disk_mb=file.stat().st_size / 1e6)
@@ -142,7 +156,7 @@ def measure_onnx_latency(
 
 @contextmanager
 def files_of(
-    model: PreTrainedModel, setting: LatencySpec, precision: str
+    model: PreTrainedModel, setting: PassSpec, precision: str, lengths: Sequence[int] = ()
 ) -> Iterator[dict[str, tuple[Callable[[], object], Path]]]:
     """By precision, a forward pass by onnxruntime to the embedding, and the file that it runs: in float, and as asked.
 
@@ -160,20 +174,23 @@ def files_of(
         )
     with tempfile.TemporaryDirectory() as scratch:
         graph = export_onnx(model, Path(scratch) / "model.onnx")
-        with prepared(model, setting.batch_size, setting.sequence_length, "cpu") as (_, inputs):
-            arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+        with prepared(model, batches_of(setting, lengths), "cpu") as (_, inputs):
+            feeds = [{name: tensor.numpy() for name, tensor in each.items()} for each in inputs]
         if reads_types(model):
-            arrays["token_type_ids"] = np.zeros_like(arrays["input_ids"])
+            feeds = [each | {"token_type_ids": np.zeros_like(each["input_ids"])} for each in feeds]
         files = {FLOAT_PRECISION: graph}
         if precision != FLOAT_PRECISION:
             files[precision] = Path(scratch) / "quantised.onnx"
-            QUANTISERS[precision](graph, files[precision], [arrays] * FEWEST_TEXTS)
+            QUANTISERS[precision](graph, files[precision], [feeds[0]] * FEWEST_TEXTS)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = setting.threads, 1
         sessions = {
             name: onnxruntime.InferenceSession(str(file), options, providers=[provider]) for name, file in files.items()
         }
-        yield {name: (partial(each.run, [EMBEDDING], arrays), files[name]) for name, each in sessions.items()}
+        yield {
+            name: (by_turns([partial(session.run, [EMBEDDING], each) for each in feeds]), files[name])
+            for name, session in sessions.items()
+        }
 
 
 def _works_alone(threads: int, device: str) -> bool:
@@ -187,7 +204,7 @@ LATENCIES: dict[str, Callable[..., Latency]] = {TORCH: measure_latency, ONNX: me
 
 def measure_peak_memory(model: PreTrainedModel, *, batch_size: int, sequence_length: int, device: str = "cpu") -> float:
     """Weights, buffers and the largest set of activations alive at once, in MiB (see the top of the file)."""
-    with prepared(model, batch_size, sequence_length, device) as (encoder, inputs):
+    with prepared(model, [[sequence_length] * batch_size], device) as (encoder, [inputs]):
         own = {tensor.untyped_storage().data_ptr(): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
         weight_bytes = sum(tensor.untyped_storage().nbytes() for tensor in own.values())
         if torch.device(device).type == "cuda":
@@ -237,18 +254,19 @@ class LiveBytes(TorchDispatchMode):
 
 @contextmanager
 def prepared(
-    model: PreTrainedModel, batch_size: int, sequence_length: int, device: str
-) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
-    """The encoder in evaluation mode on `device`, with full random sequences; put back as it was afterwards."""
-    if sequence_length > usable_positions(model.config):
+    model: PreTrainedModel, batches: Sequence[Sequence[int]], device: str
+) -> Iterator[tuple[nn.Module, list[Inputs]]]:
+    """The encoder in evaluation mode on `device`, with random texts of these lengths; put back as it was afterwards."""
+    longest = max(map(max, batches))
+    if longest > usable_positions(model.config):
         rule = f"the model reads at most {usable_positions(model.config)} tokens"
-        raise SpecError([f"latency sequence_length is {sequence_length}; {rule}"])
+        raise SpecError([f"latency sequence_length is {longest}; {rule}"])
     module: nn.Module = model
     home, was_training = model.device, model.training
-    tokens_BT = torch.randint(
-        5, model.config.vocab_size, (batch_size, sequence_length), generator=torch.Generator().manual_seed(0)
-    )
-    inputs = {"input_ids": tokens_BT.to(device), "attention_mask": torch.ones_like(tokens_BT).to(device)}
+    inputs = [
+        {name: tensor.to(device) for name, tensor in each.items()}
+        for each in random_inputs(model.config.vocab_size, model.config.pad_token_id or 0, batches)
+    ]
     module.to(device).eval()
     try:
         with torch.inference_mode():

@@ -53,23 +53,24 @@ def reference_ms(latency: LatencySpec) -> float:
         return float(np.median(_round(work)[:, 0]))
 
 
-def time_passes(forward: Callable[[], object], *, alone: bool) -> Latency:
+def time_passes(forward: Callable[[], object], *, alone: bool, turns: int = 1) -> Latency:
     """Time calls, after three that do not count; up to three times, until they are steady, and the steadiest counts.
 
-    alone: the calling thread does all the work, so that its CPU time tells how long it waited for a core.
+    alone: the calling thread does all the work, so that its CPU time tells how long it waited for a core. turns: of how
+    many calls that differ it takes one after the other; each round has all of them equally often.
     """
-    for _ in range(WARMUP_RUNS):
+    for _ in range(max(WARMUP_RUNS, turns)):
         forward()
-    best = _attempt(forward, alone)
+    best = _attempt(forward, alone, turns)
     for _ in range(ATTEMPTS - 1):
         if best.moved > STEADY:
-            best = min(best, _attempt(forward, alone), key=lambda each: each.moved)
+            best = min(best, _attempt(forward, alone, turns), key=lambda each: each.moved)
     return best
 
 
-def _attempt(forward: Callable[[], object], alone: bool) -> Latency:
-    """Three rounds of up to 33 calls within a third of a second, two at least."""
-    rounds = [_round(forward) for _ in range(ROUNDS)]
+def _attempt(forward: Callable[[], object], alone: bool, turns: int) -> Latency:
+    """Three rounds of up to 33 calls within a third of a second, two at least, or all turns once."""
+    rounds = [_round(forward, turns) for _ in range(ROUNDS)]
     medians_R = [np.median(passes_N2[:, 0]) for passes_N2 in rounds]
     wall_N, cpu_N = np.concatenate(rounds).T
     p50_ms, p95_ms = np.percentile(wall_N, [50, 95])
@@ -78,12 +79,13 @@ def _attempt(forward: Callable[[], object], alone: bool) -> Latency:
     return Latency(float(p50_ms), float(p95_ms), len(wall_N), float(moved))
 
 
-def _round(forward: Callable[[], object]) -> np.ndarray:
+def _round(forward: Callable[[], object], turns: int = 1) -> np.ndarray:
     """(passes, 2): ms of each call by the clock, and of the calling thread on a core."""
     passes: list[tuple[float, float]] = []
     started = time.perf_counter()
     while len(passes) < MINIMUM_RUNS or (len(passes) < MAXIMUM_RUNS and time.perf_counter() - started < TIME_CAP_S):
-        wall, cpu = time.perf_counter(), time.thread_time()
-        forward()
-        passes.append((1000 * (time.perf_counter() - wall), 1000 * (time.thread_time() - cpu)))
+        for _ in range(turns):
+            wall, cpu = time.perf_counter(), time.thread_time()
+            forward()
+            passes.append((1000 * (time.perf_counter() - wall), 1000 * (time.thread_time() - cpu)))
     return np.array(passes)

@@ -40,6 +40,8 @@ class TrialJob:
     training: TrainingSpec = field(default_factory=TrainingSpec)
     latency: LatencySpec | None = None
     """How to measure latency; None when the study measured all its shapes beforehand."""
+    lengths: tuple[int, ...] = ()
+    """Of the texts that latency is measured on; none: full sequences."""
     deploy: DeploySpec = field(default_factory=DeploySpec)
     """What is handed over, and so scored and measured."""
     folder: str = ""

@@ -238,5 +238,5 @@ def profile(student: PreTrainedModel, job: TrialJob, teacher: Teacher) -> dict[s
     """Size always, latency only where the study has not measured this shape already."""
     shape = architecture_of(dict(job.config))
     if job.latency is not None:
-        return measure(student, shape, teacher.facts, job.latency, job.deploy)
+        return measure(student, shape, teacher.facts, job.latency, job.deploy, job.lengths)
     return dict(known_parameters(shape, teacher.facts, LatencySpec()))

@@ -1,5 +1,6 @@
 """Latencies of a study compare: they are of one pace of the machine, or it is said that they are not."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ import toy
 
 from search.phases import shapes
 from search.phases.shapes import measure_shapes, shape_key
+from spaces.records.latency import LatencySpec
 from spaces.students.architecture import parse_shape
 
 SHAPE = parse_shape("2x96", 24)
@@ -55,6 +57,21 @@ def test_a_study_that_goes_on_keeps_its_pace(machine):
     costs(machine)
     machine.paces = [2.0]
     assert costs(machine, pace_ms=1.0) == (10, 10, 1) and not machine.measured
+
+
+def test_lengths_of_texts_are_part_of_what_is_measured(machine, monkeypatch):
+    spec, space = toy.read()
+    assert shapes.timed_lengths(spec, ["a folder"], machine.said.append) == () and not machine.said
+    monkeypatch.setattr(shapes, "load_task", lambda folder: folder)
+    monkeypatch.setattr(shapes, "typical_lengths", lambda tasks, count: tuple(range(8, 8 + count)))
+    spec = dataclasses.replace(spec, latency=LatencySpec(lengths="tasks", batch_size=2))
+    lengths = shapes.timed_lengths(spec, ["a folder"], machine.said.append)
+    assert len(lengths) == 32 and "24 tokens on the median, 37 at p95" in machine.said[0]
+    teacher = SimpleNamespace(facts=space.teacher)
+    for own, count in ((lengths, 2), (lengths, 0), (lengths[1:], 2)):
+        machine.measured.clear()
+        measure_shapes(spec, space, teacher, machine.said.append, 0.0, None, own)
+        assert len(machine.measured) == count
 
 
 def test_what_was_measured_at_another_pace_is_measured_again_or_told(machine):

@@ -108,6 +108,39 @@ def test_a_latency_that_moves_is_measured_again_and_says_by_how_much(monkeypatch
     assert time_passes(forward, alone=True).moved == pytest.approx(2)
 
 
+def test_texts_that_differ_in_length_take_turns():
+    """Two short and a long one: each round has all three equally often, and p95 is of the long one."""
+    times_ms = [1, 1, 9]
+
+    def forward():
+        clock["perf_counter"] += times_ms[0] / 1000
+        clock["thread_time"] += times_ms[0] / 1000
+        times_ms.append(times_ms.pop(0))
+
+    clock = {"perf_counter": 0.0, "thread_time": 0.0}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in clock:
+            patch.setattr(f"trainables.export.timing.time.{name}", lambda name=name: clock[name])
+        found = time_passes(forward, alone=True, turns=3)
+    assert (found.p50_ms, found.p95_ms) == (pytest.approx(1), pytest.approx(9)) and found.runs % 9 == 0
+    assert found.moved == pytest.approx(0)
+
+
+def test_latency_is_of_texts_as_long_as_those_that_are_given(monkeypatch):
+    model, seen = BUILDERS["roberta"][0](), []
+    facts = TeacherFacts("t", BertFacts("roberta", 2), SHAPE, 200, 64, 0, False, "0")
+    with subject_of(model, SHAPE, facts, LatencySpec(batch_size=2), lengths=(3, 9, 20, 20)) as subject:
+        hook = subject.model.register_forward_pre_hook(
+            lambda module, args, inputs: seen.append(inputs), with_kwargs=True
+        )
+        for _ in range(subject.turns + 1):
+            subject.forward()
+        hook.remove()
+    assert [each["attention_mask"].sum(1).tolist() for each in seen] == [[3, 9], [20, 20], [3, 9]]
+    pad_id = model.config.pad_token_id
+    assert all(((each["input_ids"] != pad_id) == each["attention_mask"].bool()).all() for each in seen)
+
+
 def test_peak_memory_agrees_with_the_profiler():
     """The same pass under torch's own profiler, its allocations summed in their order."""
     model = BertModel(BertConfig(vocab_size=200, **LAYERS), add_pooling_layer=False).eval()

@@ -26,7 +26,7 @@ from spaces.records.columns import (
 from spaces.records.costs import COSTS, Cost
 from spaces.records.filesystems import open_filesystem, read_text
 from spaces.records.fronts import QUALITY_COLUMNS
-from spaces.records.latency import ProfileSpec
+from spaces.records.latency import LatencySpec, PassSpec
 from spaces.records.meta import StudyMeta
 from spaces.records.noise import Noise, pooled_noise
 from spaces.records.parts import Kept, read_dataset
@@ -255,9 +255,7 @@ class StudyTable:
         meta = replace(
             self.meta,
             teacher=replace(self.meta.teacher, costs=costs),
-            latency=ProfileSpec(
-                **{key: first[key] for key in ProfileSpec.__dataclass_fields__ if pd.notna(first[key])}
-            ),
+            latency=LatencySpec(**{key: first[key] for key in PassSpec.__dataclass_fields__}),
             hardware=first["hardware"],
         )
         how = " ".join(each for each in (first["runtime"], first["precision"]) if pd.notna(each))

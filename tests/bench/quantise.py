@@ -6,6 +6,8 @@ MODEL is what a spec names as its teacher. Each way gets the same float file and
 held-out part are compared. Times are of the thread's own clock, by turns, so that a busy machine moves ratios little.
 FILE: pairs with a number (text, text2, label), of which the rank correlation with the cosine is told.
 --worst: each map is quantised alone, and the k that move embeddings most stay in float.
+--keep FOLDER: the float file and the calibration stay there, which quantisers of other environments take
+(quantise_nncf.py); --others: FILES that they wrote, which are compared beside ours.
 """
 
 import argparse
@@ -126,6 +128,8 @@ def main() -> None:
     parser.add_argument("--num-pairs", type=int, default=300)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--worst", nargs="+", type=int, default=[])
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--others", nargs="+", type=Path, default=[])
     args = parser.parse_args()
     teacher = load_teacher(args.model)
     model, tokenizer = teacher.model, teacher.tokenizer
@@ -138,10 +142,12 @@ def main() -> None:
         table = pq.read_table(args.pairs).slice(0, args.num_pairs).to_pydict()
         pairs = list(text_tokens(embedder_of(model), tokenizer, [*table["text"], *table["text2"]]))
     with tempfile.TemporaryDirectory() as scratch:
-        files, ways = (
-            {"float": export_onnx(model, Path(scratch) / "float.onnx")},
-            {name: WAYS[name] for name in args.only},
-        )
+        folder = args.keep or Path(scratch)
+        files = {"float": export_onnx(model, folder / "float.onnx")}
+        ways = {name: WAYS[name] for name in args.only}
+        if args.keep:
+            np.savez(folder / "calibration.npz", *(np.stack([each[name] for name in names]) for each in feeds))
+            (folder / "names.txt").write_text("\n".join(names))
         if args.worst:
             found = sensitivity(files["float"], feeds[:16], parity_rows(corpus)[:32], pad_id)
             order, dims = list(maps_of(files["float"])), maps_of(files["float"])
@@ -156,7 +162,8 @@ def main() -> None:
                     static, after=FLOAT_AFTER, signed=False, kept=lambda graph, worst=worst: worst
                 )
         print("| way | cosine | lowest | alone and in a batch | pairs | MB |\n| --- | --- | --- | --- | --- | --- |")
-        for number, name in enumerate(["float", *ways]):
+        files |= {file.stem: file for file in args.others}
+        for number, name in enumerate([*files, *ways]):
             if name in ways:
                 files[name] = Path(scratch) / f"{number}.onnx"
                 ways[name](files["float"], files[name], feeds)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from spaces.records.costs import COSTS
+from spaces.records.costs import COSTS, THROUGHPUT
 from spaces.records.deploy import ONNX, STUDENT, DeploySpec
 from spaces.records.objectives import named_objectives
 from trainables.tasks.spec import FINETUNE
@@ -51,6 +51,15 @@ def costs_of_runtime(spec: Any) -> Iterator[str]:
             )
 
 
+def batch_of_throughput(spec: Any) -> Iterator[str]:
+    named = {*spec.search.objectives, *spec.search.constraints}
+    if THROUGHPUT.name in named and spec.latency.throughput_batch is None:
+        yield (
+            f"[search] {THROUGHPUT.name!r} is measured where [latency] throughput_batch says how many texts at a time: "
+            "set it, to 32 for example"
+        )
+
+
 def device_of_runtime(spec: Any) -> Iterator[str]:
     if spec.deploy.runtime != ONNX or spec.latency.device != "cuda" or find_spec("onnxruntime") is None:
         return
@@ -63,5 +72,12 @@ def device_of_runtime(spec: Any) -> Iterator[str]:
         )
 
 
-DEPLOY_RULES = (precision_of_runtime, installed_runtime, file_to_score, costs_of_runtime, device_of_runtime)
+DEPLOY_RULES = (
+    precision_of_runtime,
+    installed_runtime,
+    file_to_score,
+    costs_of_runtime,
+    batch_of_throughput,
+    device_of_runtime,
+)
 """Rules on (spec)."""

@@ -5,7 +5,7 @@ starts), is measured on a student (`measured`), or follows from what else its co
 add costs through entry points of the group stillhouse.costs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -49,8 +49,15 @@ class Subject:
     """what `forward` runs under another runtime than torch"""
     unrounded: "Subject | None" = None
     """the same before its numbers were rounded, where they are"""
-    turns: int = 1
-    """how many batches `forward` takes one after the other, whose texts differ in length"""
+    lengths: tuple[int, ...] = ()
+    """of the texts that `forward` takes by turns; none: all are `latency.sequence_length` long"""
+    passes: Callable[[Sequence[Sequence[int]]], Callable[[], object]] | None = None
+    """`forward` over other batches, each given by the lengths of its texts, by turns"""
+
+    @property
+    def turns(self) -> int:
+        """How many calls of `forward` differ."""
+        return max(1, -(-len(self.lengths) // self.latency.batch_size))
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,19 @@ LATENCY = Cost(
     measured="trainables.export.measuring:latency_columns",
     inverse="speed",
 )
+THROUGHPUT = Cost(
+    name="text_ms",
+    label="time per text of many",
+    head="ms/text",
+    decimals=2,
+    columns=(
+        Column(
+            "text_ms", FLOAT, "ms", "time per text in batches of `[latency] throughput_batch`, by like length", since=2
+        ),
+    ),
+    measured="trainables.export.throughput:throughput_columns",
+    inverse="throughput",
+)
 FLOPS = Cost(
     name="flops",
     label="FLOPs",
@@ -227,7 +247,7 @@ INDEX = Cost(
     chosen=index_columns,
 )
 
-OWN = (PARAMETERS, LATENCY, FLOPS, PEAK_MEMORY, DISK, INDEX)
+OWN = (PARAMETERS, LATENCY, THROUGHPUT, FLOPS, PEAK_MEMORY, DISK, INDEX)
 COSTS: Registry[Cost] = Registry(Cost, "stillhouse.costs", {cost.name: cost for cost in OWN})
 """In the order in which they are shown."""
 

@@ -31,6 +31,11 @@ class LatencySpec(PassSpec):
         FIXED,
         choices=(FIXED, OF_TASKS),
     )
+    throughput_batch: int | None = setting(
+        "texts at a time when many are embedded, of which the cost text_ms is; unset: it is not measured",
+        None,
+        at_least=1,
+    )
 
 
 @dataclass(frozen=True)

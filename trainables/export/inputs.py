@@ -8,12 +8,17 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from spaces.errors import SpecError
 from spaces.records.latency import PassSpec
+from trainables.models.encoder import usable_positions
 
 TURNS = 16
 """Batches that take turns where lengths differ."""
 
+Batches = Sequence[Sequence[int]]
+"""The lengths of the texts of each."""
 Inputs = dict[str, Tensor]
 """input_ids and attention_mask, both BT."""
 
@@ -26,13 +31,20 @@ def batches_of(setting: PassSpec, lengths: Sequence[int] = ()) -> list[list[int]
     ]
 
 
-def random_inputs(vocab_size: int, pad_id: int, batches: Sequence[Sequence[int]]) -> list[Inputs]:
-    """Inputs for each batch, padded to its longest text; always the same."""
+def inputs_of(model: PreTrainedModel, batches: Batches) -> list[Inputs]:
+    """Inputs for each batch where the model is, padded to the longest text; always the same.
+
+    Raises SpecError for a text that is too long for the model.
+    """
+    longest, usable, pad_id = max(map(max, batches)), usable_positions(model.config), model.config.pad_token_id or 0
+    if longest > usable:
+        raise SpecError([f"latency sequence_length is {longest}; the model reads at most {usable} tokens"])
     generator, found = torch.Generator().manual_seed(0), []
     for lengths in batches:
-        tokens_BT = torch.randint(5, vocab_size, (len(lengths), max(lengths)), generator=generator)
+        tokens_BT = torch.randint(5, model.config.vocab_size, (len(lengths), max(lengths)), generator=generator)
         mask_BT = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).to(tokens_BT.dtype)
-        found.append({"input_ids": torch.where(mask_BT.bool(), tokens_BT, pad_id), "attention_mask": mask_BT})
+        tokens_BT = torch.where(mask_BT.bool(), tokens_BT, pad_id)
+        found.append({"input_ids": tokens_BT.to(model.device), "attention_mask": mask_BT.to(model.device)})
     return found
 
 

@@ -26,17 +26,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
-from spaces.errors import SpecError, StillhouseError
+from spaces.errors import StillhouseError
 from spaces.records.costs import COSTS, DISK, LATENCY, Subject, known_costs
 from spaces.records.deploy import FLOAT_PRECISION, ONNX, TORCH, DeploySpec
 from spaces.records.latency import LatencySpec, PassSpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from trainables.export.graphs import export_onnx, need_onnx, reads_types
-from trainables.export.inputs import Inputs, batches_of, by_turns, random_inputs
+from trainables.export.inputs import Batches, batches_of, by_turns, inputs_of
 from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS
 from trainables.export.timing import Latency, time_passes
 from trainables.machine import hardware, pinned_threads
-from trainables.models.encoder import usable_positions
 from trainables.models.file_encoder import EMBEDDING
 from trainables.models.loading import quiet_transformers
 
@@ -75,7 +74,7 @@ def subject_of(
     """A student as costs see it."""
     batches = batches_of(latency, lengths)
     with (
-        prepared(model, batches, latency.device) as (encoder, inputs),
+        prepared(model, latency.device) as encoder,
         pinned_threads(latency.threads),
         ExitStack() as scratch,
     ):
@@ -87,11 +86,19 @@ def subject_of(
                 model.save_pretrained(path)
             return path
 
-        forward = by_turns([partial(run, encoder, each, latency.device) for each in inputs])
-        subject = Subject(architecture, teacher, latency, encoder, forward, folder, deploy, turns=len(batches))
+        def in_torch(batches: Batches) -> Callable[[], object]:
+            return by_turns([partial(run, encoder, each, latency.device) for each in inputs_of(model, batches)])
+
+        subject = Subject(
+            architecture, teacher, latency, encoder, in_torch(batches), folder, deploy, lengths=tuple(lengths),
+            passes=in_torch,
+        )  # fmt: skip
         if deploy.is_file:
-            files = scratch.enter_context(files_of(model, latency, deploy.precision, lengths))
-            by_precision = {name: replace(subject, forward=run, file=file) for name, (run, file) in files.items()}
+            files = scratch.enter_context(files_of(model, latency, deploy.precision))
+            by_precision = {
+                name: replace(subject, forward=passes(batches), file=file, passes=passes)
+                for name, (passes, file) in files.items()
+            }
             subject = by_precision[deploy.precision]
             if deploy.is_rounded:
                 subject = replace(subject, unrounded=by_precision[FLOAT_PRECISION])
@@ -131,10 +138,8 @@ def measure_latency(
     model: PreTrainedModel, *, batch_size: int, sequence_length: int, threads: int, device: str = "cpu"
 ) -> Latency:
     """Time forward passes of the encoder (`time_passes`)."""
-    with (
-        prepared(model, [[sequence_length] * batch_size], device) as (encoder, [inputs]),
-        pinned_threads(threads),
-    ):
+    with prepared(model, device) as encoder, pinned_threads(threads):
+        (inputs,) = inputs_of(model, [[sequence_length] * batch_size])
         return time_passes(lambda: run(encoder, inputs, device), alone=_works_alone(threads, device))
 
 
@@ -150,15 +155,16 @@ def measure_onnx_latency(
     """The same by onnxruntime, on the encoder as `export_onnx` writes it, or quantised (`files_of`)."""
     setting = PassSpec(device, threads, batch_size, sequence_length)
     with files_of(model, setting, precision) as files:
-        forward, file = files[precision]
+        passes, file = files[precision]
+        forward = passes(batches_of(setting))
         return replace(time_passes(forward, alone=_works_alone(threads, device)), disk_mb=file.stat().st_size / 1e6)
 
 
 @contextmanager
 def files_of(
-    model: PreTrainedModel, setting: PassSpec, precision: str, lengths: Sequence[int] = ()
-) -> Iterator[dict[str, tuple[Callable[[], object], Path]]]:
-    """By precision, a forward pass by onnxruntime to the embedding, and the file that it runs: in float, and as asked.
+    model: PreTrainedModel, setting: PassSpec, precision: str
+) -> Iterator[dict[str, tuple[Callable[[Batches], Callable[[], object]], Path]]]:
+    """By precision, forward passes by onnxruntime to the embedding, and the file that they run: in float, and as asked.
 
     The scales of static int8 come from the random tokens that are timed: they move embeddings, and no time.
 
@@ -174,23 +180,31 @@ def files_of(
         )
     with tempfile.TemporaryDirectory() as scratch:
         graph = export_onnx(model, Path(scratch) / "model.onnx")
-        with prepared(model, batches_of(setting, lengths), "cpu") as (_, inputs):
-            feeds = [{name: tensor.numpy() for name, tensor in each.items()} for each in inputs]
-        if reads_types(model):
-            feeds = [each | {"token_type_ids": np.zeros_like(each["input_ids"])} for each in feeds]
+        with_types = reads_types(model)
+
+        def feeds_of(batches: Batches) -> list[dict[str, np.ndarray]]:
+            feeds = [
+                {name: tensor.cpu().numpy() for name, tensor in each.items()} for each in inputs_of(model, batches)
+            ]
+            return (
+                [each | {"token_type_ids": np.zeros_like(each["input_ids"])} for each in feeds] if with_types else feeds
+            )
+
         files = {FLOAT_PRECISION: graph}
         if precision != FLOAT_PRECISION:
             files[precision] = Path(scratch) / "quantised.onnx"
-            QUANTISERS[precision](graph, files[precision], [feeds[0]] * FEWEST_TEXTS)
+            calibration = feeds_of([[setting.sequence_length]])
+            QUANTISERS[precision](graph, files[precision], calibration * FEWEST_TEXTS)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = setting.threads, 1
         sessions = {
             name: onnxruntime.InferenceSession(str(file), options, providers=[provider]) for name, file in files.items()
         }
-        yield {
-            name: (by_turns([partial(session.run, [EMBEDDING], each) for each in feeds]), files[name])
-            for name, session in sessions.items()
-        }
+
+        def passes(session: Any, batches: Batches) -> Callable[[], object]:
+            return by_turns([partial(session.run, [EMBEDDING], each) for each in feeds_of(batches)])
+
+        yield {name: (partial(passes, session), files[name]) for name, session in sessions.items()}
 
 
 def _works_alone(threads: int, device: str) -> bool:
@@ -204,7 +218,8 @@ LATENCIES: dict[str, Callable[..., Latency]] = {TORCH: measure_latency, ONNX: me
 
 def measure_peak_memory(model: PreTrainedModel, *, batch_size: int, sequence_length: int, device: str = "cpu") -> float:
     """Weights, buffers and the largest set of activations alive at once, in MiB (see the top of the file)."""
-    with prepared(model, [[sequence_length] * batch_size], device) as (encoder, [inputs]):
+    with prepared(model, device) as encoder:
+        (inputs,) = inputs_of(model, [[sequence_length] * batch_size])
         own = {tensor.untyped_storage().data_ptr(): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
         weight_bytes = sum(tensor.untyped_storage().nbytes() for tensor in own.values())
         if torch.device(device).type == "cuda":
@@ -253,24 +268,14 @@ class LiveBytes(TorchDispatchMode):
 
 
 @contextmanager
-def prepared(
-    model: PreTrainedModel, batches: Sequence[Sequence[int]], device: str
-) -> Iterator[tuple[nn.Module, list[Inputs]]]:
-    """The encoder in evaluation mode on `device`, with random texts of these lengths; put back as it was afterwards."""
-    longest = max(map(max, batches))
-    if longest > usable_positions(model.config):
-        rule = f"the model reads at most {usable_positions(model.config)} tokens"
-        raise SpecError([f"latency sequence_length is {longest}; {rule}"])
+def prepared(model: PreTrainedModel, device: str) -> Iterator[nn.Module]:
+    """The encoder in evaluation mode on `device`; put back as it was afterwards."""
     module: nn.Module = model
     home, was_training = model.device, model.training
-    inputs = [
-        {name: tensor.to(device) for name, tensor in each.items()}
-        for each in random_inputs(model.config.vocab_size, model.config.pad_token_id or 0, batches)
-    ]
     module.to(device).eval()
     try:
         with torch.inference_mode():
-            yield model.base_model, inputs
+            yield model.base_model
     finally:
         module.to(home).train(was_training)
 

@@ -11,7 +11,7 @@ from analysis import load
 from search.phases import profiling
 from search.phases.profiling import profile_study
 from spaces.errors import SpecError, StillhouseError
-from spaces.records.latency import ProfileSpec
+from spaces.records.latency import LatencySpec, ProfileSpec
 from trainables.export.timing import Latency
 from trainables.machine import fingerprint
 
@@ -43,7 +43,9 @@ def test_one_measurement_per_shape_serves_all_its_trials(study: str) -> None:
     profile_study(study, SETTING, None, name=None, say=again.append)
     assert len(again) == 1  # the shape that was missing, and nothing twice
     profile = load(study).with_profile("cpu-torch")
-    assert profile.finished["latency_p50_ms"].notna().all() and profile.meta.latency == SETTING
+    assert profile.finished["latency_p50_ms"].notna().all() and profile.meta.latency == LatencySpec(
+        batch_size=2, sequence_length=16
+    )
 
 
 def test_the_runtime_measures(study: str, monkeypatch: pytest.MonkeyPatch) -> None:

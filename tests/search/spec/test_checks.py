@@ -345,7 +345,9 @@ def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
     assert "set quality_of = 'student', or protocol = 'probe'" in finetuned
     assert counted == (
         "[search] 'peak_memory_mib' is measured under [deploy] runtime = 'torch' only, here it is 'onnx': take one of "
-        "latency_ms, disk_mb, or parameters, or that runtime"
+        "latency_ms, text_ms, disk_mb, or parameters, or that runtime"
     )
     size = f'{toy.SPEC}\n[search]\nobjectives = ["quality", "disk_mb"]\n'
     assert "under [deploy] runtime = 'onnx' only, here it is 'torch'" in problems_of(size)[0]
+    many = size.replace("disk_mb", "text_ms")
+    assert "set it, to 32 for example" in problems_of(many)[0]

@@ -1,5 +1,8 @@
 """Cost measurements: counts against the real model, memory against the profiler, nothing left changed."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import (
@@ -13,10 +16,11 @@ from transformers import (
 )
 
 from spaces.errors import SpecError, StillhouseError
-from spaces.records.costs import COSTS
+from spaces.records.costs import COSTS, Subject
 from spaces.records.deploy import TORCH, DeploySpec
 from spaces.records.latency import LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
+from trainables.export import throughput
 from trainables.export.measuring import (
     measure,
     measure_latency,
@@ -24,6 +28,7 @@ from trainables.export.measuring import (
     measure_peak_memory,
     subject_of,
 )
+from trainables.export.throughput import like_lengths, throughput_columns
 from trainables.export.timing import time_passes
 from trainables.machine import fingerprint, hardware, pinned_threads, versions
 from trainables.models.families.bert import BertFacts
@@ -139,6 +144,21 @@ def test_latency_is_of_texts_as_long_as_those_that_are_given(monkeypatch):
     assert [each["attention_mask"].sum(1).tolist() for each in seen] == [[3, 9], [20, 20], [3, 9]]
     pad_id = model.config.pad_token_id
     assert all(((each["input_ids"] != pad_id) == each["attention_mask"].bool()).all() for each in seen)
+
+
+def test_the_time_of_a_text_of_many_is_of_batches_of_like_length(monkeypatch):
+    assert like_lengths((128,), 3) == [[128] * 3]
+    batches = like_lengths((40, 5, 5, 5, 90, 7, 5, 5), 2)
+    assert batches == [[5, 5], [5, 5], [5, 7], [40, 90]]
+    asked, calls = [], []
+    subject = Subject(
+        SHAPE, None, LatencySpec(throughput_batch=2), None, None, None, lengths=(5, 90),
+        passes=lambda given: asked.append(given) or (lambda: calls.append(1)),
+    )  # fmt: skip
+    monkeypatch.setattr(throughput, "time_passes", lambda call, alone: SimpleNamespace(p50_ms=16.0, done=call()))
+    assert throughput_columns(subject) == {"text_ms": 2.0}
+    assert asked == [[[5, 5], [5, 5], [90, 90], [90, 90]]] and len(calls) == 4
+    assert throughput_columns(replace(subject, latency=LatencySpec())) == {"text_ms": None}
 
 
 def test_peak_memory_agrees_with_the_profiler():

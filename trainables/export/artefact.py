@@ -21,7 +21,7 @@ from spaces.records.deploy import FILES, FOLDER, DeploySpec
 from trainables.export.card import SAME
 from trainables.export.facts import ArtefactFacts
 from trainables.export.graphs import OPSET, attentions, export_onnx, sample_inputs
-from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS, STATIC
+from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS, STATIC, float_weights
 from trainables.machine import WITHOUT_VNNI, without_vnni
 from trainables.models.embedding import embed_tokens, embedder_of
 from trainables.models.encoder import architecture
@@ -115,8 +115,11 @@ def write_artefact(
     megabytes = file.stat().st_size / 1e6
     say(f"{file.relative_to(folder)}: {deploy.precision}, {megabytes:.1f} MB, {fused} of {layers} attentions fused")
     say(parity.line)
-    if deploy.is_rounded and without_vnni():
-        say(WITHOUT_VNNI)
+    if deploy.is_rounded:
+        if left := float_weights(file):
+            say(f"in float, since the quantiser does not take the operator: {'; '.join(left)}")
+        if without_vnni():
+            say(WITHOUT_VNNI)
     if not 1 - parity.cosine <= deploy.tolerance:
         raise StillhouseError(
             f"the {deploy.precision} file is too far from the student: the mean cosine of its embeddings is "

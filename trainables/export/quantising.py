@@ -27,8 +27,10 @@ FEWEST_TEXTS = 8
 """Texts without which the range of an activation is a guess."""
 LARGE_TABLE = 2**14
 """Values; smaller tables stay in float."""
-ONLY_MAPS = {"op_types_to_quantize": ["MatMul"], "per_channel": True}
-FLOAT_AFTER = {"DefaultTensorType": 1, "OpTypesToExcludeOutputQuantization": ["MatMul"]}
+SMALL_MATRIX = 2**10
+"""Values; of smaller matrices nobody wants to hear."""
+ONLY_MAPS = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True}
+FLOAT_AFTER = {"DefaultTensorType": 1, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]}
 """1 is float in ONNX: the quantiser does not find out what an operator of com.microsoft gives."""
 
 Feeds = Sequence[dict[str, np.ndarray]]
@@ -119,19 +121,40 @@ def quantise_tables(graph: Path, to: Path) -> None:
         table_VD = numpy_helper.to_array(table)
         scale_V1 = np.maximum(np.abs(table_VD).max(1, keepdims=True), 1e-12).astype(np.float32) / 127
         table.CopyFrom(numpy_helper.from_array(np.round(table_VD / scale_V1).astype(np.int8), name))
-        model.graph.initializer.append(numpy_helper.from_array(scale_V1, f"{name}_scale"))
+        model.graph.initializer.append(numpy_helper.from_array(scale_V1, f"{name}_row_scale"))
         for node in nodes:
             ids, out, place = node.input[1], node.output[0], list(model.graph.node).index(node)
             make = onnx.helper.make_node
             model.graph.node.remove(node)
             for i, each in enumerate([
-                make("Gather", [name, ids], [f"{out}_int8"]),
-                make("Cast", [f"{out}_int8"], [f"{out}_float"], to=onnx.TensorProto.FLOAT),
-                make("Gather", [f"{name}_scale", ids], [f"{out}_scale"]),
-                make("Mul", [f"{out}_float", f"{out}_scale"], [out]),
+                make("Gather", [name, ids], [f"{out}_row_int8"]),
+                make("Cast", [f"{out}_row_int8"], [f"{out}_row_float"], to=onnx.TensorProto.FLOAT),
+                make("Gather", [f"{name}_row_scale", ids], [f"{out}_row_scale"]),
+                make("Mul", [f"{out}_row_float", f"{out}_row_scale"], [out]),
             ]):  # fmt: skip
                 model.graph.node.insert(place + i, each)
     onnx.save(model, to)
+
+
+def float_weights(file: Path) -> list[str]:
+    """What a file still computes with learned matrices in float, tables of embeddings aside: 'Einsum 7, 384 x 64'.
+
+    The quantiser takes MatMul and Gemm; other operators stay as they are.
+    """
+    import onnx
+
+    graph = onnx.load(file).graph
+    matrices = {
+        each.name: " x ".join(map(str, each.dims))
+        for each in graph.initializer
+        if each.data_type == onnx.TensorProto.FLOAT and len(each.dims) == 2 and np.prod(each.dims) >= SMALL_MATRIX
+    }
+    return [
+        f"{node.op_type} {node.name}, {matrices[name]}"
+        for node in graph.node
+        for name in node.input
+        if name in matrices and not is_lookup(node)
+    ]
 
 
 def is_lookup(node: Any) -> bool:

@@ -17,20 +17,21 @@ from spaces.errors import SpecError, TrialFailed
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.students.layer_mapping import MAPPINGS
 from spaces.students.transfer import METHODS, UNTRAINED, parse_method
+from trainables.models.calibration import fit_layer, fit_norms
 from trainables.models.embedding import embedder_of, set_embedder
-from trainables.models.encoder import build_model, family_of, layers, parts, set_architecture
+from trainables.models.encoder import architecture, build_model, family_of, layers, parts, set_architecture
+from trainables.models.kept_units import all_kept, kept_heads, needed_units
 from trainables.models.loading import load_model
 from trainables.models.projection import (
-    calibrate,
     copy_head,
     copy_layer,
     is_identity,
-    kept_heads,
     project_embeddings,
     project_norm,
     project_shared,
     projection_for,
 )
+from trainables.models.stream_sample import passing
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus
 
@@ -88,40 +89,69 @@ def random_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | No
 @torch.no_grad()
 def projected_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:
     """Word, position and type embeddings in the projected basis under random layers."""
-    basis = projection_for(student, teacher, corpus)
+    basis = projection_for(student, teacher, corpus, held_layers("projected", student, teacher))
     project_embeddings(student, teacher.model, basis)
     if not is_identity(basis):
-        calibrate(student, teacher, corpus, basis, pairs=((0, 0),))
+        fit_norms(student, teacher, corpus, basis, pairs=((0, 0),))
 
 
 @torch.no_grad()
 def projected_layers_start(
     student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None, kept: str = "uniform"
 ) -> None:
-    """Projected embeddings, and teacher layers, their matrices written in the projected basis: those of TRUNCATIONS."""
-    basis = projection_for(student, teacher, corpus)
+    """Projected embeddings, and teacher layers in the projected basis: those of TRUNCATIONS.
+
+    What a smaller student lacks is made up for as far as that is possible in closed form, layer by layer.
+    """
+    pairs = pairs_of(kept, student, teacher)
+    basis = projection_for(student, teacher, corpus, (0, *(held for _, held in pairs)))
     project_embeddings(student, teacher.model, basis)
     project_shared(student, teacher.model, basis)
-    family = family_of(student.config)
-    pairs = copied_layers(kept, family.layer_kinds(student.config), family.layer_kinds(teacher.model.config))
-    heads = kept_heads(student, teacher.model)
-    for student_layer, teacher_layer in pairs:
-        source = copy.deepcopy(layers(teacher.model)[teacher_layer - 1]).cpu()
-        copy_layer(parts(student, student_layer), family.parts(source), heads, basis)
+    family, ours, theirs = family_of(student.config), architecture(student.config), teacher.facts.architecture
     if family.final_norm:
         project_norm(family.final_norm(student.base_model), family.final_norm(teacher.model.base_model), basis)
-    copy_head(student, teacher.model, basis)
     if not is_identity(basis):
-        calibrate(student, teacher, corpus, basis, pairs=((0, 0), *pairs))
+        fit_norms(student, teacher, corpus, basis, pairs=((0, 0),))
+    for pair in pairs:
+        target, known = parts(student, pair[0]), parts(teacher.model, pair[1])
+        source = family.parts(copy.deepcopy(layers(teacher.model)[pair[1] - 1]).cpu())
+        if is_identity(basis) and ours.intermediate_size == theirs.intermediate_size:
+            copy_layer(target, source, *all_kept(source), basis)
+            continue
+        if corpus is None:
+            raise ValueError("a start that is narrower than its teacher needs a corpus to sample what it reads from")
+        (heads_NI, _), (units_NI, _) = passing(teacher.model, corpus, pair[1], (known.from_heads, known.from_units))
+        bound = family.shared(student.base_model).of_heads  # tables with a column for each head, whatever the layer
+        heads = kept_heads(ours, theirs, source, None if bound else heads_NI, basis)
+        units = needed_units(units_NI, basis.T @ source.from_units.weight, ours.intermediate_size)
+        copy_layer(target, source, heads, units, basis)
+        fit_layer(student, teacher, corpus, basis, pair, heads, units)
+        if not is_identity(basis):
+            fit_norms(student, teacher, corpus, basis, pairs=(pair,))
+    copy_head(student, teacher.model, basis)
 
+
+LAYERS_OF_STARTS = {"teacher_layers": "uniform", "projected_layers": "uniform", "first_layers": "first"}
+"""Which layers the starts that copy some take: of TRUNCATIONS. At equal width the first two are the same."""
 
 INITIALISATIONS: dict[str, Callable[[PreTrainedModel, Teacher, Corpus | None], None]] = {
     "random": random_start,
     "projected": projected_start,
-    "projected_layers": projected_layers_start,
-    "teacher_layers": projected_layers_start,  # the same at equal width, where the basis is the identity
-    "first_layers": partial(projected_layers_start, kept="first"),
+    **{name: partial(projected_layers_start, kept=kept) for name, kept in LAYERS_OF_STARTS.items()},
 }
+
+
+def held_layers(initialisation: str, student: PreTrainedModel, teacher: Teacher) -> tuple[int, ...]:
+    """The teacher's layers whose states a start can hold, 0 for the embeddings: those copied, or else all."""
+    if initialisation not in LAYERS_OF_STARTS:
+        return tuple(range(teacher.facts.architecture.num_layers + 1))
+    return (0, *(held for _, held in pairs_of(LAYERS_OF_STARTS[initialisation], student, teacher)))
+
+
+def pairs_of(kept: str, student: PreTrainedModel, teacher: Teacher) -> tuple[tuple[int, int], ...]:
+    """`copied_layers` of a student."""
+    kinds = family_of(student.config).layer_kinds
+    return copied_layers(kept, kinds(student.config), kinds(teacher.model.config))
 
 
 TRUNCATIONS = {name: MAPPINGS[name] for name in ("uniform", "first")}

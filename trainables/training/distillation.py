@@ -18,8 +18,10 @@ from spaces.students.architecture import architecture_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
 from trainables.models.embedding import embedder_of, set_embedder
-from trainables.models.projection import stream_directions, stream_squares
+from trainables.models.projection import stream_directions
 from trainables.models.signals import HIDDEN, LayerSignal, Signals, State, read_signals, restore_signals, states_of
+from trainables.models.stream_sample import stream_squares
+from trainables.models.student import held_layers
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
 from trainables.training.readings import Reading, read_batch
@@ -52,11 +54,12 @@ class Distillation(nn.Module):
         self.teacher_s = 0.0
         """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
         self.projections = nn.ParameterDict()
+        held = held_layers(config["initialisation"], student, teacher)
         for loss, _ in self.terms:
             for key, projection in loss.projections.items():
                 if key in self.projections:
                     raise StillhouseError(f"two methods of {config['method']!r} name a projection {key!r}; rename one")
-                self.projections[key] = first_projection(projection, teacher, corpus)
+                self.projections[key] = first_projection(projection, teacher, corpus, held)
 
     @property
     def needs_teacher(self) -> bool:
@@ -137,12 +140,12 @@ def teacher_states(pairing: Pairing) -> tuple[State, ...]:
     return states_of(signals_of(losses_of(pairing))[1])
 
 
-def first_projection(projection: Projection, teacher: Teacher, corpus: Corpus) -> nn.Parameter:
+def first_projection(projection: Projection, teacher: Teacher, corpus: Corpus, held: tuple[int, ...]) -> nn.Parameter:
     """Maps of states start in the basis in which students are projected; all others, and all of equal width, start
     orthonormal."""
     narrow, wide = projection.student_width, projection.teacher_width
     if projection.of_states and narrow < wide:
-        basis_Dd = stream_directions(teacher, corpus)[:, :narrow]
+        basis_Dd = stream_directions(teacher, corpus, held)[:, :narrow]
         return nn.Parameter(basis_Dd.T.clone(memory_format=torch.contiguous_format))  # each pair its own memory
     return nn.Parameter(torch.eye(wide) if narrow == wide else nn.init.orthogonal_(torch.empty(narrow, wide)))
 

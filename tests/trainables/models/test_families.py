@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from spaces.errors import SpecError
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
+from trainables.models import student as starts
 from trainables.models.encoder import (
     architecture,
     build_model,
@@ -32,8 +33,10 @@ from trainables.models.encoder import (
     word_embeddings,
 )
 from trainables.models.families import FAMILIES
+from trainables.models.kept_units import kept_heads, needed_units
 from trainables.models.loading import has_lm_head, load_model
-from trainables.models.projection import kept_heads, stream_directions, strongest_units
+from trainables.models.projection import stream_directions
+from trainables.models.stream_sample import passing
 from trainables.models.student import build_student, truncated
 from trainables.models.teacher import read_facts
 from trainables.models.vocabulary import with_words
@@ -282,10 +285,12 @@ def test_narrower_students_are_built_as_counted_and_load_as_they_were(
         assert own.isfinite().all() and torch.equal(own, read)
 
 
-def test_projected_parts_are_the_teachers_in_the_basis(teacher, corpus):
+def test_projected_parts_are_the_teachers_in_the_basis(teacher, corpus, monkeypatch):
+    """Before anything is fitted."""
+    monkeypatch.setattr(starts, "fit_layer", lambda *args: None)
     shape = StudentArchitecture(2, 16, 2, 24)
     student = build_student(config_of(shape, "first_layers"), teacher, 3, corpus)
-    basis, family = stream_directions(teacher, corpus)[:, :16], family_of(student.config)
+    basis, family = stream_directions(teacher, corpus, (0, 1, 2))[:, :16], family_of(student.config)
     tables = [family.embeddings(model.base_model) for model in (student, teacher.model)]
     factorised = tables[0].into_stream is not None
     for target, source in zip(*(each.tables for each in tables), strict=True):
@@ -298,13 +303,14 @@ def test_projected_parts_are_the_teachers_in_the_basis(teacher, corpus):
     for target, source in zip(*(each.tables for each in shared), strict=True):
         torch.testing.assert_close(target.weight, source.weight @ basis)
     ours, theirs = parts(student, 2), parts(teacher.model, 2)
-    heads, whole = kept_heads(student, teacher.model), theirs.to_heads[-1].out_features >= 32
-    if whole:
-        assert heads.rows.tolist() == [*range(0, 8), *range(16, 24)]  # heads 0 and 2 of four, all eight dimensions
-    else:
-        assert heads.rows.tolist() == [*range(0, 16)]  # those that share the first of two heads of keys and values
-        assert heads.shared.tolist() == [*range(0, 8)]
-    units = strongest_units(theirs.to_units, theirs.from_units, 24)
+    (heads_NI, _), (units_NI, _) = passing(teacher.model, corpus, 2, (theirs.from_heads, theirs.from_units))
+    known, whole = teacher.facts.architecture, theirs.to_heads[-1].out_features >= 32
+    heads = kept_heads(shape, known, theirs, None if shared[0].of_heads else heads_NI, basis)
+    of_eight = heads.rows.reshape(2, 8)
+    assert torch.equal(of_eight, of_eight[:, :1] + torch.arange(8)) and not (of_eight[:, 0] % 8).any()  # whole heads
+    if not whole:  # those that share one of two heads of keys and values
+        assert (heads.rows // 16).tolist() == [int(heads.shared[0]) // 8] * 16
+    units = needed_units(units_NI, basis.T @ theirs.from_units.weight, 24).rows
     assert len(units) == 24
     for reads, rows, height in (("to_heads", heads.rows, 32), ("to_units", units, 64)):
         for target, source in zip(getattr(ours, reads), getattr(theirs, reads), strict=True):

@@ -18,10 +18,12 @@ from trainables.export.folders import export_student
 from trainables.losses.hs import hidden_state_loss
 from trainables.losses.loss import Batch
 from trainables.losses.mha import MHA, default_teacher_layers, relation_loss
+from trainables.models.calibration import fit_norms
 from trainables.models.encoder import build_model, family_of, layers, lm_head
 from trainables.models.loading import has_lm_head
-from trainables.models.projection import calibrate, sampled_states, stream_directions
+from trainables.models.projection import stream_directions
 from trainables.models.signals import QKV
+from trainables.models.stream_sample import sampled_states
 from trainables.models.student import build_student, truncated
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
@@ -102,7 +104,7 @@ def test_a_classifier_has_no_language_modelling_head(teacher, tmp_path):
 def test_calibration_brings_normalised_states_closer(teacher, corpus):
     """Embeddings and the last layer: nothing can be fitted where no norm ends a layer."""
     student = build_student(config_of(StudentArchitecture(8, 24, 4, 64), "projected_layers"), teacher, 3, corpus)
-    basis = stream_directions(teacher, corpus)[:, :24]
+    basis = stream_directions(teacher, corpus, tuple(range(9)))[:, :24]
     wanted = [state @ basis for state in sampled_states(teacher.model, corpus)]
 
     def errors():
@@ -116,7 +118,7 @@ def test_calibration_brings_normalised_states_closer(teacher, corpus):
     spoilt = errors()
     assert all(ours < theirs for ours, theirs in zip(calibrated, spoilt, strict=True))
     with torch.no_grad():
-        calibrate(student, teacher, corpus, basis, pairs=((0, 0), (8, 8)))
+        fit_norms(student, teacher, corpus, basis, pairs=((0, 0), (8, 8)))
     assert errors() == pytest.approx(calibrated, rel=1e-4)
 
 

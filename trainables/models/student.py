@@ -101,7 +101,8 @@ def projected_layers_start(
 ) -> None:
     """Projected embeddings, and teacher layers in the projected basis: those of TRUNCATIONS.
 
-    What a smaller student lacks is made up for as far as that is possible in closed form, layer by layer.
+    What a smaller student lacks is made up for in closed form, layer by layer, but not where layers between were left
+    out: such a layer would be fitted to states that it does not read, and was worse to train from.
     """
     pairs = pairs_of(kept, student, teacher)
     basis = projection_for(student, teacher, corpus, (0, *(held for _, held in pairs)))
@@ -112,7 +113,7 @@ def projected_layers_start(
         project_norm(family.final_norm(student.base_model), family.final_norm(teacher.model.base_model), basis)
     if not is_identity(basis):
         fit_norms(student, teacher, corpus, basis, pairs=((0, 0),))
-    for pair in pairs:
+    for below, pair in zip((0, *(held for _, held in pairs)), pairs, strict=False):
         target, known = parts(student, pair[0]), parts(teacher.model, pair[1])
         source = family.parts(copy.deepcopy(layers(teacher.model)[pair[1] - 1]).cpu())
         if is_identity(basis) and ours.intermediate_size == theirs.intermediate_size:
@@ -125,7 +126,8 @@ def projected_layers_start(
         heads = kept_heads(ours, theirs, source, None if bound else heads_NI, basis)
         units = needed_units(units_NI, basis.T @ source.from_units.weight, ours.intermediate_size)
         copy_layer(target, source, heads, units, basis)
-        fit_layer(student, teacher, corpus, basis, pair, heads, units)
+        if pair[1] - 1 == below:
+            fit_layer(student, teacher, corpus, basis, pair, heads, units)
         if not is_identity(basis):
             fit_norms(student, teacher, corpus, basis, pairs=(pair,))
     copy_head(student, teacher.model, basis)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from spaces.errors import TrialFailed
 from spaces.space.starts import STARTS
 from spaces.students.architecture import StudentArchitecture
+from trainables.models import student as starts
 from trainables.models.student import INITIALISATIONS, TRUNCATIONS, build_student, copied_layers, load_weights
 from trainables.models.teacher import load_teacher
 
@@ -98,3 +99,14 @@ def test_weights_of_a_student_are_taken_over(teachers, corpus, tmp_path):
     wider = build_student(config_of(replace(SAME, hidden_size=16), "random", "hs"), teacher, 0, corpus)
     with pytest.raises(TrialFailed, match="do not fit the student"):
         load_weights(wider, str(tmp_path / "own"))
+
+
+def test_only_layers_that_read_what_theirs_read_are_fitted(teacher, corpus, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(starts, "fit_layer", lambda student, teacher, corpus, basis, pair, *kept: fitted.append(pair))
+    narrow = replace(SAME, num_layers=2, hidden_size=24)
+    for start in ("first_layers", "projected_layers"):  # layers 1 and 2 of four, and 2 and 4
+        build_student(config_of(narrow, start), teacher, 3, corpus)
+    assert fitted == [(1, 1), (2, 2)]
+    build_student(config_of(replace(SAME, num_layers=2, intermediate_size=48), "first_layers"), teacher, 3, corpus)
+    assert fitted == 2 * [(1, 1), (2, 2)]  # as wide, with fewer units

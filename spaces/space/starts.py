@@ -29,7 +29,10 @@ STARTS: Mapping[str, Start] = {
     "projected_layers": Start(
         "evenly spaced teacher layers as well, written in those directions", at_most=("hidden_size", "num_layers")
     ),
-    "first_layers": Start("the teacher's first layers instead", at_most=("hidden_size", "num_layers")),
+    "first_layers": Start(
+        "the teacher's first layers instead; what a narrower one lacks is made up for by least squares",
+        at_most=("hidden_size", "num_layers"),
+    ),
 }
 
 PAYING_STARTS = tuple(name for name in STARTS if name != "random")

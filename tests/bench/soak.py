@@ -30,7 +30,6 @@ FIRST_TRIALS, MORE_TRIALS = 200, 300
 TARGETS = {
     "worker": ("ray::RayTrainWorker", 5),
     "lane": ("ray::ResourceTrainable", 3),
-    "controller": ("ray::TrainController", 1),
     "mailbox": ("ray::Mailbox", 1),
 }
 """What is killed: how its process is called, and how often compared with the others."""

@@ -26,10 +26,10 @@ from typing import Any
 
 import ray
 from ray import train, tune
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from spaces.values import from_json, to_json
+from trainables.lanes.group import WorkerGroup
 from trainables.lanes.mailbox import Mailbox
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.settings import LaneSettings, load_function
@@ -39,7 +39,6 @@ LANE_MEMORY = 1_000_000
 GROUP_MEMORY = 1_000_001
 """Bytes of logical memory that each worker books: by this number its placement group is known to be ours."""
 RemoteMailbox: Any = ray.remote(num_cpus=0, max_concurrency=64)(Mailbox)  # type: ignore[call-overload]
-HELPERS = ("PlacementGroupCleanerCallback", "DatasetsCallback")
 BOOT_ATTEMPTS = 2
 """Worker groups that may fail to start (each waits a minute for free CPUs or GPUs) before the trial is handed back."""
 NO_ROOM = "the workers could not be placed (no free CPUs or GPUs)"
@@ -62,15 +61,6 @@ def meeting_place(workers: int) -> train.BackendConfig:
     from ray.train.torch import TorchConfig  # it loads torch
 
     return TorchConfig()
-
-
-class WorkerGroup(DataParallelTrainer):
-    """Without two helpers of Ray Train, one process each: the one that outlives a killed controller, for
-    search/tune/cluster.py sweeps, and the one that deals out datasets of Ray Data, for there are none."""
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
-        return [each for each in callbacks if type(each).__name__ not in HELPERS]
 
 
 class Lane(tune.Trainable):

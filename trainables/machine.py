@@ -1,5 +1,6 @@
 """The machine a number was measured on: its processor, its packages, its threads."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -23,6 +24,9 @@ PACKAGES = (
 )
 
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Of a container: microseconds on a core in a period, and the period."""
+TASKS = Path("/proc/self/task")
 WITHOUT_VNNI = "this processor has no VNNI: int8 is slower here, with the same numbers, than on one that has it"
 
 
@@ -37,12 +41,31 @@ def pinned_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def own_cores() -> int:
+    """Cores that this process may use: those it is bound to, and no more than a container's quota of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota_us, period_us = QUOTA.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota_us == "max" else min(cores, max(1, int(quota_us) // int(period_us)))
+
+
+def waits_s() -> dict[str, float]:
+    """Seconds that each thread of this process has waited for a core so far; empty where the system does not tell."""
+    found = {}
+    for task in TASKS.glob("*/schedstat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):  # a thread may have ended since
+            found[task.parent.name] = int(task.read_text(encoding="ascii").split()[1]) / 1e9
+    return found
+
+
 def hardware(device: str = "cpu") -> str:
     """The machine in words, such as "AMD EPYC 7763, 2 cores"; cores are those we may use.
 
     With "cuda" also "..., NVIDIA H200": a GPU is asked for its name only where it is used.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = own_cores()
     parts = [cpu_model(), f"{cores} core{'s' if cores > 1 else ''}"]
     if device == "cuda" and torch.cuda.is_available():
         count = torch.cuda.device_count()

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from search.phases.data_doors import look_at
+from search.phases.latency_doors import look_at_latency
 from search.phases.teacher_doors import look_at_start, look_at_teacher
 from search.proposals.warm_start import refuse_incomparable
 from search.spec.changes import changed
@@ -29,7 +30,7 @@ class Seen:
     study: Study
     data: DataFacts
     lines: tuple[str, ...]
-    """What is worth telling of the teacher."""
+    """What is worth telling of the teacher and of this machine."""
 
 
 def open_doors(path: str, changes: Sequence[str] = (), address: str | None = None) -> Seen:
@@ -50,6 +51,7 @@ def open_doors(path: str, changes: Sequence[str] = (), address: str | None = Non
         tokenizer = own_tokenizer(draft, facts) if teacher is None else teacher.tokenizer
         data.append(look_at(draft, tokenizer, None if teacher is None else embedder_of(teacher.model), problems))
         look_at_start(draft, problems)
+        look_at_latency(draft, problems, lines)
 
     with quiet_transformers():
         study = check_all(changed(table, changes), folder, path, read_facts, look)

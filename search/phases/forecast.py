@@ -5,7 +5,6 @@ a factor of two or so, and tell minutes from days.
 """
 
 import itertools
-import os
 import time
 from collections.abc import Iterator
 
@@ -18,7 +17,7 @@ from spaces.space.search_space import SearchSpace
 from spaces.space.starts import MOST_STARTS
 from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
 from spaces.students.transfer import terms_of
-from trainables.machine import WITHOUT_VNNI, pinned_threads, without_vnni
+from trainables.machine import WITHOUT_VNNI, own_cores, pinned_threads, without_vnni
 from trainables.tasks.protocols.finetune import usual_epochs
 from trainables.tasks.spec import FINETUNE, protocol_for
 from trainables.text.hub import HUB, hub_address
@@ -138,11 +137,6 @@ def starts_scored(study: Study) -> int:
     return starts if starts <= MOST_STARTS else study.spec.budget.trials
 
 
-def own_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def hours_text(phases: dict[str, float]) -> str:
     """The whole and the share of each phase, for a person."""
     total = sum(phases.values())
@@ -188,13 +182,3 @@ def traps(study: Study, row_tokens: float = 0.0) -> Iterator[str]:
             f"[budget] {spec.budget.trials} trials, but the space has {count} configurations: the others would repeat "
             "them; give learning_rate a range, or more values"
         )
-    named = {*spec.search.objectives, *spec.search.constraints}
-    idle = max(0.0, own_cores() - os.getloadavg()[0])
-    if any(name.startswith("latency") for name in named) and spec.latency.device == "cpu":
-        if spec.latency.threads > own_cores():
-            yield f"[latency] threads {spec.latency.threads}: this machine has {own_cores()} cores"
-        elif spec.latency.threads > idle + 0.5:
-            yield (
-                f"[latency] threads {spec.latency.threads}, but only {idle:.1f} of {own_cores()} cores are idle now: "
-                "latencies will be those of a busy machine"
-            )

@@ -3,6 +3,7 @@
 Nothing is trained and no row of a trial changes: the numbers go to the dataset `profiles` of the study folder, under a
 name that carries the setting and a fingerprint of the machine. Latency follows from the shape, so one student of each
 shape is measured and all trials of that shape get the number; a measurement that was interrupted goes on.
+What moves too much while it is measured is not taken, and missing to the next call.
 """
 
 import json
@@ -19,7 +20,7 @@ from search.store.parts import Store, now
 from spaces.errors import StillhouseError, choose
 from spaces.records.costs import LATENCY
 from spaces.records.deploy import check_precision
-from spaces.records.latency import ProfileSpec
+from spaces.records.latency import REFUSED, ProfileSpec
 from spaces.students.architecture import architecture_of
 from trainables.export.measuring import LATENCIES, measure_peak_memory
 from trainables.machine import fingerprint, hardware, versions
@@ -46,10 +47,11 @@ def profile_study(
     for trial, row in finished.items():
         shapes.setdefault(architecture_of(row.config), []).append(trial)
     todo = [shape for shape in shapes if shape in {architecture_of(row.config) for row in wanted.values() if row}]
+    refused: list[str] = []
     with store.locked(say), quiet_transformers():
         if TEACHER not in done:
             teacher = load_teacher(stored_table(store)["teacher"]["path"])
-            _record(store, name, setting, [TEACHER], teacher.model, say, "teacher")
+            _record(store, name, setting, [TEACHER], teacher.model, say, "teacher", refused)
         for shape in sorted(todo, key=lambda each: each.name):
             if missing := [trial for trial in shapes[shape] if trial not in done]:
                 kept = [trial for trial in shapes[shape] if finished[trial].student_path]
@@ -58,7 +60,13 @@ def profile_study(
                     continue
                 with local_student(store, finished[(kept or missing)[0]]) as student:
                     model = load_model(student).eval()
-                _record(store, name, setting, missing, model, say, shape.name)
+                _record(store, name, setting, missing, model, say, shape.name, refused)
+    if refused:
+        raise StillhouseError(
+            f"latencies of {', '.join(refused)} moved by more than {REFUSED:.0%} while they were measured, which is no "
+            "number: they were not taken. The same command on an idle machine, or with --threads 1, measures what is "
+            "missing"
+        )
     return name
 
 
@@ -70,7 +78,9 @@ def _record(
     model: PreTrainedModel,
     say: Callable[[str], None],
     what: str,
+    refused: list[str],
 ) -> None:
+    """Measure a model and write the rows of its trials; its name goes to `refused` where the latency is no number."""
     left_out = {"runtime"} if setting.runtime == "onnx" else {"runtime", "precision"}
     options = {key: value for key, value in asdict(setting).items() if key not in left_out}
     latency = LATENCIES[setting.runtime](model, **options)
@@ -83,8 +93,11 @@ def _record(
         "fingerprint": fingerprint(setting.runtime, setting.device), "versions": json.dumps(versions(), sort_keys=True),
         "measured_at": now(),
     }  # fmt: skip
-    number = max(store.numbers("profiles"), default=-1) + 1
-    store.write_part("profiles", number, [{**row, "trial": trial} for trial in trials])
+    if LATENCY.is_refused(row):
+        refused.append(what)
+    else:
+        number = max(store.numbers("profiles"), default=-1) + 1
+        store.write_part("profiles", number, [{**row, "trial": trial} for trial in trials])
     busy = "" if LATENCY.is_steady(row) else f"; it moved by {latency.moved:.0%} meanwhile: the machine is busy"
     size = "" if latency.disk_mb is None else f", {latency.disk_mb:.1f} MB"
     say(f"{what:<12} {latency.p50_ms:8.2f} ms (95 %: {latency.p95_ms:.2f} ms, {latency.runs} passes){size}{busy}")

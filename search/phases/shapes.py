@@ -1,23 +1,25 @@
 """Costs of the shapes of a study, measured while no trial competes for the cores, and as if side by side.
 
 A machine is not always as fast. So each latency carries its pace: what a fixed piece of work took at that moment. One
-that is known from before counts only where the pace is still the same; what was measured at another pace than the rest
-is measured again.
+that is known from before counts only where the pace is still the same; what was measured at another pace than the rest,
+or moved while it was measured, is measured again. What never settles is marked as a guess, and beyond REFUSED a study
+that decides by latency is refused before its first trial.
 """
 
 import dataclasses
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from search.phases.latency_doors import refuse_unsettled
 from search.phases.scoring import untrained
 from search.spec.sections import StudySpec
 from spaces.records.costs import LATENCY, columns_of_costs
-from spaces.records.latency import FIXED, STEADY
+from spaces.records.latency import FIXED, MAX_SHAPES, STEADY
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture
 from spaces.telling import Say, announced
@@ -30,10 +32,10 @@ from trainables.models.teacher import Teacher
 from trainables.tasks.lengths import typical_lengths
 from trainables.tasks.scoring import load_task
 
-MAX_SHAPES = 40
-"""Shapes measured before the start. In a larger space each trial measures its own."""
 SHAPE_S = 2.0
 """What measuring one takes, about; twice that or more on a busy machine."""
+REPEATS = 2
+"""How often what did not settle is measured again, after all others."""
 PACE = "pace_ms"
 """Beside the columns of costs: what the fixed piece of work took."""
 
@@ -71,7 +73,7 @@ def measure_shapes(
     """Cost columns by `shape_key`, and of the teacher under "teacher"; and the pace at which they were measured.
 
     later_s: of the preparation after this. pace_ms: that of the study so far; None: as the machine is now. lengths:
-    those of `timed_lengths`.
+    those of `timed_lengths`. Raises SpecError where latency decides and does not settle.
     """
     todo = {"teacher": teacher.facts.architecture}
     todo |= {shape_key(architecture): architecture for architecture in shapes_to_measure(space)}
@@ -91,9 +93,11 @@ def measure_shapes(
             f"costs: {len(moved)} shapes were measured before, when the machine was {faster(moved, pace_ms)}: measured "
             "again"
         )
-    for name, costs in found.items():
-        if is_apart(costs[PACE], pace_ms):
-            found[name] = measured(spec, teacher, todo[name], lengths)
+    for _ in range(REPEATS):
+        for name in [name for name, costs in found.items() if doubt(costs, pace_ms) > STEADY]:
+            again = measured(spec, teacher, todo[name], lengths)
+            found[name] = min(found[name], again, key=lambda costs: doubt(costs, pace_ms))
+    refuse_unsettled(spec, {whose(name, todo): costs for name, costs in found.items()})
     tell_guesses(found, todo, pace_ms, say)
     for costs in found.values():
         del costs[PACE]
@@ -110,7 +114,7 @@ def place_of(spec: StudySpec, teacher: Teacher, architecture: StudentArchitectur
     return (
         cache_folder()
         / "latency"
-        / digest(4, hardware(spec.latency.device), torch.__version__, *own, *setting, *columns)
+        / digest(5, hardware(spec.latency.device), torch.__version__, *own, *setting, *columns)
     )
 
 
@@ -133,6 +137,17 @@ def is_apart(one_ms: float, other_ms: float) -> bool:
     return max(one_ms, other_ms) / min(one_ms, other_ms) - 1 > STEADY
 
 
+def doubt(costs: Mapping[str, Any], pace_ms: float) -> float:
+    """By what share a latency moved, or the machine was at another pace: the larger of the two."""
+    apart = max(costs[PACE], pace_ms) / min(costs[PACE], pace_ms) - 1
+    return max(LATENCY.moved(costs), apart)
+
+
+def whose(name: str, shapes: Mapping[str, StudentArchitecture]) -> str:
+    """What costs are of, in words."""
+    return "the teacher" if name == "teacher" else shapes[name].name
+
+
 def faster(before: Iterable[float], now_ms: float) -> str:
     """'up to 1.4 times faster', or 'up to 1.4 times slower', by the one that is furthest away."""
     times = max((now_ms / each for each in before), key=lambda each: max(each, 1 / each))
@@ -144,14 +159,14 @@ def tell_guesses(
 ) -> None:
     """Latencies that moved while they were measured, or were measured at another pace than the rest."""
     for name, costs in found.items():
-        whose = "the teacher" if name == "teacher" else shapes[name].name
+        of = f"the latency of {whose(name, shapes)}"
         if not LATENCY.is_steady(costs):
             say(
-                f"warning: the latency of {whose} moved by {costs[LATENCY.moves]:.0%} while it was measured: the "
-                "machine is busy, and it is a guess"
+                f"warning: {of} moved by {LATENCY.moved(costs):.0%} while it was measured: the machine is busy, and it "
+                "is a guess"
             )
         elif is_apart(costs[PACE], pace_ms):
             say(
-                f"warning: when the latency of {whose} was measured the machine was {faster([costs[PACE]], pace_ms)} "
-                "than for the others: compare it with care, or see stillhouse profile"
+                f"warning: when {of} was measured the machine was {faster([costs[PACE]], pace_ms)} than for the "
+                "others: compare it with care, or see stillhouse profile"
             )

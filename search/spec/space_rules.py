@@ -5,6 +5,9 @@ from search.samplers.registry import GRID, SAMPLERS
 from search.spec.rules import Problems
 from search.spec.sections import StudySpec
 from spaces.errors import SpecError, StillhouseError, nearest
+from spaces.records.costs import LATENCY
+from spaces.records.latency import MAX_SHAPES
+from spaces.records.objectives import is_named
 from spaces.space.axes import axes_of_trial
 from spaces.space.prior import read_prior
 from spaces.space.search_space import SearchSpace
@@ -158,6 +161,18 @@ def prior_on_axes(spec: StudySpec, space: SearchSpace) -> Problems:
         yield "[search.prior] weighs what the model promises: it needs a search with [search] candidates above 1"
 
 
+def latency_beside_other_trials(spec: StudySpec, space: SearchSpace) -> Problems:
+    """In a large space a trial measures its own student, on the cores that it has for itself."""
+    threads, own = spec.latency.threads, spec.cluster.cpus_per_worker
+    large = len({shape for shapes in space.feasible.values() for shape in shapes}) > MAX_SHAPES
+    decides = is_named(LATENCY, (*spec.search.objectives, *spec.search.constraints))
+    if large and decides and spec.latency.device == "cpu" and threads > max(1, own):
+        yield (
+            f"[latency] threads {threads} in a space of more than {MAX_SHAPES} shapes, where trials measure latency "
+            f"side by side: at most {max(1, own)}, the [cluster] cpus_per_worker; or cpus_per_worker = {threads}"
+        )
+
+
 def _finite(where: str, space: SearchSpace) -> Problems:
     try:
         next(iter(space.enumerate()), None)
@@ -177,6 +192,7 @@ SPACE_RULES = (
     sampler_can_be_loaded,
     configurations_to_try_first,
     prior_on_axes,
+    latency_beside_other_trials,
     same_axes_for_gp,
 )
 """Rules on (spec, space)."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from spaces.errors import StillhouseError
 from spaces.records.deploy import ONNX, RUNTIMES, TORCH, DeploySpec
-from spaces.records.latency import STEADY, LatencySpec
+from spaces.records.latency import REFUSED, STEADY, LatencySpec
 from spaces.records.schemas import FLOAT, INT, Column
 from spaces.registry import Registry
 from spaces.students.architecture import (
@@ -96,8 +96,15 @@ class Cost:
 
     def is_steady(self, row: Mapping[str, Any]) -> bool:
         """Whether its value in a row can be relied on, as far as that is known."""
-        moved = row.get(self.moves)
-        return moved is None or not moved > STEADY
+        return not self.moved(row) > STEADY
+
+    def is_refused(self, row: Mapping[str, Any]) -> bool:
+        """Whether its value in a row moved so much that it says nothing."""
+        return self.moved(row) > REFUSED
+
+    def moved(self, row: Mapping[str, Any]) -> float:
+        """By what share of it its value in a row moved while it was measured; 0 where that is not known."""
+        return row.get(self.moves) or 0.0
 
     @property
     def unit(self) -> str:
@@ -174,7 +181,12 @@ LATENCY = Cost(
     head="ms",
     decimals=2,
     columns=(
-        Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
+        Column(
+            "latency_p50_ms",
+            FLOAT,
+            "ms",
+            "median latency of one forward pass; with one thread on a CPU, of its time on a core",
+        ),
         Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
         Column(
             "latency_moved",

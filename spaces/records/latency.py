@@ -6,7 +6,12 @@ from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS
 from spaces.settings import setting
 
 STEADY = 0.1
-"""How far a latency may move while it is measured, as a share of it; beyond, the machine is too busy to tell."""
+"""How far a latency may move while it is measured, as a share of it; beyond, it is marked as a guess."""
+REFUSED = 0.5
+"""Beyond, it is no number: no study decides by it, and no profile keeps it."""
+
+MAX_SHAPES = 40
+"""Shapes measured before the first trial. In a larger space each trial measures its own, beside the others."""
 
 
 FIXED, OF_TASKS = "fixed", "tasks"

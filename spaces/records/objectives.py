@@ -1,6 +1,6 @@
 """What a study looks for: objectives, each a quality or a cost, and limits that its costs must keep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -47,6 +47,12 @@ def named_objectives() -> dict[str, Objective]:
     Speed is as many times the teacher's as its latency is less, so that most speed is least latency.
     """
     return {**all_objectives(), **{cost.inverse: cost for cost in COSTS.values() if cost.inverse}}
+
+
+def is_named(objective: Objective, names: Iterable[str]) -> bool:
+    """Whether one of the names, known or not, is of this objective."""
+    known = named_objectives()
+    return any(known.get(name) is objective for name in names)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """What a student costs: parameters, FLOPs, latency, memory and disk, and the machine they were measured on.
 
-Latency is the wall-clock time of one forward pass of the encoder (no head) over random tokens, full sequences or texts
-as long as those of the tasks, after warm-up, with the thread count pinned. It is taken in rounds, and again where they
-disagree or the passes waited for a core; what it still moves by stands beside it. Peak memory is the encoder's weights
-plus the most bytes of tensors alive at once during a pass over full sequences: on CUDA what the allocator reports,
-elsewhere counted op by op. It leaves out the interpreter, the libraries and any scratch space inside a kernel, so it
-does not depend on what the process did before, as its resident set would.
+Latency is the time of one forward pass of the encoder (no head) over random tokens, full sequences or texts as long as
+those of the tasks, after warm-up, with the thread count pinned. It is taken in rounds, and again where they disagree or
+threads waited for a core; what it still moves by stands beside it. Peak memory is the encoder's weights plus the most
+bytes of tensors alive at once during a pass over full sequences: on CUDA what the allocator reports, elsewhere counted
+op by op. It leaves out the interpreter, the libraries and any scratch space inside a kernel, so it does not depend on
+what the process did before, as its resident set would.
 
 Shapes: B batch, T tokens.
 """
@@ -34,7 +34,7 @@ from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from trainables.export.graphs import export_onnx, need_onnx, reads_types
 from trainables.export.inputs import Batches, batches_of, by_turns, inputs_of
 from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS
-from trainables.export.timing import Latency, time_passes
+from trainables.export.timing import Latency, time_passes, works_alone
 from trainables.machine import hardware, pinned_threads
 from trainables.models.file_encoder import EMBEDDING
 from trainables.models.loading import quiet_transformers
@@ -107,7 +107,7 @@ def subject_of(
 
 def latency_columns(subject: Subject) -> dict[str, float | None]:
     """The time of forward passes (`time_passes`)."""
-    alone = _works_alone(subject.latency.threads, subject.latency.device)
+    alone = works_alone(subject.latency.threads, subject.latency.device)
     found, before = (
         None if each is None else time_passes(each.forward, alone=alone, turns=each.turns)
         for each in (subject, subject.unrounded)
@@ -140,7 +140,7 @@ def measure_latency(
     """Time forward passes of the encoder (`time_passes`)."""
     with prepared(model, device) as encoder, pinned_threads(threads):
         (inputs,) = inputs_of(model, [[sequence_length] * batch_size])
-        return time_passes(lambda: run(encoder, inputs, device), alone=_works_alone(threads, device))
+        return time_passes(lambda: run(encoder, inputs, device), alone=works_alone(threads, device))
 
 
 def measure_onnx_latency(
@@ -157,7 +157,7 @@ def measure_onnx_latency(
     with files_of(model, setting, precision) as files:
         passes, file = files[precision]
         forward = passes(batches_of(setting))
-        return replace(time_passes(forward, alone=_works_alone(threads, device)), disk_mb=file.stat().st_size / 1e6)
+        return replace(time_passes(forward, alone=works_alone(threads, device)), disk_mb=file.stat().st_size / 1e6)
 
 
 @contextmanager
@@ -205,11 +205,6 @@ def files_of(
             return by_turns([partial(session.run, [EMBEDDING], each) for each in feeds_of(batches)])
 
         yield {name: (partial(passes, session), files[name]) for name, session in sessions.items()}
-
-
-def _works_alone(threads: int, device: str) -> bool:
-    """Whether the thread that asks for a pass does all of its work."""
-    return threads == 1 and device == "cpu"
 
 
 LATENCIES: dict[str, Callable[..., Latency]] = {TORCH: measure_latency, ONNX: measure_onnx_latency}

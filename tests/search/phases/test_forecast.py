@@ -62,7 +62,6 @@ def test_hours_follow_the_budget():
         ("ffn_ratio", "initialisation = ['random']\nffn_ratio", "'random' with 300,000 tokens"),
         ("trials = 8", "trials = 400", "400 trials, but the space has"),
         ('"docs"', '"hub:owner/name"', "hub:owner/name@REVISION stays the same"),
-        ("[cluster]", "[search]\nobjectives = ['quality', 'latency_ms']\n[latency]\nthreads = 999\n[cluster]", "999"),
     ],
 )
 def test_traps(old, new, wanted):

@@ -74,3 +74,16 @@ def test_what_cannot_be_measured_is_said(study: str) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(StillhouseError, match="no CUDA device"):
             profile_study(study, ProfileSpec(device="cuda"), None, name=None, say=print)
+
+
+def test_a_latency_that_moves_too_much_is_not_taken_and_measured_by_the_next_call(
+    study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Latency(1.0, 2.0, 7, 0.0), Latency(172.0, 200.0, 7, 1.5), Latency(3.9, 4.0, 7, 0.2)]
+    monkeypatch.setitem(profiling.LATENCIES, "torch", lambda *args, **options: found.pop(0))
+    lines: list[str] = []
+    with pytest.raises(StillhouseError, match=r"latencies of 1x32 moved by more than 50%.*or with --threads 1"):
+        profile_study(study, SETTING, [2], name="here", say=lines.append)
+    assert "172.00 ms" in lines[1] and load(study).profiles["trial"].tolist() == [-1]
+    profile_study(study, SETTING, [2], name="here", say=lines.append)
+    assert load(study).profiles.set_index("trial").loc[2, "latency_p50_ms"] == 3.9 and not found

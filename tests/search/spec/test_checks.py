@@ -97,6 +97,11 @@ def test_every_problem_at_once():
             "constraints.parameters must be above 0",
         ),
         ("[cluster]", "[cluster]\nworkers_per_trial = 3\n", "batch_size 16 is not a multiple of 3"),
+        (
+            "ffn_ratio = [4.0]",
+            "ffn_ratio = [1, 2, 3, 3.5, 4]\n[latency]\nthreads = 4\n[search]\nobjectives = ['quality', 'speed']",
+            "[latency] threads 4 in a space of more than 40 shapes, where trials measure latency side by side: at most",
+        ),
         ("train_tokens = 300_000", "train_tokens = 100", "less than one batch of 16 x 64 tokens"),
         ('["hs", "mha"]', '["hs", "embed"]', "method 'embed' embeds texts: it needs [corpus] texts = 'single'"),
         ('["hs", "mha"]', '["embed"]\nembedding_size = [64]', "embedding_size 64 is reached through a map that is"),

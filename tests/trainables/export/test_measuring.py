@@ -1,5 +1,8 @@
 """Cost measurements: counts against the real model, memory against the profiler, nothing left changed."""
 
+import os
+import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,6 +23,7 @@ from spaces.records.costs import COSTS, Subject
 from spaces.records.deploy import TORCH, DeploySpec
 from spaces.records.latency import LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
+from trainables import machine
 from trainables.export import throughput
 from trainables.export.measuring import (
     measure,
@@ -30,7 +34,7 @@ from trainables.export.measuring import (
 )
 from trainables.export.throughput import like_lengths, throughput_columns
 from trainables.export.timing import time_passes
-from trainables.machine import fingerprint, hardware, pinned_threads, versions
+from trainables.machine import fingerprint, hardware, pinned_threads, versions, waits_s
 from trainables.models.families.bert import BertFacts
 
 SHAPE = StudentArchitecture(num_layers=2, hidden_size=32, num_heads=4, intermediate_size=64)
@@ -98,10 +102,14 @@ def test_a_latency_that_moves_is_measured_again_and_says_by_how_much(monkeypatch
     clock = {"perf_counter": 0.0, "thread_time": 0.0}
     for name in clock:
         monkeypatch.setattr(f"trainables.export.timing.time.{name}", lambda name=name: clock[name])
+    told = {"1": 5.0}
+    monkeypatch.setattr("trainables.export.timing.waits_s", lambda: dict(told))
     waits_s: list[float] = []
 
     def forward():
-        clock["perf_counter"] += 0.01 + (waits_s.pop(0) if waits_s else 0)
+        wait_s = waits_s.pop(0) if waits_s else 0
+        told["2"] = told.get("2", 0) + wait_s
+        clock["perf_counter"] += 0.01 + wait_s
         clock["thread_time"] += 0.01
 
     steady = time_passes(forward, alone=True)
@@ -109,8 +117,46 @@ def test_a_latency_that_moves_is_measured_again_and_says_by_how_much(monkeypatch
     waits_s += [0] * 3 + [0.1] * 4  # busy in the first round only
     again = time_passes(forward, alone=False)
     assert (again.p50_ms, again.moved) == (pytest.approx(10), pytest.approx(0))
-    waits_s += [0.02] * 400  # the same in every round: only the CPU time tells
-    assert time_passes(forward, alone=True).moved == pytest.approx(2)
+    waits_s += [0.02] * 400  # the same in every round: only the system tells
+    busy = time_passes(forward, alone=False)
+    assert (busy.p50_ms, busy.moved) == (pytest.approx(30), pytest.approx(2))
+    waits_s[:] = [0.02] * 400  # a thread that works alone is timed by its own clock
+    busy = time_passes(forward, alone=True)
+    assert (busy.p50_ms, busy.moved) == (pytest.approx(10), pytest.approx(0))
+
+
+def test_the_system_tells_how_long_threads_wait_for_a_core():
+    """Two threads that multiply, bound to one core: each waits about half of the time."""
+    if not waits_s() or not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not tell")
+    cores, left = os.sched_getaffinity(0), torch.randn(256, 256)
+    end = time.perf_counter() + 0.3
+    before = waits_s()
+
+    def multiply():
+        os.sched_setaffinity(0, {min(cores)})  # of this thread
+        torch.set_num_threads(1)
+        while time.perf_counter() < end:
+            left @ left  # without the interpreter's lock
+
+    threads = [threading.Thread(target=multiply) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    waited_s = []
+    while time.perf_counter() < end - 0.02:
+        waited_s = [after - before.get(thread, 0.0) for thread, after in waits_s().items()]
+        time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    assert os.sched_getaffinity(0) == cores and max(waited_s) > 0.05
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("max 100000", 4), ("200000 100000", 2), ("50000 100000", 1), ("", 4)])
+def test_cores_are_those_of_the_container(quota, cores, monkeypatch, tmp_path):
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(machine, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    assert machine.own_cores() == cores and hardware().endswith(f"{cores} core{'s' if cores > 1 else ''}")
 
 
 def test_texts_that_differ_in_length_take_turns():

@@ -13,7 +13,7 @@ from trainables.text.corpus_files import corpus_files
 from trainables.text.docstrings import docs_table, docs_texts
 from trainables.text.file_texts import file_texts
 from trainables.text.held_out import CHARACTERS_PER_TOKEN, hold_out
-from trainables.text.hub import hub_address
+from trainables.text.hub import hub_address, load_hub
 
 USED = ("train", "held_out")
 
@@ -102,7 +102,9 @@ def open_texts(spec: CorpusSpec, progress: Say) -> TextSource:
     if spec.source == "docs":
         return TextSource(lambda: docs_texts("train", progress), lambda: docs_texts("dev", progress))
     if spec.source.startswith("hub:"):
-        return TextSource(hub_texts(spec), None, f"[corpus] source {spec.source!r}: the corpus is empty, not one text")
+        return TextSource(
+            hub_texts(spec, progress), None, f"[corpus] source {spec.source!r}: the corpus is empty, not one text"
+        )
     return open_files(spec, corpus_files(spec.source))
 
 
@@ -138,14 +140,12 @@ def open_files(spec: CorpusSpec, parts: Mapping[str, Sequence[Path]]) -> TextSou
     return TextSource(texts(train), texts(held_out) if held_out else None, empty)
 
 
-def hub_texts(spec: CorpusSpec) -> Callable[[], Iterator[str]]:
+def hub_texts(spec: CorpusSpec, progress: Say) -> Callable[[], Iterator[str]]:
     """The train split of a hub dataset, through the `datasets` library; no code of the repository is run."""
-    import datasets
-
     name, revision = hub_address(spec.source)
     try:
-        table = datasets.load_dataset(name, spec.subset, split="train", revision=revision)
-    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        table = load_hub(name, spec.subset, split="train", revision=revision, say=progress)
+    except (OSError, ValueError) as error:
         raise SpecError([f"[corpus] source {spec.source!r}: the hub did not give it: {error}"]) from error
     if spec.text_column not in table.column_names:
         names = ", ".join(table.column_names)

@@ -2,7 +2,9 @@
 
 import json
 
+import datasets
 import pytest
+from transformers.utils import logging
 
 from search.cli.main import main
 from search.phases.trimming import cut_alike, sources_of_spec, trim_teacher
@@ -55,6 +57,25 @@ def test_tasks_are_kept_as_well(folder):
     before, small = (load_teacher(path).tokenizer for path in (teacher, str(folder / "corpus")))
     assert cut_alike(before, small, sources["corpus"]) == 1.0
     assert cut_alike(before, small, sources["task news"]) < 0.5
+
+
+def test_bars_of_other_libraries_are_not_shown(folder, monkeypatch, capfd):
+    """Those of transformers (weights read and written), huggingface_hub and datasets (a data set prepared), all on."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+    datasets.enable_progress_bars()
+    logging.enable_progress_bar()
+    model = load_teacher("package:trainables/embedded_teacher").model
+    model.save_pretrained(folder / "model")
+    assert "100%" in capfd.readouterr().err  # so this library draws one where nobody looks
+    spec = SPEC.replace("text.txt", f"hub:{folder}/news").replace("package:trainables/embedded_teacher", "model")
+    tokenizer = load_teacher("package:trainables/embedded_teacher").tokenizer
+    tokenizer.save_pretrained(folder / "model")
+    (folder / "hub.toml").write_text(spec)
+    capfd.readouterr()
+    assert main(["trim", str(folder / "small"), "--spec", str(folder / "hub.toml")]) == 0
+    out, err = capfd.readouterr()
+    assert not err and "%|" not in out and "news: from the hub" in out and "news: 100.0% of 10 texts" in out
+    assert datasets.is_progress_bar_enabled() and logging.is_progress_bar_enabled()
 
 
 def test_what_to_trim_to_must_be_said(tmp_path, capsys):

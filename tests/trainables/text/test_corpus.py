@@ -106,14 +106,16 @@ def test_a_hub_corpus(monkeypatch, texts, teacher):
     asked = []
     fake = SimpleNamespace(
         load_dataset=lambda *args, **kw: asked.append((*args, *kw.values())) or Table(column_names=["text"]),
-        exceptions=SimpleNamespace(DatasetNotFoundError=LookupError),
+        is_progress_bar_enabled=lambda: True,
+        disable_progress_bars=lambda: None,
+        enable_progress_bars=lambda: None,
     )
     monkeypatch.setitem(sys.modules, "datasets", fake)
     train, held_out = read_texts(CorpusSpec("hub:owner/name@1a2b", subset="small"), print)
     assert asked == [("owner/name", "small", "train", "1a2b")]
     assert len(train) + len(held_out) == 200
     assert "has the columns text" in refusal("hub:owner/name", teacher.tokenizer, text_column="body")
-    fake.load_dataset = lambda *_, **__: (_ for _ in ()).throw(LookupError("gone"))
+    fake.load_dataset = lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("gone"))
     assert "did not give it" in refusal("hub:owner/none", teacher.tokenizer)
 
 

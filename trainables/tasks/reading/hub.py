@@ -6,7 +6,7 @@ from typing import Any
 
 from spaces.errors import SpecError
 from trainables.tasks.reading.tables import TaskSource
-from trainables.text.hub import hub_address
+from trainables.text.hub import hub_address, load_hub
 from trainables.text.splits import SPLIT_WORDS, split_of
 from trainables.text.tables import Columns, Table, class_names
 
@@ -16,14 +16,12 @@ def read_hub(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Table
 
     A revision may stand at the end: `hub:owner/name@1a2b3c4`.
     """
+    path, config = hub_name(source.address)
     try:
-        from datasets import load_dataset
+        splits = load_hub(path, config, revision=hub_address(source.address)[1], say=source.say)
     except ImportError as error:
         problem = f"task {source.task!r}: {source.address!r} needs the package datasets: pip install datasets"
         raise SpecError([problem]) from error
-    path, config = hub_name(source.address)
-    try:
-        splits = load_dataset(path, config, revision=hub_address(source.address)[1])
     except (OSError, ValueError) as error:
         raise SpecError([f"task {source.task!r}: {source.address!r} cannot be loaded: {error}"]) from error
     tables: dict[str, Table] = {}

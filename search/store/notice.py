@@ -46,5 +46,5 @@ def noticed(store: Store, say: Callable[[str], None]) -> Iterator[Notice]:
         notice.enter(STOPPED)
         raise
     except Exception as error:
-        notice.write(FAILED, (str(error).strip().splitlines() or [type(error).__name__])[0])
+        notice.write(FAILED, " ".join(str(error).split()) or type(error).__name__)
         raise

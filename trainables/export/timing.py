@@ -81,8 +81,8 @@ def _clock(alone: bool) -> Callable[[], float]:
 def time_passes(forward: Callable[[], object], *, alone: bool, turns: int = 1) -> Latency:
     """Time calls, after three that do not count; up to three times, until they are steady, and the steadiest counts.
 
-    alone: the calling thread does all the work, so that its CPU time is what a call takes. turns: of how many calls that
-    differ it takes one after the other; each round has all of them equally often.
+    alone: the calling thread does all the work, so that its CPU time is what a call takes. turns: of how many calls
+    that differ it takes one after the other; each round has all of them equally often.
     """
     for _ in range(max(WARMUP_RUNS, turns)):
         forward()

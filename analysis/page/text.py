@@ -10,6 +10,7 @@ from analysis.study.scoring import layer_text
 from analysis.study.table import StudyTable
 from analysis.words import WITHOUT_TEACHER, decimal, in_teacher_units, percent, plural, share_text, student_name
 from spaces.records.shares import NORMAL_95, WEAK, weights_text
+from spaces.students.transfer import UNTRAINED
 
 HEADLINE_COSTS = 2
 """Told in the verdict where the study has fewer objectives that are costs."""
@@ -117,11 +118,18 @@ def noise_text(study: StudyTable) -> str:
         span = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
         text = f"Intervals are 95 %, from {span} dev examples a task{seeds}. "
     if not noise.known:
-        dof = CONFIRMED * (SEEDS - 1)
+        text += (
+            "How much a seed moves quality is unknown, since each configuration ran once: students that lie close may "
+            "change places."
+        )
+        trained = study.students[(study.students["method"] != UNTRAINED) & (study.students["kept_tokens"] != 0)]
+        if trained.empty:
+            return f"{text} No student here was improved by training, and a start has no seeds to be confirmed by."
+        students = min(CONFIRMED, len(trained))
+        dof = students * (SEEDS - 1)
         return (
-            f"{text}How much a seed moves quality is unknown, since each configuration ran once: students that lie "
-            f"close may change places. stillhouse confirm measures it: {SEEDS} seeds of {CONFIRMED} students "
-            f"({dof} more trials) tell it to about {percent((2 * dof) ** -0.5)}."
+            f"{text} stillhouse confirm measures it: {SEEDS} seeds of {plural(students, 'student')} ({dof} more trials) "
+            f"tell it to about {percent((2 * dof) ** -0.5)}."
         )
     text += (
         f"Seeds of one configuration differ by {noise.std:.3f} (standard deviation, from "

@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.selection.front import aim, front_for, knee, values_of
 from analysis.study.table import StudyTable
+from analysis.words import plural
 from spaces.errors import StillhouseError, choose
 from spaces.records.costs import COSTS, PARAMETERS, Cost
 from spaces.records.fronts import within
@@ -127,8 +128,8 @@ def _pick_knee(study: StudyTable, own: Aim, rows: pd.DataFrame, rules: Sequence[
     *others, last = (objective.label for objective in own.objectives)
     names = f"{', '.join(others)} and {last}" if others else last
     reason = (
-        f"the knee of the front of {names} ({len(members)} students): from here, more of one objective costs most of "
-        "another"
+        f"the knee of the front of {names} ({plural(len(members), 'student')}): from here, more of one objective costs "
+        "most of another"
     )
     if rules:
         reason += f"; among those with {' and '.join(rules)}"

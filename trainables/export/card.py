@@ -105,7 +105,9 @@ def evaluations(facts: StudentFacts) -> list[dict[str, Any]]:
 
 def introduction(facts: StudentFacts) -> str:
     """What this is, and its place among the others."""
+    made_from = facts.teacher_hub_id if facts.teacher_hub_id != facts.teacher else None
     teacher = f" of {plain(facts.teacher)}" if facts.teacher else ""
+    teacher += f" (from {plain(made_from)})" if teacher and made_from else ""
     lines = [f"A small Transformer encoder, distilled as a student{teacher}."]
     if facts.train_tokens == 0:
         lines = [

@@ -46,7 +46,9 @@ def test_a_front_member_that_noise_may_have_put_there_is_marked(
     assert "standard deviation, from 2 configurations" in noise_text(study)
     alone = load(str(write_study(tmp_path / "alone", [fake.row(0, 0.5), fake.row(1, 0.51, (6, 384))])))
     assert front(alone)["rivals"].tolist() == [0, 0] and "is unknown" in noise_text(alone)
-    assert "3 seeds of 5 students (10 more trials)" in noise_text(alone)
+    assert "3 seeds of 2 students (4 more trials)" in noise_text(alone)
+    starts = load(str(write_study(tmp_path / "starts", [fake.row(0, 0.5, kept_tokens=0)])))
+    assert "a start has no seeds to be confirmed by" in noise_text(starts) and "stillhouse" not in noise_text(starts)
     widths = [(each["share_high"] - each["share_low"]) for each in (students_of(alone), students_of(study))]
     assert widths[1] > widths[0] > 0  # the number of examples counts alone, the noise between seeds adds to it
 

@@ -128,8 +128,8 @@ def noise_text(study: StudyTable) -> str:
         students = min(CONFIRMED, len(trained))
         dof = students * (SEEDS - 1)
         return (
-            f"{text} stillhouse confirm measures it: {SEEDS} seeds of {plural(students, 'student')} ({dof} more trials) "
-            f"tell it to about {percent((2 * dof) ** -0.5)}."
+            f"{text} stillhouse confirm measures it: {SEEDS} seeds of {plural(students, 'student')} ({dof} more "
+            f"trials) tell it to about {percent((2 * dof) ** -0.5)}."
         )
     text += (
         f"Seeds of one configuration differ by {noise.std:.3f} (standard deviation, from "

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from search.phases.scoring import cached_scores, put_on_device
+from search.phases.scoring import ScoredEncoder, put_on_device
 from search.spec.sections import StudySpec
 from search.store.parts import Store
 from spaces.students.architecture import StudentArchitecture, architecture_of
@@ -49,6 +49,7 @@ def _rows(
         model = as_deployed(cut, spec.deploy, corpus)
         how = [spec.deploy.name, versions().get("onnxruntime")] if spec.deploy.is_scored else []
         identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which, *how)
+        encoder = ScoredEncoder(model, identity, spec, spec.seed)
         for folder in job.tasks:
             task = load_task(folder)
             if task.index_NE is not None and shape.hidden_size != teacher.facts.architecture.hidden_size:
@@ -58,12 +59,12 @@ def _rows(
                 for split, references in (("dev", job.floors), ("test", job.test_floors))
                 if task.name in references and split in task.splits
             }
-            found = cached_scores(model, identity, Path(folder), spec, list(by_split), spec.seed)
+            found = encoder.scores(Path(folder), list(by_split))
             for split, reference in by_split.items():
-                score = found[split]["score"]
+                own = found[split]
                 yield {
                     "kept": which, **asdict(shape), "task": task.name,
-                    "split": split, "protocol": found[split]["protocol"], "score": score,
-                    "recovered": recovered(score, reference.teacher, reference.floor),
-                    "metric": found[split]["metric"],
+                    "split": split, "protocol": own.protocol, "score": own.score,
+                    "recovered": recovered(own.score, reference.teacher, reference.floor),
+                    "metric": own.metric,
                 }  # fmt: skip

@@ -66,12 +66,13 @@ def score_tests(
     say(f"test scores of teacher, {floors} untrained encoder{'s' * (floors > 1)}{own}")
     teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
     references = score_all(spec, teacher, tasks, ["test"], say)["test"]
-    for number, key in ((TEACHER, "teacher"), (FLOOR, "floor")):
+    for number in (TEACHER, FLOOR):
+        its = number == TEACHER
         rows = [
-            {"trial": number, "task": name, "protocol": found["protocol"], "score": found[key],
-             "recovered": float(key == "teacher"), "layer": found["teacher_layer"] if key == "teacher" else None,
-             "metric": found["metric"]}
-            for name, found in references.items()
+            {"trial": number, "task": name, "protocol": each.teacher.protocol,
+             "score": each.teacher.score if its else each.floor, "recovered": float(its),
+             "layer": each.teacher.layer if its else None, "metric": each.teacher.metric}
+            for name, each in references.items()
         ]  # fmt: skip
         store.write_part("test_scores", number, rows)
     for member in announced(missing, "test scores: {} students", say):
@@ -81,8 +82,8 @@ def score_tests(
         rows = []
         for name, path in tasks.items():
             found = score_task(model, load_task(path), spec.evaluation, ["test"], member.seed)["test"]
-            reference = references[name]
-            share = recovered(found.score, reference["teacher"], reference["floor"])
+            reference = references[name].reference
+            share = recovered(found.score, reference.teacher, reference.floor)
             rows.append({
                 "trial": member.trial, "task": name, "protocol": found.protocol, "score": found.score,
                 "recovered": share, "layer": found.layer, "metric": found.metric,

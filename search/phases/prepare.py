@@ -38,7 +38,7 @@ from spaces.telling import Say
 from trainables.export.artefact import need_calibration
 from trainables.machine import hardware, versions
 from trainables.models.published import published
-from trainables.tasks.scores import Reference
+from trainables.tasks.scores import MeasuredReference, Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of
 from trainables.tasks.spec import protocol_for
 from trainables.text.corpus import open_corpus
@@ -94,7 +94,7 @@ def prepare(
     for name, scores in scored.items():
         try:
             check_gap(
-                name, scores["teacher"], scores["floor"], metric_of(load_task(tasks[name]), scores["metric"]).sign
+                name, scores.teacher.score, scores.floor, metric_of(load_task(tasks[name]), scores.teacher.metric).sign
             )
         except SpecError as error:
             problems += error.problems
@@ -102,18 +102,19 @@ def prepare(
     if problems:
         raise SpecError(problems)
     for name, scores in scored.items():
-        gap = Gap(scores["metric"], len(load_task(tasks[name]).splits["dev"]), scores["teacher"], scores["floor"])
+        own = scores.teacher
+        gap = Gap(own.metric, len(load_task(tasks[name]).splits["dev"]), own.score, scores.floor)
         if warning := gap.warning(name, "dev"):
             say(f"warning: {warning}")
-        if line := no_better_line(inputs.data.facts.tasks[name], scores["metric"], scores["teacher"]):
+        if line := no_better_line(inputs.data.facts.tasks[name], own.metric, own.score):
             say(f"warning: task {name}: {line}")
     rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
     step("size and speed of each shape, once per machine")
     lengths = timed_lengths(spec, tasks.values(), say)
     profiles, pace_ms = measure_shapes(spec, space, teacher, say, states_s, pace_ms, lengths)
-    own = profiles.pop("teacher")
+    costs = profiles.pop("teacher")
     if students_embed(spec):
-        own |= chosen_costs(dataclasses.asdict(teacher.facts.architecture), teacher.facts)
+        costs |= chosen_costs(dataclasses.asdict(teacher.facts.architecture), teacher.facts)
     step("what trials learn from")
     targets = prepare_targets(spec, space, teacher, str(inputs.data.corpus), all_seeds(spec), held, say)
     return Prepared(
@@ -126,7 +127,7 @@ def prepare(
         profiles=profiles,
         lengths=lengths,
         meta=dataclasses.replace(
-            study_meta(study, scored, tasks, own),
+            study_meta(study, scored, tasks, costs),
             pace_ms=pace_ms,
             data=inputs.data.facts,
             contents=digests_of(inputs.contents),
@@ -166,7 +167,7 @@ def students_embed(spec: StudySpec) -> bool:
 
 
 def study_meta(
-    study: Study, scored: Mapping[str, Any], tasks: Mapping[str, Path], costs: Mapping[str, Any]
+    study: Study, scored: Mapping[str, MeasuredReference], tasks: Mapping[str, Path], costs: Mapping[str, Any]
 ) -> StudyMeta:
     """study.json: `scored` are the dev scores by task, `costs` those of the teacher."""
     spec, facts = study.spec, study.teacher
@@ -179,10 +180,12 @@ def study_meta(
             f"num_{split}": len(splits[split]) if split in splits else 0 for split in ("train", "dev", "test")
         }
         task = own[name]
-        positive = data.label_names[1] if scores["metric"] == "f1" and len(data.label_names) == 2 else None
+        positive = data.label_names[1] if scores.teacher.metric == "f1" and len(data.label_names) == 2 else None
         task_metas[name] = TaskMeta(
-            kind=task.kind, language=languages.get(name), weight=task.weight, positive_class=positive, **sizes, **scores
-        )
+            kind=task.kind, language=languages.get(name), weight=task.weight, positive_class=positive, **sizes,
+            metric=scores.teacher.metric, teacher=scores.teacher.score, floor=scores.floor,
+            floor_seeds=scores.floor_seeds, teacher_layer=scores.teacher.layer, protocol=scores.teacher.protocol,
+        )  # fmt: skip
     return StudyMeta(
         name=spec.name,
         created=now().isoformat(),

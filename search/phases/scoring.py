@@ -6,6 +6,7 @@ The floor is the mean score of untrained encoders of the teacher's shape.
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 from search.spec.sections import StudySpec
 from spaces.records.shares import Gap
 from spaces.telling import Say, announced
-from trainables.cache import cache_folder, cached_value, digest, store_value
+from trainables.cache import cache_folder, cached_value, digest, read_value, store_value
 from trainables.lanes.settings import ClusterSpec
 from trainables.models.embedding import embedder_of
 from trainables.models.file_encoder import FileEncoder
@@ -23,7 +24,7 @@ from trainables.models.student import untrained
 from trainables.models.teacher import Teacher
 from trainables.tasks.kind import Terms
 from trainables.tasks.protocols.cosine import score_of_cosine
-from trainables.tasks.scores import Reference
+from trainables.tasks.scores import EncoderScore, MeasuredReference, Reference
 from trainables.tasks.scoring import TaskData, load_task, metric_of, score_task
 from trainables.tasks.spec import FINETUNE
 
@@ -40,6 +41,37 @@ def sees_gpu(wanted: ClusterSpec) -> bool:
     return wanted.gpus_per_worker != 0 and torch.cuda.is_available()
 
 
+@dataclass(frozen=True)
+class ScoredEncoder:
+    """An encoder whose scores are kept in the cache: measured once per task, way of scoring, split and seed."""
+
+    model: PreTrainedModel | FileEncoder
+    identity: str
+    """a digest of what it is made of"""
+    spec: StudySpec
+    seed: int
+
+    def scores(self, task: Path, splits: Sequence[str]) -> dict[str, EncoderScore]:
+        """By split; what is missing is measured, after one fit."""
+        folders = self.folders(task, splits)
+        if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
+            for split, result in score_task(
+                self.model, load_task(task), self.spec.evaluation, missing, self.seed
+            ).items():
+                found = EncoderScore(result.score, result.layer, result.metric, result.protocol)
+                store_value(folders[split], asdict(found))
+        return {split: EncoderScore(**read_value(folder)) for split, folder in folders.items()}
+
+    def folders(self, task: Path, splits: Sequence[str]) -> dict[str, Path]:
+        """Where the cache keeps the score on each split, or will."""
+        own = self.spec.evaluation
+        how = [own.protocol, own.layer, *embedder_of(self.model).identity()]
+        if own.protocol == FINETUNE:
+            how.append(str(own.recipe))
+        scores = cache_folder() / "scores"
+        return {split: scores / digest(4, self.identity, task.name, *how, split, self.seed) for split in splits}
+
+
 def score_all(
     spec: StudySpec,
     teacher: Teacher,
@@ -49,47 +81,38 @@ def score_all(
     *,
     expected_s: float = 0.0,
     later_s: float = 0.0,
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """By split and task: teacher, floor (mean), floor_seeds (each), teacher_layer, metric.
+) -> dict[str, dict[str, MeasuredReference]]:
+    """What teacher and untrained encoders score, by split and task.
 
     For the time that is told: expected_s that this takes if nothing is in the cache, later_s of the preparation after.
     """
-    found: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in splits}
+    found: dict[str, dict[str, MeasuredReference]] = {split: {} for split in splits}
     seeds = range(spec.evaluation.floor_seeds)
     todo = [(name, seed) for name in tasks for seed in (None, *seeds)]
     loaded = {name: load_task(folder) for name, folder in tasks.items()}
     sizes = {name: float(tokens_of(task)) for name, task in loaded.items()}
     known = {name: [split for split in splits if split in task.splits] for name, task in loaded.items()}
-    folders = {
-        name: score_folders(teacher.model, teacher.facts.digest, tasks[name], spec, known[name], spec.seed)
-        for name in tasks
-    }
+    itself = ScoredEncoder(teacher.model, teacher.facts.digest, spec, spec.seed)
+    folders = {name: itself.folders(folder, known[name]) for name, folder in tasks.items()}
     new = sum(size for name, size in sizes.items() if not all(each.is_dir() for each in folders[name].values()))
     expected_s *= new / max(1.0, sum(sizes.values()))
     what = "scores: {} of teacher and untrained encoders"
-    own: dict[str, dict[str, Any]] = {}
-    lowest: list[dict[str, dict[str, Any]]] = []
+    own: dict[str, EncoderScore] = {}
+    lowest: list[dict[str, EncoderScore]] = []
     each_size = [sizes[name] for name, _ in todo]
     for name, seed in announced(todo, what, say, sizes=each_size, expected_s=expected_s, later_s=later_s):
         if seed is None:
-            own = cached_scores(teacher.model, teacher.facts.digest, tasks[name], spec, known[name], spec.seed)
-            lowest = []
+            own, lowest = itself.scores(tasks[name], known[name]), []
             continue
-        lowest.append(floor_scores(spec, teacher, tasks[name], known[name], seed))
+        lowest.append(untrained_encoder(spec, teacher, seed).scores(tasks[name], known[name]))
         if len(lowest) < len(seeds):
             continue
         for split in known[name]:
-            floors = [each[split]["score"] for each in lowest]
-            score, metric, floor = own[split]["score"], own[split]["metric"], sum(floors) / len(floors)
-            say(f"task {name} ({split}): teacher {score:.3f}, untrained {floor:.3f} ({metric})")
-            found[split][name] = {
-                "teacher": score,
-                "floor": floor,
-                "floor_seeds": floors,
-                "teacher_layer": own[split]["layer"],
-                "metric": metric,
-                "protocol": own[split]["protocol"],
-            }
+            each = found[split][name] = MeasuredReference(own[split], tuple(low[split].score for low in lowest))
+            say(
+                f"task {name} ({split}): teacher {each.teacher.score:.3f}, untrained {each.floor:.3f} "
+                f"({each.teacher.metric})"
+            )
     return found
 
 
@@ -99,7 +122,7 @@ def tokens_of(task: TaskData) -> int:
 
 
 def better_by_cosine(
-    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: Mapping[str, Mapping[str, Any]], say: Say
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: Mapping[str, MeasuredReference], say: Say
 ) -> list[str]:
     """What is wrong with probed tasks on pairs that the teacher solves better by the cosine of its embeddings.
 
@@ -108,10 +131,11 @@ def better_by_cosine(
     """
     problems = []
     for name, folder in tasks.items():
-        if scored[name]["protocol"] != "probe":
+        own = scored[name].teacher
+        if own.protocol != "probe":
             continue
-        task, probe = load_task(folder), scored[name]["teacher"]
-        metric = metric_of(task, scored[name]["metric"])
+        task, probe = load_task(folder), own.score
+        metric = metric_of(task, own.metric)
         how = (
             "cosine",
             2,
@@ -143,8 +167,8 @@ def better_by_cosine(
 
 
 def score_rungs(
-    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: dict[str, dict[str, Any]], say: Say
-) -> dict[str, dict[str, Any]]:
+    spec: StudySpec, teacher: Teacher, tasks: Mapping[str, Path], scored: dict[str, MeasuredReference], say: Say
+) -> dict[str, MeasuredReference]:
     """`score_all` on dev as students are scored at rungs, where that is not what `scored` holds already."""
     evaluation = spec.evaluation.at_rungs()
     if evaluation == spec.evaluation or spec.rungs.first_tokens is None:
@@ -155,47 +179,13 @@ def score_rungs(
     )["dev"]  # fmt: skip
 
 
-def references(scored: Mapping[str, Mapping[str, Any]]) -> dict[str, Reference]:
+def references(scored: Mapping[str, MeasuredReference]) -> dict[str, Reference]:
     """What a score is measured against, by task."""
-    return {name: Reference(each["teacher"], each["floor"]) for name, each in scored.items()}
+    return {name: each.reference for name, each in scored.items()}
 
 
-def floor_scores(
-    spec: StudySpec, teacher: Teacher, folder: Path, splits: Sequence[str], seed: int
-) -> dict[str, dict[str, Any]]:
-    """The scores of one untrained encoder of the teacher's shape and tokenizer."""
+def untrained_encoder(spec: StudySpec, teacher: Teacher, seed: int) -> ScoredEncoder:
+    """One of the floor: the teacher's shape and tokenizer, never trained."""
     model = untrained(teacher, teacher.facts.architecture, seed).to(teacher.model.device)  # type: ignore[arg-type]
     shape = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
-    return cached_scores(model, digest("untrained", shape, seed), folder, spec, splits, seed)
-
-
-def cached_scores(
-    model: PreTrainedModel | FileEncoder,
-    identity: str,
-    task: Path,
-    spec: StudySpec,
-    splits: Sequence[str],
-    seed: int,
-) -> dict[str, dict[str, Any]]:
-    """Score a model once per task, way of scoring, split and seed; what is missing, after one fit."""
-    folders = score_folders(model, identity, task, spec, splits, seed)
-    if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
-        for split, result in score_task(model, load_task(task), spec.evaluation, missing, seed).items():
-            value = {name: getattr(result, name) for name in ("score", "layer", "metric", "protocol")}
-            store_value(folders[split], value)
-    return {split: json.loads((folder / "value.json").read_text()) for split, folder in folders.items()}
-
-
-def score_folders(
-    model: PreTrainedModel | FileEncoder,
-    identity: str,
-    task: Path,
-    spec: StudySpec,
-    splits: Sequence[str],
-    seed: int,
-) -> dict[str, Path]:
-    """Where the cache keeps the score on each split, or will."""
-    own, trained = spec.evaluation, spec.evaluation.protocol == FINETUNE
-    how = (own.protocol, own.layer, *embedder_of(model).identity(), *([str(own.recipe)] if trained else []))
-    scores = cache_folder() / "scores"
-    return {split: scores / digest(4, identity, task.name, *how, split, seed) for split in splits}
+    return ScoredEncoder(model, digest("untrained", shape, seed), spec, seed)

@@ -185,7 +185,7 @@ LATENCY = Cost(
             "latency_p50_ms",
             FLOAT,
             "ms",
-            "median latency of one forward pass; with one thread on a CPU, of its time on a core",
+            "median latency of one forward pass",
         ),
         Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
         Column(

@@ -13,6 +13,37 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class EncoderScore:
+    """What an encoder scores on one split of one task, for itself."""
+
+    score: float
+    """In the task's metric."""
+    layer: int | None
+    """The layer that the probe chose: 0 the embeddings; None where none was chosen."""
+    metric: str
+    protocol: str
+    """How it was scored: zero_shot, probe or finetune."""
+
+
+@dataclass(frozen=True)
+class MeasuredReference:
+    """How a reference came about: the teacher's score, and that of each untrained encoder."""
+
+    teacher: EncoderScore
+    floor_seeds: tuple[float, ...]
+
+    @property
+    def floor(self) -> float:
+        """The mean of the untrained encoders."""
+        return sum(self.floor_seeds) / len(self.floor_seeds)
+
+    @property
+    def reference(self) -> Reference:
+        """What students are measured against."""
+        return Reference(self.teacher.score, self.floor)
+
+
+@dataclass(frozen=True)
 class StudentScore:
     """A student's score on one split of one task."""
 

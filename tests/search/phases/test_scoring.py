@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from small_tasks import WORDS, make_bert, make_tokenizer, write
 
-from search.phases.scoring import better_by_cosine
+from search.phases import scoring
+from search.phases.scoring import better_by_cosine, references, score_all
+from trainables.models.teacher import load_teacher
+from trainables.tasks.scores import EncoderScore, MeasuredReference, Reference
 from trainables.tasks.scoring import prepare_task
-from trainables.tasks.spec import TaskSpec
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def pairs(tmp_path_factory):
 
 def found(pairs, probe, protocol="probe", seeds=None):
     spec, said = SimpleNamespace(seed=0, comparison=SimpleNamespace(seeds=seeds)), []
-    scored = {"pairs": {"protocol": protocol, "teacher": probe, "metric": "spearman"}}
+    scored = {"pairs": MeasuredReference(EncoderScore(probe, None, "spearman", protocol), (0.0,))}
     return better_by_cosine(spec, *pairs, scored, said.append), said
 
 
@@ -44,3 +47,20 @@ def test_a_probed_task_that_the_cosine_solves_better_is_refused_with_both_number
     for problems, said in (within_noise, in_comparison):
         assert not problems and len(said) == 1 and said[0].startswith("warning: task 'pairs'")
     assert found(pairs, 0.2, protocol="finetune") == ([], [])
+
+
+def test_teacher_and_floor_are_scored_once_and_are_values(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path))
+    teacher, rng = load_teacher("package:trainables/embedded_teacher"), np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, 6)) for _ in range(80)]
+    parts = {"train": texts[:40], "dev": texts[40:]}
+    source = write(tmp_path / "source", **{name: {"text": each, "label": [0, 1] * 20} for name, each in parts.items()})
+    tasks = {"task": prepare_task(TaskSpec("task", str(source), "classification"), teacher.tokenizer, tmp_path / "t")}
+    spec, said = SimpleNamespace(seed=0, evaluation=EvaluationSpec(floor_seeds=2)), []
+    first = score_all(spec, teacher, tasks, ["dev", "test"], said.append)
+    each = first["dev"]["task"]
+    assert first["test"] == {} and len(each.floor_seeds) == 2 and each.teacher.metric == "accuracy"
+    assert references(first["dev"]) == {"task": Reference(each.teacher.score, sum(each.floor_seeds) / 2)}
+    assert said[-1] == f"task task (dev): teacher {each.teacher.score:.3f}, untrained {each.floor:.3f} (accuracy)"
+    monkeypatch.setattr(scoring, "score_task", None)  # what is known is not measured again
+    assert score_all(spec, teacher, tasks, ["dev", "test"], said.append) == first

@@ -20,7 +20,16 @@ def read_start(name: str) -> str:
 
 
 def without_lm_head(method: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
-    """Some methods read the teacher's logits."""
+    """Some methods read the teacher's logits, and some make a head of the student's own."""
+    if not teacher.masked_lm:
+        lacking = [repr(term.name) for term in terms_of(method) if term.student_lm_head]
+        others = ", ".join(name for name, known in METHODS.items() if not known.student_lm_head)
+        if not lacking:
+            return None
+        return (
+            f"{', '.join(lacking)} needs a masked-LM head, which no model of type {teacher.family.name} has; methods "
+            f"that need none: {others}"
+        )
     lacking = [repr(term.name) for term in terms_of(method) if term.needs_lm_head]
     if teacher.has_lm_head or not lacking:
         return None

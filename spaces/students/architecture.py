@@ -196,6 +196,8 @@ class TeacherFacts:
     """Whether the weights hold a trained masked-LM head."""
     digest: str
     embedding: EmbeddingFacts = EmbeddingFacts()
+    masked_lm: bool = True
+    """Whether there are models of the family with a masked-LM head at all."""
 
 
 def embedding_width(config: Mapping[str, Any], teacher: TeacherFacts) -> int:

@@ -8,6 +8,7 @@ from tiny_families import TINY
 from tiny_tokenizers import sentences
 
 from trainables.models.encoder import build_model
+from trainables.models.families import FAMILIES
 from trainables.models.signals import MASKED, TOKENS, State
 from trainables.models.teacher import load_teacher
 from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
@@ -31,7 +32,8 @@ def write_teacher(tmp_path_factory):
         if key not in written:
             tokenizer = TINY[family].tokenizer()
             torch.manual_seed(1)
-            model = build_model(TINY[family].config(len(tokenizer), shape), lm_head=lm_head)
+            with_head = lm_head and FAMILIES[family].head_marker is not None
+            model = build_model(TINY[family].config(len(tokenizer), shape), lm_head=with_head)
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter += 0.1 * torch.randn_like(parameter)

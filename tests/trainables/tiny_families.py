@@ -16,6 +16,7 @@ from transformers import (
     ElectraConfig,
     ErnieConfig,
     EuroBertConfig,
+    Gemma3TextConfig,
     GteConfig,
     JinaEmbeddingsV3Config,
     MegatronBertConfig,
@@ -89,6 +90,14 @@ def of_bytes(kind: type, **own: object) -> Callable[[int, Shape], object]:
     )
 
 
+def gemma(vocabulary: int, shape: Shape) -> Gemma3TextConfig:
+    """Two heads of queries share one of keys and values; of two layers one sees a window alone."""
+    own = {"num_key_value_heads": shape[2] // 2, "head_dim": shape[1] // shape[2], "sliding_window": 4}
+    own |= {"query_pre_attn_scalar": shape[1] // shape[2], "sliding_window_pattern": 2, "use_cache": False}
+    ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "use_bidirectional_attention": True}
+    return Gemma3TextConfig(vocab_size=vocabulary, **ids, **own, **COMMON, **four(shape))
+
+
 DISTANCES = {
     "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True,
     "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0,
@@ -109,7 +118,7 @@ class Tiny:
     """Number of pieces, and layers, width, heads, feed-forward width."""
     tokenizer: Callable[[], PreTrainedTokenizerFast]
     attention: tuple[str, ...] = ()
-    """Paths in a layer to the maps to queries, keys and values, where a family has an attention function of its own."""
+    """Paths in a layer to the maps to queries, keys and values, where its attention function gets something else."""
 
 
 TINY: dict[str, Tiny] = {
@@ -133,4 +142,5 @@ TINY: dict[str, Tiny] = {
                        ("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj")),
     "eurobert": Tiny(of_bytes(EuroBertConfig), byte_pairs),
     "ultrabert": Tiny(of_bytes(UltrabertConfig, sliding_window=2, prediction_head_size=12), byte_pairs),
+    "gemma3_text": Tiny(gemma, byte_pairs, ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
 }  # fmt: skip

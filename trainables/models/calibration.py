@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from trainables.models.encoder import family_of, finished, layers, parts
 from trainables.models.family import Norm
 from trainables.models.kept_units import Kept
-from trainables.models.projection import bias_of
+from trainables.models.projection import bias_of, shift_of
 from trainables.models.stream_sample import passing, sampled_states, teacher_sample
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus
@@ -92,7 +92,8 @@ def fit_norms(
         gain_d = gain_d.clamp(*GAIN_LIMITS)
         if bias_of(norm) is not None:
             norm.bias.copy_(gain_d * (norm.bias - mean_d) + target_mean_d)
-        norm.weight.mul_(gain_d)
+        shift = shift_of(norm)
+        norm.weight.copy_(gain_d * (norm.weight + shift) - shift)
 
 
 def closing_norm(model: PreTrainedModel, layer: int) -> Norm | None:

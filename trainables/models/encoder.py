@@ -155,7 +155,9 @@ def qkv(model: PreTrainedModel, layer: int, previous_BTD: Tensor) -> tuple[Tenso
 
 def lm_head(model: PreTrainedModel, hidden_ND: Tensor) -> Head:
     """The head at chosen positions. Under autocast the words carry its dtype, in which the logits are then made."""
-    words_ND, decoder = family_of(model.config).head_words(model, hidden_ND), model.get_output_embeddings()
+    head_words = family_of(model.config).head_words
+    assert head_words is not None  # no method that reads a head is offered for such a teacher
+    words_ND, decoder = head_words(model, hidden_ND), model.get_output_embeddings()
     kind = words_ND.device.type
     if torch.is_autocast_enabled(kind):
         words_ND = words_ND.to(torch.get_autocast_dtype(kind))

@@ -20,7 +20,24 @@ Config = Any
 Model = Any
 """A transformers model of the family, bare or under its masked-LM head, or a part of one."""
 Norm = Any
-"""A module with a `weight`, the gain, and perhaps a `bias`."""
+"""A module with a `weight`, the gain, and perhaps a `bias`; or a ShiftedNorm."""
+
+
+@dataclass(frozen=True)
+class ShiftedNorm:
+    """A norm whose gain is 1 + its weight."""
+
+    norm: Any
+    shift: float = 1.0
+
+    @property
+    def weight(self) -> Tensor:
+        """The gain less 1."""
+        return self.norm.weight
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """As the norm does it."""
+        return self.norm(hidden)
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,8 @@ class EmbeddingParts:
     norm: Norm | None
     into_stream: nn.Linear | None = None
     """Where the tables are not as wide as the stream: the map that the normalised sum takes into it."""
+    scale: float = 1.0
+    """What the rows are multiplied by; it may depend on the width."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,8 @@ class LayerParts:
     closing_norm: Norm | None
     """The one of them whose output is the layer's output; None where norms stand before the sublayers, and where one
     layer stands for all."""
+    head_norms: tuple[Norm, ...] = ()
+    """Norms over the units of each head by itself, before any rotation."""
 
 
 def of_one_kind(config: Config) -> tuple[str, ...]:
@@ -96,9 +117,9 @@ class Family:
     """Of a layer."""
     qkv: Callable[[Model, Tensor], tuple[Tensor, Tensor, Tensor]]
     """A layer and the H below it to queries, keys and values BTD, all heads side by side, before any rotation."""
-    head_marker: str
-    """A weight that only a checkpoint with a trained masked-LM head has."""
-    head_words: Callable[[Model, Tensor], Tensor]
+    head_marker: str | None = None
+    """A weight that only a checkpoint with a trained masked-LM head has; None: no model of the family has one."""
+    head_words: Callable[[Model, Tensor], Tensor] | None = None
     """A masked-LM model and last hidden states to what its decoder, the head's last map, reads."""
     one_layer: bool = False
     """Whether that list holds one layer, which is run as often as the config has layers."""

@@ -81,6 +81,8 @@ def read_config(folder: Path) -> PretrainedConfig:
         raise SpecError(variants)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     vars(config).pop("auto_map", None)
+    if kind not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        config.use_cache = False  # what a decoder keeps for the token that comes next
     return config
 
 

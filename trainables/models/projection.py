@@ -63,7 +63,7 @@ def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis
         of_tables = torch.eye(ours.into_stream.in_features)
         write_stream(ours.into_stream, theirs.into_stream, slice(None), basis)
     for target, source in zip(ours.tables, theirs.tables, strict=True):
-        target.weight.copy_(source.weight.cpu() @ of_tables)
+        target.weight.copy_(source.weight.cpu() @ of_tables * (theirs.scale / ours.scale))
     if ours.norm is not None:
         project_norm(ours.norm, theirs.norm, of_tables)
 
@@ -87,7 +87,8 @@ def project_norm(target: Norm, source: Norm, basis: Tensor) -> None:
     """
     gain = source.weight.cpu()
     wide, narrow = basis.shape
-    target.weight.copy_((wide / narrow) ** 0.5 * (basis * gain[:, None] * basis).sum(0))
+    scale = (wide / narrow) ** 0.5
+    target.weight.copy_(scale * (basis * gain[:, None] * basis).sum(0) + (scale - 1) * shift_of(source))
     if bias_of(target) is not None:
         target.bias.copy_(basis.T @ source.bias.cpu())
 
@@ -95,6 +96,11 @@ def project_norm(target: Norm, source: Norm, basis: Tensor) -> None:
 def bias_of(norm: Norm) -> Tensor | None:
     """Norms that only scale have none."""
     return getattr(norm, "bias", None)
+
+
+def shift_of(norm: Norm) -> float:
+    """What some norms add to their weight."""
+    return getattr(norm, "shift", 0.0)
 
 
 def copy_layer(target: LayerParts, source: LayerParts, heads: Kept, units: Kept, basis: Tensor) -> None:
@@ -107,6 +113,9 @@ def copy_layer(target: LayerParts, source: LayerParts, heads: Kept, units: Kept,
     write_stream(target.from_units, source.from_units, units.rows, basis)
     for norm, theirs_norm in zip(target.norms, source.norms, strict=True):
         project_norm(norm, theirs_norm, basis)
+    for norm, theirs_norm in zip(target.head_norms, source.head_norms, strict=True):
+        within = heads.shared[: len(norm.weight)] % len(theirs_norm.weight)
+        norm.weight.copy_(theirs_norm.weight[within])
 
 
 def read_stream(target: nn.Linear, source: nn.Linear, rows: Tensor, basis: Tensor) -> None:

@@ -41,7 +41,12 @@ class RotaryFacts:
     head: HeadCounts
     embedding_norm: bool = True
     final_norm: bool = False
-    first_layer_norms: int = 2
+    layer_norms: int = 2
+    """Norms over the stream in a layer."""
+    first_layer_lacks: int = 0
+    """Of these, how many the first layer does not have."""
+    head_norms: bool = False
+    """Whether the queries and the keys of a head have a norm of their own."""
     groups: int = 1
     """Query heads that share a head of keys and values."""
     layer_types: tuple[str, ...] = ()
@@ -74,16 +79,17 @@ class RotaryFacts:
         """With d = hidden size, f = intermediate size, k = d / groups; biases where the config has them.
 
         Embeddings: words and types d, and a norm where there is one. A layer: d x d maps to queries and from the heads,
-        d x k maps to keys and values, two d x f maps, or three where units are gated, and two norms. The head: see
-        `HeadCounts`.
+        d x k maps to keys and values, two d x f maps, or three where units are gated, two norms or four, and in some
+        families two of the size of a head. The head: see `HeadCounts`.
         """
         width, wide, head = architecture.hidden_size, architecture.intermediate_size, self.head
         keys, norm, maps = width // self.groups, self.norm_vectors * width, 1 + self.gated
-        layer = 2 * width * width + 2 * width * keys + (maps + 1) * width * wide + 2 * norm
+        layer = 2 * width * width + 2 * width * keys + (maps + 1) * width * wide + self.layer_norms * norm
+        layer += self.head_norms * 2 * architecture.head_size
         layer += self.attention_bias * (2 * width + 2 * keys) + self.units_bias * maps * wide + self.output_bias * width
         return Parameters(
             embeddings=(teacher.vocab_size + teacher.type_vocab_size) * width + self.embedding_norm * norm,
-            layers=architecture.num_layers * layer + (self.first_layer_norms - 2 + self.final_norm) * norm,
+            layers=architecture.num_layers * layer + (self.final_norm - self.first_layer_lacks) * norm,
             lm_head=width * (head.maps * (head.inner or width) + head.vectors)
             + teacher.vocab_size * (head.words + (not head.tied) * width),
         )

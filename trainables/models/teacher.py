@@ -89,6 +89,7 @@ def facts_of(folder: Path, path: str, embedder: Embedder) -> TeacherFacts:
         max_positions=usable_positions(config),
         type_vocab_size=config.type_vocab_size if family.has_types else 0,
         has_lm_head=has_lm_head(folder, config),
+        masked_lm=family.head_marker is not None,
         digest=own if plain else digest(own, *embedder.identity()),
         embedding=embedder.facts(shape.hidden_size),
     )

@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from spaces.errors import SpecError
 from spaces.students.architecture import StudentArchitecture, parse_shape
 from spaces.telling import Say
 from trainables.cache import new_folder
@@ -57,6 +58,10 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Say) -> flo
     """
     trimmed, first = work / "1-trimmed", work / "2-masked-lm"
     source = load_teacher(spec.source, where="--source")
+    if not source.facts.masked_lm:
+        raise SpecError(
+            [f"--source {spec.source!r}: no model of type {source.facts.family.name} has a masked-LM head to train on"]
+        )
     if not trimmed.is_dir():
         with new_folder(trimmed) as folder:
             told = write_vocabulary(spec, source, folder, progress)

@@ -26,5 +26,6 @@ FAMILIES = Registry(
         "deberta-v2": "trainables.models.families.deberta_v2:DEBERTA_V2",
         "eurobert": "trainables.models.families.eurobert:EUROBERT",
         "ultrabert": "trainables.models.families.ultrabert:ULTRABERT",
+        "gemma3_text": "trainables.models.families.gemma3_text:GEMMA3_TEXT",
     },
 )

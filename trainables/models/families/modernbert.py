@@ -23,7 +23,7 @@ def facts(config: Config) -> RotaryFacts:
         config.model_type, gated=True, norm_vectors=norm, attention_bias=config.attention_bias,
         units_bias=config.mlp_bias, output_bias=config.mlp_bias,
         head=HeadCounts(vectors=config.classifier_bias + norm, words=int(config.decoder_bias)),
-        final_norm=True, first_layer_norms=1, layer_types=tuple(config.layer_types),
+        final_norm=True, first_layer_lacks=1, layer_types=tuple(config.layer_types),
         window=2 * (config.local_attention // 2) + 1,
     )  # fmt: skip
 

@@ -37,19 +37,19 @@ STILLHOUSE = [sys.executable, "-m", "search.cli"]
 SEED = 0
 EVALUATION = {"protocol": "zero_shot", "floor_seeds": 2}
 ENGLISH = {
-    "stsb": {"kind": "sts", "source": "tasks/stsb", "max_dev": 400, "max_length": 48},
+    "stsb": {"kind": "sts", "source": "tasks/stsb", "max_dev": 300, "max_length": 48},
     "trec": {
-        "kind": "classification", "source": "tasks/trec", "max_train": 500, "max_dev": 300, "max_length": 32,
+        "kind": "classification", "source": "tasks/trec", "max_train": 300, "max_dev": 200, "max_length": 32,
     },
 }  # fmt: skip
 GERMAN_AND_ENGLISH = {
     f"stsb_{language}": {
-        "kind": "sts", "source": f"multilingual/stsb/{language}", "max_dev": 400, "max_length": 48,
+        "kind": "sts", "source": f"multilingual/stsb/{language}", "max_dev": 300, "max_length": 48,
         "language": language,
     }
     for language in ("en", "de")
 }  # fmt: skip
-SENTENCES = {"texts": "sentences", "sequence_length": 48, "max_tokens": 40_000}
+SENTENCES = {"texts": "sentences", "sequence_length": 48, "max_tokens": 24_000}
 SPACE: dict[str, Any] = {
     "method": ["hs", "mha", "mha_direct", "embed"], "mapping": ["uniform", "first"], "relation_heads": [12],
     "initialisation": ["projected_layers", "first_layers"], "learning_rate": [1e-3], "batch_size": [16],
@@ -113,7 +113,7 @@ def searched(name: str, args: argparse.Namespace, until: float) -> dict | None:
     ]
     spec.write_text(tomli_w.dumps({
         "name": name, "seed": SEED, "teacher": {"path": str(teacher)}, "corpus": {"source": texts, **SENTENCES},
-        "budget": {"trials": 8, "train_tokens": 24_000}, "evaluation": EVALUATION, "space": SPACE | search["space"],
+        "budget": {"trials": 8, "train_tokens": 20_000}, "evaluation": EVALUATION, "space": SPACE | search["space"],
         "tasks": tasks, "search": {"objectives": ["quality", "parameters", "latency_ms"]},
     }))  # fmt: skip
     if not ended(["run", str(spec), str(study)], until):

@@ -17,6 +17,8 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    ModernBertConfig,
+    ModernBertModel,
     MPNetConfig,
     MPNetModel,
     PreTrainedTokenizerFast,
@@ -82,8 +84,9 @@ def corpus():
     [
         (lambda: DistilBertForMaskedLM(DistilBertConfig(**COMMON, n_layers=2, dim=16, n_heads=2, hidden_dim=32)), 2),
         (lambda: MPNetModel(MPNetConfig(**COMMON, **LAYERS), add_pooling_layer=False), 0),
+        (lambda: ModernBertModel(ModernBertConfig(**COMMON, **LAYERS, local_attention=4)), 2),
     ],
-    ids=["distilbert, head", "mpnet"],
+    ids=["distilbert, head", "mpnet", "modernbert, a window"],
 )
 def test_the_file_gives_the_numbers_of_torch(tmp_path, build, fused):
     model = build().eval()

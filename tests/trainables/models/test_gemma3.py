@@ -1,5 +1,7 @@
 """What only Gemma 3 has: no masked-LM head, norms about 1, windows whose config is converted when it is read."""
 
+import copy
+
 import pytest
 import torch
 from small_trials import METHODS, run
@@ -45,7 +47,7 @@ def test_a_window_is_as_wide_as_is_counted_after_each_loading(teacher, write_tea
     student = build_model(teacher.model.config, lm_head=False)
     student.save_pretrained(tmp_path)
     for model in (teacher.model, load_teacher(str(write_teacher("gemma3_text"))).model, student):
-        config, ids_BT = model.config, torch.arange(5, 25)[None]
+        config, ids_BT = copy.deepcopy(model.config), torch.arange(5, 25)[None]
         model = build_model(config, lm_head=False).eval()
         model.set_attn_implementation("eager")
         seen = [int((each[0, 0, 10] > 0).sum()) for each in model(ids_BT, output_attentions=True).attentions]

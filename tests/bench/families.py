@@ -158,7 +158,7 @@ def row_of(name: str, study: analysis.Study, best: Any, student: Path, differenc
             task: {"teacher": meta.teacher, "floor": meta.floor, "student": in_memory[task], "loaded": again[task]}
             for task, meta in study.meta.tasks.items()
         },
-        "trials": int((study.trials["status"] == "finished").sum()), "trial": int(best["trial"]),
+        "trials": int((study.trials["method"] != UNTRAINED).sum()), "trial": int(best["trial"]),
         "shape": best["architecture"], "method": best["method"], "quality": float(best["quality"]),
         "start_quality": float(best["start_quality"]), "parameters": int(best["parameters"]),
         "latency_ms": float(best["latency_p50_ms"]), "seed": SEED, "floor_seeds": EVALUATION["floor_seeds"],

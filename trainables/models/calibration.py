@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.models.encoder import family_of, finished, layers, parts
-from trainables.models.family import Norm
+from trainables.models.family import LayerParts, Norm
 from trainables.models.kept_units import Kept
 from trainables.models.projection import bias_of, shift_of
-from trainables.models.stream_sample import passing, sampled_states, teacher_sample
+from trainables.models.stream_sample import Passed, passing, sampled_states, teacher_sample
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus
 
@@ -24,30 +24,26 @@ RIDGE = 0.01
 
 
 def fit_layer(
-    student: PreTrainedModel,
-    teacher: Teacher,
-    corpus: Corpus,
-    basis: Tensor,
-    pair: tuple[int, int],
-    heads: Kept,
-    units: Kept,
-) -> None:
-    """Fit the maps of a student's layer, in the order in which they run, to those of the teacher's layer."""
-    (layer, teacher_layer), family = pair, family_of(student.config)
+    student: PreTrainedModel, layer: int, theirs: LayerParts, corpus: Corpus, basis: Tensor, passed: Passed,
+    heads: Kept, units: Kept,
+) -> None:  # fmt: skip
+    """Fit the maps of a student's layer, in the order in which they run, to those of the teacher's layer `theirs`.
+
+    passed: what those read and give over the sample.
+    """
+    family, ours = family_of(student.config), parts(student, layer)
     if family.one_layer:
         return  # its maps would be fitted to one of the depths at which they run
-    ours, theirs = parts(student, layer), parts(teacher.model, teacher_layer)
     for reading, writing, known, known_writing, kept in (
         (ours.to_heads, ours.from_heads, theirs.to_heads, theirs.from_heads, heads),
         (ours.to_units, ours.from_units, theirs.to_units, theirs.from_units, units),
     ):
-        *wanted, (_, written_ND) = passing(teacher.model, corpus, teacher_layer, (*known, known_writing))
         if reading is ours.to_units or not family.shared(student.base_model).tables:  # which these maps read as well
-            ((seen_Nd, _),) = passing(student, corpus, layer, reading[:1])
-            for target, source, (_, given) in zip(reading, known, wanted, strict=True):
-                fit_map(target, seen_Nd, given[:, kept.rows_of(source, known_writing)])
-        ((seen_NI, _),) = passing(student, corpus, layer, (writing,))
-        fit_map(writing, seen_NI, written_ND @ basis)
+            seen_Nd, _ = passing(student, corpus, layer, reading[:1])[reading[0]]
+            for target, source in zip(reading, known, strict=True):
+                fit_map(target, seen_Nd, passed[source][1][:, kept.rows_of(source, known_writing)])
+        seen_NI, _ = passing(student, corpus, layer, [writing])[writing]
+        fit_map(writing, seen_NI, passed[known_writing][1] @ basis)
 
 
 def fit_map(target: nn.Linear, seen_NI: Tensor, wanted_NO: Tensor) -> None:

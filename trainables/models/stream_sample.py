@@ -3,7 +3,7 @@
 Shapes: N tokens of the sample, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import torch
@@ -15,6 +15,8 @@ from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus
 
 SAMPLE_BLOCKS = 48
+Passed = Mapping[nn.Module, tuple[Tensor, Tensor]]
+"""What linear maps read and gave, (N, in) and (N, out)."""
 
 
 def sampled_states(model: PreTrainedModel, corpus: Corpus, num_layers: int | None = None) -> list[Tensor]:
@@ -37,10 +39,8 @@ def of_tokens(state_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def passing(
-    model: PreTrainedModel, corpus: Corpus, layer: int, maps: Sequence[nn.Linear]
-) -> list[tuple[Tensor, Tensor]]:
-    """What each of some maps of a layer reads and gives over the sample, (N, in) and (N, out), when it is first run."""
+def passing(model: PreTrainedModel, corpus: Corpus, layer: int, maps: Iterable[nn.Linear]) -> Passed:
+    """What each of some maps of a layer reads and gives over the sample when it is first run."""
     ids_BT, mask_BT = sample(model, corpus)
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
@@ -53,7 +53,7 @@ def passing(
     finally:
         for handle in handles:
             handle.remove()
-    return [(of_tokens(seen[each][0], mask_BT), of_tokens(seen[each][1], mask_BT)) for each in maps]
+    return {module: (of_tokens(read, mask_BT), of_tokens(given, mask_BT)) for module, (read, given) in seen.items()}
 
 
 @lru_cache(maxsize=1)

@@ -121,13 +121,15 @@ def projected_layers_start(
             continue
         if corpus is None:
             raise ValueError("a start that is narrower than its teacher needs a corpus to sample what it reads from")
-        (heads_NI, _), (units_NI, _) = passing(teacher.model, corpus, pair[1], (known.from_heads, known.from_units))
+        maps = (*known.to_heads, known.from_heads, *known.to_units, known.from_units)
+        passed = passing(teacher.model, corpus, pair[1], maps)
         bound = family.shared(student.base_model).of_heads  # tables with a column for each head, whatever the layer
-        heads = kept_heads(ours, theirs, source, None if bound else heads_NI, basis)
+        heads = kept_heads(ours, theirs, source, None if bound else passed[known.from_heads][0], basis)
+        units_NI, _ = passed[known.from_units]
         units = needed_units(units_NI, basis.T @ source.from_units.weight, ours.intermediate_size)
         copy_layer(target, source, heads, units, basis)
         if pair[1] - 1 == below:
-            fit_layer(student, teacher, corpus, basis, pair, heads, units)
+            fit_layer(student, pair[0], known, corpus, basis, passed, heads, units)
         if not is_identity(basis):
             fit_norms(student, teacher, corpus, basis, pairs=(pair,))
     copy_head(student, teacher.model, basis)

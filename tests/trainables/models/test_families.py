@@ -323,7 +323,8 @@ def test_projected_parts_are_the_teachers_in_the_basis(teacher, corpus, monkeypa
     for target, source in zip(*(each.tables for each in shared), strict=True):
         torch.testing.assert_close(target.weight, source.weight @ basis)
     ours, theirs = parts(student, 2), parts(teacher.model, 2)
-    (heads_NI, _), (units_NI, _) = passing(teacher.model, corpus, 2, (theirs.from_heads, theirs.from_units))
+    passed = passing(teacher.model, corpus, 2, (theirs.from_heads, theirs.from_units))
+    heads_NI, units_NI = passed[theirs.from_heads][0], passed[theirs.from_units][0]
     known, whole = teacher.facts.architecture, theirs.to_heads[-1].out_features >= 32
     heads = kept_heads(shape, known, theirs, None if shared[0].of_heads else heads_NI, basis)
     of_eight = heads.rows.reshape(2, 8)

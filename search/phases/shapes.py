@@ -8,7 +8,7 @@ that decides by latency is refused before its first trial.
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +157,29 @@ def faster(before: Iterable[float], now_ms: float) -> str:
 def tell_guesses(
     found: dict[str, dict[str, Any]], shapes: dict[str, StudentArchitecture], pace_ms: float, say: Say
 ) -> None:
-    """Latencies that moved while they were measured, or were measured at another pace than the rest."""
-    for name, costs in found.items():
-        of = f"the latency of {whose(name, shapes)}"
-        if not LATENCY.is_steady(costs):
-            say(
-                f"warning: {of} moved by {LATENCY.moved(costs):.0%} while it was measured: the machine is busy, and it "
-                "is a guess"
-            )
-        elif is_apart(costs[PACE], pace_ms):
-            say(
-                f"warning: when {of} was measured the machine was {faster([costs[PACE]], pace_ms)} than for the "
-                "others: compare it with care, or see stillhouse profile"
-            )
+    """Latencies that moved while they were measured, or were measured at another pace than the rest; a line each."""
+    restless = {name: LATENCY.moved(costs) for name, costs in found.items() if not LATENCY.is_steady(costs)}
+    apart = {
+        name: costs[PACE] for name, costs in found.items() if name not in restless and is_apart(costs[PACE], pace_ms)
+    }
+    if restless:
+        say(
+            f"warning: while it was measured the latency of {listed(restless, shapes)} moved by "
+            f"{up_to(restless)}{max(restless.values()):.0%}: the machine is busy, and this is a guess"
+        )
+    if apart:
+        say(
+            f"warning: when the latency of {listed(apart, shapes)} was measured the machine was "
+            f"{faster(apart.values(), pace_ms)} than for the others: compare with care, or see stillhouse profile"
+        )
+
+
+def listed(names: Iterable[str], shapes: Mapping[str, StudentArchitecture]) -> str:
+    """'2x96h6, 3x96h6 and the teacher'."""
+    *most, last = (whose(name, shapes) for name in names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def up_to(several: Sized) -> str:
+    """Before the largest of several numbers."""
+    return "up to " if len(several) > 1 else ""

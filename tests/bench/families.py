@@ -49,6 +49,10 @@ GERMAN_AND_ENGLISH = {
     }
     for language in ("en", "de")
 }  # fmt: skip
+DOCS = {
+    "pairs": {"kind": "pair_classification", "source": "docs:pairs", "max_train": 800, "max_dev": 500},
+    "missing": {"kind": "token_classification", "source": "docs:missing", "max_train": 1000, "max_dev": 500},
+}  # fmt: skip
 SENTENCES = {"texts": "sentences", "sequence_length": 48, "max_tokens": 24_000}
 SPACE: dict[str, Any] = {
     "method": ["hs", "mha", "mha_direct", "embed"], "mapping": ["uniform", "first"], "relation_heads": [12],
@@ -66,6 +70,13 @@ SEARCHES: dict[str, dict[str, Any]] = {
         "space": {"shape": ["3x192", "4x192", "4x384"], "teacher_layer": [11, 12]},
     },
     "mpnet": {"tasks": ENGLISH, "space": {"shape": ["2x384", "3x384", "4x384"], "teacher_layer": [11, 12]}},
+    "modernbert": {
+        "tasks": DOCS, "corpus": {"source": "docs", "sequence_length": 64, "max_tokens": 100_000},
+        "evaluation": {"floor_seeds": 2},
+        "space": {
+            "method": ["od", "hs", "mha", "mha_direct"], "shape": ["2x96", "3x96", "3x192"], "teacher_layer": [3, 6],
+        },
+    },
 }  # fmt: skip
 """The spec of each search, as far as it differs from the others; pieces: cut the vocabulary to so many first."""
 
@@ -108,12 +119,17 @@ def searched(name: str, args: argparse.Namespace, until: float) -> dict | None:
             subprocess.run([*STILLHOUSE, *trim], check=True)
     spec, study, student = args.out / f"{name}.toml", args.out / name / "study", args.out / name / "student"
     tasks = [
-        {"name": task, **settings, "source": str(args.data / settings["source"])}
+        {
+            "name": task,
+            **settings,
+            "source": settings["source"] if "corpus" in search else str(args.data / settings["source"]),
+        }
         for task, settings in search["tasks"].items()
     ]
+    corpus, evaluation = search.get("corpus", {"source": texts, **SENTENCES}), search.get("evaluation", EVALUATION)
     spec.write_text(tomli_w.dumps({
-        "name": name, "seed": SEED, "teacher": {"path": str(teacher)}, "corpus": {"source": texts, **SENTENCES},
-        "budget": {"trials": 8, "train_tokens": 20_000}, "evaluation": EVALUATION, "space": SPACE | search["space"],
+        "name": name, "seed": SEED, "teacher": {"path": str(teacher)}, "corpus": corpus,
+        "budget": {"trials": 8, "train_tokens": 20_000}, "evaluation": evaluation, "space": SPACE | search["space"],
         "tasks": tasks, "search": {"objectives": ["quality", "parameters", "latency_ms"]},
     }))  # fmt: skip
     if not ended(["run", str(spec), str(study)], until):
@@ -122,7 +138,7 @@ def searched(name: str, args: argparse.Namespace, until: float) -> dict | None:
     taught = found.trials[(found.trials["status"] == "finished") & (found.trials["method"] != UNTRAINED)]
     best = taught.nlargest(1, "quality").iloc[0]
     subprocess.run([*STILLHOUSE, "export", str(study), str(student), "--trial", str(best["trial"])], check=True)
-    return row_of(name, found, best, student, json.loads(note.read_text()), tasks)
+    return row_of(name, found, best, student, json.loads(note.read_text()), tasks, evaluation)
 
 
 def ended(command: list[str], until: float) -> bool:
@@ -139,15 +155,17 @@ def ended(command: list[str], until: float) -> bool:
     return True
 
 
-def row_of(name: str, study: analysis.Study, best: Any, student: Path, difference: float, tasks: list[dict]) -> dict:
+def row_of(
+    name: str, study: analysis.Study, best: Any, student: Path, difference: float, tasks: list[dict], evaluation: dict
+) -> dict:
     """What the study says of its teacher and of the exported student, and the student's scores once more."""
     loaded = load_teacher(str(student), where="the student in")
     again = {}
     for settings in tasks:
         spec = TaskSpec(**settings)
         folder = prepare_task(spec, loaded.tokenizer, cache_folder() / "tasks", embedder=embedder_of(loaded.model))
-        evaluation = EvaluationSpec(**EVALUATION)
-        again[spec.name] = score_task(loaded.model, load_task(folder), evaluation, ["dev"], SEED)["dev"].score
+        scores = score_task(loaded.model, load_task(folder), EvaluationSpec(**evaluation), ["dev"], SEED)
+        again[spec.name] = scores["dev"].score
     in_memory = {task: float(best[f"score_{task}"]) for task in again}
     shape = study.meta.teacher.architecture
     return {
@@ -161,7 +179,7 @@ def row_of(name: str, study: analysis.Study, best: Any, student: Path, differenc
         "trials": int((study.trials["method"] != UNTRAINED).sum()), "trial": int(best["trial"]),
         "shape": best["architecture"], "method": best["method"], "quality": float(best["quality"]),
         "start_quality": float(best["start_quality"]), "parameters": int(best["parameters"]),
-        "latency_ms": float(best["latency_p50_ms"]), "seed": SEED, "floor_seeds": EVALUATION["floor_seeds"],
+        "latency_ms": float(best["latency_p50_ms"]), "seed": SEED, "floor_seeds": evaluation["floor_seeds"],
         "date": str(datetime.datetime.now(datetime.UTC).date()), "hardware": hardware(), "versions": versions(),
     }  # fmt: skip
 

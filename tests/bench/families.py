@@ -49,10 +49,9 @@ GERMAN_AND_ENGLISH = {
     }
     for language in ("en", "de")
 }  # fmt: skip
-DOCS = {
-    "pairs": {"kind": "pair_classification", "source": "docs:pairs", "max_train": 800, "max_dev": 500},
+MISSING_WORDS = {
     "missing": {"kind": "token_classification", "source": "docs:missing", "max_train": 1000, "max_dev": 500},
-}  # fmt: skip
+}
 SENTENCES = {"texts": "sentences", "sequence_length": 48, "max_tokens": 24_000}
 SPACE: dict[str, Any] = {
     "method": ["hs", "mha", "mha_direct", "embed"], "mapping": ["uniform", "first"], "relation_heads": [12],
@@ -71,7 +70,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     },
     "mpnet": {"tasks": ENGLISH, "space": {"shape": ["2x384", "3x384", "4x384"], "teacher_layer": [11, 12]}},
     "modernbert": {
-        "tasks": DOCS, "corpus": {"source": "docs", "sequence_length": 64, "max_tokens": 100_000},
+        "tasks": MISSING_WORDS, "corpus": {"source": "docs", "sequence_length": 64, "max_tokens": 100_000},
         "evaluation": {"floor_seeds": 2},
         "space": {
             "method": ["od", "hs", "mha", "mha_direct"], "shape": ["2x96", "3x96", "3x192"], "teacher_layer": [3, 6],

@@ -59,6 +59,7 @@ def test_a_layer_is_closer_to_its_teachers_when_its_maps_are_fitted(teacher, cor
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_map_is_fitted_to_what_is_wanted_of_it_on_what_it_reads(bias):
+    torch.manual_seed(0)
     seen_NI, wanted = torch.randn(4000, 6, generator=torch.Generator().manual_seed(0)) + 1, torch.nn.Linear(6, 3, bias)
     found = torch.nn.Linear(6, 3, bias)
     with torch.no_grad():

@@ -40,6 +40,7 @@ def test_splits_names_and_hidden_labels(monkeypatch):
     rows, names, said, asked = read(monkeypatch, "hub:glue/mnli", **given)
     assert (rows, names) == ({"train": [1, 0, 1], "dev": [1, 0]}, ("no", "yes"))
     assert said == [
+        "data set glue: from the hub, or from what is here of it",
         "task toy: splits that are not used: validation_mismatched",
         "task toy: test is not used, all its labels are -1",
     ]

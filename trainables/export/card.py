@@ -264,7 +264,8 @@ def layers_note(scores: Mapping[str, ScoreFacts]) -> str:
 def measured_where(facts: StudentFacts) -> str:
     """The machine and the setting of the latency."""
     setting = {} if facts.latency is None else asdict(facts.latency)
-    details = ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in setting.items())
+    said = {name.replace("_", " "): value for name, value in setting.items() if value is not None}
+    details = ", ".join(f"{name} {cell(value)}" for name, value in said.items())
     where = "; ".join(filter(None, [plain(facts.hardware or ""), details]))
     return f"Measured on: {where}." if where else ""
 

@@ -10,9 +10,14 @@ from analysis.study.table import StudyTable
 from analysis.words import MISSING, WITHOUT_TEACHER, decimal, number
 from spaces.students.transfer import UNTRAINED
 
-KEPT_BY = {"first_layers": "first", "projected_layers": "uniform", "teacher_layers": "uniform"}
+KEPT_BY = {
+    "first_layers": "first", "projected_layers": "uniform", "teacher_layers": "uniform", "pruned_layers": "removal",
+}  # fmt: skip
 """What a start keeps of the teacher's layers, if it keeps any."""
-KEPT = {"first": "the teacher's first layers", "uniform": "its layers, evenly spaced"}
+KEPT = {
+    "first": "the teacher's first layers", "uniform": "its layers, evenly spaced",
+    "removal": "those it can least miss",
+}  # fmt: skip
 
 
 def baselines(study: StudyTable) -> pd.DataFrame:

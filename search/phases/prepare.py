@@ -16,7 +16,7 @@ from search.phases.forecast import few_steps, flops_per_s, hours
 from search.phases.inputs import Inputs
 from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs
 from search.phases.shapes import SHAPE_S, measure_shapes, shape_key, shapes_to_measure, timed_lengths
-from search.phases.teacher_doors import head_lines
+from search.phases.teacher_doors import head_lines, removal_lines
 from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_meta
 from search.spec.checks import Study
@@ -79,7 +79,7 @@ def prepare(
         need_calibration(spec.deploy, open_corpus(inputs.data.corpus))
     teacher, tasks = put_on_device(inputs.teacher, spec), inputs.data.tasks
     corpus = open_corpus(inputs.data.corpus)
-    for line in head_lines(space, teacher, corpus):
+    for line in (*head_lines(space, teacher, corpus), *removal_lines(space, teacher, corpus, say)):
         say(line)
     if spec.corpus.texts != "packed" and (line := few_steps(spec, corpus.tokens_per_row)):  # of blocks `run` has told
         say(f"warning: {line}")

@@ -12,9 +12,11 @@ from spaces.space.search_space import SearchSpace
 from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
 from spaces.students.transfer import terms_of
+from spaces.telling import Say
 from trainables.cache import cache_folder, cached_value, digest
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.embedding_spec import EmbeddingSpec
+from trainables.models.layer_removal import removal_order
 from trainables.models.loading import load_model
 from trainables.models.sentence_folders import lowers_case
 from trainables.models.teacher import Teacher, load_teacher, resolve_model_folder
@@ -111,3 +113,11 @@ def head_lines(space: SearchSpace, teacher: Teacher, corpus: Corpus) -> list[str
         f"warning: masked-LM head of the teacher: {shares}; it looks untrained on this text, and "
         f"{', '.join(readers)} learns from nothing else"
     ]
+
+
+def removal_lines(space: SearchSpace, teacher: Teacher, corpus: Corpus, say: Say) -> list[str]:
+    """Which layers the teacher can best be without, where a start asks for it: found here, before lanes need it."""
+    if "pruned_layers" not in space.axes["initialisation"].choices:
+        return []
+    order = ", ".join(map(str, removal_order(teacher, corpus, say)))
+    return [f"teacher: the layers that it misses least, in this order: {order}"]

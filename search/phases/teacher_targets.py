@@ -12,8 +12,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -25,13 +25,15 @@ from search.spec.sections import StudySpec
 from search.tune.cluster import lanes
 from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
-from spaces.students.architecture import TeacherFacts
+from spaces.students.architecture import StudentArchitecture, TeacherFacts
+from spaces.students.layer_mapping import HELD
 from spaces.students.transfer import Pairing, axes_of, terms_of
 from spaces.telling import Say, announced
 from trainables.lanes.trial import kept_teacher
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states
 from trainables.models.signals import State
+from trainables.models.student import held_by
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited, open_corpus
 from trainables.training.distillation import teacher_states, use_bf16
@@ -60,12 +62,16 @@ class Decision:
     """Whether the driver writes the cache: it is done before a worker would have begun."""
 
 
-def needs_of_space(space: SearchSpace) -> Needs:
+Holds = Callable[[str, StudentArchitecture], tuple[int, ...]]
+"""A start and a shape to the teacher layer that each layer of the student starts as; none where none is copied."""
+
+
+def needs_of_space(space: SearchSpace, held: Holds) -> Needs:
     """What the feasible configurations of a space can ask of the teacher."""
-    return needs_of(wants_of_space(space))
+    return needs_of(wants_of_space(space, held))
 
 
-def wants_of_space(space: SearchSpace) -> Iterator[tuple[tuple[State, ...], bool]]:
+def wants_of_space(space: SearchSpace, held: Holds) -> Iterator[tuple[tuple[State, ...], bool]]:
     """(states of the teacher, whether the inputs are masked) of all that a method may be set up for.
 
     A method does not ask the teacher for other things within a range: of a range its ends stand for all.
@@ -77,7 +83,9 @@ def wants_of_space(space: SearchSpace) -> Iterator[tuple[tuple[State, ...], bool
             for values in product(*(space.legal(name, student) or space.axes[name].ends for name in names)):
                 config = {"method": method, **dict(zip(names, values, strict=True))}
                 pairing = Pairing(config, student, space.teacher.architecture, space.teacher.embedding)
-                yield teacher_states(pairing), masked
+                mapped = config.get("mapping") == HELD
+                for start in space.legal("initialisation", student) if mapped else ("random",):
+                    yield teacher_states(replace(pairing, held=held(str(start), student) if mapped else ())), masked
 
 
 def make_target_plan(
@@ -175,7 +183,8 @@ def prepare_targets(
     `held` keeps the folder from being deleted by other studies for as long as it is open.
     """
     corpus = open_corpus(Path(corpus_folder))
-    plan = make_target_plan(spec, needs_of_space(space), teacher.facts, corpus_folder, corpus, seeds)
+    needs = needs_of_space(space, lambda start, student: held_by(start, student, teacher, corpus))
+    plan = make_target_plan(spec, needs, teacher.facts, corpus_folder, corpus, seeds)
     if why := why_never_cached(spec, plan.needs):
         say(f"teacher targets: {why}")
         return ""

@@ -33,6 +33,10 @@ STARTS: Mapping[str, Start] = {
         "the teacher's first layers instead; what a narrower one lacks is made up for by least squares",
         at_most=("hidden_size", "num_layers"),
     ),
+    "pruned_layers": Start(
+        "the layers that are left when those that can best be missed are removed, one after the other",
+        at_most=("hidden_size", "num_layers"),
+    ),
 }
 
 PAYING_STARTS = tuple(name for name in STARTS if name != "random")
@@ -42,7 +46,7 @@ PAYING_STARTS = tuple(name for name in STARTS if name != "random")
 MOST_STARTS = 40
 """Students that are scored before any is trained, some seconds each."""
 
-SAME_STARTS = ("teacher_layers", "projected_layers", "first_layers")
+SAME_STARTS = ("teacher_layers", "projected_layers", "first_layers", "pruned_layers")
 """Starts that may come to the same student; an earlier one stands for the later."""
 
 
@@ -68,9 +72,9 @@ def unfit_start(start: str, student: StudentArchitecture, teacher: TeacherFacts)
 def same_start(
     start: str, choices: tuple[Scalar, ...], student: StudentArchitecture, teacher: TeacherFacts
 ) -> str | None:
-    """At the teacher's widths cutting its layers is copying them; at its depth its first layers are all of them."""
+    """At the teacher's widths cutting its layers is copying them; at its depth all starts keep all of its layers."""
     as_deep = student.num_layers == teacher.architecture.num_layers
-    if start not in SAME_STARTS or (start == "first_layers" and not as_deep):
+    if start not in SAME_STARTS or (start in ("first_layers", "pruned_layers") and not as_deep):
         return None
     earlier = (known for known in SAME_STARTS[: SAME_STARTS.index(start)] if known in choices)
     return next((known for known in earlier if unfit_start(known, student, teacher) is None), None)

@@ -1,14 +1,14 @@
 """Which student layer learns from which teacher layers in hidden-state transfer.
 
 A mapping is a function of the two depths to pairs (student layer, teacher layer), both counted from 1. Names and
-definitions follow Udagawa et al. (arXiv:2310.08797, section 3), but for `first`; explicit pairs are written
+definitions follow Udagawa et al. (arXiv:2310.08797, section 3), but for `first` and `held`; explicit pairs are written
 "1-2 2-4 3-6".
 """
 
 import re
 from collections.abc import Callable
 
-from spaces.errors import InfeasibleConfig, SpecError, choose
+from spaces.errors import InfeasibleConfig, SpecError, unknown
 
 Pairs = tuple[tuple[int, int], ...]
 PAIR_PATTERN = re.compile(r"(\d+)\s*-\s*(\d+)")
@@ -62,6 +62,9 @@ MAPPINGS: dict[str, Callable[[int, int], Pairs]] = {
     "uniform_last": uniform_last,
     "first": first,
 }
+HELD = "held"
+"""Student layer i from the teacher layer that it starts as; where the start copies no layers, as `uniform`."""
+NAMES = (*MAPPINGS, HELD)
 
 
 def parse_pairs(text: str) -> Pairs | None:
@@ -84,15 +87,16 @@ def canonical_mapping(text: str) -> str:
         return " ".join(f"{i}-{j}" for i, j in pairs)
     if "-" in text:
         raise SpecError([f"mapping {text!r} is not pairs of student-teacher layers, such as '1-2 2-4 3-6'"])
-    choose("mapping", MAPPINGS, text)
+    if text not in NAMES:
+        raise SpecError([unknown("mapping", NAMES, text)])
     return text
 
 
-def resolve_mapping(text: str, student_layers: int, teacher_layers: int) -> Pairs:
+def resolve_mapping(text: str, student_layers: int, teacher_layers: int, held: tuple[int, ...] = ()) -> Pairs:
     """The pairs of a mapping name or of explicit pairs for these depths; raises InfeasibleConfig when they do not fit.
 
-    Explicit pairs fit the depth of their highest student layer only: the layers of a deeper student above it would
-    get no gradient at all.
+    held: the teacher layer that each layer of the student starts as, where it is one. Explicit pairs fit the depth of
+    their highest student layer only: the layers of a deeper student above it would get no gradient at all.
     """
     text = canonical_mapping(text)
     if student_layers > teacher_layers:
@@ -100,6 +104,8 @@ def resolve_mapping(text: str, student_layers: int, teacher_layers: int) -> Pair
             f"a layer mapping needs num_layers of at most the teacher's {teacher_layers}, got {student_layers}; "
             f"nearest legal: {teacher_layers}"
         )
+    if text == HELD:
+        return tuple(enumerate(held, 1)) if held else uniform(student_layers, teacher_layers)
     pairs = parse_pairs(text)
     if pairs is None:
         return MAPPINGS[text](student_layers, teacher_layers)

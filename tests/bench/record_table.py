@@ -59,7 +59,8 @@ def prepared(table: str) -> tuple[Any, Any, TrialJob]:
     spec, space, facts = study.spec, study.space, study.teacher
     with contextlib.ExitStack() as held:
         ready = prepare(study, read_inputs(spec, print, print), print, held, print)
-    plan = make_target_plan(spec, needs_of_space(space), facts, ready.corpus, open_corpus(Path(ready.corpus)), SEEDS)
+    needs = needs_of_space(space, lambda start, student: ())
+    plan = make_target_plan(spec, needs, facts, ready.corpus, open_corpus(Path(ready.corpus)), SEEDS)
     plan.folder.mkdir(parents=True, exist_ok=True)
     for part, number in unfinished_shards(plan):
         build_shard(plan, part, number, kept_teacher(spec.teacher.path, spec.embedding, "cpu"))

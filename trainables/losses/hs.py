@@ -12,7 +12,7 @@ from torch import Tensor
 from spaces.errors import InfeasibleConfig
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.axis import Axis, Rule, Scalar, text
-from spaces.students.layer_mapping import MAPPINGS, canonical_mapping, resolve_mapping
+from spaces.students.layer_mapping import HELD, MAPPINGS, NAMES, canonical_mapping, resolve_mapping
 from spaces.students.transfer import Pairing, TransferMethod
 from trainables.losses.loss import Batch, Loss, Maps, Projection
 from trainables.losses.regression import full, masked_mse
@@ -33,7 +33,8 @@ def hidden_state_loss(
 
 def loss(pairing: Pairing) -> Loss:
     """`hidden_state_loss` over the pairs of the mapping, a projection for each."""
-    pairs = resolve_mapping(pairing.config["mapping"], pairing.student.num_layers, pairing.teacher.num_layers)
+    depths = (pairing.student.num_layers, pairing.teacher.num_layers)
+    pairs = resolve_mapping(pairing.config["mapping"], *depths, pairing.held)
     projection = Projection(pairing.student.hidden_size, pairing.teacher.hidden_size, of_states=True)
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
@@ -50,8 +51,8 @@ def loss(pairing: Pairing) -> Loss:
 
 
 def default_mappings(teacher: TeacherFacts) -> tuple[str, ...]:
-    """All that have a name."""
-    return tuple(MAPPINGS)
+    """All that have a name, but `first`: what is `held` by the start that it is for."""
+    return (HELD, *(name for name in MAPPINGS if name != "first"))
 
 
 def unfit_mapping(mapping: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
@@ -68,10 +69,12 @@ def same_pairs(
 ) -> Scalar | None:
     """Two mappings may give the same pairs, above all when student and teacher are equally deep.
 
-    Named mappings go before explicit pairs, in the order of MAPPINGS.
+    Named mappings go before explicit pairs, in the order of MAPPINGS. What is held depends on the start.
     """
+    if mapping == HELD:
+        return None
     depths = (student.num_layers, teacher.architecture.num_layers)
-    order = [*MAPPINGS, *sorted(str(choice) for choice in choices if choice not in MAPPINGS)]
+    order = [*MAPPINGS, *sorted(str(choice) for choice in choices if choice not in NAMES)]
     for earlier in order[: order.index(mapping)]:
         if earlier not in choices or unfit_mapping(earlier, student, teacher):
             continue

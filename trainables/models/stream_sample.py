@@ -25,9 +25,9 @@ def sampled_states(model: PreTrainedModel, corpus: Corpus, num_layers: int | Non
     return [of_tokens(state, mask_BT) for state in hidden_states(model, ids_BT, mask_BT, num_layers)]
 
 
-def sample(model: PreTrainedModel, corpus: Corpus) -> tuple[Tensor, Tensor | None]:
-    """The sample's blocks and their mask on the device of a model."""
-    chosen = torch.linspace(0, len(corpus.train) - 1, min(SAMPLE_BLOCKS, len(corpus.train))).long()
+def sample(model: PreTrainedModel, corpus: Corpus, rows: int = SAMPLE_BLOCKS) -> tuple[Tensor, Tensor | None]:
+    """The sample's rows and their mask on the device of a model."""
+    chosen = torch.linspace(0, len(corpus.train) - 1, min(rows, len(corpus.train))).long()
     ids, mask = corpus.read("train", chosen.numpy())
     return torch.from_numpy(ids).to(model.device), None if mask is None else torch.from_numpy(mask).to(model.device)
 

@@ -1,8 +1,8 @@
 """Build a student and give it its first weights.
 
-Its layers are new, or copies of teacher layers, evenly spaced or first. A student that is narrower than its teacher
-starts in a basis of the teacher's residual stream (trainables/models/projection.py); at equal width that is the
-identity, and what is copied is copied as it is.
+Its layers are new, or copies of teacher layers: evenly spaced ones, the first, or those that are missed most. A student
+that is narrower than its teacher starts in a basis of the teacher's residual stream (trainables/models/projection.py);
+at equal width that is the identity, and what is copied is copied as it is.
 """
 
 import copy
@@ -15,12 +15,13 @@ from transformers import PreTrainedModel
 
 from spaces.errors import SpecError, TrialFailed
 from spaces.students.architecture import StudentArchitecture, architecture_of
-from spaces.students.layer_mapping import MAPPINGS
+from spaces.students.layer_mapping import uniform
 from spaces.students.transfer import METHODS, UNTRAINED, parse_method
 from trainables.models.calibration import fit_layer, fit_norms
 from trainables.models.embedding import embedder_of, set_embedder
 from trainables.models.encoder import architecture, build_model, family_of, layers, parts, set_architecture
 from trainables.models.kept_units import all_kept, kept_heads, needed_units
+from trainables.models.layer_removal import layers_left
 from trainables.models.loading import load_model
 from trainables.models.projection import (
     copy_head,
@@ -89,7 +90,7 @@ def random_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | No
 @torch.no_grad()
 def projected_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:
     """Word, position and type embeddings in the projected basis under random layers."""
-    basis = projection_for(student, teacher, corpus, held_layers("projected", student, teacher))
+    basis = projection_for(student, teacher, corpus, every_layer(teacher))
     project_embeddings(student, teacher.model, basis)
     if not is_identity(basis):
         fit_norms(student, teacher, corpus, basis, pairs=((0, 0),))
@@ -99,12 +100,12 @@ def projected_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus |
 def projected_layers_start(
     student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None, kept: str = "uniform"
 ) -> None:
-    """Projected embeddings, and teacher layers in the projected basis: those of TRUNCATIONS.
+    """Projected embeddings, and teacher layers in the projected basis: those that one of TRUNCATIONS keeps.
 
     What a smaller student lacks is made up for in closed form, layer by layer, but not where layers between were left
     out: such a layer would be fitted to states that it does not read, and was worse to train from.
     """
-    pairs = pairs_of(kept, student, teacher)
+    pairs = pairs_of(kept, architecture(student.config), teacher, corpus)
     basis = projection_for(student, teacher, corpus, (0, *(held for _, held in pairs)))
     project_embeddings(student, teacher.model, basis)
     project_shared(student, teacher.model, basis)
@@ -135,7 +136,31 @@ def projected_layers_start(
     copy_head(student, teacher.model, basis)
 
 
-LAYERS_OF_STARTS = {"teacher_layers": "uniform", "projected_layers": "uniform", "first_layers": "first"}
+def kept_evenly(number: int, teacher: Teacher, corpus: Corpus | None) -> tuple[int, ...]:
+    """Evenly spaced layers, the last among them."""
+    return tuple(layer for _, layer in uniform(number, teacher.facts.architecture.num_layers))
+
+
+def kept_first(number: int, teacher: Teacher, corpus: Corpus | None) -> tuple[int, ...]:
+    """The layers next to the embeddings."""
+    return tuple(range(1, number + 1))
+
+
+def kept_by_removal(number: int, teacher: Teacher, corpus: Corpus | None) -> tuple[int, ...]:
+    """What is left when those that can best be missed are removed."""
+    if corpus is None:
+        raise ValueError("to remove layers needs a corpus to see what they change")
+    return layers_left(teacher, corpus, number)
+
+
+TRUNCATIONS: dict[str, Callable[[int, Teacher, Corpus | None], tuple[int, ...]]] = {
+    "uniform": kept_evenly, "first": kept_first, "removal": kept_by_removal,
+}  # fmt: skip
+"""How many layers of a teacher, and which a shallower one keeps, bottom up."""
+
+LAYERS_OF_STARTS = {
+    "teacher_layers": "uniform", "projected_layers": "uniform", "first_layers": "first", "pruned_layers": "removal",
+}  # fmt: skip
 """Which layers the starts that copy some take: of TRUNCATIONS. At equal width the first two are the same."""
 
 INITIALISATIONS: dict[str, Callable[[PreTrainedModel, Teacher, Corpus | None], None]] = {
@@ -145,41 +170,46 @@ INITIALISATIONS: dict[str, Callable[[PreTrainedModel, Teacher, Corpus | None], N
 }
 
 
-def held_layers(initialisation: str, student: PreTrainedModel, teacher: Teacher) -> tuple[int, ...]:
-    """The teacher's layers whose states a start can hold, 0 for the embeddings: those copied, or else all."""
-    if initialisation not in LAYERS_OF_STARTS:
-        return tuple(range(teacher.facts.architecture.num_layers + 1))
-    return (0, *(held for _, held in pairs_of(LAYERS_OF_STARTS[initialisation], student, teacher)))
+def held_by(start: str, shape: StudentArchitecture, teacher: Teacher, corpus: Corpus | None) -> tuple[int, ...]:
+    """The teacher layer that each layer of a student starts as; none where the start copies none."""
+    if start not in LAYERS_OF_STARTS:
+        return ()
+    return tuple(held for _, held in pairs_of(LAYERS_OF_STARTS[start], shape, teacher, corpus))
 
 
-def pairs_of(kept: str, student: PreTrainedModel, teacher: Teacher) -> tuple[tuple[int, int], ...]:
-    """`copied_layers` of a student."""
-    kinds = family_of(student.config).layer_kinds
-    return copied_layers(kept, kinds(student.config), kinds(teacher.model.config))
+def every_layer(teacher: Teacher) -> tuple[int, ...]:
+    """The numbers of all states of a teacher, that of the embeddings among them."""
+    return tuple(range(teacher.facts.architecture.num_layers + 1))
 
 
-TRUNCATIONS = {name: MAPPINGS[name] for name in ("uniform", "first")}
-"""Which layers of a teacher a shallower one keeps."""
+def pairs_of(
+    kept: str, shape: StudentArchitecture, teacher: Teacher, corpus: Corpus | None
+) -> tuple[tuple[int, int], ...]:
+    """`copied_layers` of a shape, those that one of TRUNCATIONS keeps."""
+    theirs, ours = teacher.model.config, copy.deepcopy(teacher.model.config)
+    set_architecture(ours, shape)
+    kinds = family_of(theirs).layer_kinds
+    return copied_layers(TRUNCATIONS[kept](shape.num_layers, teacher, corpus), kinds(ours), kinds(theirs))
 
 
-def copied_layers(kept: str, ours: Sequence[str], theirs: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs (student layer, teacher layer), bottom up: those of TRUNCATIONS, or the nearest of the same kind.
+def copied_layers(wanted: Sequence[int], ours: Sequence[str], theirs: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs (student layer, teacher layer), bottom up: the teacher layers wanted, or the nearest of the same kind.
 
     ours, theirs: the kind of each layer of student and teacher. No teacher layer is copied twice, and their order is
     kept, unless the student is deeper.
     """
     pairs: list[tuple[int, int]] = []
     above = len(theirs) + 1
-    for layer, wanted in reversed(TRUNCATIONS[kept](len(ours), len(theirs))):
+    for layer in range(len(ours), 0, -1):
         alike = [number for number, kind in enumerate(theirs, 1) if kind == ours[layer - 1]]
         free = [number for number in alike if layer <= number < above] if len(ours) <= len(theirs) else alike
-        above = min(free, key=lambda number: abs(number - wanted))
+        above = min(free, key=lambda number: abs(number - wanted[layer - 1]))
         pairs.insert(0, (layer, above))
     return tuple(pairs)
 
 
 def truncated(teacher: Teacher, architecture: StudentArchitecture, kept: str, corpus: Corpus) -> PreTrainedModel:
-    """The teacher cut to a shape and left as it is: its uniformly spaced or its first layers, projected if narrower.
+    """The teacher cut to a shape and left as it is: to layers that one of TRUNCATIONS keeps, projected if narrower.
 
     What a student of that shape is worth before any distillation (Sajjad et al. 2020, arXiv:2004.03844).
     """

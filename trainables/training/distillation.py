@@ -21,7 +21,7 @@ from trainables.models.embedding import embedder_of, set_embedder
 from trainables.models.projection import stream_directions
 from trainables.models.signals import HIDDEN, LayerSignal, Signals, State, read_signals, restore_signals, states_of
 from trainables.models.stream_sample import stream_squares
-from trainables.models.student import held_layers
+from trainables.models.student import every_layer, held_by
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
 from trainables.training.readings import Reading, read_batch
@@ -41,7 +41,9 @@ class Distillation(nn.Module):
         super().__init__()
         self.student = student
         facts = teacher.facts
-        pairing = Pairing(config, architecture_of(config), facts.architecture, facts.embedding, facts.family.windows)
+        shape = architecture_of(config)
+        held = held_by(config["initialisation"], shape, teacher, corpus)
+        pairing = Pairing(config, shape, facts.architecture, facts.embedding, facts.family.windows, held)
         self.first_embedder = embedder_of(student)
         self.terms = losses_of(pairing)
         self.student_signals, self.teacher_signals = signals_of(self.terms)
@@ -54,12 +56,12 @@ class Distillation(nn.Module):
         self.teacher_s = 0.0
         """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
         self.projections = nn.ParameterDict()
-        held = held_layers(config["initialisation"], student, teacher)
+        described = (0, *held) if held else every_layer(teacher)
         for loss, _ in self.terms:
             for key, projection in loss.projections.items():
                 if key in self.projections:
                     raise StillhouseError(f"two methods of {config['method']!r} name a projection {key!r}; rename one")
-                self.projections[key] = first_projection(projection, teacher, corpus, held)
+                self.projections[key] = first_projection(projection, teacher, corpus, described)
 
     @property
     def needs_teacher(self) -> bool:

@@ -43,7 +43,11 @@ def spec_of(*, trials=16, train_tokens=300_000, space=SPACE, **targets):
 
 def plan_of(spec, space, num_blocks=100_000, seeds=(0,)):
     corpus = Corpus(np.zeros((num_blocks, 64), np.uint16), np.zeros((10, 64), np.uint16), 1000, 4, (0,), "c")
-    return make_target_plan(spec, needs_of_space(space), toy.facts(), "/corpora/c", corpus, seeds)
+    return make_target_plan(spec, needs_of_space(space, nothing_held), toy.facts(), "/corpora/c", corpus, seeds)
+
+
+def nothing_held(start, student):
+    return ()
 
 
 def kept(*layers):
@@ -53,8 +57,22 @@ def kept(*layers):
 def test_the_layers_that_a_space_can_ask_for():
     space = spec_of()[1]
     # hs: uniform over 2, 3 or 4 layers, last; mha: below layers 5 and 6
-    assert needs_of_space(space) == Needs(kept(2, 3, 4, 5, 6))
-    assert needs_of_space(spec_of(space='\nmapping = ["last"]\nteacher_layer = [5]\n')[1]) == Needs(kept(4, 6))
+    assert needs_of_space(space, nothing_held) == Needs(kept(2, 3, 4, 5, 6))
+    space = spec_of(space='\nmapping = ["last"]\nteacher_layer = [5]\n')[1]
+    assert needs_of_space(space, nothing_held) == Needs(kept(4, 6))
+
+
+def test_the_layers_that_starts_hold_are_asked_for_under_held():
+    space = spec_of(space='\nmapping = ["held"]\nteacher_layer = [5]\n')[1]
+    asked = set()
+
+    def held(start, student):
+        asked.add((start, student.num_layers))
+        return (1, 3) if start == "first_layers" else ()
+
+    assert needs_of_space(space, held).plain[:2] == kept(1, 2)
+    starts = {start for start, _ in asked}
+    assert starts == set(space.axes["initialisation"].choices)
 
 
 def test_the_blocks_that_a_study_meets():
@@ -96,9 +114,9 @@ def test_a_cache_that_does_not_fit(free, quota, named):
 
 def test_the_spec_decides_when_it_says_so():
     spec, space = spec_of(mode="live")
-    assert why_never_cached(spec, needs_of_space(space)) == "live, as the spec asks"
+    assert why_never_cached(spec, needs_of_space(space, nothing_held)) == "live, as the spec asks"
     assert why_never_cached(spec_of()[0], Needs()) == "none: no method learns from it"
-    assert not why_never_cached(spec_of()[0], needs_of_space(space))
+    assert not why_never_cached(spec_of()[0], needs_of_space(space, nothing_held))
     spec, space = spec_of(mode="cache", trials=1)
     assert decide(spec, plan_of(spec, space), space, 1e-9, 1, int(1e12)).cached
 
@@ -129,7 +147,8 @@ def test_a_small_cache_is_written_by_the_driver_as_workers_write_it(tmp_path, mo
     teacher = load_teacher(EMBEDDED)
     corpus = prepare_corpus(CorpusSpec(str(tmp_path / "corpus.txt"), sequence_length=64), teacher.tokenizer)
     spec, space = spec_of(train_tokens=3_000)
-    plan = make_target_plan(spec, needs_of_space(space), teacher.facts, str(corpus), open_corpus(corpus), (0,))
+    needs = needs_of_space(space, nothing_held)
+    plan = make_target_plan(spec, needs, teacher.facts, str(corpus), open_corpus(corpus), (0,))
     plan = replace(plan, teacher=EMBEDDED)
     build(spec, plan, print, teacher)
     here = shards_in(plan.folder)

@@ -89,7 +89,7 @@ def is_feasible(config, teacher):
     start = config["initialisation"]
     if start == "teacher_layers" and (width, wide) != (known.hidden_size, known.intermediate_size):
         return False
-    if start in ("projected", "projected_layers", "first_layers") and width > known.hidden_size:
+    if start in ("projected", "projected_layers", "first_layers", "pruned_layers") and width > known.hidden_size:
         return False
     return layers <= known.num_layers or start in ("random", "projected")
 
@@ -162,7 +162,7 @@ def test_enumerate_misses_nothing():
                     config["mapping"] = resolve_mapping(config["mapping"], student.num_layers, 6)
                 if (student.hidden_size, student.intermediate_size) == (384, 1536) and student.num_layers <= 6:
                     config["initialisation"] = config["initialisation"].replace("projected_layers", "teacher_layers")
-                if config["initialisation"] == "first_layers" and student.num_layers == 6:
+                if config["initialisation"] in ("first_layers", "pruned_layers") and student.num_layers == 6:
                     same = student.intermediate_size == 1536 and student.hidden_size == 384
                     config["initialisation"] = "teacher_layers" if same else "projected_layers"
                 expected.add(json.dumps(config, sort_keys=True))
@@ -184,11 +184,11 @@ def test_defaults():
     assert table == {
         "method": ["mha", "hs", "od"],
         "shape": ["3x192"],
-        "mapping": ["last", "uniform", "last_k", "uniform_consecutive", "uniform_last", "first"],
+        "mapping": ["held", "last", "uniform", "last_k", "uniform_consecutive", "uniform_last"],
         "relation_heads": [12, 24, 48, 64],
         "teacher_layer": [6, 5, 4],
         "temperature": [1.0, 2.0, 4.0],
-        "initialisation": ["projected", "projected_layers", "first_layers"],
+        "initialisation": ["projected", "projected_layers", "first_layers", "pruned_layers"],
         "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
         "batch_size": [16],
     }

@@ -243,7 +243,7 @@ def test_a_trained_head_is_told_from_a_missing_one(with_head, write_teacher):
     assert not any("pooler" in name for name, _ in bare.named_parameters())
 
 
-@pytest.mark.parametrize("initialisation", ["projected_layers", "teacher_layers", "first_layers"])
+@pytest.mark.parametrize("initialisation", ["projected_layers", "teacher_layers", "first_layers", "pruned_layers"])
 def test_at_equal_shape_the_student_is_the_teacher(teacher, initialisation, corpus):
     student = build_student(config_of(teacher, SAME, initialisation), teacher, 3, corpus)
     ids_BT, mask_BT = padded_batch(teacher.tokenizer)
@@ -255,7 +255,7 @@ def test_at_equal_shape_the_student_is_the_teacher(teacher, initialisation, corp
         assert torch.equal(student_BTD, teacher_BTD)
 
 
-@pytest.mark.parametrize("kept", ["first", "uniform"])
+@pytest.mark.parametrize("kept", ["first", "uniform", "removal"])
 def test_a_cut_teacher_is_some_of_its_layers(teacher, kept, corpus):
     """In their order, each in the role it had; the first ones give what they gave."""
     shape = dataclasses.replace(SAME, num_layers=2)
@@ -280,7 +280,7 @@ def test_a_cut_teacher_is_some_of_its_layers(teacher, kept, corpus):
 
 @pytest.mark.parametrize(
     ("method", "initialisation"),
-    [("mha", "random"), ("od + hs", "projected"), ("od + hs", "projected_layers"), ("mha", "first_layers")],
+    [("mha", "random"), ("od + hs", "projected"), ("od + hs", "projected_layers"), ("mha", "pruned_layers")],
 )
 def test_narrower_students_are_built_as_counted_and_load_as_they_were(
     teacher, method, initialisation, corpus, tmp_path

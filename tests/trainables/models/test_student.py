@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 from spaces.errors import TrialFailed
 from spaces.space.starts import STARTS
 from spaces.students.architecture import StudentArchitecture
+from spaces.students.layer_mapping import MAPPINGS, uniform
 from trainables.models import student as starts
-from trainables.models.student import INITIALISATIONS, TRUNCATIONS, build_student, copied_layers, load_weights
+from trainables.models.layer_removal import layers_left
+from trainables.models.student import INITIALISATIONS, build_student, copied_layers, held_by, load_weights
 from trainables.models.teacher import load_teacher
 
 SAME = StudentArchitecture(4, 32, 4, 64)
@@ -26,22 +28,34 @@ def test_every_start_that_a_space_knows_can_be_made():
     assert INITIALISATIONS.keys() == STARTS.keys()
 
 
-@pytest.mark.parametrize("kept", TRUNCATIONS)
-def test_the_layers_of_a_start_are_evenly_spaced_or_the_first(kept):
+def test_the_layers_of_a_start_are_evenly_spaced_or_the_first():
     for theirs in (1, 4, 6, 12):
         for ours in range(1, theirs + 1):
-            assert copied_layers(kept, "a" * ours, "a" * theirs) == TRUNCATIONS[kept](ours, theirs)
-    assert copied_layers("uniform", "aaaa", "aa") == ((1, 1), (2, 1), (3, 2), (4, 2))
+            for mapping in ("uniform", "first"):
+                pairs = MAPPINGS[mapping](ours, theirs)
+                assert copied_layers([layer for _, layer in pairs], "a" * ours, "a" * theirs) == pairs
+    assert copied_layers((1, 1, 2, 2), "aaaa", "aa") == ((1, 1), (2, 1), (3, 2), (4, 2))
+
+
+def test_what_a_start_holds(teacher, corpus):
+    two = replace(SAME, num_layers=2)
+    for start, layers in (("first_layers", (1, 2)), ("projected_layers", (2, 4)), ("random", ())):
+        assert held_by(start, two, teacher, corpus) == layers
+    assert held_by("pruned_layers", two, teacher, corpus) == layers_left(teacher, corpus, 2)
 
 
 def test_layers_of_several_kinds_are_copied_from_their_kind():
     pattern = "abb" * 7 + "a"
-    assert copied_layers("first", pattern[:4], pattern) == ((1, 1), (2, 2), (3, 3), (4, 4))
-    assert copied_layers("uniform", pattern[:4], pattern) == ((1, 7), (2, 11), (3, 17), (4, 22))
-    assert copied_layers("uniform", "abb", "abbbb") == ((1, 1), (2, 3), (3, 5))
+
+    def spaced(ours, theirs):
+        return copied_layers([layer for _, layer in uniform(len(ours), len(theirs))], ours, theirs)
+
+    assert copied_layers((1, 2, 3, 4), pattern[:4], pattern) == ((1, 1), (2, 2), (3, 3), (4, 4))
+    assert spaced(pattern[:4], pattern) == ((1, 7), (2, 11), (3, 17), (4, 22))
+    assert spaced("abb", "abbbb") == ((1, 1), (2, 3), (3, 5))
     for theirs in range(1, 15):
         for ours in range(1, theirs + 1):
-            pairs = copied_layers("uniform", pattern[:ours], pattern[:theirs])
+            pairs = spaced(pattern[:ours], pattern[:theirs])
             chosen = [j for _, j in pairs]
             assert [i for i, _ in pairs] == list(range(1, ours + 1)) and chosen == sorted(set(chosen))
             assert "".join(pattern[j - 1] for j in chosen) == pattern[:ours]

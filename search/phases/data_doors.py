@@ -34,6 +34,7 @@ from trainables.text.docstrings import docs_are_built
 from trainables.text.file_texts import file_texts
 from trainables.text.language_mix import languages_of
 from trainables.text.packing import pack, unknown_share
+from trainables.text.pairs import file_pairs
 from trainables.text.single import FEWEST_TOKENS, sentences_of
 from trainables.text.sources import USED, CorpusSpec, queries_of, told_as_queries
 from trainables.text.tables import count_rows
@@ -148,7 +149,7 @@ def look_at_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None) 
     size = 0.0
     for path in [*some(files["train"], MAX_FILES), *some(files["held_out"], MAX_FILES)]:
         try:
-            found = list(itertools.islice(file_texts(path, spec.text_column), SAMPLE_TEXTS))
+            found = list(itertools.islice(texts_in(path, spec), SAMPLE_TEXTS))
         except SpecError as error:
             problems += error.problems
             continue
@@ -175,6 +176,13 @@ def look_at_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None) 
         files=names,
         estimated=True,
     )
+
+
+def texts_in(path: Path, spec: CorpusSpec) -> Iterator[str]:
+    """The texts of a file, or its pairs as they are read, in one."""
+    if spec.texts == "pairs":
+        return (f"{query} {passage}" for query, passage in file_pairs(path, spec))
+    return file_texts(path, spec.text_column)
 
 
 def mean_length(spec: CorpusSpec, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> float:

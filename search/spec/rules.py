@@ -155,8 +155,14 @@ def schedule_needs_a_model(spec: StudySpec) -> Problems:
 def what_fits_packed_blocks(spec: StudySpec) -> Problems:
     if spec.corpus.texts != "packed" and spec.corpus.language_temperature is not None:
         yield "[corpus] language_temperature mixes packed blocks: leave it out, or texts = 'packed'"
-    if spec.corpus.texts == "packed" and spec.corpus.queries is not None:
+    if spec.corpus.texts in ("packed", "pairs") and spec.corpus.queries is not None:
         yield "[corpus] queries are single texts: leave them out, or texts = 'single' or 'sentences'"
+
+
+def pairs_of_files(spec: StudySpec) -> Problems:
+    if spec.corpus.texts == "pairs" and (spec.corpus.source == "docs" or spec.corpus.source.startswith("hub:")):
+        columns = f"{spec.corpus.query_column} and {spec.corpus.text_column}"
+        yield f"[corpus] texts = 'pairs' reads files with the columns {columns}, got source {spec.corpus.source!r}"
 
 
 def named_corpus(spec: StudySpec) -> Problems:
@@ -207,6 +213,7 @@ SPEC_RULES = (
     hours_without_a_comparison,
     schedule_needs_a_model,
     what_fits_packed_blocks,
+    pairs_of_files,
     named_corpus,
     *DEPLOY_RULES,
 )

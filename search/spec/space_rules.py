@@ -14,6 +14,7 @@ from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import parse_shape
 from spaces.students.transfer import terms_of
 from trainables.tasks.kinds import KINDS
+from trainables.tasks.spec import protocol_for
 
 
 def batch_is_shared_evenly(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -39,13 +40,35 @@ def budget_is_a_batch(spec: StudySpec, space: SearchSpace) -> Problems:
 
 def texts_for_methods(spec: StudySpec, space: SearchSpace) -> Problems:
     """Packed blocks have no bounds of texts to embed; a mask of words must not depend on a text's company."""
-    single = spec.corpus.texts != "packed"
+    single, pairs = spec.corpus.texts in ("single", "sentences"), spec.corpus.texts == "pairs"
     for method in space.axes["method"].choices:
         for term in terms_of(str(method)):
             if "pooled" in term.signals and not single:
                 yield f"[space] method {term.name!r} embeds texts: it needs [corpus] texts = 'single' or 'sentences'"
-            if term.masked_inputs and single:
+            if term.scores_pairs and not pairs:
+                yield f"[space] method {term.name!r} scores a query with a text: it needs [corpus] texts = 'pairs'"
+            if term.masked_inputs and (single or pairs):
                 yield f"[space] method {term.name!r} masks words of packed blocks: it needs [corpus] texts = 'packed'"
+
+
+def what_scores_pairs(spec: StudySpec, space: SearchSpace) -> Problems:
+    """A cross-encoder has no embedding of one text, and no file for another runtime is written of it."""
+    if not space.teacher.scores_pairs:
+        if spec.corpus.texts == "pairs":
+            yield (
+                f"[corpus] texts = 'pairs' needs a teacher that scores pairs, a classifier with one label; "
+                f"{space.teacher.name!r} is none: take 'single'"
+            )
+        return
+    whose = f"teacher {space.teacher.name!r} scores pairs and embeds nothing"
+    fitting = ", ".join(name for name, kind in KINDS.items() if kind.of_pairs)
+    for task in spec.tasks:
+        if protocol_for(task.kind, spec.evaluation.protocol) == "zero_shot" and not KINDS[task.kind].of_pairs:
+            yield f"[[tasks]] {task.name}: {whose}, which {task.kind} needs. Kinds that score pairs: {fitting}"
+    if spec.evaluation.documents == "teacher":
+        yield f'[evaluation] documents = "teacher": {whose}; leave it out'
+    if spec.deploy.is_file:
+        yield f"[deploy] {spec.deploy.name}: {whose}; only embeddings are written for other runtimes, leave it out"
 
 
 def tuned_shape_is_in_space(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -184,6 +207,7 @@ SPACE_RULES = (
     batch_is_shared_evenly,
     budget_is_a_batch,
     texts_for_methods,
+    what_scores_pairs,
     tuned_shape_is_in_space,
     students_reach_the_index,
     map_of_shorter_embeddings,

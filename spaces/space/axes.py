@@ -40,9 +40,23 @@ def without_lm_head(method: str, student: StudentArchitecture, teacher: TeacherF
     )
 
 
+def unlike_scorers(method: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
+    """Students have the head of their teacher: one that scores pairs, or none."""
+    if teacher.scores_pairs:
+        lacking = [repr(term.name) for term in terms_of(method) if term.student_lm_head]
+        others = ", ".join(name for name, known in METHODS.items() if not known.student_lm_head)
+        rule = f"makes a masked-LM head, and students of {teacher.name!r} have one that scores pairs"
+        return f"{', '.join(lacking)} {rule}; methods that make none: {others}" if lacking else None
+    lacking = [repr(term.name) for term in terms_of(method) if term.scores_pairs]
+    head = f"its head has {teacher.labels} labels" if teacher.labels else "it has no such head"
+    rule = "needs a teacher that scores pairs, a sequence classifier with one label (num_labels = 1)"
+    return f"{', '.join(lacking)} {rule}; of {teacher.name!r} {head}" if lacking else None
+
+
 METHOD = Axis(
     "method", str, text(canonical_method), "transfer method, or a weighted sum of methods",
-    rules=(Rule("output-distribution transfer needs a teacher with a masked-LM head", without_lm_head),),
+    rules=(Rule("output-distribution transfer needs a teacher with a masked-LM head", without_lm_head),
+           Rule("score transfer needs a teacher that scores pairs", unlike_scorers)),
 )  # fmt: skip
 SHAPE = Axis("shape", str, text(canonical_shape), "shape of the student, such as 4x256 or, with its heads, 4x256h8")
 SIZES = (

@@ -198,6 +198,13 @@ class TeacherFacts:
     embedding: EmbeddingFacts = EmbeddingFacts()
     masked_lm: bool = True
     """Whether there are models of the family with a masked-LM head at all."""
+    labels: int = 0
+    """Outputs of its classification head, where it has one that its family's students can have as well."""
+
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether it is a cross-encoder, which gives two texts one score; so are its students then."""
+        return self.labels == 1
 
 
 def embedding_width(config: Mapping[str, Any], teacher: TeacherFacts) -> int:

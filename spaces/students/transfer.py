@@ -55,6 +55,8 @@ class TransferMethod:
     """Whether the teacher must have a trained masked-LM head."""
     student_lm_head: bool = False
     """Whether the student trains a masked-LM head."""
+    scores_pairs: bool = False
+    """Whether teacher and student are cross-encoders, and the corpus has pairs of texts."""
     masked_inputs: bool = False
     """Whether the inputs are masked; in a sum, one such method masks the inputs of all."""
 
@@ -70,6 +72,7 @@ METHODS = Registry(
         "mlm": "trainables.losses.mlm:MLM",
         "embed": "trainables.losses.embed:EMBED",
         "embed_similarity": "trainables.losses.embed_similarity:EMBED_SIMILARITY",
+        "score": "trainables.losses.score:SCORE",
     },
 )
 

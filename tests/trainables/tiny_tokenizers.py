@@ -37,7 +37,7 @@ def word_pieces(names: dict[str, str] = BERT_NAMES) -> PreTrainedTokenizerFast:
     backend.decoder = decoders.WordPiece()
     first, last = names["cls"], names["sep"]
     backend.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}", pair=f"{first} $A {last} $B {last}",
+        single=f"{first} $A {last}", pair=f"{first} $A {last} $B:1 {last}:1",
         special_tokens=[(first, vocabulary[first]), (last, vocabulary[last])],
     )  # fmt: skip
     return PreTrainedTokenizerFast(tokenizer_object=backend, **{f"{key}_token": name for key, name in names.items()})

@@ -72,6 +72,8 @@ def header(facts: StudentFacts) -> str:
     """The YAML block; every value is written as JSON, which YAML reads and which no text can break out of."""
     values: dict[str, Any] = {"library_name": "transformers"}
     values["pipeline_tag"] = "fill-mask" if facts.masked_lm else "feature-extraction"
+    if facts.scores_pairs:
+        values["pipeline_tag"] = "text-ranking"
     values["tags"] = ["distillation", "stillhouse", "sentence-transformers", *filter(None, [facts.model_type])]
     for key, value in (
         ("base_model", facts.teacher_hub_id), ("language", facts.language), ("license", facts.license)
@@ -184,8 +186,10 @@ def scored_as(facts: StudentFacts) -> str:
 
 
 def usage(facts: StudentFacts) -> str:
-    """Lines that work as they stand: as an encoder, and as a model of embeddings."""
+    """Lines that work as they stand: as an encoder, and as a model of embeddings, or of scores."""
     kind = "AutoModelForMaskedLM" if facts.masked_lm else "AutoModel"
+    kind = "AutoModelForSequenceClassification" if facts.scores_pairs else kind
+    texts = '"A query.", "A text that may answer it."' if facts.scores_pairs else '"A text."'
     names, load = kind, "from_pretrained(folder)"
     if not facts.weights:
         names, load = f"AutoConfig, {kind}", "from_config(AutoConfig.from_pretrained(folder))"
@@ -198,13 +202,23 @@ def usage(facts: StudentFacts) -> str:
         'vectors = embedder.encode(["A text.", "Another one."])',
         "```",
     ]
+    if facts.scores_pairs:
+        embedding = [
+            "As a reranker:",
+            "",
+            "```python",
+            "from sentence_transformers import CrossEncoder",
+            'reranker = CrossEncoder(".")  # this folder, or its name on the hub',
+            'scores = reranker.predict([("A query.", "A text that may answer it."), ("A query.", "Another one.")])',
+            "```",
+        ]
     return "\n".join(
         [
             "```python",
             f"from transformers import {names}, AutoTokenizer",
             'folder = "."  # this folder, or its name on the hub',
             f"tokenizer, model = AutoTokenizer.from_pretrained(folder), {kind}.{load}",
-            'output = model(**tokenizer("A text.", return_tensors="pt"))',
+            f'output = model(**tokenizer({texts}, return_tensors="pt"))',
             "```",
             *(["", *embedding] if facts.weights else []),
         ]

@@ -125,6 +125,7 @@ class StudentFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     model_type: str | None = None
     masked_lm: bool = False
+    scores_pairs: bool = False
     weights: bool = True
     """whether they are in the folder"""
     artefact: ArtefactFacts | None = None

@@ -4,7 +4,8 @@ The folder is written beside its final place, loaded again with nothing but tran
 memory, and only then renamed: an export folder that exists is one that works.
 
 Files: model.safetensors, config.json, the tokenizer's own, README.md (the card), recipe.json (everything that is known
-about how the student came about), and modules.json with the folders of its steps, which sentence-transformers reads.
+about how the student came about), and modules.json with the folders of its steps, which sentence-transformers reads; a
+cross-encoder needs none of these.
 `add` may write further files, such as those of artefact.py.
 """
 
@@ -18,7 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from spaces.errors import StillhouseError
 from trainables.cache import new_folder
@@ -27,8 +35,9 @@ from trainables.export.facts import ArtefactFacts, StudentFacts
 from trainables.export.graphs import sample_inputs
 from trainables.models.embedding import embed, embedder_of, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
-from trainables.models.encoder import usable_positions
+from trainables.models.encoder import scores_pairs, usable_positions
 from trainables.models.loading import quiet_transformers
+from trainables.models.pair_scores import score_pairs
 from trainables.models.sentence_folders import read_embedder, write_embedder
 from trainables.models.tokenizer import save_tokenizer
 
@@ -54,14 +63,20 @@ def export_student(
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.json").is_file():
         raise StillhouseError(f"{folder} exists and is not an exported student (no recipe.json); choose another folder")
-    facts = replace(facts, model_type=model.config.model_type, masked_lm=is_masked_lm(model), weights=weights)
+    if add is not None and scores_pairs(model):
+        raise StillhouseError("a student that scores pairs is written for torch alone: leave --runtime out")
+    facts = replace(
+        facts, model_type=model.config.model_type, masked_lm=is_masked_lm(model), scores_pairs=scores_pairs(model),
+        weights=weights,
+    )  # fmt: skip
     with new_folder(folder) as unfinished, quiet_transformers():
         if weights:
             model.save_pretrained(unfinished)
         else:
             model.config.save_pretrained(unfinished)
         save_tokenizer(tokenizer, unfinished)
-        write_embedder(unfinished, embedder_of(model), model.config.hidden_size)
+        if not scores_pairs(model):
+            write_embedder(unfinished, embedder_of(model), model.config.hidden_size)
         if add is not None:
             facts = replace(facts, artefact=add(unfinished))
         (unfinished / "recipe.json").write_text(recipe_text(facts), encoding="utf-8")
@@ -69,7 +84,8 @@ def export_student(
         verify_tokenizer(tokenizer, unfinished)
         if weights:
             verify_model(model, unfinished)
-            verify_embeddings(model, tokenizer, unfinished)
+            if not scores_pairs(model):
+                verify_embeddings(model, tokenizer, unfinished)
         if folder.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
             folder.rename(retired / "was")
@@ -83,19 +99,23 @@ def verify_model(model: PreTrainedModel, folder: Path) -> None:
     check_same(model.base_model, AutoModel.from_pretrained(folder).to(device), inputs, "last_hidden_state", folder)
     if is_masked_lm(model):
         check_same(model, AutoModelForMaskedLM.from_pretrained(folder).to(device), inputs, "logits", folder)
+    if scores_pairs(model):
+        reloaded = AutoModelForSequenceClassification.from_pretrained(folder).to(device)
+        check_same(model, reloaded, inputs, "logits", folder)
 
 
 @torch.inference_mode()
 def check_same(
     model: nn.Module, reloaded: PreTrainedModel, inputs: Mapping[str, Tensor], output: str, folder: Path
 ) -> None:
-    """Compare one output of two models at the valid positions."""
+    """Compare one output of two models, at the valid positions or of each text."""
     was_training = model.training
     try:
         ours, theirs = model.eval()(**inputs)[output], reloaded.eval()(**inputs)[output]
     finally:
         model.train(was_training)
-    valid = inputs["attention_mask"].bool()
+    mask = inputs["attention_mask"].bool()
+    valid = mask if ours.shape[:2] == mask.shape else slice(None)
     difference = float((ours[valid].float() - theirs[valid].float()).abs().max())
     if not difference < TOLERANCE:
         raise StillhouseError(
@@ -122,8 +142,11 @@ def verify_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 
 
 def verify_with_library(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """What `SentenceTransformer(folder).encode` gives, where the library is installed; it takes seconds to import."""
+    """What sentence-transformers gives of the folder, where it is installed; it takes seconds to import."""
     if find_spec("sentence_transformers") is None:
+        return
+    if scores_pairs(model):
+        verify_scores(model, tokenizer, folder)
         return
     from sentence_transformers import SentenceTransformer
 
@@ -131,6 +154,22 @@ def verify_with_library(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
         reader = SentenceTransformer(str(folder), device=str(model.device), local_files_only=True)
     ours_NE, theirs_NE = embed(model, tokenizer, PROBE_TEXTS), reader.encode(list(PROBE_TEXTS))
     same_embeddings(ours_NE, theirs_NE, folder, "read by sentence-transformers")
+
+
+def verify_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """What `CrossEncoder(folder).predict` gives, before its activation."""
+    from sentence_transformers import CrossEncoder
+
+    with quiet_transformers():
+        reader = CrossEncoder(str(folder), device=str(model.device), local_files_only=True)
+    pairs = [(query, passage) for query in PROBE_TEXTS for passage in PROBE_TEXTS]
+    theirs_N = reader.predict(pairs, activation_fn=nn.Identity(), show_progress_bar=False)
+    difference = float(np.abs(score_pairs(model, tokenizer, pairs) - theirs_N).max())
+    if not difference < TOLERANCE:
+        raise StillhouseError(
+            f"the student written to {folder.name} gives other scores when read by sentence-transformers: they differ "
+            f"by {difference:.2g}, more than {TOLERANCE:g}"
+        )
 
 
 def same_embeddings(ours_NE: np.ndarray, theirs_NE: np.ndarray, folder: Path, how: str) -> None:
@@ -146,4 +185,4 @@ def same_embeddings(ours_NE: np.ndarray, theirs_NE: np.ndarray, folder: Path, ho
 
 def is_masked_lm(model: PreTrainedModel) -> bool:
     """Whether the model carries a masked-LM head."""
-    return model.base_model is not model
+    return model.get_output_embeddings() is not None

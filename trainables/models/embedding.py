@@ -127,6 +127,10 @@ class Embedder:
     dims: int | None = None
     similarity: str = "cosine"
     """What the library compares embeddings by."""
+    pairs: bool = False
+    """Whether it is of a cross-encoder: two texts are read in one sequence, and a head scores the pooled state."""
+    marks_second: bool = False
+    """Whether the second of two texts has token types of its own."""
 
     @property
     def prompt(self) -> str:
@@ -147,7 +151,8 @@ class Embedder:
         """What tells two embedders of the same model apart."""
         steps = [(step.activation, step.weight.numpy().tobytes(), step.bias is not None and step.bias.numpy().tobytes())
                  if isinstance(step, Dense) else "Normalize" for step in self.steps]  # fmt: skip
-        return self.pooling, self.include_prompt, self.prompt, steps, self.dims, self.max_length
+        known = self.pooling, self.include_prompt, self.prompt, steps, self.dims, self.max_length
+        return (*known, "pairs") if self.pairs else known
 
     def facts(self, hidden_size: int) -> EmbeddingFacts:
         """What students of the teacher are made for."""
@@ -183,6 +188,8 @@ def set_embedder(model: PreTrainedModel, embedder: Embedder) -> None:
 
 def embedding_line(embedder: Embedder) -> str:
     """One line for a person: the steps, the longest text, and the prompts that are there but not used."""
+    if embedder.pairs:
+        return f"scores pairs of texts, together up to {embedder.max_length} tokens, by the state {embedder.pooling[0]}"
     steps = [" and ".join(embedder.pooling)]
     steps += [f"Dense to {len(step.weight)}" if isinstance(step, Dense) else "Normalize" for step in embedder.steps]
     line = f"embeddings: {', '.join(steps)}; texts of up to {embedder.max_length} tokens"

@@ -14,12 +14,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from spaces.errors import choose
 from spaces.students.architecture import StudentArchitecture
 from trainables.models.families import FAMILIES
-from trainables.models.family import Family, LayerParts
+from trainables.models.family import Family, LayerParts, ScoringHead
 from trainables.models.file_encoder import FileEncoder
 
 
@@ -51,8 +57,10 @@ def set_architecture(config: PretrainedConfig, shape: StudentArchitecture) -> No
     family.fit_config(config, before)
 
 
-def build_model(config: PretrainedConfig, *, lm_head: bool) -> PreTrainedModel:
-    """A model with fresh weights: the bare encoder without a pooler, or the encoder under a masked-LM head."""
+def build_model(config: PretrainedConfig, *, lm_head: bool = False, scoring: bool = False) -> PreTrainedModel:
+    """A model with fresh weights: the bare encoder without a pooler, or under a masked-LM head or one that scores."""
+    if scoring:
+        return AutoModelForSequenceClassification.from_config(config)
     if lm_head:
         return AutoModelForMaskedLM.from_config(config)
     return AutoModel.from_config(config, **without_pooler(config))
@@ -61,6 +69,42 @@ def build_model(config: PretrainedConfig, *, lm_head: bool) -> PreTrainedModel:
 def without_pooler(config: PretrainedConfig) -> dict[str, bool]:
     """What AutoModel has to be told."""
     return {"add_pooling_layer": False} if family_of(config).has_pooler else {}
+
+
+CLASSIFIER = "ForSequenceClassification"
+"""How the names of such classes of transformers end."""
+
+
+def labels_of(config: PretrainedConfig) -> int:
+    """Outputs of the classification head that a checkpoint with this config has; 0 for none that could be distilled."""
+    named = any(str(name).endswith(CLASSIFIER) for name in config.architectures or ())
+    return config.num_labels if named and family_of(config).scoring is not None else 0
+
+
+def scores_pairs(model: Any) -> bool:
+    """Whether this is a cross-encoder: it reads two texts in one sequence and gives them one score."""
+    return type(model).__name__.endswith(CLASSIFIER)
+
+
+def scoring_head(model: PreTrainedModel) -> ScoringHead:
+    """That of a cross-encoder."""
+    scoring = family_of(model.config).scoring
+    assert scoring is not None  # no other model is read as one
+    return scoring(model)
+
+
+def types_of_pairs(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor | None) -> dict[str, Tensor]:
+    """The types of tokens that a cross-encoder reads, where it tells its two texts apart: 1 for the second, else 0.
+
+    The second text begins after the first separator, which is the token that ends the row too.
+    """
+    if not getattr(getattr(model, "embedder", None), "marks_second", False):
+        return {}
+    valid_BT = torch.ones_like(input_ids_BT) if mask_BT is None else mask_BT.long()
+    last_B1 = input_ids_BT.shape[1] - 1 - valid_BT.flip(1).argmax(1, keepdim=True)
+    ends_BT = (input_ids_BT == input_ids_BT.gather(1, last_B1)).long() * valid_BT
+    after_BT = (ends_BT.cumsum(1) - ends_BT).clamp(max=1)
+    return {"token_type_ids": after_BT * valid_BT}
 
 
 def layers(model: PreTrainedModel) -> Any:
@@ -115,7 +159,10 @@ def hidden_states(
     if isinstance(model, FileEncoder):
         return model.hidden_states(input_ids_BT, mask_BT, num_layers)
     family, base = family_of(model.config), model.base_model
+    more = more or types_of_pairs(model, input_ids_BT, mask_BT)
     if num_layers == 0:
+        if more:
+            return hidden_states(model, input_ids_BT, mask_BT, 1, **more)[:1]
         return (family.embed(base, input_ids_BT),)
     states: list[Tensor] = []
 

@@ -87,6 +87,24 @@ class LayerParts:
     """Norms over the units of each head by itself, before any rotation."""
 
 
+@dataclass(frozen=True)
+class ScoringHead:
+    """What a sequence classifier with one label makes of a pooled state: out(norm(activation(dense(state))))."""
+
+    dense: nn.Linear
+    """The state to as many units."""
+    activation: Callable[[Tensor], Tensor]
+    out: nn.Linear
+    """The units to the score."""
+    norm: Norm | None = None
+    """Over the units."""
+
+    def __call__(self, state_BD: Tensor) -> Tensor:
+        """The scores B."""
+        units_BD = self.activation(self.dense(state_BD))
+        return self.out(units_BD if self.norm is None else self.norm(units_BD)).squeeze(-1)
+
+
 def of_one_kind(config: Config) -> tuple[str, ...]:
     """The kinds of layers of a family whose layers are all alike."""
     return ("layer",) * config.num_hidden_layers
@@ -95,6 +113,11 @@ def of_one_kind(config: Config) -> tuple[str, ...]:
 def nothing_shared(encoder: Model) -> SharedParts:
     """For a family whose layers read the stream alone."""
     return SharedParts()
+
+
+def first_token(config: Config) -> str:
+    """For a family whose classifiers read the state of the first token."""
+    return "cls"
 
 
 def nothing_else(config: Config, before: StudentArchitecture) -> None:
@@ -139,3 +162,7 @@ class Family:
     """Whether there are embeddings of `type_vocab_size` token types."""
     has_pooler: bool = True
     """Whether AutoModel adds a pooler unless it is told not to."""
+    scoring: Callable[[Model], ScoringHead] | None = None
+    """Of a sequence classifier with one label, such as a cross-encoder; None: those of the family are not distilled."""
+    scored_state: Callable[[Config], str] = first_token
+    """The pooling that its state comes from (trainables/models/embedding.py)."""

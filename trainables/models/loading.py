@@ -13,13 +13,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging
 
 from spaces.errors import SpecError, nearest
-from trainables.models.encoder import family_of, without_pooler
+from trainables.models.encoder import family_of, labels_of, without_pooler
 from trainables.models.families import FAMILIES
+from trainables.models.sentence_folders import keep_activation
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -184,7 +192,7 @@ def has_lm_head(folder: Path, config: PretrainedConfig) -> bool:
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """A trained model of a local folder in float32, with its masked-LM head where it has one.
+    """A trained model of a local folder in float32, with its masked-LM head, or the head of a cross-encoder, if any.
 
     Raises SpecError for a folder that does not hold all of the encoder as its config describes it.
     """
@@ -194,7 +202,10 @@ def load_model(folder: Path) -> PreTrainedModel:
         "local_files_only": True, "ignore_mismatched_sizes": True, "output_loading_info": True,
     }  # fmt: skip
     with quiet_transformers():  # what matters of its report is said below
-        if family_of(config).head_marker in headers:
+        if labels_of(config) == 1:
+            keep_activation(folder, config)
+            model, info = AutoModelForSequenceClassification.from_pretrained(folder, **options)
+        elif family_of(config).head_marker in headers:
             model, info = AutoModelForMaskedLM.from_pretrained(folder, **options)
         else:
             model, info = AutoModel.from_pretrained(folder, **without_pooler(config), **options)

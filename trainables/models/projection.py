@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from trainables.models.encoder import architecture, family_of
+from trainables.models.encoder import architecture, family_of, scores_pairs, scoring_head
 from trainables.models.family import LayerParts, Norm
 from trainables.models.kept_units import Kept, evenly
 from trainables.models.stream_sample import teacher_sample
@@ -162,3 +162,23 @@ def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor)
         elif isinstance(module, nn.LayerNorm):
             norm: Any = head[name]
             project_norm(module, norm, side(len(module.weight), len(norm.weight)))
+
+
+def copy_scoring_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
+    """The head of a cross-encoder: its map reads the projected state, and of its units those that move scores most."""
+    if not scores_pairs(student):
+        return
+    ours, theirs = scoring_head(student), scoring_head(teacher)
+    weight_DD, out_D = theirs.dense.weight.cpu() @ basis, theirs.out.weight.cpu()[0]
+    strength_D = out_D.abs() if theirs.norm is None else (out_D * theirs.norm.weight.cpu()).abs()
+    most = (strength_D * weight_DD.norm(dim=1)).argsort(descending=True, stable=True)[: len(ours.dense.weight)]
+    kept = most.sort().values
+    ours.dense.weight.copy_(weight_DD[kept])
+    ours.out.weight.copy_(theirs.out.weight.cpu()[:, kept])
+    for target, source, rows in ((ours.dense, theirs.dense, kept), (ours.out, theirs.out, slice(None))):
+        if target.bias is not None:
+            target.bias.copy_(source.bias.cpu()[rows])
+    if ours.norm is not None:
+        ours.norm.weight.copy_(theirs.norm.weight.cpu()[kept])
+        if bias_of(ours.norm) is not None:
+            ours.norm.bias.copy_(theirs.norm.bias.cpu()[kept])

@@ -6,7 +6,7 @@ is what versions 2 to 6 of the library read; a Dense from 3 on. No code of a fol
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,45 @@ def read_embedder(folder: Path, spec: EmbeddingSpec, hidden_size: int, positions
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         embedder = replace(embedder, skipped=prompt_tokens(tokenizer, embedder.prompt))
     return embedder
+
+
+def read_pair_reader(folder: Path, spec: EmbeddingSpec, state: str, positions: int, types: int) -> Embedder:
+    """The same of a cross-encoder, written by transformers or as a CrossEncoder of the library: it pools one state.
+
+    state: the pooling that its head reads. types: token types of its encoder. Raises SpecError for a folder or a spec
+    that asks for embeddings.
+    """
+    problems: list[str] = []
+    about = read_json(folder / "config_sentence_transformers.json", problems)
+    modules = read_json(folder / "modules.json", problems) or []
+    kinds = [str(entry.get("type", "")).rpartition(".")[2] for entry in modules]
+    if kinds not in ([], ["Transformer"]):
+        problems.append(
+            f"config.json describes a classifier with one label, which scores pairs, and modules.json says "
+            f"{', '.join(kinds)}: one Transformer is what a CrossEncoder has"
+        )
+    if about.get("default_prompt_name"):
+        problems.append("a teacher that scores pairs after a prompt cannot be distilled yet")
+    if asked := [name for name, value in asdict(spec).items() if value is not None]:
+        problems.append(f"it scores pairs and embeds nothing: leave [embedding] {' and '.join(asked)} out")
+    length = longest(folder, positions, problems)
+    if problems:
+        raise SpecError(problems)
+    marks = False
+    if types > 1:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        marks = 1 in tokenizer("a", "b").get("token_type_ids", ())
+    return Embedder(length, pooling=(state,), pairs=True, marks_second=marks)
+
+
+def keep_activation(folder: Path, config: Any) -> None:
+    """What a CrossEncoder makes of a score at last: version 6 keeps it in a file of its own, all read it in the config.
+
+    Without any it is a sigmoid.
+    """
+    named = read_json(folder / "config_sentence_transformers.json", []).get("activation_fn")
+    if named and str(named).startswith("torch.") and not hasattr(config, "sentence_transformers"):
+        config.sentence_transformers = {"activation_fn": named}
 
 
 def lowers_case(folder: Path) -> bool:

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainables.models.embedding import embedder_of, finish, pool
-from trainables.models.encoder import Head, hidden_states, lm_head, qkv
+from trainables.models.encoder import Head, hidden_states, lm_head, qkv, scoring_head
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,12 @@ def restore_embedding(model: PreTrainedModel, layer: int, state_BMD: Tensor) -> 
     return finish(embedder_of(model), state_BMD, normalised=False)
 
 
+def restore_score(model: PreTrainedModel, layer: int, state_B1D: Tensor) -> Tensor:
+    """By the head, in float32: bfloat16 has three digits, and scores of a query differ by less."""
+    with torch.autocast(state_B1D.device.type, enabled=False):
+        return scoring_head(model)(state_B1D[:, 0].float())
+
+
 HIDDEN = Signal("hidden", "the output of a layer, BTD", tokens_of, restore_hidden)
 QKV = Signal("qkv", "queries, keys and values of a layer, BTD each, all heads side by side", tokens_below, qkv)
 LOGITS = Signal("logits", "the masked-LM head over the last layer at the masked positions", masked_of, restore_logits)
@@ -181,7 +187,14 @@ def pooled(pooling: tuple[str, ...], skipped: int) -> Signal:
     return Signal("pooled", meaning, lambda layer: (State(layer, positions),), restore_embedding)
 
 
-SIGNALS = {signal.name: signal for signal in (HIDDEN, QKV, LOGITS, pooled(("mean",), 0))}
+@cache
+def scored(pooling: tuple[str, ...]) -> Signal:
+    """The score of each pair of texts, B, before any activation; the state that it is made of is kept."""
+    meaning = "the score of each pair of texts, B"
+    return Signal("score", meaning, pooled(pooling, 0).states, restore_score)
+
+
+SIGNALS = {signal.name: signal for signal in (HIDDEN, QKV, LOGITS, pooled(("mean",), 0), scored(("cls",)))}
 
 
 def states_of(wanted: Iterable[LayerSignal]) -> tuple[State, ...]:

@@ -26,6 +26,7 @@ from trainables.models.loading import load_model
 from trainables.models.projection import (
     copy_head,
     copy_layer,
+    copy_scoring_head,
     is_identity,
     project_embeddings,
     project_norm,
@@ -53,11 +54,14 @@ def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | No
 def untrained(
     teacher: Teacher, architecture: StudentArchitecture, seed: int, *, lm_head: bool = False
 ) -> PreTrainedModel:
-    """A model of the teacher's family and vocabulary that has learned nothing, in evaluation mode."""
+    """A model of the teacher's family and vocabulary that has learned nothing, in evaluation mode.
+
+    That of a teacher that scores pairs has a head to do so as well.
+    """
     model_config = copy.deepcopy(teacher.model.config)
     set_architecture(model_config, architecture)
     torch.manual_seed(seed)
-    student = build_model(model_config, lm_head=lm_head).eval()
+    student = build_model(model_config, lm_head=lm_head, scoring=teacher.facts.scores_pairs).eval()
     same = architecture.hidden_size == teacher.facts.architecture.hidden_size
     set_embedder(student, embedder_of(teacher.model).for_width(same))
     return student
@@ -72,8 +76,8 @@ def load_weights(student: PreTrainedModel, folder: str) -> None:
         saved = load_model(Path(folder))
     except SpecError as error:
         raise TrialFailed(f"the weights in {folder} cannot be taken over: {error}") from error
-    both_have_heads = all(model.get_output_embeddings() is not None for model in (saved, student))
-    theirs, ours = ((model if both_have_heads else model.base_model).state_dict() for model in (saved, student))
+    same_heads = type(saved) is type(student)
+    theirs, ours = ((model if same_heads else model.base_model).state_dict() for model in (saved, student))
     shapes = ({name: value.shape for name, value in each.items()} for each in (theirs, ours))
     wrong = sorted({name for name, _ in set.symmetric_difference(*(set(each.items()) for each in shapes))})
     if wrong:
@@ -134,6 +138,7 @@ def projected_layers_start(
         if not is_identity(basis):
             fit_norms(student, teacher, corpus, basis, pairs=(pair,))
     copy_head(student, teacher.model, basis)
+    copy_scoring_head(student, teacher.model, basis)
 
 
 def kept_evenly(number: int, teacher: Teacher, corpus: Corpus | None) -> tuple[int, ...]:

@@ -14,9 +14,9 @@ from spaces.students.architecture import TeacherFacts
 from trainables.cache import digest, digest_files
 from trainables.models.embedding import Embedder, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
-from trainables.models.encoder import architecture, family_of, usable_positions
+from trainables.models.encoder import architecture, family_of, labels_of, usable_positions
 from trainables.models.loading import has_lm_head, load_model, read_config, weight_files
-from trainables.models.sentence_folders import lowers_case, read_embedder
+from trainables.models.sentence_folders import lowers_case, read_embedder, read_pair_reader
 from trainables.models.tokenizer import load_tokenizer
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
@@ -70,8 +70,15 @@ def read_facts(path: str, embedding: EmbeddingSpec = AS_IT_IS, where: str = WHER
 
 
 def embedder_in(folder: Path, embedding: EmbeddingSpec) -> Embedder:
-    """How the model of a folder embeds, by the folder, or by the spec of what the folder does not say."""
+    """How the model of a folder embeds, by the folder, or by the spec of what the folder does not say.
+
+    That of a cross-encoder says which state its head reads.
+    """
     config = read_config(folder)
+    if labels_of(config) == 1:
+        family = family_of(config)
+        types = config.type_vocab_size if family.has_types else 0
+        return read_pair_reader(folder, embedding, family.scored_state(config), usable_positions(config), types)
     return read_embedder(folder, embedding, architecture(config).hidden_size, usable_positions(config))
 
 
@@ -90,6 +97,7 @@ def facts_of(folder: Path, path: str, embedder: Embedder) -> TeacherFacts:
         type_vocab_size=config.type_vocab_size if family.has_types else 0,
         has_lm_head=has_lm_head(folder, config),
         masked_lm=family.head_marker is not None,
+        labels=labels_of(config),
         digest=own if plain else digest(own, *embedder.identity()),
         embedding=embedder.facts(shape.hidden_size),
     )

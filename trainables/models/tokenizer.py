@@ -73,13 +73,15 @@ def named_class(folder: Path) -> str:
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a tokenizer so that transformers 4 and 5, and what is built on them, load it.
 
-    transformers 5 calls the class without a family TokenizersBackend, a name that only it knows.
+    transformers 5 calls the class without a family TokenizersBackend, a name that only it knows, and gives no token
+    types with it, where transformers 4 does unless it is told what the model reads.
     """
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        config["model_input_names"] = tokenizer.model_input_names
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

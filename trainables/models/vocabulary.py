@@ -32,7 +32,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from spaces.errors import SpecError
 from spaces.telling import Say, announced
-from trainables.models.encoder import build_model, family_of, word_embeddings
+from trainables.models.encoder import build_model, family_of, scores_pairs, word_embeddings
 from trainables.models.tokenizer import save_tokenizer
 
 COUNTED = 2_000
@@ -227,11 +227,12 @@ def with_words(model: PreTrainedModel, rows: Sequence[Sequence[int]], *, lm_head
                 f"stay, but would become {config.pad_token_id}"
             ]
         )
-    small = build_model(config, lm_head=lm_head)
+    scoring = scores_pairs(model)
+    small = build_model(config, lm_head=lm_head, scoring=scoring)
     theirs, words = model.base_model.state_dict(), word_embeddings(small)
     for name, value in small.base_model.state_dict().items():
         value.copy_(mixed(theirs[name], rows) if value.data_ptr() == words.data_ptr() else theirs[name])
-    if lm_head and model.get_output_embeddings() is not None:
+    if scoring or (lm_head and model.get_output_embeddings() is not None):
         head = {n: p for n, p in model.state_dict().items() if not n.startswith(model.base_model_prefix)}
         for name, value in small.state_dict().items():
             if not name.startswith(small.base_model_prefix):

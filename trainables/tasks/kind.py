@@ -86,6 +86,7 @@ class TaskKind:
     strata: the group of each row for stratified samples, from its labels; see sampling.py.
     protocols: how it is scored, by name; the first is taken when a study asks for one that is not here.
     fits: whether any protocol is fitted on train; where none is, train only serves to make a dev split that is absent.
+    of_pairs: whether a model that scores pairs can be scored by zero_shot, which then reads the view `pair`.
     has_documents: whether rows are queries, answered from the part `documents`; their labels are JUDGED (ranking.py).
     hub_task: what the Hugging Face hub calls such tasks, for cards.
     """
@@ -97,6 +98,7 @@ class TaskKind:
     strata: Callable[[Ragged], np.ndarray]
     protocols: Mapping[str, Protocol]
     fits: bool = True
+    of_pairs: bool = False
     has_documents: bool = False
     hub_task: str = "text-classification"
 

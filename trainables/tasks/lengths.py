@@ -6,7 +6,8 @@ import numpy as np
 
 from trainables.tasks.data import TaskData
 
-TEXTS = ("text", "text2")
+TEXTS, PAIRS = ("text", "text2"), ("pair",)
+"""The views that are read, and those that a model which scores pairs reads."""
 
 
 def typical_lengths(tasks: Sequence[TaskData], count: int) -> tuple[int, ...]:
@@ -17,11 +18,11 @@ def typical_lengths(tasks: Sequence[TaskData], count: int) -> tuple[int, ...]:
     shares_N = (np.arange(count) + 0.5) / count
     by_task = [
         np.quantile(
-            np.concatenate([split.views[name].lengths() for name in TEXTS if name in split.views]),
+            np.concatenate([split.views[name].lengths() for name in read if name in split.views]),
             shares_N,
             method="nearest",
         )
-        for split in (task.splits["dev"] for task in tasks)
+        for split, read in ((task.splits["dev"], PAIRS if "pairs" in task.meta else TEXTS) for task in tasks)
     ]
     lengths_N = np.quantile(np.concatenate(by_task), shares_N, method="nearest")
     return tuple(int(each) for each in np.random.default_rng(0).permutation(lengths_N))

@@ -3,7 +3,8 @@
 A prepared task is a folder: `meta.json` and, per split, its labels and each of its views as two arrays,
 `SPLIT.NAME.values.npy` (all numbers one after the other) and `SPLIT.NAME.offsets.npy` (where each row starts, and the
 end), and `SPLIT.rows.npy`, a digest of each row as it was read. Views of texts: `text`; for pairs also `text2` (the
-second text alone, for separately encoded pairs) and `pair` (both in one sequence, for cross-encoding). For tagged words
+second text alone, for separately encoded pairs) and `pair` (both in one sequence, for cross-encoding; for models that
+score pairs also of a query with each of its candidates, one for each label). For tagged words
 `words` says where in its text each scored word starts. The folder is named by the digest of rows, tokenizer and
 settings, and appears whole or not at all.
 
@@ -31,6 +32,7 @@ from trainables.tasks.documents import DOCUMENTS, with_fewer_documents
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.metrics import Metric
 from trainables.tasks.prompts import prompt_lines, prompted, prompts_by_part
+from trainables.tasks.reading.encoding import with_candidates
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.spec import TaskSpec, task_problems
 from trainables.text.packing import tokenizer_digest
@@ -69,6 +71,8 @@ def prepare_task(
     told = [part for split, each in digests.items() for part in (split, each.tobytes())]
     settings = asdict(spec) | {"metric": metric.name, "seed": seed, "format": FORMAT}
     rows, settings["max_length"], lines = as_embedded(spec, rows, embedder)
+    if embedder is not None and embedder.pairs and KINDS[spec.kind].of_pairs:
+        settings["pairs"] = True
     for line in lines:
         say(line)
     identity = {key: value for key, value in settings.items() if key not in UNREAD}
@@ -129,6 +133,8 @@ def write_task(
     """Cut and tokenise checked rows into a folder that is not there yet; `digests` are those of its rows."""
     rows, cut = cut_rows(spec, rows, settings["seed"])
     prepared = {split: KINDS[spec.kind].encode(data, tokenizer, settings["max_length"]) for split, data in rows.items()}
+    if "pairs" in settings and DOCUMENTS in rows:
+        prepared = with_candidates(prepared, rows, tokenizer, settings["max_length"])
     with new_folder(folder) as unfinished:
         for split, each in digests.items():
             np.save(unfinished / f"{split}.rows.npy", each)

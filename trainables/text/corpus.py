@@ -20,6 +20,7 @@ from trainables.cache import cache_folder, digest, new_folder
 from trainables.text.held_out import CHARACTERS_PER_TOKEN
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import frame, pack, tokenised, tokenizer_digest, unknown_share
+from trainables.text.pairs import read_pairs
 from trainables.text.shards import Stream, shards_of, share_of, survey, write_blocks, write_shards
 from trainables.text.single import sentences_of, single_rows
 from trainables.text.sources import (
@@ -100,6 +101,8 @@ def prepare_corpus(
         options += [spec.language_temperature, sorted(files.items())]
     if spec.texts != "packed":
         options += [spec.texts, prompt] + [query_prompt] * (spec.queries is not None)
+    if spec.texts == "pairs":
+        options.append(spec.query_column)
     content = sorted(source_files(spec, progress).items())
     key = digest(7, content, spec.text_column, tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
@@ -178,12 +181,13 @@ def stream_blocks(
 def apart(
     spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, prompts: tuple[str, str]
 ) -> tuple[dict[str, np.ndarray], CorpusFacts]:
-    """Single texts of `train` and `held_out`, at least one of each, their lengths, and what they are made of.
+    """Single texts or pairs of `train` and `held_out`, at least one of each, their lengths, and what they are made of.
 
     prompts: before texts of the source, and before queries.
     """
     found: dict[str, np.ndarray] = {}
-    for name, texts in zip(("train", "held_out"), prompted_texts(spec, progress, *prompts), strict=True):
+    parts = read_pairs(spec, progress) if spec.texts == "pairs" else prompted_texts(spec, progress, *prompts)
+    for name, texts in zip(("train", "held_out"), parts, strict=True):
         if name == "held_out":
             order = np.random.default_rng(0).permutation(len(texts))[:HELD_OUT_BLOCKS]
             texts = [texts[i] for i in np.sort(order)]

@@ -1,5 +1,7 @@
 """Texts kept apart: each a row of token ids of its own, padded on the right, as a model of embeddings reads them.
 
+Pairs of texts are such rows too, with the separator between the two; what is too long is cut from the longer one.
+
 Shapes: N texts, T the longest length.
 """
 
@@ -24,7 +26,7 @@ def sentences_of(text: str) -> list[str]:
 
 
 def single_rows(
-    texts: Sequence[str],
+    texts: Sequence[str] | Sequence[tuple[str, str]],
     tokenizer: PreTrainedTokenizerBase,
     longest: int,
     max_tokens: int | None,
@@ -34,6 +36,7 @@ def single_rows(
 
     What is cut, and what is too short to be kept, is said in one line.
     """
+    alone = not texts or isinstance(texts[0], str)
     order = range(len(texts)) if max_tokens is None else np.random.default_rng(SEED).permutation(len(texts)).tolist()
     kept: list[list[int]] = []
     tokens = seen = short = long = 0
@@ -41,7 +44,8 @@ def single_rows(
         if max_tokens is not None and tokens >= max_tokens:
             break
         batch = [texts[i] for i in order[start : start + CHUNK]]
-        for ids in tokenizer(batch, truncation=True, max_length=longest, verbose=False)["input_ids"]:
+        columns = [batch] if alone else [list(column) for column in zip(*batch, strict=True)]
+        for ids in tokenizer(*columns, truncation=True, max_length=longest, verbose=False)["input_ids"]:
             if max_tokens is not None and tokens >= max_tokens:
                 break
             seen += 1
@@ -52,8 +56,9 @@ def single_rows(
             tokens += len(ids)
             kept.append(ids)
     say(
-        f"corpus: {len(kept):,} single texts of {tokens / max(1, len(kept)):.0f} tokens on average; {long:,} fill or "
-        f"exceed {longest} tokens and are cut there, {short:,} of fewer than {FEWEST_TOKENS} are left out"
+        f"corpus: {len(kept):,} {'single texts' if alone else 'pairs'} of {tokens / max(1, len(kept)):.0f} tokens on "
+        f"average; {long:,} fill or exceed {longest} tokens and are cut there, {short:,} of fewer than {FEWEST_TOKENS} "
+        "are left out"
     )
     rows = np.full((len(kept), longest), tokenizer.pad_token_id or 0, dtype_of(tokenizer))
     for row, ids in zip(rows, kept, strict=True):

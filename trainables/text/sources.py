@@ -28,10 +28,12 @@ class CorpusSpec:
     subset: str | None = setting("the configuration of a hub data set", None)
     texts: str = setting(
         "packed: one after the other in blocks, for methods that read tokens; single: each text alone, cut at "
-        "sequence_length; sentences: each sentence alone. Methods that read embeddings need single or sentences",
+        "sequence_length; sentences: each sentence alone. Methods that read embeddings need single or sentences. "
+        "pairs: each with a query before it, for teachers that score pairs",
         "packed",
-        choices=("packed", "single", "sentences"),
+        choices=("packed", "single", "sentences", "pairs"),
     )
+    query_column: str = setting("the column that holds the query, where texts are pairs", "query")
     queries: str | None = setting(
         "queries beside the texts of source, a file or folder of them: each stands after the teacher's prompt called "
         "query, and the texts of source then after that called document, passage or corpus; unset: all texts after "

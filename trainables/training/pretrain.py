@@ -62,6 +62,8 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Say) -> flo
         raise SpecError(
             [f"--source {spec.source!r}: no model of type {source.facts.family.name} has a masked-LM head to train on"]
         )
+    if source.facts.scores_pairs:
+        raise SpecError([f"--source {spec.source!r} scores pairs, and has no masked-LM head to train on"])
     if not trimmed.is_dir():
         with new_folder(trimmed) as folder:
             told = write_vocabulary(spec, source, folder, progress)

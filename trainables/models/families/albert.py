@@ -14,7 +14,7 @@ from spaces.students.architecture import Parameters, StudentArchitecture, Teache
 from trainables.models.families.bert import BERT
 from trainables.models.families.bert import embeddings as bert_embeddings
 from trainables.models.families.electra import ElectraFacts
-from trainables.models.family import Config, EmbeddingParts, LayerParts, Model
+from trainables.models.family import Config, EmbeddingParts, LayerParts, Model, ScoringHead
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,13 @@ def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
     return own.LayerNorm(own.activation(own.dense(hidden_ND)))
 
 
+def scoring(model: Model) -> ScoringHead:
+    """The pooler is a map of the encoder."""
+    return ScoringHead(model.base_model.pooler, model.base_model.pooler_activation, model.classifier)
+
+
 ALBERT = replace(
     BERT, facts=facts, layers="encoder.albert_layer_groups.0.albert_layers", one_layer=True, embeddings=embeddings,
     embed=embed, parts=parts, qkv=qkv, head_marker="predictions.dense.weight", head_words=head_words,
+    scoring=scoring,
 )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
-from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model
+from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model, ScoringHead
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,13 @@ def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
     return model.cls.predictions.transform(hidden_ND)
 
 
+def scoring(model: Model) -> ScoringHead:
+    """The pooler is part of the encoder."""
+    pooler = model.base_model.pooler
+    return ScoringHead(pooler.dense, pooler.activation, model.classifier)
+
+
 BERT = Family(
     facts=facts, layers="encoder.layer", embeddings=embeddings, embed=embed, parts=parts, qkv=qkv,
-    head_marker="cls.predictions.transform.dense.weight", head_words=head_words,
+    head_marker="cls.predictions.transform.dense.weight", head_words=head_words, scoring=scoring,
 )  # fmt: skip

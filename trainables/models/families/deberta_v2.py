@@ -8,10 +8,12 @@ no part of the relations that `mha` compares.
 from dataclasses import dataclass, replace
 from functools import partial
 
+from transformers.activations import ACT2FN
+
 from spaces.errors import SpecError
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
 from trainables.models.families.bert import BERT, BertFacts, parts, qkv
-from trainables.models.family import Config, EmbeddingParts, Model, SharedParts
+from trainables.models.family import Config, EmbeddingParts, Model, ScoringHead, SharedParts
 
 MAPS = ("query_proj", "key_proj", "value_proj")
 
@@ -87,7 +89,17 @@ def shared(encoder: Model) -> SharedParts:
     return SharedParts(tables=(own.rel_embeddings,), norms=(own.LayerNorm,) if hasattr(own, "LayerNorm") else ())
 
 
+def fit_config(config: Config, before: StudentArchitecture) -> None:
+    """The pooler of a classifier is as wide as the layers."""
+    config.pooler_hidden_size = config.hidden_size
+
+
+def scoring(model: Model) -> ScoringHead:
+    """The pooler stands beside the encoder, with the activation in the config."""
+    return ScoringHead(model.pooler.dense, ACT2FN[model.config.pooler_hidden_act], model.classifier)
+
+
 DEBERTA_V2 = replace(
     BERT, facts=facts, embeddings=embeddings, shared=shared, has_pooler=False,
-    parts=partial(parts, maps=MAPS), qkv=partial(qkv, maps=MAPS),
+    parts=partial(parts, maps=MAPS), qkv=partial(qkv, maps=MAPS), fit_config=fit_config, scoring=scoring,
 )  # fmt: skip

@@ -1,9 +1,10 @@
 """DistilBERT (transformers/models/distilbert/modeling_distilbert.py): BERT without types, under other names."""
 
+import torch
 from torch import Tensor
 
 from trainables.models.families.bert import embed, facts
-from trainables.models.family import EmbeddingParts, Family, LayerParts, Model
+from trainables.models.family import EmbeddingParts, Family, LayerParts, Model, ScoringHead
 
 
 def embeddings(encoder: Model) -> EmbeddingParts:
@@ -33,8 +34,14 @@ def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
     return model.vocab_layer_norm(model.activation(model.vocab_transform(hidden_ND)))
 
 
+def scoring(model: Model) -> ScoringHead:
+    """Two maps stand beside the encoder."""
+    return ScoringHead(model.pre_classifier, torch.relu, model.classifier)
+
+
 DISTILBERT = Family(
     facts=facts, layers="transformer.layer", embeddings=embeddings, embed=embed, parts=parts, qkv=qkv,
     head_marker="vocab_transform.weight", head_words=head_words,
     config_keys=("n_layers", "dim", "n_heads", "hidden_dim"), has_types=False, has_pooler=False,
+    scoring=scoring,
 )  # fmt: skip

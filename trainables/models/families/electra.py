@@ -12,7 +12,7 @@ from torch import Tensor
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
 from trainables.models.families.bert import BERT, BertFacts
 from trainables.models.families.bert import embeddings as bert_embeddings
-from trainables.models.family import Config, EmbeddingParts, Model
+from trainables.models.family import Config, EmbeddingParts, Model, ScoringHead
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,13 @@ def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
     return model.generator_predictions(hidden_ND)
 
 
+def scoring(model: Model) -> ScoringHead:
+    """The head brings its activation."""
+    head = model.classifier
+    return ScoringHead(head.dense, head.activation, head.out_proj)
+
+
 ELECTRA = replace(
     BERT, facts=facts, fit_config=fit_config, embeddings=embeddings, embed=embed,
-    head_marker="generator_predictions.dense.weight", head_words=head_words, has_pooler=False,
+    head_marker="generator_predictions.dense.weight", head_words=head_words, has_pooler=False, scoring=scoring,
 )  # fmt: skip

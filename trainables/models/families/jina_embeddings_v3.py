@@ -6,6 +6,7 @@ XLM-R with rotations for positions; its adapters for tasks are not part of the m
 from dataclasses import replace
 
 from trainables.models.families.gte import GTE
+from trainables.models.families.roberta import ROBERTA
 from trainables.models.family import Config, LayerParts, Model
 from trainables.models.rotary import HeadCounts, RotaryFacts
 
@@ -28,4 +29,4 @@ def parts(layer: Model) -> LayerParts:
     )  # fmt: skip
 
 
-JINA_EMBEDDINGS_V3 = replace(GTE, facts=facts, parts=parts)
+JINA_EMBEDDINGS_V3 = replace(GTE, facts=facts, parts=parts, scoring=ROBERTA.scoring)

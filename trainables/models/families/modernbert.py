@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spaces.students.architecture import StudentArchitecture
 from trainables.models.families.bert import embed
-from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model
+from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model, ScoringHead
 from trainables.models.rotary import HeadCounts, RotaryFacts, types_of_depth
 
 
@@ -63,9 +63,15 @@ def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
     return model.head(hidden_ND)
 
 
+def scoring(model: Model) -> ScoringHead:
+    """The same steps as in the masked-LM head, and a map to the score."""
+    return ScoringHead(model.head.dense, model.head.act, model.classifier, model.head.norm)
+
+
 MODERNBERT = Family(
     facts=facts, layers="layers", embeddings=embeddings, embed=embed, parts=parts, qkv=qkv,
     final_norm=lambda encoder: encoder.final_norm, fit_config=fit_config, layer_kinds=layer_kinds,
     head_marker="decoder.bias", head_words=head_words,  # a classifier has head.dense too
     has_types=False, has_pooler=False,
+    scoring=scoring, scored_state=lambda config: config.classifier_pooling,
 )  # fmt: skip

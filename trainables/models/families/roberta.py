@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.models.families.bert import BERT, BertFacts
-from trainables.models.family import Config, Model
+from trainables.models.family import Config, Model, ScoringHead
 
 
 def facts(config: Config) -> BertFacts:
@@ -20,4 +21,10 @@ def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
     return head.layer_norm(F.gelu(head.dense(hidden_ND)))
 
 
-ROBERTA = replace(BERT, facts=facts, head_marker="lm_head.dense.weight", head_words=head_words)
+def scoring(model: Model) -> ScoringHead:
+    """The head is a module, with the activation in its code."""
+    head = model.classifier
+    return ScoringHead(head.dense, torch.tanh, head.out_proj)
+
+
+ROBERTA = replace(BERT, facts=facts, head_marker="lm_head.dense.weight", head_words=head_words, scoring=scoring)

@@ -21,6 +21,7 @@ KIND = TaskKind(
     read=partial(read_rows, read_labels=class_ids),
     encode=encode_texts,
     strata=by_class,
+    of_pairs=True,
     protocols={
         "probe": Protocol(partial(probe, features=pair_features, head=CLASSES), OF_CLASSES),
         "zero_shot": Protocol(cosines, OF_PAIRS),

@@ -1,4 +1,4 @@
-"""Which of the candidates of a query answer it, by cosine. Nothing is fitted.
+"""Which of the candidates of a query answer it, by cosine, or by the score of a cross-encoder. Nothing is fitted.
 
 A row is a query with a list of texts that answer it and a list of others, as mteb and sentence-transformers have it.
 """
@@ -66,13 +66,14 @@ def check_lists(source: TaskSource, split: str, role: str, values: list[Any], pr
 
 
 KIND = TaskKind(
-    doc="which of the candidates of a query answer it, by cosine",
+    doc="which of the candidates of a query answer it, by cosine, or by the score of a cross-encoder",
     columns={"text": Column("query"), "positive": Column("positive"), "negative": Column("negative")},
     read=read,
     encode=encode_texts,
     strata=as_one,
     protocols={"zero_shot": Protocol(candidates, OF_CANDIDATES)},
     fits=False,
+    of_pairs=True,
     has_documents=True,
     hub_task="reranking",
 )

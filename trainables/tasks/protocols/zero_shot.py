@@ -1,4 +1,4 @@
-"""Scored as embeddings are used: cosines of embeddings. Nothing is fitted, so that `train` has no say.
+"""Scored as models are used: cosines of embeddings, scores of cross-encoders. Nothing is fitted: `train` has no say.
 
 Shapes: N texts or pairs, Q queries, K ranked documents, D width.
 """
@@ -10,6 +10,8 @@ from transformers import PreTrainedModel
 
 from spaces.errors import SpecError
 from trainables.models.embedding import embed_tokens
+from trainables.models.encoder import scores_pairs
+from trainables.models.pair_scores import score_tokens
 from trainables.tasks.data import TaskData
 from trainables.tasks.documents import DOCUMENTS
 from trainables.tasks.kind import Predictions, Terms
@@ -46,8 +48,15 @@ def same_width(task: TaskData, queries_QD: np.ndarray, documents_ND: np.ndarray)
     return documents_ND
 
 
+def of_pairs(model: PreTrainedModel, task: TaskData) -> Predict:
+    """The score of each pair by a cross-encoder."""
+    return lambda split: Predictions(score_tokens(model, task.splits[split].views["pair"], task.pad_id))
+
+
 def cosines(model: PreTrainedModel, task: TaskData, terms: Terms) -> Predict:
-    """The cosine of each pair."""
+    """The cosine of each pair; by a cross-encoder its score."""
+    if scores_pairs(model):
+        return of_pairs(model, task)
 
     def predict(split: str) -> Predictions:
         u_ND, v_ND = (embedded(model, task, task.splits[split].views[view]) for view in ("text", "text2"))
@@ -69,7 +78,9 @@ def search(model: PreTrainedModel, task: TaskData, terms: Terms) -> Predict:
 
 
 def candidates(model: PreTrainedModel, task: TaskData, terms: Terms) -> Predict:
-    """The cosine of each query with each of its candidates."""
+    """The cosine of each query with each of its candidates; by a cross-encoder the score of the two."""
+    if scores_pairs(model):
+        return of_pairs(model, task)
 
     def predict(split: str) -> Predictions:
         labels = task.splits[split].labels

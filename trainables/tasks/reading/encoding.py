@@ -1,11 +1,13 @@
 """Texts as token ids."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from trainables.tasks.data import Rows, Split
+from trainables.tasks.documents import DOCUMENTS
 from trainables.text.ragged import Ragged, ragged
 
 TOKENIZER_BATCH = 1000
@@ -30,3 +32,19 @@ def encoded(
         batch = tokenizer(list(texts[part]), second, truncation="longest_first", max_length=max_length)
         ids += batch["input_ids"]
     return ragged(ids, np.int32)
+
+
+def with_candidates(
+    splits: Mapping[str, Split], rows: Mapping[str, Rows], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[str, Split]:
+    """The splits of queries with a view `pair`: the query and the document of each label."""
+    documents, found = rows[DOCUMENTS].inputs["text"], dict(splits)
+    for split, each in splits.items():
+        if split != DOCUMENTS:
+            labels = each.labels
+            queries = [text for text, count in zip(rows[split].inputs["text"], labels.lengths(), strict=True)
+                       for _ in range(count)]  # fmt: skip
+            passages = [documents[place] for place in labels.values["document"]]
+            pairs = encoded(tokenizer, queries, passages, max_length)
+            found[split] = replace(each, views={**each.views, "pair": pairs})
+    return found

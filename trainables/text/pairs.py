@@ -1,0 +1,51 @@
+"""Pairs of a query and a passage, for rerankers: each a row of token ids of its own, as a cross-encoder reads them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from spaces.errors import SpecError
+from spaces.telling import Say
+from trainables.text.corpus_files import corpus_files
+from trainables.text.file_texts import TEXTS
+from trainables.text.held_out import bucket_of, rule_of
+from trainables.text.sources import CorpusSpec, held_out_characters
+from trainables.text.text_files import format_of
+
+Pair = tuple[str, str]
+"""A query and a passage."""
+
+
+def file_pairs(path: Path, spec: CorpusSpec) -> Iterator[Pair]:
+    """The pairs of one file, in its order; rows that lack a text are passed over. Raises SpecError for another file."""
+    ending = format_of(path)[1]
+    if ending == ".txt":
+        columns = f"{spec.query_column} and {spec.text_column}"
+        raise SpecError([f"[corpus] {path}: a file of lines has no pairs; give a table with the columns {columns}"])
+    try:
+        both = (TEXTS[ending](path, column) for column in (spec.query_column, spec.text_column))
+        for query, passage in zip(*both, strict=True):
+            if query and passage and query.strip() and passage.strip():
+                yield query, passage
+    except SpecError as error:
+        raise SpecError([f"[corpus] {problem}" for problem in error.problems]) from error
+
+
+def read_pairs(spec: CorpusSpec, say: Say) -> list[list[Pair]]:
+    """Those of `train` and of `held_out`, each once. Without files of their own, some queries are held out.
+
+    Raises SpecError for a source without pairs.
+    """
+    files = corpus_files(spec.source)
+    train, held_out = (
+        list(dict.fromkeys(pair for path in files[part] for pair in file_pairs(path, spec)))
+        for part in ("train", "held_out")
+    )
+    if not train:
+        raise SpecError([f"[corpus] source {spec.source!r}: no pair of a query and a passage to train on"])
+    if not held_out:
+        last = rule_of((query for query, _ in train), held_out_characters(spec)).last
+        held_out = [pair for pair in train if bucket_of(pair[0]) <= last]
+        train = [pair for pair in train if bucket_of(pair[0]) > last]
+    queries = len({query for query, _ in train})
+    say(f"corpus: {len(train):,} pairs of {queries:,} queries to train on, {len(held_out):,} are held out")
+    return [train, held_out]

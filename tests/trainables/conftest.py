@@ -1,16 +1,18 @@
 """Tiny teachers of all families, their tokenizers and a corpus; every weight is drawn, no bias is left at 0."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_families import TINY
+from tiny_families import MARKS, TINY
 from tiny_tokenizers import sentences
 
 from trainables.models.encoder import build_model
 from trainables.models.families import FAMILIES
 from trainables.models.signals import MASKED, TOKENS, State
 from trainables.models.teacher import load_teacher
+from trainables.models.tokenizer import save_tokenizer
 from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 from trainables.training.targets import Needs, TargetPlan
@@ -24,22 +26,31 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def write_teacher(tmp_path_factory):
-    """family, lm_head, shape -> a folder with weights and tokenizer; a family's default teacher is written once."""
+    """family, lm_head, shape, labels -> a folder with weights and tokenizer; each is written once.
+
+    labels: those of a sequence classifier; 0 for a teacher that is none.
+    """
     written: dict[tuple, Path] = {}
 
-    def write(family: str = "bert", *, lm_head: bool = True, shape=(4, 32, 4, 64)) -> Path:
-        key = (family, lm_head, shape)
+    def write(family: str = "bert", *, lm_head: bool = True, shape=(4, 32, 4, 64), labels: int = 0) -> Path:
+        key = (family, lm_head, shape, labels)
         if key not in written:
             tokenizer = TINY[family].tokenizer()
+            config = TINY[family].config(len(tokenizer), shape)
+            config.num_labels = labels or config.num_labels
             torch.manual_seed(1)
             with_head = lm_head and FAMILIES[family].head_marker is not None
-            model = build_model(TINY[family].config(len(tokenizer), shape), lm_head=with_head)
+            model = build_model(config, lm_head=with_head, scoring=labels > 0)
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter += 0.1 * torch.randn_like(parameter)
             folder = tmp_path_factory.mktemp(family)
             model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+            save_tokenizer(tokenizer, folder)
+            if labels and family in MARKS:  # which a tokenizer without a family leaves out
+                about = json.loads((folder / "tokenizer_config.json").read_text())
+                about["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+                (folder / "tokenizer_config.json").write_text(json.dumps(about))
             written[key] = folder
         return written[key]
 

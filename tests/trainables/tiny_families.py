@@ -144,3 +144,5 @@ TINY: dict[str, Tiny] = {
     "ultrabert": Tiny(of_bytes(UltrabertConfig, sliding_window=2, prediction_head_size=12), byte_pairs),
     "gemma3_text": Tiny(gemma, byte_pairs, ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
 }  # fmt: skip
+MARKS = ("bert", "ernie", "electra", "albert", "nomic_bert")
+"""Those with a token type for the second of two texts."""

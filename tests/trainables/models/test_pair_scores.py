@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from tiny_families import TINY
+from tiny_families import MARKS
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from spaces.errors import SpecError, StillhouseError
@@ -24,44 +24,13 @@ from trainables.models.pair_scores import score_pairs
 from trainables.models.signals import read_signals, scored
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher, read_facts
-from trainables.models.tokenizer import save_tokenizer
 from trainables.models.vocabulary import with_words
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 
 SCORING = [name for name in FAMILIES if FAMILIES[name].scoring is not None]
-MARKS = ("bert", "ernie", "electra", "albert", "nomic_bert")
-"""Those with a token type for the second text."""
 SHAPE = (4, 32, 4, 64)
 IDENTITY = "torch.nn.modules.linear.Identity"
-
-
-@pytest.fixture(scope="module")
-def write_scorer(tmp_path_factory):
-    """family, labels -> a folder with a sequence classifier and its tokenizer, written once."""
-    written = {}
-
-    def write(family, labels=1):
-        if (family, labels) not in written:
-            tokenizer = TINY[family].tokenizer()
-            config = TINY[family].config(len(tokenizer), SHAPE)
-            config.num_labels = labels
-            torch.manual_seed(1)
-            model = AutoModelForSequenceClassification.from_config(config)
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter += 0.1 * torch.randn_like(parameter)
-            folder = tmp_path_factory.mktemp(family)
-            model.save_pretrained(folder)
-            save_tokenizer(tokenizer, folder)
-            if family in MARKS:  # which the class without a family leaves out
-                about = json.loads((folder / "tokenizer_config.json").read_text())
-                about["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
-                (folder / "tokenizer_config.json").write_text(json.dumps(about))
-            written[family, labels] = folder
-        return written[family, labels]
-
-    return write
 
 
 def pairs_of(texts):
@@ -81,8 +50,8 @@ def as_transformers_has_it(folder, pairs, length):
 
 
 @pytest.mark.parametrize("family", SCORING)
-def test_scores_are_those_of_transformers(family, write_scorer, texts):
-    folder, pairs = write_scorer(family), pairs_of(texts)
+def test_scores_are_those_of_transformers(family, write_teacher, texts):
+    folder, pairs = write_teacher(family, labels=1), pairs_of(texts)
     teacher = load_teacher(str(folder))
     assert teacher.facts.scores_pairs and scores_pairs(teacher.model) and read_facts(str(folder)) == teacher.facts
     length = embedder_of(teacher.model).max_length
@@ -107,8 +76,8 @@ def pair_corpus(folder, teacher, texts):
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2"])
-def test_a_student_starts_with_the_head(family, write_scorer, texts, tmp_path):
-    teacher = load_teacher(str(write_scorer(family)))
+def test_a_student_starts_with_the_head(family, write_teacher, texts, tmp_path):
+    teacher = load_teacher(str(write_teacher(family, labels=1)))
     corpus, pairs = pair_corpus(tmp_path, teacher, texts), pairs_of(texts)
     start = {"method": "untrained", "initialisation": "projected_layers"}
     theirs = score_pairs(teacher.model, teacher.tokenizer, pairs)
@@ -148,8 +117,8 @@ def as_written_by(version, folder, target):
 
 
 @pytest.mark.parametrize("version", [3, 5, 6])
-def test_what_is_written_is_a_cross_encoder_of_the_library(version, write_scorer, texts, tmp_path):
-    folder = as_written_by(version, write_scorer("bert"), tmp_path / "in")
+def test_what_is_written_is_a_cross_encoder_of_the_library(version, write_teacher, texts, tmp_path):
+    folder = as_written_by(version, write_teacher("bert", labels=1), tmp_path / "in")
     teacher, pairs = load_teacher(str(folder)), pairs_of(texts)
     line = embedding_line(embedder_of(teacher.model))
     assert line == "scores pairs of texts, together up to 40 tokens, by the state cls"
@@ -163,8 +132,8 @@ def test_what_is_written_is_a_cross_encoder_of_the_library(version, write_scorer
             np.testing.assert_allclose(score_pairs(teacher.model, teacher.tokenizer, pairs), theirs, atol=1e-5)
 
 
-def test_a_trimmed_cross_encoder_keeps_its_head(write_scorer, texts):
-    teacher = load_teacher(str(write_scorer("bert")))
+def test_a_trimmed_cross_encoder_keeps_its_head(write_teacher, texts):
+    teacher = load_teacher(str(write_teacher("bert", labels=1)))
     rows = [[i] for i in range(teacher.facts.vocab_size)]
     small = with_words(teacher.model, rows, lm_head=False)
     small.embedder = embedder_of(teacher.model)
@@ -172,19 +141,19 @@ def test_a_trimmed_cross_encoder_keeps_its_head(write_scorer, texts):
     np.testing.assert_array_equal(*(score_pairs(each, teacher.tokenizer, pairs) for each in (small, teacher.model)))
 
 
-def test_classifiers_of_several_labels_are_encoders(write_scorer, tmp_path):
-    teacher = load_teacher(str(write_scorer("bert", 3)))
+def test_classifiers_of_several_labels_are_encoders(write_teacher, tmp_path):
+    teacher = load_teacher(str(write_teacher("bert", labels=3)))
     assert not scores_pairs(teacher.model) and teacher.facts.labels == labels_of(teacher.model.config) == 3
     (rule,) = [rule for rule in METHOD.rules if "scores pairs" in rule.statement]
     problem = rule.objection("score + hs", teacher.facts.architecture, teacher.facts)
     assert "one label (num_labels = 1)" in problem and problem.endswith("its head has 3 labels")
-    scorer = load_teacher(str(write_scorer("bert")))
+    scorer = load_teacher(str(write_teacher("bert", labels=1)))
     assert rule.objection("score", scorer.facts.architecture, scorer.facts) is None
     assert "makes a masked-LM head" in rule.objection("mlm", scorer.facts.architecture, scorer.facts)
 
 
-def test_what_asks_for_embeddings_is_refused(write_scorer, tmp_path):
-    folder = as_written_by(6, write_scorer("bert"), tmp_path / "in")
+def test_what_asks_for_embeddings_is_refused(write_teacher, tmp_path):
+    folder = as_written_by(6, write_teacher("bert", labels=1), tmp_path / "in")
     with pytest.raises(SpecError, match=r"scores pairs and embeds nothing: leave \[embedding\] pooling out"):
         load_teacher(str(folder), EmbeddingSpec(pooling="cls"))
     entry = {"idx": 1, "name": "1", "path": "1_LogitScore", "type": "sentence_transformers.x.LogitScore"}
@@ -192,6 +161,6 @@ def test_what_asks_for_embeddings_is_refused(write_scorer, tmp_path):
     (folder / "modules.json").write_text(json.dumps([*modules, entry]))
     with pytest.raises(SpecError, match=r"modules\.json says Transformer, LogitScore: one Transformer"):
         load_teacher(str(folder))
-    teacher = load_teacher(str(write_scorer("bert")))
+    teacher = load_teacher(str(write_teacher("bert", labels=1)))
     with pytest.raises(StillhouseError, match="for torch alone"):
         export_student(teacher.model, teacher.tokenizer, tmp_path / "out", StudentFacts(), add=lambda folder: None)

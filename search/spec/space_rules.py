@@ -2,6 +2,7 @@
 
 from search.samplers.answers import completed, conditional_axes
 from search.samplers.registry import GRID, SAMPLERS
+from search.spec.deploy_rules import deploy_of
 from search.spec.rules import Problems
 from search.spec.sections import StudySpec
 from spaces.errors import SpecError, StillhouseError, nearest
@@ -67,8 +68,8 @@ def what_scores_pairs(spec: StudySpec, space: SearchSpace) -> Problems:
             yield f"[[tasks]] {task.name}: {whose}, which {task.kind} needs. Kinds that score pairs: {fitting}"
     if spec.evaluation.documents == "teacher":
         yield f'[evaluation] documents = "teacher": {whose}; leave it out'
-    if spec.deploy.is_file:
-        yield f"[deploy] {spec.deploy.name}: {whose}; only embeddings are written for other runtimes, leave it out"
+    if (deploy := deploy_of(spec)).is_file:
+        yield f"[deploy] {deploy.name}: {whose}; only embeddings are written for other runtimes, leave it out"
 
 
 def tuned_shape_is_in_space(spec: StudySpec, space: SearchSpace) -> Problems:

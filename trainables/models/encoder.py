@@ -78,7 +78,7 @@ CLASSIFIER = "ForSequenceClassification"
 def labels_of(config: PretrainedConfig) -> int:
     """Outputs of the classification head that a checkpoint with this config has; 0 for none that could be distilled."""
     named = any(str(name).endswith(CLASSIFIER) for name in config.architectures or ())
-    return config.num_labels if named and family_of(config).scoring is not None else 0
+    return int(config.num_labels or 0) if named and family_of(config).scoring is not None else 0
 
 
 def scores_pairs(model: Any) -> bool:

@@ -178,7 +178,7 @@ def copy_scoring_head(student: PreTrainedModel, teacher: PreTrainedModel, basis:
     for target, source, rows in ((ours.dense, theirs.dense, kept), (ours.out, theirs.out, slice(None))):
         if target.bias is not None:
             target.bias.copy_(source.bias.cpu()[rows])
-    if ours.norm is not None:
+    if ours.norm is not None and theirs.norm is not None:
         ours.norm.weight.copy_(theirs.norm.weight.cpu()[kept])
         if bias_of(ours.norm) is not None:
             ours.norm.bias.copy_(theirs.norm.bias.cpu()[kept])

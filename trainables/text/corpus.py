@@ -5,10 +5,11 @@ A row is a block of packed texts without padding, or a single text, padded; how 
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -186,7 +187,8 @@ def apart(
     prompts: before texts of the source, and before queries.
     """
     found: dict[str, np.ndarray] = {}
-    parts = read_pairs(spec, progress) if spec.texts == "pairs" else prompted_texts(spec, progress, *prompts)
+    of_pairs = spec.texts == "pairs"
+    parts: Sequence[Any] = read_pairs(spec, progress) if of_pairs else prompted_texts(spec, progress, *prompts)
     for name, texts in zip(("train", "held_out"), parts, strict=True):
         if name == "held_out":
             order = np.random.default_rng(0).permutation(len(texts))[:HELD_OUT_BLOCKS]

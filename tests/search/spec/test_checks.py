@@ -10,7 +10,7 @@ import pytest
 import toy
 
 from search.spec import deploy_rules, space_rules
-from search.spec.checks import load_table, read_spec
+from search.spec.checks import check_all, load_table, read_spec
 from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
 from spaces.records.deploy import DeploySpec
@@ -141,6 +141,31 @@ def test_every_problem_at_once():
 )
 def test_rules(old, new, wanted):
     assert any(wanted in problem for problem in problems_of(changed(old, new)))
+
+
+def test_a_teacher_that_scores_pairs_is_scored_by_tasks_of_pairs():
+    def scorer(path, embedding=None):
+        return replace(toy.facts(path), labels=1)
+
+    text = toy.SPEC.replace('"hs", "mha"', '"hs", "score"').replace("ffn_ratio", 'mapping = ["last"]\nffn_ratio')
+    tables = tomllib.loads(text)
+    tables["corpus"] |= {"source": "pairs", "texts": "pairs"}
+    tables["tasks"] = [{"name": "a", "source": "a", "kind": "reranking", "metric": "ndcg_at_10"}]
+    tables["evaluation"] |= {"protocol": "zero_shot"}
+    check_all(tables, Path("/nowhere"), "toy.toml", scorer)
+    tables["corpus"]["texts"], tables["deploy"] = "single", {"runtime": "onnx"}
+    tables["tasks"] += [{"name": "b", "source": "b", "kind": "retrieval"}]
+    tables["evaluation"]["documents"] = "teacher"
+    with pytest.raises(SpecError) as caught:
+        check_all(tables, Path("/nowhere"), "toy.toml", scorer)
+    for wanted in (
+        "[space] method 'score' scores a query with a text: it needs [corpus] texts = 'pairs'",
+        "[[tasks]] b: teacher 'invented' scores pairs and embeds nothing, which retrieval needs. Kinds that score "
+        "pairs: pair_classification, sts, reranking",
+        "[evaluation] documents = \"teacher\": teacher 'invented' scores pairs and embeds nothing; leave it out",
+        "[deploy] onnx fp32: teacher 'invented' scores pairs",
+    ):
+        assert any(problem.startswith(wanted) for problem in caught.value.problems), wanted
 
 
 def test_space_and_sections_are_reported_together():

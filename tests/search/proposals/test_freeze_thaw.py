@@ -16,7 +16,9 @@ from spaces.space.prior import read_prior
 from spaces.space.search_space import config_hash
 
 RANGED = toy.SPEC.replace('["hs", "mha"]', '["hs", "mha", "mha_direct"]')
-SPEC = RANGED.replace("[[tasks]]", "learning_rate = [5e-4, 1e-3]\nmapping = ['uniform', 'last']\n[[tasks]]", 1)
+STARTS = "initialisation = ['projected', 'teacher_layers', 'projected_layers', 'first_layers']"
+LISTS = f"learning_rate = [5e-4, 1e-3]\nmapping = ['uniform', 'last']\n{STARTS}\n"
+SPEC = RANGED.replace("[[tasks]]", LISTS + "[[tasks]]", 1)
 RUNGS = (30_000, 90_000)
 
 
@@ -178,10 +180,11 @@ def test_a_used_up_space_ends(tmp_path):
     few = (
         SPEC.replace('["hs", "mha", "mha_direct"]', '["mha"]')
         .replace("mapping = ['uniform', 'last']", "")
+        .replace(STARTS, "initialisation = ['random']")
         .replace("[2, 3, 4]", "[2]")
         .replace("[96, 192, 384]", "[96]")
     )
-    few = few.replace("ffn_ratio", "initialisation = ['random']\nrelation_heads = [12]\nteacher_layer = [6]\nffn_ratio")
+    few = few.replace("ffn_ratio", "relation_heads = [12]\nteacher_layer = [6]\nffn_ratio")
     asktell = make(tmp_path, few)
     assert len({trial for trial, *_ in run(asktell)}) == 2
     assert asktell.tally.ended == "every configuration of the space has been tried"

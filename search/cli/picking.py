@@ -89,10 +89,11 @@ def scores_text(study: Study, row: pd.Series) -> list[str]:
 
 
 def trade_text(chosen: Pick) -> str:
-    """'0.012 less quality, 1,200,000 less parameters': the runner-up beside the pick."""
+    """'0.012 less quality, 1,200,000 fewer parameters': the runner-up beside the pick."""
     objectives, words = all_objectives(), []
     for name, difference in chosen.trade.items():
         amount, places = objectives[name].amount, objectives[name].decimals
         if abs(difference) >= 0.5 * 10**-places:
-            words.append(f"{abs(difference):,.{places}f} {'more' if difference > 0 else 'less'} {amount}")
+            less = "less" if places else "fewer"
+            words.append(f"{abs(difference):,.{places}f} {'more' if difference > 0 else less} {amount}")
     return ", ".join(words) or "the same in quality and all costs"

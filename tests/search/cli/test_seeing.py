@@ -48,7 +48,7 @@ def test_front_for_scripts(study: Path, capsys, tmp_path: Path) -> None:
 def test_best_says_why_who_is_next_and_what_is_given_up(study: Path, capsys) -> None:
     text = printed(capsys, "best", study, "--max-parameters", "15M")
     assert "trial 1: 4x256 by mha, the best quality among the 3 of 4" in text
-    assert "runner-up: trial 0, 2x128 by mha: 0.300 less quality" in text
+    assert "runner-up: trial 0, 2x128 by mha: 0.300 less quality" in text and " fewer parameters" in text
     assert "quality 0.800 (95 % interval 0.6" in text and "moves quality is unknown" in text
     assert "package: 0.766 accuracy (probe, layer 4), teacher 0.820, untrained 0.550: 80 % (" in text
     assert f"stillhouse export {study} my-student --trial 1" in text

@@ -15,6 +15,8 @@ from search.cli.main import build_parser
 from search.spec.checks import check_all
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from trainables.models.families.bert import BertFacts
+from trainables.models.family import ReadFacts
+from trainables.models.other_family import OtherFamilies
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -28,7 +30,10 @@ BASE = {
     "space": {"method": ["hs"], "shape": ["2x96"]},
 }
 """What an example leaves out that shows one section only."""
-TEACHER = TeacherFacts("teacher", BertFacts("bert"), StudentArchitecture(12, 384, 12, 1536), 30522, 512, 2, True, "")
+TEACHER = TeacherFacts(
+    "teacher", BertFacts("bert"), StudentArchitecture(12, 384, 12, 1536), 30522, 512, 2, True, "",
+    others=OtherFamilies(ReadFacts(30522, 512, 2, (("pad_token_id", 0),))),
+)  # fmt: skip
 
 
 def name_of(page: Path) -> str:

@@ -16,9 +16,10 @@ from analysis.page.text import noise_text
 from analysis.selection.front import aim, knee
 from analysis.statistics.effects import compare_mappings, method_by_architecture
 from analysis.study.scoring import REMARKABLE, doubts, layer_text, protocols_text
-from analysis.study.table import FLOOR_ROW, SHAPE_COLUMNS, TEACHER_ROW, StudyTable
+from analysis.study.table import FLOOR_ROW, TEACHER_ROW, StudyTable
 from analysis.words import MISSING, config_of, cost_cell, decimal, plural, share_text, student_name, teacher_share
 from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
+from spaces.students.architecture import SHAPE_KEYS
 
 MAX_FRONT_ROWS, MAX_ARCHITECTURES = 60, 40
 
@@ -61,7 +62,7 @@ def _front_table(study: StudyTable, members: pd.DataFrame) -> str:
     teacher, tasks = study.meta.teacher, study.meta.tasks
     best = members.index[knee(members, aim(study).objectives)]
     shown = evenly(members, MAX_FRONT_ROWS)
-    named = {"method", *SHAPE_COLUMNS}  # said by the student's name
+    named = {"method", "family", *SHAPE_KEYS}  # said by the student's name
     configs = {
         index: {
             axis: value for axis, value in config_of(member, study.meta.config_columns).items() if axis not in named

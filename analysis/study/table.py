@@ -1,5 +1,6 @@
 """A study folder as one checked value: its trials, the students among them, and the noise of their quality."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,12 +33,11 @@ from spaces.records.noise import Noise, pooled_noise
 from spaces.records.parts import Kept, read_dataset
 from spaces.records.schemas import Column
 from spaces.records.shares import mean_share
-from spaces.students.architecture import StudentArchitecture
+from spaces.students.architecture import SHAPE_KEYS, StudentArchitecture
 from spaces.students.transfer import UNTRAINED
 
 OTHER_QUALITIES = ("trained_quality", "torch_quality", "artefact_loss")
 """Told beside quality, as means over seeds as well."""
-SHAPE_COLUMNS = tuple(StudentArchitecture.__dataclass_fields__)
 TEACHER_ROW, FLOOR_ROW = -1, -2
 SHOWN = tuple(name for name in DATASETS if name != "asked")
 """What a page is made of."""
@@ -49,11 +49,18 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
 
 def _architecture_names(trials: pd.DataFrame) -> pd.Series:
     """'4x256' per trial, '' where the row has no shape (a trial that could not be built may lack one)."""
-    shapes = trials[list(SHAPE_COLUMNS)]
-    known = set(shapes.dropna().itertuples(index=False, name=None))
-    names = {shape: StudentArchitecture(*map(int, shape)).name for shape in known}
-    named = [names.get(shape, "") for shape in shapes.itertuples(index=False, name=None)]
-    return pd.Series(named, trials.index, dtype=object)
+    numbers = trials[list(SHAPE_KEYS)]
+    families = trials["family"] if "family" in trials else pd.Series(None, trials.index, dtype=object)
+    families = families.astype(object).where(families.notna(), None)
+    shapes = list(zip(numbers.itertuples(index=False, name=None), families, strict=True))
+    known = set(itertools.compress(shapes, numbers.notna().all(axis=1)))
+    names = {each: _name_of(*each) for each in known}
+    return pd.Series([names.get(each, "") for each in shapes], trials.index, dtype=object)
+
+
+def _name_of(numbers: Sequence[float], family: str | None) -> str:
+    layers, width, heads, wide = map(int, numbers)
+    return StudentArchitecture(layers, width, heads, wide, family).name
 
 
 def _read_meta(filesystem: pyarrow.fs.FileSystem, folder: str) -> StudyMeta:
@@ -280,6 +287,8 @@ def load_table(folder: str, kept: Kept | None = None) -> StudyTable:
         shown = ", ".join(str(number) for number in repeated[:10]) + (", ..." if len(repeated) > 10 else "")
         notes.append(f"Recorded more than once, where the last row counts: trial {shown}.")
     trials = trials.assign(architecture=_architecture_names(trials))
+    if "family" in trials:
+        trials["family"] = trials["family"].fillna(meta.teacher.family)
     if trials.empty:
         notes.append("No trial has ended yet: the study folder holds no rows.")
     return StudyTable(str(folder), meta, trials.sort_values("trial", ignore_index=True), tuple(notes), kept)

@@ -45,6 +45,8 @@ READ = {
     "distilbert": "all-MiniLM-L6-v2, written as this type",
 }
 """Family -> checkpoints; docs/results/families.md says what was done with them."""
+LIMITS = {"mpnet": "yes, where padding is token 1"}
+"""Families whose students cannot read what every teacher reads."""
 TEACHER = TeacherFacts("bert-base", BertFacts("bert"), BASE, 30522, 512, 2, True, "")
 """Defaults of axes depend on the teacher; the page shows those of this one."""
 
@@ -269,14 +271,19 @@ def supported() -> str:
         [code(name), str(s.num_layers), str(s.hidden_size), str(s.num_heads), str(s.intermediate_size)]
         for name, s in SHAPES.items()
     ]
+    families = [
+        [code(name), READ.get(name, "none"), "no" if family.for_reading is None else LIMITS.get(name, "yes")]
+        for name, family in FAMILIES.items()
+    ]
     samplers = [[code(name), first_line(sampler)] for name, sampler in SAMPLERS.items()]
     samplers.append([code(GRID), "Every configuration of the space, one after the other."])
     return page(
         "Families, task kinds, costs and samplers",
         "## Families of teachers\n",
         "Each family is checked against transformers' own models, made from small configs. Real weights were read "
-        "of those that the second column names; no others were tried.\n",
-        table(["family", "real weights that were read"], [[code(name), READ.get(name, "none")] for name in FAMILIES]),
+        "of those that the second column names; no others were tried. The third column says whether a student may "
+        "be of the family where its teacher is not (`[space] family`).\n",
+        table(["family", "real weights that were read", "students of any teacher"], families),
         "## Shapes with a name\n",
         "Heads that a shape leaves out are of the teacher's size where that divides the width. What else it leaves "
         "out comes from this table; for other shapes the feed-forward width is 4 times the width, and heads have "

@@ -1,14 +1,13 @@
 """What a student's shape is worth without distillation: the teacher's own layers, cut to it and scored."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from search.phases.scoring import ScoredEncoder, put_on_device
 from search.spec.sections import StudySpec
 from search.store.parts import Store
-from spaces.students.architecture import StudentArchitecture, architecture_of
+from spaces.students.architecture import SHAPE_KEYS, StudentArchitecture, architecture_of
 from spaces.telling import Say, announced
 from trainables.cache import digest
 from trainables.export.artefact import as_deployed
@@ -21,13 +20,14 @@ from trainables.text.corpus import Corpus, open_corpus
 
 
 def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> None:
-    """Score both truncations of each shape of a comparison.
+    """Score both truncations of each shape of a comparison that is of the teacher's family.
 
     `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
     """
     rows = [row for row in store.read_trials() if row.status == "finished"]
     shapes = sorted(
-        {architecture_of(row.config) for row in rows}, key=lambda shape: (shape.num_layers, shape.hidden_size)
+        {shape for row in rows if (shape := architecture_of(row.config)).family is None},
+        key=lambda shape: (shape.num_layers, shape.hidden_size),
     )
     kept: list[Any] = store.read_rows("baselines")
     missing = [shape for shape in shapes if shape not in {architecture_of(row) for row in kept}]
@@ -63,7 +63,7 @@ def _rows(
             for split, reference in by_split.items():
                 own = found[split]
                 yield {
-                    "kept": which, **asdict(shape), "task": task.name,
+                    "kept": which, **{key: getattr(shape, key) for key in SHAPE_KEYS}, "task": task.name,
                     "split": split, "protocol": own.protocol, "score": own.score,
                     "recovered": recovered(own.score, reference.teacher, reference.floor),
                     "metric": own.metric,

@@ -58,6 +58,17 @@ def shape_lines(study: Study) -> Iterator[str]:
     yield f"{len(sizes)} shapes, parameters and share of the teacher's {whole / 1e6:.3g} M: {', '.join(listed)}"
 
 
+def family_lines(space: SearchSpace) -> list[str]:
+    """What students of other families than the teacher's start from, a line for each family."""
+    families = sorted({shape.family for students in space.feasible.values() for shape in students if shape.family})
+    own = space.teacher.family.name
+    return [
+        f"{family}: layers start with random weights; the start 'projected' takes over the words of {own}, and "
+        "positions and types as far as both families have them"
+        for family in families
+    ]
+
+
 def disk_gb(study: Study) -> float:
     """What all students of the study take together, if none gave way."""
     shapes = {shape for students in study.space.feasible.values() for shape in students}

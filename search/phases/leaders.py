@@ -15,6 +15,7 @@ from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
 from spaces.records.shares import mean_error
+from spaces.students.architecture import outline
 
 REFERENCE = 1.1
 """With every objective stretched to [0, 1], so that the ends of a front count as well."""
@@ -30,7 +31,7 @@ class Leader:
     def words(self, margin: float) -> str:
         """'trial 10, 3x144 by hs, quality 0.861: on the front'."""
         config = self.row.config
-        name = f"{config['num_layers']}x{config['hidden_size']} by {config['method']}"
+        name = f"{outline(config)} by {config['method']}"
         why = "on the front" if self.on_front else f"not on the front, but within noise ({margin:.3f}) of it"
         return f"trial {self.row.trial}, {name}, quality {self.row.rank_quality:.3f}: {why}"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.phases.forecast import few_steps, flops_per_s, hours
+from search.phases.forecast import family_lines, few_steps, flops_per_s, hours
 from search.phases.inputs import Inputs
 from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs
 from search.phases.shapes import SHAPE_S, measure_shapes, shape_key, shapes_to_measure, timed_lengths
@@ -79,7 +79,8 @@ def prepare(
         need_calibration(spec.deploy, open_corpus(inputs.data.corpus))
     teacher, tasks = put_on_device(inputs.teacher, spec), inputs.data.tasks
     corpus = open_corpus(inputs.data.corpus)
-    for line in (*head_lines(space, teacher, corpus), *removal_lines(space, teacher, corpus, say)):
+    lines = (*head_lines(space, teacher, corpus), *removal_lines(space, teacher, corpus, say), *family_lines(space))
+    for line in lines:
         say(line)
     if spec.corpus.texts != "packed" and (line := few_steps(spec, corpus.tokens_per_row)):  # of blocks `run` has told
         say(f"warning: {line}")
@@ -215,6 +216,6 @@ def study_meta(
         versions=versions(),
         costs=tuple(COSTS),
         comparison=comparison_meta(spec, study.space),
-        axes=axis_columns(study.space.method_axes),
+        axes=axis_columns(study.space.own_axes),
         named_shapes={name: known_costs(shape, facts, spec.latency) for name, shape in SHAPES.items()},
     )

@@ -118,7 +118,7 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
         folder,
         [task.name for task in spec.tasks],
         by_language=bool(languages_of(spec.tasks)),
-        axes=axis_columns(study.space.method_axes),
+        axes=axis_columns(study.space.own_axes),
     )
     with store.locked(say), quiet_transformers(), contextlib.ExitStack() as held:
         refuse_other_study(store, spec)

@@ -48,7 +48,7 @@ def shapes_to_measure(space: SearchSpace) -> list[StudentArchitecture]:
 
 def shape_key(architecture: StudentArchitecture) -> str:
     """A name for a shape that leaves nothing out."""
-    return "-".join(str(value) for value in dataclasses.astuple(architecture))
+    return "-".join(str(value) for value in vars(architecture).values() if value is not None)
 
 
 def timed_lengths(spec: StudySpec, tasks: Iterable[Path], say: Say) -> tuple[int, ...]:

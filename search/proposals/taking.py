@@ -16,6 +16,7 @@ from search.proposals.searched import Searched
 from search.store.history import Ask, History, Running, is_untrained
 from spaces.records.costs import FLOPS
 from spaces.space.search_space import config_hash
+from spaces.students.architecture import outline
 
 TIMED = 50
 """Trials that say how long one takes, the latest."""
@@ -169,7 +170,7 @@ def _flops(costs: Mapping[str, Any]) -> float:
 
 def _name(option: Option) -> str:
     config = option.config
-    what = f"{config['method']} {config['num_layers']}x{config['hidden_size']}"
+    what = f"{config['method']} {outline(config)}"
     return f"trial {option.trial} ({what})" if option.trial is not None else f"a new {what}"
 
 

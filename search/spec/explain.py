@@ -9,7 +9,7 @@ from typing import Any
 
 from search.spec.reading import default_of, show
 from search.spec.sections import SECTIONS
-from spaces.space.axes import SHAPE_AXES, all_axes
+from spaces.space.axes import SIZE_AXES, all_axes
 from spaces.space.table import default_values
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.axis import Axis
@@ -50,7 +50,7 @@ def _axis_line(axis: Axis) -> str:
         )
     else:
         shown = "(required)" if axis.name == "method" else "(unset)"
-    tail = "; may be a range" if axis.may_be_range else "; instead of shape" if axis.name in SHAPE_AXES else ""
+    tail = "; may be a range" if axis.may_be_range else "; instead of shape" if axis.name in SIZE_AXES else ""
     return f"{f'{axis.name} = {shown}':<35} # {axis.meaning}{tail}"
 
 

@@ -14,6 +14,7 @@ from search.store.history import is_untrained
 from spaces.records.costs import LATENCY, PARAMETERS
 from spaces.records.fronts import front_of, values_of, within
 from spaces.records.rows import TrialRow
+from spaces.students.architecture import outline
 from spaces.telling import duration, short
 from spaces.values import from_json
 from trainables.training.reports import TrialReport
@@ -60,7 +61,7 @@ class StudyProgress(ray.tune.Callback):
             what = "  ".join([f"quality {row.rank_quality:.3f} (best {self.best()})", *costs])
         else:
             what = row.reason
-        method, shape = row.config["method"], f"{row.config['num_layers']}x{row.config['hidden_size']}"
+        method, shape = row.config["method"], outline(row.config)
         if is_untrained(row.config):
             method = f"{row.config['initialisation']}, untrained,"
         elif row.kept_tokens == 0:
@@ -116,6 +117,6 @@ class StudyProgress(ray.tune.Callback):
         for name in ("trial", "method", "shape", *(o.name for o in objectives)):
             table.add_column(name, justify="left" if name == "method" else "right")
         for row in members[-FRONT_ROWS:]:
-            method, shape = row.config["method"], f"{row.config['num_layers']}x{row.config['hidden_size']}"
+            method, shape = row.config["method"], outline(row.config)
             table.add_row(str(row.trial), method, shape, *(short(row.value(o.column)) for o in objectives))
         return Group(Text(line), table) if members else Group(Text(line))

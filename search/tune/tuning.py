@@ -124,7 +124,7 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         aim_of(
             spec.search.objectives,
             spec.search.constraints,
-            [column.name for column in axis_columns(plan.study.space.method_axes)],
+            [column.name for column in axis_columns(plan.study.space.own_axes)],
         ),
         seed=spec.seed,
         budget=spec.budget.trials,

@@ -19,7 +19,7 @@ from spaces.records.latency import LatencySpec
 from spaces.records.objectives import Aim, aim_of
 from spaces.records.schemas import Column
 from spaces.records.shares import Gap
-from spaces.students.architecture import StudentArchitecture
+from spaces.students.architecture import SHAPE_KEYS, StudentArchitecture
 from spaces.values import read_value
 
 FORMAT = 2
@@ -214,6 +214,6 @@ def _of_format_1(table: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(table.get("teacher"), dict):
         return table
     teacher = dict(table["teacher"])
-    shape = {key: teacher.pop(key) for key in list(teacher) if key in StudentArchitecture.__dataclass_fields__}
+    shape = {key: teacher.pop(key) for key in list(teacher) if key in SHAPE_KEYS}
     costs = {key: teacher.pop(key) for key in list(teacher) if key not in TeacherMeta.__dataclass_fields__}
     return {**table, "teacher": {**teacher, "architecture": shape, "costs": costs}}

@@ -21,13 +21,14 @@ def read_start(name: str) -> str:
 
 def without_lm_head(method: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
     """Some methods read the teacher's logits, and some make a head of the student's own."""
-    if not teacher.masked_lm:
+    own = teacher.as_family(student.family)
+    if not own.masked_lm:
         lacking = [repr(term.name) for term in terms_of(method) if term.student_lm_head]
         others = ", ".join(name for name, known in METHODS.items() if not known.student_lm_head)
         if not lacking:
             return None
         return (
-            f"{', '.join(lacking)} needs a masked-LM head, which no model of type {teacher.family.name} has; methods "
+            f"{', '.join(lacking)} needs a masked-LM head, which no model of type {own.family.name} has; methods "
             f"that need none: {others}"
         )
     lacking = [repr(term.name) for term in terms_of(method) if term.needs_lm_head]
@@ -68,6 +69,9 @@ SIZES = (
     ),
 )
 """They spell the shape where `shape` does not; heads may stand beside it."""
+FAMILY = Axis(
+    "family", str, text(str.strip), "family of the student, `model_type` in its config; left out: the teacher's"
+)
 COMMON = (
     Axis(
         "initialisation", str, text(read_start), "how the student's weights started",
@@ -80,13 +84,15 @@ COMMON = (
     ),
     Axis("batch_size", int, whole, "sequences per optimiser step", "sequences", default=lambda teacher: (16,)),
 )  # fmt: skip
-SHAPE_AXES = tuple(axis.name for axis in SIZES)
+SIZE_AXES = tuple(axis.name for axis in SIZES)
+SHAPE_AXES = (*SIZE_AXES, FAMILY.name)
+"""What says beside `shape`, or in its place, what a student is built as."""
 
 
 @cache
 def all_axes() -> dict[str, Axis]:
     """Every axis by name. Raises StillhouseError where two methods mean different things by one name."""
-    found = {axis.name: axis for axis in (METHOD, SHAPE, *SIZES)}
+    found = {axis.name: axis for axis in (METHOD, SHAPE, *SIZES, FAMILY)}
     owners = dict.fromkeys([*found, *(axis.name for axis in COMMON)], "every trial")
     for name, method in METHODS.items():
         for axis in method.axes:

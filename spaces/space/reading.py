@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spaces.errors import SpecError
-from spaces.space.axes import SHAPE_AXES, all_axes, axes_of_trial
+from spaces.space.axes import FAMILY, SHAPE_AXES, all_axes, axes_of_trial
 from spaces.space.feasibility import Objection
 from spaces.space.search_space import SearchSpace
 from spaces.space.table import Values, default_values, read_table
@@ -27,6 +27,8 @@ def read_space(table: Mapping[str, Any], teacher: TeacherFacts, sequence_length:
             f"[corpus] sequence_length: must be at most the teacher's {teacher.max_positions} positions, got "
             f"{sequence_length}; nearest legal: {teacher.max_positions}"
         )
+    if FAMILY.name in axes:
+        problems += drop_impossible_families(axes, teacher)
     spelt = [name for name in ("shape", *SHAPE_AXES) if name in axes]
     if "method" not in axes or not ("shape" in spelt or {"num_layers", "hidden_size"} <= set(spelt)):
         raise SpecError(problems)
@@ -45,6 +47,23 @@ def read_space(table: Mapping[str, Any], teacher: TeacherFacts, sequence_length:
     if problems:
         raise SpecError(problems)
     return without_unused(space, defaults)
+
+
+def drop_impossible_families(axes: dict[str, Values], teacher: TeacherFacts) -> list[str]:
+    """Take the families out of which no student can be made, and say why; what is left is known to be one."""
+    possible: list[Scalar] = []
+    problems: list[str] = []
+    for name in axes[FAMILY.name].choices:
+        try:
+            teacher.as_family(str(name))
+            possible.append(name)
+        except SpecError as error:
+            problems += [f"[space] family: {problem}" for problem in error.problems]
+    if possible:
+        axes[FAMILY.name] = Values(FAMILY.name, tuple(possible))
+    else:
+        del axes[FAMILY.name]
+    return problems
 
 
 def used_values(space: SearchSpace) -> set[tuple[str, Scalar]]:

@@ -15,16 +15,15 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from spaces.errors import InfeasibleConfig, SpecError, nearest
-from spaces.space.axes import SHAPE_AXES, all_axes, axes_of_trial
+from spaces.space.axes import FAMILY, SHAPE_AXES, all_axes, axes_of_trial
 from spaces.space.feasibility import Objection, objections, same_outcome
 from spaces.space.table import Values
-from spaces.students.architecture import StudentArchitecture, TeacherFacts, architecture_of, parse_shape
+from spaces.students.architecture import SHAPE_KEYS, StudentArchitecture, TeacherFacts, architecture_of, parse_shape
 from spaces.students.axis import Axis, Scalar, whole
 from spaces.students.transfer import UNTRAINED, axes_of
 
-ARCHITECTURE_KEYS = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
 HEADS_RULE = "attention heads divide the student's width"
-FAMILY_RULE = "the teacher's family can build the student's shape"
+FAMILY_RULE = "the student's family can build its shape"
 
 
 class Chooser(Protocol):
@@ -66,8 +65,9 @@ def draw(trial: Chooser, values: Values, legal: tuple[Scalar, ...]) -> Scalar:
 
 
 def assemble(method: str, student: StudentArchitecture, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat configuration of a trial."""
-    return {"method": method, **{key: getattr(student, key) for key in ARCHITECTURE_KEYS}, **drawn}
+    """The flat configuration of a trial; its family stands in it where it is not the teacher's."""
+    own = {FAMILY.name: student.family} if student.family else {}
+    return {"method": method, **{key: getattr(student, key) for key in SHAPE_KEYS}, **own, **drawn}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,13 @@ class SearchSpace:
                 student = parse_shape(f"{chosen['num_layers']}x{chosen['hidden_size']}", head_size)
                 wide = max(1, round(float(chosen["ffn_ratio"]) * student.hidden_size))
                 student = replace(student, intermediate_size=wide)
-            shapes.setdefault(replace(student, num_heads=int(chosen.get("num_heads", student.num_heads))), chosen)
+            family = chosen.get(FAMILY.name, self.teacher.family.name)
+            student = replace(
+                student,
+                num_heads=int(chosen.get("num_heads", student.num_heads)),
+                family=None if family == self.teacher.family.name else str(family),
+            )
+            shapes.setdefault(student, chosen)
         return shapes
 
     def holds(self, config: Mapping[str, Any]) -> bool:
@@ -115,9 +121,11 @@ class SearchSpace:
         return tuple(found)
 
     @cached_property
-    def method_axes(self) -> tuple[Axis, ...]:
-        """The axes that belong to methods of this space, each once."""
-        return tuple(dict.fromkeys(axis for method in self.axes["method"].choices for axis in axes_of(str(method))))
+    def own_axes(self) -> tuple[Axis, ...]:
+        """The axes that not every space has, each once: those of its methods, and the family."""
+        own = (FAMILY,) if FAMILY.name in self.axes else ()
+        of_methods = (axis for method in self.axes["method"].choices for axis in axes_of(str(method)))
+        return tuple(dict.fromkeys((*own, *of_methods)))
 
     @cached_property
     def feasible(self) -> dict[str, tuple[StudentArchitecture, ...]]:
@@ -175,20 +183,24 @@ class SearchSpace:
             names = axes_of_trial(config["method"])
         except SpecError as error:
             raise InfeasibleConfig("; ".join(error.problems)) from error
-        wanted = {"method", *ARCHITECTURE_KEYS, *names}
+        wanted = {"method", *SHAPE_KEYS, *names}
         reasons = [f"the configuration lacks {key}" for key in sorted(wanted - config.keys())]
         reasons += [
             f"{key} does not belong to a configuration of method {config['method']!r}.{nearest(key, wanted)}"
-            for key in sorted(config.keys() - wanted)
+            for key in sorted(config.keys() - wanted - {FAMILY.name})
         ]
         if reasons:
             raise InfeasibleConfig("; ".join(reasons))
         student = architecture_of(config)
-        reasons += student.problems() or self.teacher.family.problems(student)
+        try:
+            known = self.teacher.as_family(student.family)
+        except SpecError as error:
+            raise InfeasibleConfig("; ".join(error.problems)) from error
+        reasons += student.problems() or known.family.problems(student)
         if student not in self.shapes:
-            known = [shape.name for shape in self.shapes]
+            offers = [shape.name for shape in self.shapes]
             reasons.append(
-                f"shape {student.name} is not in this space.{nearest(student.name, known)} Known: {', '.join(known)}"
+                f"shape {student.name} is not in this space.{nearest(student.name, offers)} Known: {', '.join(offers)}"
             )
         for name in ("method", *names):
             outside = not (name in self.axes and self.axes[name].contains(config[name]))
@@ -210,6 +222,7 @@ class SearchSpace:
     def digest(self) -> str:
         """16 hex digits that change when, and only when, the space does; the order of listed values does not count."""
         known = self.teacher.architecture
+        shapes = [[value for value in vars(student).values() if value is not None] for student in self.shapes]
         return digest_of(
             {
                 "axes": {
@@ -217,7 +230,7 @@ class SearchSpace:
                     for name, line in self.to_table().items()
                     if name != "shape"
                 },
-                "shapes": sorted(list(vars(student).values()) for student in self.shapes),
+                "shapes": sorted(shapes),
                 "teacher": [known.num_layers, known.hidden_size, known.intermediate_size],
             }
         )
@@ -226,7 +239,7 @@ class SearchSpace:
         """What is said against a shape, whatever is done with it."""
         if problems := student.problems():
             return Objection(HEADS_RULE, problems[0])
-        if problems := self.teacher.family.problems(student):
+        if problems := self.teacher.as_family(student.family).family.problems(student):
             return Objection(FAMILY_RULE, problems[0])
         return None
 

@@ -15,6 +15,11 @@ class Start:
     equal: tuple[str, ...] = ()
     at_most: tuple[str, ...] = ()
 
+    @property
+    def copies_layers(self) -> bool:
+        """Whether the student's layers are the teacher's, which only those of its family can be."""
+        return "num_layers" in self.at_most
+
 
 STARTS: Mapping[str, Start] = {
     "random": Start("everything random"),
@@ -53,6 +58,12 @@ SAME_STARTS = ("teacher_layers", "projected_layers", "first_layers", "pruned_lay
 def unfit_start(start: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
     """What is taken from the teacher must be as large there, and equal where it is copied whole."""
     known = teacher.architecture
+    if student.family and STARTS[start].copies_layers:
+        others = " or ".join(repr(name) for name, each in STARTS.items() if not each.copies_layers)
+        return (
+            f"initialisation {start!r} copies layers, which a {student.family} student cannot take from "
+            f"{teacher.family.name}; {others} fits a student of another family"
+        )
     limits = {
         "hidden_size": known.hidden_size,
         "intermediate_size": known.intermediate_size,

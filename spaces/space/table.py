@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spaces.errors import SpecError, nearest
-from spaces.space.axes import SHAPE_AXES, all_axes
+from spaces.space.axes import SIZE_AXES, all_axes
 from spaces.students.architecture import TeacherFacts
 from spaces.students.axis import Axis, Scalar, positive
 
@@ -115,9 +115,9 @@ def read_table(table: Mapping[str, Any]) -> tuple[dict[str, Values], list[str]]:
                 read[name] = values
     if "method" not in table:
         problems.append('[space] method: missing; give a list such as ["mha", "hs"]')
-    mixed = [name for name in SHAPE_AXES if name in table and not ("shape" in table and name == "num_heads")]
+    mixed = [name for name in SIZE_AXES if name in table and not ("shape" in table and name == "num_heads")]
     if "shape" in table and mixed:
-        others = " and ".join(name for name in SHAPE_AXES if name != "num_heads")
+        others = " and ".join(name for name in SIZE_AXES if name != "num_heads")
         problems.append(f"[space] shape: give either shapes or {others}, got shape and {', '.join(mixed)}")
     elif "num_heads" in read and "shape" in read:
         problems += [

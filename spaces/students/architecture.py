@@ -14,7 +14,11 @@ from typing import Any, Protocol
 
 from spaces.errors import SpecError, nearest
 
-SHAPE_PATTERN = re.compile(r"(?P<layers>\d+)x(?P<hidden>\d+)(?:/(?P<intermediate>\d+))?(?:h(?P<heads>\d+))?")
+SHAPE_PATTERN = re.compile(
+    r"(?P<layers>\d+)x(?P<hidden>\d+)(?:/(?P<intermediate>\d+))?(?:h(?P<heads>\d+))?(?: +(?P<family>[a-z][\w-]*))?"
+)
+SHAPE_KEYS = ("num_layers", "hidden_size", "num_heads", "intermediate_size")
+"""The numbers of a shape, as configurations and tables name them."""
 
 
 def divisors(number: int) -> list[int]:
@@ -35,6 +39,7 @@ def default_num_heads(hidden_size: int, head_size: int | None = None) -> int:
 
 def parse_shape(text: str, head_size: int | None = None) -> "StudentArchitecture":
     """Read "LxD", "LxD/F" or "LxD/FhN": layers, hidden size, intermediate size F (else 4 D), attention heads N.
+    A family other than the teacher's may follow: "3x384 modernbert".
 
     head_size: the teacher's. Where it divides D, a shape that leaves N out has D / head_size heads, so that whole heads
     can be copied. A named shape (SHAPES) gives what is left out else; otherwise F = 4 D and N is
@@ -54,33 +59,48 @@ def parse_shape(text: str, head_size: int | None = None) -> "StudentArchitecture
         shape = replace(shape, num_heads=int(match["heads"]))
     elif head_size and hidden % head_size == 0:
         shape = replace(shape, num_heads=hidden // head_size)
+    shape = replace(shape, family=match["family"])
     if problems := shape.problems():
         raise SpecError([f"shape {text!r}: {problem}" for problem in problems])
     return shape
 
 
 def canonical_shape(text: str) -> str:
-    """The one spelling of a shape's text. Heads stay where they are written: what is left out, the teacher decides."""
+    """The one spelling of a shape's text. Heads stay where they are written: what is left out, the teacher decides.
+
+    Raises SpecError for a text with a family, which has an axis of its own.
+    """
     written = parse_shape(text)
+    if written.family is not None:
+        own = replace(written, family=None).name
+        raise SpecError(
+            [f"shape {text!r}: families stand in an axis of their own: {own!r}, family = {written.family!r}"]
+        )
     plain, mark, _ = text.strip().lower().partition("h")
     return parse_shape(plain).name + (f"h{written.num_heads}" if mark else "")
 
 
 def architecture_of(config: Mapping[str, Any]) -> "StudentArchitecture":
     """The shape a trial's configuration asks for."""
-    return StudentArchitecture(
-        config["num_layers"], config["hidden_size"], config["num_heads"], config["intermediate_size"]
-    )
+    layers, width, heads, wide = (config[key] for key in SHAPE_KEYS)
+    return StudentArchitecture(layers, width, heads, wide, config.get("family"))
+
+
+def outline(config: Mapping[str, Any]) -> str:
+    """Layers and width of a configuration, and its family where that is not the teacher's: a name for narrow places."""
+    size = f"{config['num_layers']}x{config['hidden_size']}"
+    return f"{size} {config['family']}" if config.get("family") else size
 
 
 def count_parameters(
     architecture: "StudentArchitecture", teacher: "TeacherFacts", *, embeddings: bool = True, lm_head: bool = False
 ) -> int:
-    """Parameters of a student of this shape with the teacher's family, vocabulary and positions.
+    """Parameters of a student of this shape with the teacher's vocabulary and positions, in its own family.
 
     The masked-LM head's matrix is tied to the word embeddings, hence free. The pooler is never built.
     """
-    parts = teacher.family.parameters(architecture, teacher)
+    own = teacher.as_family(architecture.family)
+    parts = own.family.parameters(architecture, own)
     return parts.layers + embeddings * parts.embeddings + lm_head * parts.lm_head
 
 
@@ -90,21 +110,23 @@ def flops_per_token(architecture: "StudentArchitecture", teacher: "TeacherFacts"
     Matrix products are counted: maps, attention scores and weighted sums. Lookups, norms, softmax, activations and the
     masked-LM head are not.
     """
-    return teacher.family.flops_per_token(architecture, sequence_length)
+    return teacher.as_family(architecture.family).family.flops_per_token(architecture, sequence_length)
 
 
 @dataclass(frozen=True)
 class StudentArchitecture:
-    """Layers, width, attention heads and feed-forward width, named as in transformers configs."""
+    """Layers, width, attention heads and feed-forward width, named as in transformers configs; and the family."""
 
     num_layers: int
     hidden_size: int
     num_heads: int
     intermediate_size: int
+    family: str | None = None
+    """Where it is not the teacher's; None: the teacher's."""
 
     def problems(self) -> list[str]:
         """What keeps this shape from being built; empty when nothing does."""
-        found = [f"{field} must be at least 1, got {value}" for field, value in vars(self).items() if value < 1]
+        found = [f"{key} must be at least 1, got {value}" for key in SHAPE_KEYS if (value := getattr(self, key)) < 1]
         if not found and self.hidden_size % self.num_heads:
             legal = min(divisors(self.hidden_size), key=lambda heads: abs(heads - self.num_heads))
             found.append(
@@ -121,11 +143,11 @@ class StudentArchitecture:
     @property
     def name(self) -> str:
         """The shortest text that `parse_shape` reads back as this shape, such as "4x256" or "4x576/768"."""
-        plain = f"{self.num_layers}x{self.hidden_size}"
+        plain, family = f"{self.num_layers}x{self.hidden_size}", f" {self.family}" if self.family else ""
         wide, heads = f"/{self.intermediate_size}", f"h{self.num_heads}"
         if self.problems():
-            return plain + wide + heads
-        texts = (plain, plain + wide, plain + heads, plain + wide + heads)
+            return plain + wide + heads + family
+        texts = (each + family for each in (plain, plain + wide, plain + heads, plain + wide + heads))
         return next(text for text in texts if parse_shape(text) == self)
 
 
@@ -165,6 +187,16 @@ class FamilyFacts(Protocol):
         """See `flops_per_token` above."""
 
 
+class OtherFamilies(Protocol):
+    """What a teacher's vocabulary and positions come to in families other than its own. A value, as FamilyFacts."""
+
+    def view(self, teacher: "TeacherFacts", name: str) -> "TeacherFacts":
+        """The teacher with the facts of that family in place of its own: what its students of it are counted by.
+
+        Raises SpecError for a family that is not known, or of which no student of this teacher can be made.
+        """
+
+
 @dataclass(frozen=True)
 class EmbeddingFacts:
     """How a teacher makes one vector of a text, as far as its students depend on it."""
@@ -200,11 +232,22 @@ class TeacherFacts:
     """Whether there are models of the family with a masked-LM head at all."""
     labels: int = 0
     """Outputs of its classification head, where it has one that its family's students can have as well."""
+    others: OtherFamilies | None = None
+    """None: students are of the teacher's family, as those of a cross-encoder."""
 
     @property
     def scores_pairs(self) -> bool:
         """Whether it is a cross-encoder, which gives two texts one score; so are its students then."""
         return self.labels == 1
+
+    def as_family(self, name: str | None) -> "TeacherFacts":
+        """What students of a family are counted by; None: the teacher's own. Raises SpecError as OtherFamilies does."""
+        if name is None or name == self.family.name:
+            return self
+        if self.others is None:
+            why = ", for it has the teacher's head over pairs" if self.scores_pairs else ""
+            raise SpecError([f"a student of {self.family.name} cannot be of another family, got {name!r}{why}"])
+        return self.others.view(self, name)
 
 
 def embedding_width(config: Mapping[str, Any], teacher: TeacherFacts) -> int:

@@ -101,7 +101,7 @@ def costs(config):
 def searched(text=SPEC, objectives=None, limits=None, **more):
     """What a spec searches; `more` are fields of Searched."""
     spec, space = read(text)
-    axes = [column.name for column in axis_columns(space.method_axes)]
+    axes = [column.name for column in axis_columns(space.own_axes)]
     aim = aim_of(objectives or spec.search.objectives, limits or {}, axes)
     return Searched(space, costs, aim, **{"seed": 5, "budget": 12, **more})
 

@@ -35,7 +35,7 @@ from trainables.export.facts import ArtefactFacts, StudentFacts
 from trainables.export.graphs import sample_inputs
 from trainables.models.embedding import embed, embedder_of, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
-from trainables.models.encoder import scores_pairs, usable_positions
+from trainables.models.encoder import family_of, scores_pairs, usable_positions
 from trainables.models.loading import quiet_transformers
 from trainables.models.pair_scores import score_pairs
 from trainables.models.sentence_folders import read_embedder, write_embedder
@@ -74,7 +74,7 @@ def export_student(
             model.save_pretrained(unfinished)
         else:
             model.config.save_pretrained(unfinished)
-        save_tokenizer(tokenizer, unfinished)
+        save_tokenizer(tokenizer, unfinished, types=family_of(model.config).has_types)
         if not scores_pairs(model):
             write_embedder(unfinished, embedder_of(model), model.config.hidden_size)
         if add is not None:

@@ -7,7 +7,7 @@ Layers are counted from 1; H_0 is what the first layer reads and H_l the output 
 width). After the last layer the norm that a pre-norm family puts there is part of H_l, as in transformers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,12 +44,21 @@ class ShiftedNorm:
 class EmbeddingParts:
     """What makes H_0: the sum of rows of tables, normalised."""
 
-    tables: tuple[nn.Embedding, ...]
+    words: nn.Embedding
     norm: Norm | None
+    positions: nn.Embedding | None = None
+    types: nn.Embedding | None = None
+    tasks: nn.Embedding | None = None
     into_stream: nn.Linear | None = None
     """Where the tables are not as wide as the stream: the map that the normalised sum takes into it."""
     scale: float = 1.0
     """What the rows are multiplied by; it may depend on the width."""
+
+    @property
+    def tables(self) -> tuple[nn.Embedding, ...]:
+        """Those that there are."""
+        every = (self.words, self.positions, self.types, self.tasks)
+        return tuple(table for table in every if table is not None)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,24 @@ class ScoringHead:
         return self.out(units_BD if self.norm is None else self.norm(units_BD)).squeeze(-1)
 
 
+@dataclass(frozen=True)
+class ReadFacts:
+    """What a model has to read, whatever its family: the vocabulary and positions of a teacher."""
+
+    vocab_size: int
+    positions: int
+    """That can be used."""
+    types: int
+    """Rows for token types; 0: the teacher has none."""
+    token_ids: tuple[tuple[str, int | None], ...]
+    """Of special tokens, by their keys in configs."""
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """That the teacher's config names."""
+        return dict(self.token_ids).get("pad_token_id")
+
+
 def of_one_kind(config: Config) -> tuple[str, ...]:
     """The kinds of layers of a family whose layers are all alike."""
     return ("layer",) * config.num_hidden_layers
@@ -122,6 +149,11 @@ def first_token(config: Config) -> str:
 
 def nothing_else(config: Config, before: StudentArchitecture) -> None:
     """For a family whose config says nothing about a shape but the four numbers."""
+
+
+def positions_alone(read: ReadFacts) -> dict[str, int]:
+    """For a family without token types whose positions start with the first."""
+    return {"max_position_embeddings": read.positions}
 
 
 @dataclass(frozen=True)
@@ -156,6 +188,9 @@ class Family:
     """Layers, width, heads and feed-forward width in a config."""
     fit_config: Callable[[Config, StudentArchitecture], None] = nothing_else
     """Called after another shape was written into a config, with the shape it had: sets what else depends on it."""
+    for_reading: Callable[[ReadFacts], Mapping[str, Any]] | None = None
+    """What a config says so that a model of this family reads what a teacher of another reads: positions, types. Raises
+    SpecError where none can. None: students are of this family where their teacher is."""
     layer_kinds: Callable[[Config], tuple[str, ...]] = of_one_kind
     """The kind of each layer, bottom up. A student's layer is a copy of a teacher layer of its kind."""
     has_types: bool = True

@@ -68,6 +68,37 @@ def project_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis
         project_norm(ours.norm, theirs.norm, of_tables)
 
 
+def take_embeddings(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
+    """The embeddings of a teacher of another family, as far as the student has a place for them.
+
+    Positions and types where both have them. What the teacher adds to words and the student does not goes into the
+    words, as its mean (positions) or its first row. So does what cannot be done after the sum: a norm that the student
+    lacks, and a map into the stream.
+    """
+    ours, theirs = (family_of(model.config).embeddings(model.base_model) for model in (student, teacher))
+    starts = [family_of(model.config).facts(model.config).position_offset for model in (student, teacher)]
+    in_words = theirs.into_stream is not None or (theirs.norm is not None and ours.norm is None)
+    rows = theirs.words.weight.cpu() * theirs.scale
+    for target, source, (first, its_first) in (
+        (ours.positions, theirs.positions, starts), (ours.types, theirs.types, (0, 0)),
+        (ours.tasks, theirs.tasks, (0, 0)),
+    ):  # fmt: skip
+        if source is None:
+            continue
+        added = source.weight.cpu()[its_first:]
+        if target is None or in_words:
+            rows = rows + (added.mean(0) if source is theirs.positions else added[0])
+        else:
+            count = min(len(added), len(target.weight) - first)
+            target.weight[first : first + count] = added[:count] @ basis / ours.scale
+    if in_words:
+        rows = rows if theirs.norm is None else theirs.norm(rows.to(teacher.device)).cpu()
+        rows = rows if theirs.into_stream is None else theirs.into_stream(rows.to(teacher.device)).cpu()
+    elif ours.norm is not None and theirs.norm is not None:
+        project_norm(ours.norm, theirs.norm, basis)
+    ours.words.weight.copy_(rows @ basis / ours.scale)
+
+
 def project_shared(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
     """What all layers read beside the stream."""
     shared = family_of(student.config).shared
@@ -89,7 +120,7 @@ def project_norm(target: Norm, source: Norm, basis: Tensor) -> None:
     wide, narrow = basis.shape
     scale = (wide / narrow) ** 0.5
     target.weight.copy_(scale * (basis * gain[:, None] * basis).sum(0) + (scale - 1) * shift_of(source))
-    if bias_of(target) is not None:
+    if bias_of(target) is not None and bias_of(source) is not None:
         target.bias.copy_(basis.T @ source.bias.cpu())
 
 

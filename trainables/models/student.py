@@ -23,6 +23,7 @@ from trainables.models.encoder import architecture, build_model, family_of, laye
 from trainables.models.kept_units import all_kept, kept_heads, needed_units
 from trainables.models.layer_removal import layers_left
 from trainables.models.loading import load_model
+from trainables.models.other_family import config_for, reads_of
 from trainables.models.projection import (
     copy_head,
     copy_layer,
@@ -32,6 +33,7 @@ from trainables.models.projection import (
     project_norm,
     project_shared,
     projection_for,
+    take_embeddings,
 )
 from trainables.models.stream_sample import passing
 from trainables.models.teacher import Teacher
@@ -39,7 +41,8 @@ from trainables.text.corpus import Corpus
 
 
 def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | None = None) -> PreTrainedModel:
-    """A student of the teacher's family and vocabulary, with a masked-LM head where its method trains one.
+    """A student with the teacher's vocabulary, of its family or another, with a masked-LM head where its method trains
+    one.
 
     corpus: what a projected start takes its sample from; a random start needs none.
     In evaluation mode: distillation runs without dropout, for a student underfits long before it overfits.
@@ -54,11 +57,14 @@ def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | No
 def untrained(
     teacher: Teacher, architecture: StudentArchitecture, seed: int, *, lm_head: bool = False
 ) -> PreTrainedModel:
-    """A model of the teacher's family and vocabulary that has learned nothing, in evaluation mode.
+    """A model with the teacher's vocabulary that has learned nothing, in evaluation mode.
 
     That of a teacher that scores pairs has a head to do so as well.
     """
-    model_config = copy.deepcopy(teacher.model.config)
+    if architecture.family is None:
+        model_config = copy.deepcopy(teacher.model.config)
+    else:
+        model_config = config_for(reads_of(teacher.model.config), architecture.family)
     set_architecture(model_config, architecture)
     torch.manual_seed(seed)
     student = build_model(model_config, lm_head=lm_head, scoring=teacher.facts.scores_pairs).eval()
@@ -93,10 +99,14 @@ def random_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | No
 
 @torch.no_grad()
 def projected_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:
-    """Word, position and type embeddings in the projected basis under random layers."""
+    """Word, position and type embeddings in the projected basis under random layers.
+
+    In a student of another family as far as it has them: see `take_embeddings`.
+    """
     basis = projection_for(student, teacher, corpus, every_layer(teacher))
-    project_embeddings(student, teacher.model, basis)
-    if not is_identity(basis):
+    same = student.config.model_type == teacher.facts.family.name
+    (project_embeddings if same else take_embeddings)(student, teacher.model, basis)
+    if not (same and is_identity(basis)):
         fit_norms(student, teacher, corpus, basis, pairs=((0, 0),))
 
 

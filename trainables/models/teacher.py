@@ -16,6 +16,7 @@ from trainables.models.embedding import Embedder, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.encoder import architecture, family_of, labels_of, usable_positions
 from trainables.models.loading import has_lm_head, load_model, read_config, weight_files
+from trainables.models.other_family import OtherFamilies, reads_of
 from trainables.models.sentence_folders import lowers_case, read_embedder, read_pair_reader
 from trainables.models.tokenizer import load_tokenizer
 
@@ -100,6 +101,7 @@ def facts_of(folder: Path, path: str, embedder: Embedder) -> TeacherFacts:
         labels=labels_of(config),
         digest=own if plain else digest(own, *embedder.identity()),
         embedding=embedder.facts(shape.hidden_size),
+        others=None if labels_of(config) == 1 else OtherFamilies(reads_of(config)),
     )
 
 

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from spaces.errors import SpecError
 
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+TYPES = "token_type_ids"
 SAMPLE = (
     "The Quick BROWN fox, it's 3.14 km from Zürich to São Paulo.",
     "ÀÉÎõü ÅNGSTRÖM Straße İstanbul Łódź",
@@ -70,18 +71,23 @@ def named_class(folder: Path) -> str:
     return f" {name}" if name else ""
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, *, types: bool = True) -> None:
     """Write a tokenizer so that transformers 4 and 5, and what is built on them, load it.
 
     transformers 5 calls the class without a family TokenizersBackend, a name that only it knows, and gives no token
-    types with it, where transformers 4 does unless it is told what the model reads.
+    types with it, where transformers 4 does unless it is told what the model reads. types: whether the model beside it
+    takes token types; a tokenizer of another family may give some, which its call would refuse.
     """
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
+    written = dict(config)
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
         config["model_input_names"] = tokenizer.model_input_names
+    if not types and TYPES in tokenizer.model_input_names:
+        config["model_input_names"] = [name for name in tokenizer.model_input_names if name != TYPES]
+    if config != written:
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

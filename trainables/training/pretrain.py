@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spaces.errors import SpecError
-from spaces.students.architecture import StudentArchitecture, parse_shape
+from spaces.students.architecture import SHAPE_KEYS, StudentArchitecture, parse_shape
 from spaces.telling import Say
 from trainables.cache import new_folder
 from trainables.models.learned_vocabulary import learn_vocabulary
@@ -64,16 +64,19 @@ def pretrain(spec: PretrainSpec, work: Path, target: Path, progress: Say) -> flo
         )
     if source.facts.scores_pairs:
         raise SpecError([f"--source {spec.source!r} scores pairs, and has no masked-LM head to train on"])
+    shape = source.facts.architecture
+    wanted = parse_shape(spec.shape, shape.head_size)
+    if wanted.family is not None:
+        raise SpecError([f"--shape {spec.shape!r}: what is made is of the source's family, {source.facts.family.name}"])
     if not trimmed.is_dir():
         with new_folder(trimmed) as folder:
             told = write_vocabulary(spec, source, folder, progress)
         progress(f"vocabulary: {told}")
-    shape = source.facts.architecture
     if not first.is_dir():
         config = stage_config(shape, "mlm", "teacher_layers", spec.first_learning_rate, spec.batch_size)
         train_stage(spec, str(trimmed), config, spec.first_tokens, work / "2-masked-lm.safetensors", first, progress)
     config = stage_config(
-        parse_shape(spec.shape, shape.head_size),
+        wanted,
         "od + hs + mlm",
         "projected_layers",
         spec.final_learning_rate,
@@ -117,7 +120,7 @@ def stage_config(
     """A trial's configuration."""
     return {
         "method": method, "initialisation": initialisation, "learning_rate": learning_rate, "batch_size": batch_size,
-        **asdict(shape),
+        **{key: getattr(shape, key) for key in SHAPE_KEYS},
     }  # fmt: skip
 
 

@@ -143,3 +143,11 @@ def test_reading_a_study_needs_neither_torch_nor_ray(fake: SimpleNamespace) -> N
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (Path(folder) / "report.html").is_file()
+
+
+def test_the_family_of_a_student_is_in_its_name_where_it_is_not_the_teachers(fake: SimpleNamespace) -> None:
+    axes = [{"name": "family", "type": "string", "unit": "", "meaning": "family"}]
+    rows = [fake.row(0, 0.5), fake.row(1, 0.6, family="modernbert"), fake.row(2, 0.4)]
+    found = load(fake.study(rows, axes=axes))
+    assert found.trials["architecture"].tolist() == ["3x192", "3x192 modernbert", "3x192"]
+    assert found.trials["family"].tolist() == ["bert", "modernbert", "bert"]

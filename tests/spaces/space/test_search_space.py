@@ -13,14 +13,32 @@ import pytest
 from spaces.errors import InfeasibleConfig, SpecError
 from spaces.space.axes import axes_of_trial
 from spaces.space.reading import read_space
-from spaces.space.search_space import config_hash
-from spaces.students.architecture import SHAPES, StudentArchitecture, TeacherFacts, architecture_of
+from spaces.space.search_space import config_hash, digest_of
+from spaces.students.architecture import SHAPE_KEYS, SHAPES, StudentArchitecture, TeacherFacts, architecture_of
 from spaces.students.layer_mapping import resolve_mapping
 from trainables.models.families.bert import BertFacts
 
 TEACHER = TeacherFacts(
     "own", BertFacts("bert"), StudentArchitecture(6, 384, 12, 1536), 30522, 512, 2, has_lm_head=True, digest="0"
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Others:
+    """Of "far" there are students without a masked-LM head, of "odd" none of even depth, of "shut" none at all."""
+
+    def view(self, teacher, name):
+        if name not in ("near", "far", "odd"):
+            raise SpecError([f"no student of {name}"])
+        return dataclasses.replace(teacher, family=OddFacts(name), masked_lm=name != "far")
+
+
+class OddFacts(BertFacts):
+    def problems(self, architecture):
+        return ["layers must be odd"] if self.name == "odd" and architecture.num_layers % 2 == 0 else []
+
+
+MIXED = dataclasses.replace(TEACHER, others=Others())
 NO_HEAD = dataclasses.replace(TEACHER, name="minilm", has_lm_head=False)
 CONFIG = {
     "method": "mha",
@@ -156,7 +174,11 @@ def test_enumerate_misses_nothing():
     for method, student in itertools.product(space.axes["method"].choices, space.shapes):
         names = axes_of_trial(method)
         for values in itertools.product(*(space.axes[name].choices for name in names)):
-            config = {"method": method, **vars(student), **dict(zip(names, values, strict=True))}
+            config = {
+                "method": method,
+                **{key: getattr(student, key) for key in SHAPE_KEYS},
+                **dict(zip(names, values, strict=True)),
+            }
             if is_feasible(config, TEACHER):
                 if "mapping" in config:
                     config["mapping"] = resolve_mapping(config["mapping"], student.num_layers, 6)
@@ -235,6 +257,62 @@ def test_heads_may_be_an_axis_beside_shapes():
     assert heads == {(192, 6), (192, 32), (192, 64), (96, 6), (96, 32)}
     (problem,) = problems_of({"method": ["mlm"], "shape": ["3x192h6", "2x96"], "num_heads": [6]})
     assert problem == "[space] num_heads: shape '3x192h6' says its heads already; write '3x192'"
+
+
+def test_families_stand_beside_shapes():
+    table = {"method": ["hs", "od"], "shape": ["3x192", "4x256"], "family": ["bert", "far", "odd"], "batch_size": 16}
+    space = space_of(table | {"initialisation": ["random", "projected", "first_layers"], "learning_rate": 1e-3}, MIXED)
+    configs = list(space.enumerate())
+    seen = {(config["method"], architecture_of(config).name, config["initialisation"]) for config in configs}
+    new, own = ("random", "projected"), ("random", "projected", "first_layers")
+    shapes = {"3x192h6": own, "4x256h8": own, "3x192h6 odd": new}
+    assert {(m, s, i) for m, s, i in seen if m == "od"} == {
+        ("od", s, i) for s, starts in shapes.items() for i in starts
+    }
+    shapes |= {"3x192h6 far": new, "4x256h8 far": new}
+    assert {(m, s, i) for m, s, i in seen if m == "hs"} == {
+        ("hs", s, i) for s, starts in shapes.items() for i in starts
+    }
+    assert {config.get("family") for config in configs} == {None, "far", "odd"}  # no second name for the teacher's
+    assert {space.values_of(config)["family"] for config in configs} == {"bert", "far", "odd"}
+    assert space.own_axes[0].name == "family" and space_of(space.to_table(), MIXED) == space
+    for config in configs:
+        space.check(config)
+    with pytest.raises(InfeasibleConfig, match="no student of shut"):
+        space.check({**configs[0], "family": "shut"})
+    drawn = {space.suggest(optuna.create_study().ask()).get("family") for _ in range(40)}
+    assert drawn == {None, "far", "odd"}
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [({"family": ["bert", "shut"]}, r"\[space\] family: no student of shut"),
+     ({"family": "shut"}, r"\[space\] family: no student of shut"),
+     ({"family": "far", "method": "mlm"}, "'mlm' needs a masked-LM head, which no model of type far has"),
+     ({"family": "odd", "shape": "4x256"}, "layers must be odd"),
+     ({"family": "near", "initialisation": "first_layers"},
+      "copies layers, which a near student cannot take from bert; 'random' or 'projected' fits"),
+     ({"shape": "3x192 near"}, "families stand in an axis of their own: '3x192', family = 'near'")],
+)  # fmt: skip
+def test_what_a_family_cannot_have_is_refused(table, problem):
+    with pytest.raises(SpecError, match=problem):
+        space_of({"method": "hs", "shape": "3x192"} | table, MIXED)
+
+
+def test_a_teacher_without_other_families_is_refused_any():
+    with pytest.raises(SpecError, match="a student of bert cannot be of another family, got 'near'"):
+        space_of(TABLES["one"] | {"family": "near"})
+
+
+def test_a_space_without_families_is_what_it_was_before_there_were_any():
+    axes = {
+        "method": ["mha"], "num_heads": [4], "relation_heads": [8], "teacher_layer": [5],
+        "initialisation": ["projected"], "learning_rate": [1e-3], "batch_size": [16],
+    }  # fmt: skip
+    shapes, teacher = [[3, 192, 4, 768], [4, 256, 4, 1024]], [6, 384, 1536]
+    space = space_of({**axes, "shape": ["4x256", "3x192"]})
+    assert space.digest() == digest_of({"axes": axes, "shapes": shapes, "teacher": teacher})
+    assert config_hash(CONFIG, 0) == "fa3377ab86c9e405"
 
 
 def test_digest_changes_with_the_space_only():

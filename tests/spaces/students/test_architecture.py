@@ -1,5 +1,7 @@
 """Shapes and their names; sizes that are published. Families count in tests/trainables/models/test_families.py."""
 
+import dataclasses
+
 import pytest
 
 from spaces.errors import SpecError
@@ -65,6 +67,8 @@ def test_every_shape_has_a_name_that_reads_back():
             for heads in (1, 3, 6, 12):
                 for wide in (100, 768, 4 * width):
                     shape = StudentArchitecture(layers, width, heads, wide)
+                    other = dataclasses.replace(shape, family="modernbert")
+                    assert other.name == f"{shape.name} modernbert" and parse_shape(other.name) == other
                     assert parse_shape(shape.name) == shape
 
 

@@ -29,7 +29,7 @@ def test_outside_method_is_searched_and_recorded(space, tmp_path):
     (config,) = space.enumerate()
     assert config["method"] == "hs + 0.5 pooled"
     assert config["pooled_layer"] == 4  # its default, less what its rule forbids
-    store = Store(tmp_path, axes=axis_columns(space.method_axes))
+    store = Store(tmp_path, axes=axis_columns(space.own_axes))
     store.write_part("trials", 0, [{"trial": 0, **config}])
     (row,) = store.read_rows("trials")
     assert row["pooled_layer"] == 4 and row["temperature"] is None

@@ -1,11 +1,13 @@
 """A teacher of one's own, made in a few seconds."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from spaces.errors import SpecError
 from trainables.models.teacher import load_teacher
 from trainables.training.pretrain import PretrainSpec, pretrain
 
@@ -18,6 +20,12 @@ def spec(write_teacher, texts, tmp_path):
         first_tokens=4_000, final_tokens=4_000, sequence_length=16, batch_size=8, first_learning_rate=3e-3,
         final_learning_rate=3e-3,
     )  # fmt: skip
+
+
+def test_a_teacher_of_another_family_than_its_source_is_refused(spec, tmp_path):
+    other = dataclasses.replace(spec, shape="2x16 modernbert")
+    with pytest.raises(SpecError, match="of the source's family, bert"):
+        pretrain(other, tmp_path / "work", tmp_path / "teacher", print)
 
 
 def test_a_teacher_is_made_in_stages_and_an_interrupted_one_is_finished(spec, tmp_path):

@@ -80,5 +80,5 @@ def scoring(model: Model) -> ScoringHead:
 ALBERT = replace(
     BERT, facts=facts, layers="encoder.albert_layer_groups.0.albert_layers", one_layer=True, embeddings=embeddings,
     embed=embed, parts=parts, qkv=qkv, head_marker="predictions.dense.weight", head_words=head_words,
-    scoring=scoring,
+    scoring=scoring, for_reading=None,
 )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
-from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model, ScoringHead
+from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model, ReadFacts, ScoringHead
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def facts(config: Config) -> BertFacts:
 def embeddings(encoder: Model) -> EmbeddingParts:
     """Words, positions and types."""
     own = encoder.embeddings
-    return EmbeddingParts((own.word_embeddings, own.position_embeddings, own.token_type_embeddings), own.LayerNorm)
+    return EmbeddingParts(own.word_embeddings, own.LayerNorm, own.position_embeddings, own.token_type_embeddings)
 
 
 def embed(encoder: Model, ids_BT: Tensor) -> Tensor:
@@ -84,6 +84,11 @@ def qkv(layer: Model, previous_BTD: Tensor, maps: tuple[str, ...] = MAPS) -> tup
     return query_BTD, key_BTD, value_BTD
 
 
+def for_reading(read: ReadFacts) -> dict[str, int]:
+    """Positions from row 0; two types where the teacher has none, for tokenizers that number the texts of a pair."""
+    return {"max_position_embeddings": read.positions, "type_vocab_size": read.types or 2}
+
+
 def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
     """BERT has the steps before the decoder as a module."""
     return model.cls.predictions.transform(hidden_ND)
@@ -98,4 +103,5 @@ def scoring(model: Model) -> ScoringHead:
 BERT = Family(
     facts=facts, layers="encoder.layer", embeddings=embeddings, embed=embed, parts=parts, qkv=qkv,
     head_marker="cls.predictions.transform.dense.weight", head_words=head_words, scoring=scoring,
+    for_reading=for_reading,
 )  # fmt: skip

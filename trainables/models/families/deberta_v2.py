@@ -7,13 +7,14 @@ no part of the relations that `mha` compares.
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from transformers.activations import ACT2FN
 
 from spaces.errors import SpecError
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
 from trainables.models.families.bert import BERT, BertFacts, parts, qkv
-from trainables.models.family import Config, EmbeddingParts, Model, ScoringHead, SharedParts
+from trainables.models.family import Config, EmbeddingParts, Model, ReadFacts, ScoringHead, SharedParts
 
 MAPS = ("query_proj", "key_proj", "value_proj")
 
@@ -79,8 +80,7 @@ def facts(config: Config) -> DebertaFacts:
 def embeddings(encoder: Model) -> EmbeddingParts:
     """Words, and positions and types where there are any."""
     own = encoder.embeddings
-    tables = (own.word_embeddings, own.position_embeddings, own.token_type_embeddings)
-    return EmbeddingParts(tuple(table for table in tables if table is not None), own.LayerNorm)
+    return EmbeddingParts(own.word_embeddings, own.LayerNorm, own.position_embeddings, own.token_type_embeddings)
 
 
 def shared(encoder: Model) -> SharedParts:
@@ -99,7 +99,16 @@ def scoring(model: Model) -> ScoringHead:
     return ScoringHead(model.pooler.dense, ACT2FN[model.config.pooler_hidden_act], model.classifier)
 
 
+def for_reading(read: ReadFacts) -> dict[str, Any]:
+    """As DeBERTa v3 has it, but for as many types as the teacher has."""
+    return {
+        "max_position_embeddings": read.positions, "type_vocab_size": read.types, "position_biased_input": False,
+        "relative_attention": True, "share_att_key": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 256,
+        "norm_rel_ebd": "layer_norm",
+    }  # fmt: skip
+
+
 DEBERTA_V2 = replace(
-    BERT, facts=facts, embeddings=embeddings, shared=shared, has_pooler=False,
+    BERT, facts=facts, embeddings=embeddings, shared=shared, has_pooler=False, for_reading=for_reading,
     parts=partial(parts, maps=MAPS), qkv=partial(qkv, maps=MAPS), fit_config=fit_config, scoring=scoring,
 )  # fmt: skip

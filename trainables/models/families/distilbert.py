@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from trainables.models.families.bert import embed, facts
-from trainables.models.family import EmbeddingParts, Family, LayerParts, Model, ScoringHead
+from trainables.models.family import EmbeddingParts, Family, LayerParts, Model, ScoringHead, positions_alone
 
 
 def embeddings(encoder: Model) -> EmbeddingParts:
     """Words and positions."""
     own = encoder.embeddings
-    return EmbeddingParts((own.word_embeddings, own.position_embeddings), own.LayerNorm)
+    return EmbeddingParts(own.word_embeddings, own.LayerNorm, own.position_embeddings)
 
 
 def parts(layer: Model) -> LayerParts:
@@ -43,5 +43,5 @@ DISTILBERT = Family(
     facts=facts, layers="transformer.layer", embeddings=embeddings, embed=embed, parts=parts, qkv=qkv,
     head_marker="vocab_transform.weight", head_words=head_words,
     config_keys=("n_layers", "dim", "n_heads", "hidden_dim"), has_types=False, has_pooler=False,
-    scoring=scoring,
+    scoring=scoring, for_reading=positions_alone,
 )  # fmt: skip

@@ -8,11 +8,13 @@ which most checkpoints are, have none.
 from dataclasses import dataclass, replace
 
 from torch import Tensor
+from transformers import ElectraConfig
 
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
 from trainables.models.families.bert import BERT, BertFacts
 from trainables.models.families.bert import embeddings as bert_embeddings
-from trainables.models.family import Config, EmbeddingParts, Model, ScoringHead
+from trainables.models.families.bert import for_reading as bert_reading
+from trainables.models.family import Config, EmbeddingParts, Model, ReadFacts, ScoringHead
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ def embed(encoder: Model, ids_BT: Tensor) -> Tensor:
     return encoder.embeddings_project(sums) if hasattr(encoder, "embeddings_project") else sums
 
 
+def for_reading(read: ReadFacts) -> dict[str, int]:
+    """BERT's, with embeddings as wide as the layers."""
+    width = ElectraConfig().hidden_size
+    return {**bert_reading(read), "embedding_size": width, "hidden_size": width}
+
+
 def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
     """The steps before the decoder are a module."""
     return model.generator_predictions(hidden_ND)
@@ -88,4 +96,5 @@ def scoring(model: Model) -> ScoringHead:
 ELECTRA = replace(
     BERT, facts=facts, fit_config=fit_config, embeddings=embeddings, embed=embed,
     head_marker="generator_predictions.dense.weight", head_words=head_words, has_pooler=False, scoring=scoring,
+    for_reading=for_reading,
 )  # fmt: skip

@@ -26,8 +26,8 @@ def facts(config: Config) -> ErnieFacts:
 
 def embeddings(encoder: Model) -> EmbeddingParts:
     """Words, positions, types and task types."""
-    parts, own = bert_embeddings(encoder), encoder.embeddings
-    return replace(parts, tables=(*parts.tables, own.task_type_embeddings)) if own.use_task_id else parts
+    own = encoder.embeddings
+    return replace(bert_embeddings(encoder), tasks=own.task_type_embeddings if own.use_task_id else None)
 
 
 ERNIE = replace(BERT, facts=facts, embeddings=embeddings)

@@ -32,7 +32,7 @@ def fit_config(config: Config, before: StudentArchitecture) -> None:
 
 def embeddings(encoder: Model) -> EmbeddingParts:
     """Words alone."""
-    return EmbeddingParts((encoder.embed_tokens,), norm=None)
+    return EmbeddingParts(encoder.embed_tokens, norm=None)
 
 
 def embed(encoder: Model, ids_BT: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def fit_config(config: Config, before: StudentArchitecture) -> None:
 
 def embeddings(encoder: Model) -> EmbeddingParts:
     """Words alone, scaled."""
-    return EmbeddingParts((encoder.embed_tokens,), norm=None, scale=encoder.embed_tokens.scalar_embed_scale)
+    return EmbeddingParts(encoder.embed_tokens, norm=None, scale=encoder.embed_tokens.scalar_embed_scale)
 
 
 def parts(layer: Model) -> LayerParts:

@@ -5,14 +5,15 @@ the normalised embeddings. Queries, keys and values are one map, feed-forward un
 theirs, positions are rotations, and most layers see only a window of neighbours.
 
 A student of fewer layers has the types (global or local, each with its rotations) of the teacher's first layers, and
-its layers are copies of teacher layers of the same type, its first layer of the first.
+its layers are copies of teacher layers of the same type, its first layer of the first. Under a teacher of another
+family it has the types that are published: a global layer, then two that see 64 tokens to each side, and so on.
 """
 
 from torch import Tensor
 
 from spaces.students.architecture import StudentArchitecture
 from trainables.models.families.bert import embed
-from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model, ScoringHead
+from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model, ScoringHead, positions_alone
 from trainables.models.rotary import HeadCounts, RotaryFacts, types_of_depth
 
 
@@ -40,7 +41,7 @@ def layer_kinds(config: Config) -> tuple[str, ...]:
 
 def embeddings(encoder: Model) -> EmbeddingParts:
     """Words alone."""
-    return EmbeddingParts((encoder.embeddings.tok_embeddings,), encoder.embeddings.norm)
+    return EmbeddingParts(encoder.embeddings.tok_embeddings, encoder.embeddings.norm)
 
 
 def parts(layer: Model) -> LayerParts:
@@ -72,6 +73,6 @@ MODERNBERT = Family(
     facts=facts, layers="layers", embeddings=embeddings, embed=embed, parts=parts, qkv=qkv,
     final_norm=lambda encoder: encoder.final_norm, fit_config=fit_config, layer_kinds=layer_kinds,
     head_marker="decoder.bias", head_words=head_words,  # a classifier has head.dense too
-    has_types=False, has_pooler=False,
+    has_types=False, has_pooler=False, for_reading=positions_alone,
     scoring=scoring, scored_state=lambda config: config.classifier_pooling,
 )  # fmt: skip

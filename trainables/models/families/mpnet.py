@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from spaces.errors import SpecError
 from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
 from trainables.models.families.bert import BertFacts
 from trainables.models.families.distilbert import embeddings
 from trainables.models.families.roberta import ROBERTA
-from trainables.models.family import Config, LayerParts, Model, SharedParts
+from trainables.models.family import Config, LayerParts, Model, ReadFacts, SharedParts
+
+PADDING = 1
+"""The id of the padding token, as it stands in the code of the model."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class MpnetFacts(BertFacts):
 
 def facts(config: Config) -> MpnetFacts:
     """The rows of padding and of what stands before it are not used."""
-    return MpnetFacts(config.model_type, position_offset=2, distances=config.relative_attention_num_buckets)
+    return MpnetFacts(config.model_type, position_offset=PADDING + 1, distances=config.relative_attention_num_buckets)
 
 
 def shared(encoder: Model) -> SharedParts:
@@ -53,4 +57,16 @@ def qkv(layer: Model, previous_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return own.q(previous_BTD), own.k(previous_BTD), own.v(previous_BTD)
 
 
-MPNET = replace(ROBERTA, facts=facts, embeddings=embeddings, shared=shared, parts=parts, qkv=qkv, has_types=False)
+def for_reading(read: ReadFacts) -> dict[str, int]:
+    """Raises SpecError unless the padding token has the id that the code of MPNet takes for it."""
+    if read.pad_token_id != PADDING:
+        raise SpecError(
+            [f"MPNet takes token {PADDING} for padding whatever its config says; the teacher's is {read.pad_token_id}"]
+        )
+    return {"max_position_embeddings": read.positions + PADDING + 1}
+
+
+MPNET = replace(
+    ROBERTA, facts=facts, embeddings=embeddings, shared=shared, parts=parts, qkv=qkv, has_types=False,
+    for_reading=for_reading,
+)  # fmt: skip

@@ -29,8 +29,7 @@ def fit_config(config: Config, before: StudentArchitecture) -> None:
 def embeddings(encoder: Model) -> EmbeddingParts:
     """Words, and types where there are any."""
     own = encoder.embeddings
-    types = () if own.token_type_embeddings is None else (own.token_type_embeddings,)
-    return EmbeddingParts((own.word_embeddings, *types), own.LayerNorm)
+    return EmbeddingParts(own.word_embeddings, own.LayerNorm, types=own.token_type_embeddings)
 
 
 def parts(layer: Model) -> LayerParts:

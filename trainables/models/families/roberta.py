@@ -6,13 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spaces.errors import SpecError
 from trainables.models.families.bert import BERT, BertFacts
-from trainables.models.family import Config, Model, ScoringHead
+from trainables.models.family import Config, Model, ReadFacts, ScoringHead
 
 
 def facts(config: Config) -> BertFacts:
     """Positions are counted from the row after the padding token's id."""
     return BertFacts(config.model_type, config.pad_token_id + 1)
+
+
+def for_reading(read: ReadFacts) -> dict[str, int]:
+    """The rows up to that of the padding token stand before the positions. Raises SpecError where none is named."""
+    if read.pad_token_id is None:
+        raise SpecError(["positions are counted from the id of the padding token, which the teacher's config lacks"])
+    return {"max_position_embeddings": read.positions + read.pad_token_id + 1, "type_vocab_size": read.types or 1}
 
 
 def head_words(model: Model, hidden_ND: Tensor) -> Tensor:
@@ -27,4 +35,7 @@ def scoring(model: Model) -> ScoringHead:
     return ScoringHead(head.dense, torch.tanh, head.out_proj)
 
 
-ROBERTA = replace(BERT, facts=facts, head_marker="lm_head.dense.weight", head_words=head_words, scoring=scoring)
+ROBERTA = replace(
+    BERT, facts=facts, head_marker="lm_head.dense.weight", head_words=head_words, scoring=scoring,
+    for_reading=for_reading,
+)  # fmt: skip

@@ -19,10 +19,13 @@ from trainables.lanes import trial
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.trial import kept_task, run_trial, score
 from trainables.lanes.worker import attempt
+from trainables.models.embedding import embedder_of
 from trainables.models.teacher import load_teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import prepare_task, score_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
+from trainables.text.corpus import prepare_corpus
+from trainables.text.sources import CorpusSpec
 
 
 def job_of(folders, **more):
@@ -150,3 +153,25 @@ def test_a_trial_never_ends_below_its_start(write_teacher, teacher, corpus_folde
         (tmp_path / "new.safetensors").replace(tmp_path / "students/00001/model.safetensors")
         attempt(run_trial, given, told.append)
         assert len(scored) == count
+
+
+def test_a_trial_of_a_reranker_hands_over_a_cross_encoder(write_teacher, teachers, texts, tmp_path):
+    teacher, some = teachers("bert", labels=1), texts(120)
+    write(tmp_path / "pairs", train={"query": some[:60], "text": some[60:]})
+    spec = CorpusSpec(str(tmp_path / "pairs"), sequence_length=16, texts="pairs")
+    rows = {"query": some[:20], "positive": [[text] for text in some[20:40]], "negative": [some[40:44]] * 20}
+    task = TaskSpec("toy", str(write(tmp_path / "toy", dev=rows)), "reranking", metric="ndcg_at_10", max_length=16)
+    folder = prepare_task(task, teacher.tokenizer, tmp_path / "cache", embedder=embedder_of(teacher.model))
+    job = TrialJob(
+        trial=1, config={**METHODS["hs"], "method": "score"}, seed=0, teacher=str(write_teacher("bert", labels=1)),
+        corpus=str(prepare_corpus(spec, teacher.tokenizer)), tasks=(str(folder),), train_tokens=300,
+        evaluation=EvaluationSpec("zero_shot"), floors={"toy": Reference(1.0, 0.4)}, training=EXACT,
+        folder=str(tmp_path / "c"), student_folder=str(tmp_path / "student"), keeps_start=True,
+    )  # fmt: skip
+    outcome = attempt(run_trial, job, lambda row: None)
+    assert outcome is not None and not outcome.reason and outcome.scores.tasks["toy"].metric == "ndcg_at_10"
+    student = load_teacher(job.student_folder)
+    assert student.facts.scores_pairs and student.facts.architecture.num_layers == 2
+    again = score_task(student.model, kept_task(str(folder)), job.evaluation, ["dev"], 0)["dev"].score
+    assert again == pytest.approx(outcome.scores.tasks["toy"].score)
+    assert "CrossEncoder" in (tmp_path / "student/README.md").read_text()

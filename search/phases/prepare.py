@@ -21,7 +21,6 @@ from search.phases.teacher_targets import prepare_targets
 from search.proposals.comparison import all_seeds, comparison_meta
 from search.spec.checks import Study
 from search.spec.languages import languages_of
-from search.spec.sections import StudySpec
 from search.store.contents import digests_of
 from search.store.parts import now
 from spaces.errors import SpecError
@@ -114,7 +113,7 @@ def prepare(
     lengths = timed_lengths(spec, tasks.values(), say)
     profiles, pace_ms = measure_shapes(spec, space, teacher, say, states_s, pace_ms, lengths)
     costs = profiles.pop("teacher")
-    if students_embed(spec):
+    if students_embed(study):
         costs |= chosen_costs(dataclasses.asdict(teacher.facts.architecture), teacher.facts)
     step("what trials learn from")
     targets = prepare_targets(spec, space, teacher, str(inputs.data.corpus), all_seeds(spec), held, say)
@@ -151,7 +150,7 @@ def expected_seconds(study: Study, data: DataFacts) -> tuple[float, float, float
 
 def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """What a configuration costs, as far as that is known before it runs."""
-    embeds = students_embed(study.spec)
+    embeds = students_embed(study)
 
     def costs(config: Mapping[str, Any]) -> dict[str, Any]:
         architecture = architecture_of(dict(config))
@@ -162,9 +161,10 @@ def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any
     return costs
 
 
-def students_embed(spec: StudySpec) -> bool:
+def students_embed(study: Study) -> bool:
     """Whether a task is scored by embeddings alone."""
-    return any(protocol_for(task.kind, spec.evaluation.protocol) == "zero_shot" for task in spec.tasks)
+    asked, tasks = study.spec.evaluation.protocol, study.spec.tasks
+    return not study.teacher.scores_pairs and any(protocol_for(task.kind, asked) == "zero_shot" for task in tasks)
 
 
 def study_meta(

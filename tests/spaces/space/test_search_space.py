@@ -302,6 +302,8 @@ def test_what_a_family_cannot_have_is_refused(table, problem):
 def test_a_teacher_without_other_families_is_refused_any():
     with pytest.raises(SpecError, match="a student of bert cannot be of another family, got 'near'"):
         space_of(TABLES["one"] | {"family": "near"})
+    with pytest.raises(SpecError, match="it has the teacher's head over pairs"):
+        space_of(TABLES["one"] | {"family": "near"}, dataclasses.replace(TEACHER, labels=1))
 
 
 def test_a_space_without_families_is_what_it_was_before_there_were_any():

@@ -159,7 +159,7 @@ def test_from_a_spec_to_a_student_that_loads(data, stillhouse):
     assert promoted.loss_first.iloc[0] < trials.set_index("trial").loss_first[number]
     assert "1 way to learn on 1 student, 1 seed each" in stillhouse("table", data / "again")
     kept = pd.read_parquet(data / "again" / "baselines")
-    assert set(kept.kept) == {"first", "uniform"} and set(kept.split) == {"dev", "test"}
+    assert set(kept.kept) == {"first", "uniform", "removal"} and set(kept.split) == {"dev", "test"}
     # Two workers, with the teacher live, train a student along the curve that one did from the cache.
     chosen = next(row for row in Store(study).read_trials() if row.config["method"] == "od + 0.5 hs")
     axes = tomllib.loads(space_of(chosen))["space"]

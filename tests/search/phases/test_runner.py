@@ -26,10 +26,7 @@ RUNGS = (
     .replace("[cluster]", "[search]\nschedule = 'halving'\n[cluster]")
 )
 """Trials of this study finish, fail, are stopped, and are promoted twice over."""
-SOONER_GONE = {
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10", "RAY_py_gcs_connect_timeout_s": "2",
-    "RAY_nums_py_gcs_reconnect_retry": "0",
-}  # fmt: skip
+SOONER_GONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 """What a killed driver leaves behind looks for its cluster so long before it ends, instead of a minute."""
 ODD = {"failing_width": 96, "nan_width": 192}
 

@@ -14,8 +14,7 @@ from search.tune.environment import quiet_environment
 HERE = Path(__file__).parent
 for folder in ("", "search", "trainables", "analysis"):
     sys.path.insert(0, str(HERE / folder))  # the browser, toy studies, fake trials, small trials, fake studies
-from forks import stand_in  # noqa: E402 - from the folders above
-from processes import marked  # noqa: E402
+from processes import marked  # noqa: E402 - from the folders above
 
 quiet_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that each want both cores wait for one another
@@ -58,15 +57,7 @@ def started_by(mark):
 
 
 @pytest.fixture(scope="session")
-def forking_python():
-    """What tests start drivers with instead of `sys.executable`: they, and Ray's workers, are forked from a process
-    that has loaded the libraries."""
-    with stand_in() as python:
-        yield python
-
-
-@pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory, forking_python):
+def ray_cluster(tmp_path_factory):
     """Two CPUs of a cluster of our own, whose workers can import the fake trials and share our cache."""
     import ray
     import toy
@@ -78,9 +69,7 @@ def ray_cluster(tmp_path_factory, forking_python):
         for name, value in toy.ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setenv("STILLHOUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        with patch.context() as starting:
-            starting.setattr(sys, "executable", forking_python)
-            start(num_cpus=2)
+        start(num_cpus=2)
         yield ray
         end_with_workers(ray.shutdown)
 

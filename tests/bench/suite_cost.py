@@ -22,7 +22,6 @@ EVERY_S = 0.2
 MARK = "STILLHOUSE_COST"
 TICKS = os.sysconf("SC_CLK_TCK")
 KINDS = (
-    (r"fork_server\.py|-SI ", "fork server and its clients"),
     (r"ray::IDLE", "Ray: workers that wait"), (r"ray::RayTrainWorker", "Ray: trials"), (r"ray::", "Ray: lanes"),
     (r"ray/core|/ray/(dashboard|_private)|ray\.scripts", "Ray: nodes"), (r"-m pytest", "pytest"),
     (r"chrom|playwright", "browser"), (r"toy\.py|search\.cli", "drivers"),

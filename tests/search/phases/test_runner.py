@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -32,14 +33,14 @@ ODD = {"failing_width": 96, "nan_width": 192}
 
 
 @pytest.fixture
-def drive(tmp_path, forking_python):
+def drive(tmp_path):
     """Start toy.py on a folder, kill it once enough trials are done, and wait until all of it is gone."""
     mark = f"{tmp_path.name}-{os.getpid()}"
 
     def run(folder, trials):
         options = {"spec": RUNGS, "journal": str(tmp_path / "journal"), "step_s": 0.3, **ODD}
         process = subprocess.Popen(
-            [forking_python, str(ROOT / "tests/search/toy.py"), str(folder), json.dumps(options)],
+            [sys.executable, str(ROOT / "tests/search/toy.py"), str(folder), json.dumps(options)],
             env={**os.environ, **toy.ENVIRONMENT, "STILLHOUSE_TEST_MARK": mark, **SOONER_GONE},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip

@@ -26,7 +26,7 @@ def pairs(tmp_path_factory):
 
     source = write(here / "source", train=rows(60), dev=rows(200))
     folder = prepare_task(TaskSpec("pairs", str(source), "regression"), make_tokenizer(), here / "cache")
-    return SimpleNamespace(model=make_bert(), facts=SimpleNamespace(digest="x")), {"pairs": folder}
+    return SimpleNamespace(model=make_bert(), facts=SimpleNamespace(digest="x", scores_pairs=False)), {"pairs": folder}
 
 
 def found(pairs, probe, protocol="probe", seeds=None):

@@ -8,12 +8,9 @@ from analysis.page import pieces
 from analysis.page.text import lowered
 from analysis.study.table import StudyTable
 from analysis.words import MISSING, WITHOUT_TEACHER, decimal, number
+from spaces.space.starts import LAYERS_OF_STARTS
 from spaces.students.transfer import UNTRAINED
 
-KEPT_BY = {
-    "first_layers": "first", "projected_layers": "uniform", "teacher_layers": "uniform", "pruned_layers": "removal",
-}  # fmt: skip
-"""What a start keeps of the teacher's layers, if it keeps any."""
 KEPT = {
     "first": "the teacher's first layers", "uniform": "its layers, evenly spaced",
     "removal": "those it can least miss",
@@ -31,7 +28,11 @@ def baselines(study: StudyTable) -> pd.DataFrame:
     cut = study.mean_shares(rows, ["architecture", "kept"]).unstack()
     students = study.students
     left = students[students["method"] == UNTRAINED]
-    left = left.assign(kept=left["initialisation"].map(KEPT_BY)).groupby(["architecture", "kept"])["quality"].max()
+    left = (
+        left.assign(kept=left["initialisation"].map(LAYERS_OF_STARTS))
+        .groupby(["architecture", "kept"])["quality"]
+        .max()
+    )
     cut = left.unstack().combine_first(cut)
     students = students[students["method"] != UNTRAINED]
     ended = students["trained_quality"].fillna(students["quality"])

@@ -20,7 +20,7 @@ from trainables.text.corpus import Corpus, open_corpus
 
 
 def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> None:
-    """Score both truncations of each shape of a comparison that is of the teacher's family.
+    """Score every truncation to each shape of a comparison that is of the teacher's family.
 
     `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
     """

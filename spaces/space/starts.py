@@ -14,11 +14,8 @@ class Start:
     meaning: str
     equal: tuple[str, ...] = ()
     at_most: tuple[str, ...] = ()
-
-    @property
-    def copies_layers(self) -> bool:
-        """Whether the student's layers are the teacher's, which only those of its family can be."""
-        return "num_layers" in self.at_most
+    keeps: str = ""
+    """Which layers of the teacher the student's are copies of, as the tables say; empty: its layers are random."""
 
 
 STARTS: Mapping[str, Start] = {
@@ -30,19 +27,27 @@ STARTS: Mapping[str, Start] = {
         "teacher embeddings and evenly spaced teacher layers copied, at the teacher's widths",
         equal=("hidden_size", "intermediate_size"),
         at_most=("num_layers",),
+        keeps="uniform",
     ),
     "projected_layers": Start(
-        "evenly spaced teacher layers as well, written in those directions", at_most=("hidden_size", "num_layers")
+        "evenly spaced teacher layers as well, written in those directions",
+        at_most=("hidden_size", "num_layers"),
+        keeps="uniform",
     ),
     "first_layers": Start(
         "the teacher's first layers instead; what a narrower one lacks is made up for by least squares",
         at_most=("hidden_size", "num_layers"),
+        keeps="first",
     ),
     "pruned_layers": Start(
         "the layers that are left when those that can best be missed are removed, one after the other",
         at_most=("hidden_size", "num_layers"),
+        keeps="removal",
     ),
 }
+
+LAYERS_OF_STARTS = {name: start.keeps for name, start in STARTS.items() if start.keeps}
+"""What the starts that copy layers keep of the teacher's. At equal width the first two of them are the same."""
 
 PAYING_STARTS = tuple(name for name in STARTS if name != "random")
 """What is tried unless the spec says otherwise: from random weights a small budget gives next to nothing
@@ -58,8 +63,8 @@ SAME_STARTS = ("teacher_layers", "projected_layers", "first_layers", "pruned_lay
 def unfit_start(start: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
     """What is taken from the teacher must be as large there, and equal where it is copied whole."""
     known = teacher.architecture
-    if student.family and STARTS[start].copies_layers:
-        others = " or ".join(repr(name) for name, each in STARTS.items() if not each.copies_layers)
+    if student.family and STARTS[start].keeps:
+        others = " or ".join(repr(name) for name, each in STARTS.items() if not each.keeps)
         return (
             f"initialisation {start!r} copies layers, which a {student.family} student cannot take from "
             f"{teacher.family.name}; {others} fits a student of another family"

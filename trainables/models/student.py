@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from spaces.errors import SpecError, TrialFailed
+from spaces.space.starts import LAYERS_OF_STARTS
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.students.layer_mapping import uniform
 from spaces.students.transfer import METHODS, UNTRAINED, parse_method
@@ -172,11 +173,6 @@ TRUNCATIONS: dict[str, Callable[[int, Teacher, Corpus | None], tuple[int, ...]]]
     "uniform": kept_evenly, "first": kept_first, "removal": kept_by_removal,
 }  # fmt: skip
 """How many layers of a teacher, and which a shallower one keeps, bottom up."""
-
-LAYERS_OF_STARTS = {
-    "teacher_layers": "uniform", "projected_layers": "uniform", "first_layers": "first", "pruned_layers": "removal",
-}  # fmt: skip
-"""Which layers the starts that copy some take: of TRUNCATIONS. At equal width the first two are the same."""
 
 INITIALISATIONS: dict[str, Callable[[PreTrainedModel, Teacher, Corpus | None], None]] = {
     "random": random_start,

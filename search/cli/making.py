@@ -1,6 +1,7 @@
 """The commands that make a folder of weights: pretrain and trim a teacher, export a student."""
 
 import argparse
+import json
 
 from search.cli.arguments import add_choice, add_folder, parse_count, parse_number
 from search.cli.seeing import chosen_trial, say
@@ -46,7 +47,9 @@ def export(args: argparse.Namespace) -> None:
 
     changes = {name: getattr(args, name) for name in ("runtime", "precision", "tolerance") if getattr(args, name)}
     written = export_trial(args.folder, trial, args.to, weights=not args.config_only, changes=changes, say=say)
-    say(f"written to {written}; load it with transformers.AutoModel.from_pretrained({str(written)!r})")
+    scores = json.loads((written / "recipe.json").read_text(encoding="utf-8"))["scores_pairs"]
+    reader = "AutoModelForSequenceClassification" if scores else "AutoModel"
+    say(f"written to {written}; load it with transformers.{reader}.from_pretrained({str(written)!r})")
 
 
 def add_pretrain(parser: argparse.ArgumentParser) -> None:

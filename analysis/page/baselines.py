@@ -13,7 +13,7 @@ from spaces.students.transfer import UNTRAINED
 
 KEPT = {
     "first": "the teacher's first layers", "uniform": "its layers, evenly spaced",
-    "removal": "those it can least miss",
+    "removal": "those it misses most",
 }  # fmt: skip
 
 

@@ -173,9 +173,8 @@ class FamilyFacts(Protocol):
     def position_offset(self) -> int:
         """Rows of the position table before the first usable one."""
 
-    @property
-    def windows(self) -> Mapping[int, int]:
-        """How many tokens a token sees in each layer of the teacher that sees a window alone; layers from 1."""
+    def windows(self, num_layers: int) -> Mapping[int, int]:
+        """How many tokens a token sees in each layer that sees a window alone, of a model of so many; layers from 1."""
 
     def problems(self, architecture: StudentArchitecture) -> list[str]:
         """What keeps the family from building a shape that is sound in itself; empty when nothing does."""

@@ -33,6 +33,8 @@ class Pairing:
     """How the teacher embeds texts."""
     windows: Mapping[int, int] = field(default_factory=dict)
     """How many tokens a token sees in each layer of the teacher that sees a window alone."""
+    student_windows: Mapping[int, int] = field(default_factory=dict)
+    """The same of the student's layers."""
     held: tuple[int, ...] = ()
     """The teacher layer that each layer of the student starts as; none where the start copies none."""
 

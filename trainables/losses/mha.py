@@ -30,16 +30,21 @@ def relation_loss(
 
     student_qkv, teacher_qkv: three BTD each, all attention heads side by side. On each side d_r = width /
     relation_heads; the widths need not agree, but relation_heads must divide both. window: each token's relations to as
-    many tokens about it alone, itself included, for a teacher layer whose attention saw no others.
+    many tokens about it alone, itself included, for a layer whose attention sees no others.
     """
     pairs = zip(student_qkv, teacher_qkv, strict=True)
     return torch.stack([RelationDivergence.apply(*pair, mask_BT, relation_heads, window) for pair in pairs]).sum()
 
 
 def loss(pairing: Pairing) -> Loss:
-    """`relation_loss` of the student's last layer against the configured teacher layer."""
+    """`relation_loss` of the student's last layer against the configured teacher layer, among the tokens that both see.
+
+    Relations to others are used by one of them at most: the narrower window counts.
+    """
     ours, theirs = (QKV, pairing.student.num_layers), (QKV, int(pairing.config["teacher_layer"]))
-    relation_heads, window = int(pairing.config["relation_heads"]), pairing.windows.get(theirs[1])
+    relation_heads = int(pairing.config["relation_heads"])
+    windows = (pairing.windows.get(theirs[1]), pairing.student_windows.get(ours[1]))
+    window = min((each for each in windows if each is not None), default=None)
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
         return relation_loss(student[ours], teacher[theirs], batch.mask_BT, relation_heads, window)
@@ -78,7 +83,9 @@ def default_teacher_layers(teacher: TeacherFacts) -> tuple[int, ...]:
 
     Of a teacher with local layers, the last three that see everything: what a student of fewer layers must hold.
     """
-    layers = [each for each in range(teacher.architecture.num_layers, 0, -1) if each not in teacher.family.windows]
+    depth = teacher.architecture.num_layers
+    windows = teacher.family.windows(depth)
+    layers = [each for each in range(depth, 0, -1) if each not in windows]
     return tuple(layers[:3])
 
 

@@ -55,10 +55,10 @@ class RotaryFacts:
     """How many tokens a token of a local layer sees, itself included."""
     position_offset: int = 0
 
-    @property
-    def windows(self) -> Mapping[int, int]:
+    def windows(self, num_layers: int) -> Mapping[int, int]:
         """Of the local layers."""
-        return {layer: self.window for layer, kind in enumerate(self.layer_types, 1) if kind == LOCAL}
+        kinds = types_of_depth(self.layer_types or ("",), num_layers)
+        return {layer: self.window for layer, kind in enumerate(kinds, 1) if kind == LOCAL}
 
     def problems(self, architecture: StudentArchitecture) -> list[str]:
         """Rotations turn pairs of units, and heads of keys and values serve equally many heads of queries."""
@@ -103,11 +103,9 @@ class RotaryFacts:
         """
         width, wide = architecture.hidden_size, architecture.intermediate_size
         layer = 4 * width * width + 4 * width * (width // self.groups) + 2 * (2 + self.gated) * width * wide
-        total = architecture.num_layers * layer
-        for layer_type in types_of_depth(self.layer_types or ("",), architecture.num_layers):
-            seen = min(sequence_length, self.window) if layer_type == LOCAL else sequence_length
-            total += 4 * seen * width
-        return total
+        windows, depth = self.windows(architecture.num_layers), architecture.num_layers
+        seen = sum(min(sequence_length, windows.get(number, sequence_length)) for number in range(1, depth + 1))
+        return depth * layer + 4 * seen * width
 
 
 def types_of_depth(layer_types: Sequence[str], num_layers: int) -> list[str]:

@@ -43,7 +43,9 @@ class Distillation(nn.Module):
         facts = teacher.facts
         shape = architecture_of(config)
         held = held_by(config["initialisation"], shape, teacher, corpus)
-        pairing = Pairing(config, shape, facts.architecture, facts.embedding, facts.family.windows, held)
+        own = facts.as_family(shape.family).family
+        windows = facts.family.windows(facts.architecture.num_layers), own.windows(shape.num_layers)
+        pairing = Pairing(config, shape, facts.architecture, facts.embedding, *windows, held)
         self.first_embedder = embedder_of(student)
         self.terms = losses_of(pairing)
         self.student_signals, self.teacher_signals = signals_of(self.terms)

@@ -132,15 +132,27 @@ def test_every_method_trains_a_student_that_loads_as_it_was(teacher, method, cor
 
 def test_relations_are_learned_from_layers_that_see_everything_and_within_the_window_of_others(teacher):
     facts = teacher.facts
-    assert default_teacher_layers(facts) == (7, 4, 1) and facts.family.windows.keys() == {2, 3, 5, 6, 8}
-    signals = {number: [torch.randn(2, 12, 32) for _ in range(3)] for number in (1, 7, 8)}
-    for layer, window in ((7, None), (8, 5)):
+    assert default_teacher_layers(facts) == (7, 4, 1) and facts.family.windows(8).keys() == {2, 3, 5, 6, 8}
+    ours, theirs = ([torch.randn(2, 12, 32) for _ in range(3)] for _ in range(2))
+    for depth, layer, windows, window in (
+        (1, 7, {}, None), (1, 8, {}, 5), (2, 7, {2: 5}, 5), (2, 8, {2: 3}, 3), (2, 8, {2: 7}, 5), (2, 7, {1: 5}, None),
+    ):  # fmt: skip
         pairing = Pairing(
-            {"relation_heads": 4, "teacher_layer": layer}, StudentArchitecture(1, 32, 4, 64), facts.architecture,
-            windows=facts.family.windows,
+            {"relation_heads": 4, "teacher_layer": layer}, StudentArchitecture(depth, 32, 4, 64), facts.architecture,
+            windows=facts.family.windows(8), student_windows=windows,
         )  # fmt: skip
-        found = MHA.loss(pairing).value({(QKV, 1): signals[1]}, {(QKV, layer): signals[layer]}, {}, Batch())
-        assert found == relation_loss(signals[1], signals[layer], None, 4, window)
+        found = MHA.loss(pairing).value({(QKV, depth): ours}, {(QKV, layer): theirs}, {}, Batch())
+        assert found == relation_loss(ours, theirs, None, 4, window)
+
+
+@pytest.mark.parametrize(("depth", "window"), [(1, None), (2, 5)])
+def test_a_trial_knows_the_window_of_its_students_last_layer(teacher, corpus, depth, window):
+    config = METHODS["mha"] | {"num_layers": depth, "teacher_layer": 7, "initialisation": "projected_layers"}
+    module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, TrainingSpec())
+    ours, theirs = (tuple(torch.randn(1, 12, width) for _ in range(3)) for width in (24, 32))
+    ((loss, _),) = module.terms
+    found = loss.value({(QKV, depth): ours}, {(QKV, 7): theirs}, {}, Batch())
+    assert found == relation_loss(ours, theirs, None, 8, window)
 
 
 def test_hidden_states_count_in_units_of_their_layer(teacher, corpus):

@@ -1,7 +1,8 @@
 """The files of a corpus, and what each is used for."""
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from spaces.errors import SpecError
@@ -14,7 +15,7 @@ from trainables.text.text_files import COMPRESSED, format_of
 def corpus_files(source: str) -> dict[str, list[Path]]:
     """train | held_out | test | unused -> the files of a file or folder, sorted; of a single file, that trains.
 
-    Names that begin with a dot, of files and of folders, are passed over. Raises SpecError without a file of text.
+    Raises SpecError without a file of text.
     """
     root = Path(source).expanduser()
     if not root.exists():
@@ -22,15 +23,29 @@ def corpus_files(source: str) -> dict[str, list[Path]]:
             [f"[corpus] source {source!r}: no such file or folder; 'docs' needs no files, the hub is 'hub:owner/name'"]
         )
     found: dict[str, list[Path]] = {part: [] for part in PARTS}
-    for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-        if path.is_file() and not any(name.startswith(".") for name in path.relative_to(root).parts):
-            readable = format_of(path)[1] in TEXTS
-            found[part_of(path, root) if readable else "unused"].append(path)
+    for path in sorted(files_below(root)) if root.is_dir() else [root]:
+        readable = format_of(path)[1] in TEXTS
+        found[part_of(path, root) if readable else "unused"].append(path)
     files = [path for part, paths in found.items() if part != "unused" for path in paths]
     if not files:
         endings = f"{', '.join(TEXTS)}; text also with {' or '.join(COMPRESSED)}"
         raise SpecError([f"[corpus] source {source!r}: expected files ending in {endings}"])
     return {**found, "train": files, "held_out": [], "test": []} if len(files) == 1 else found
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """All files of a folder and of folders in it, linked ones too, each folder once.
+
+    Names that begin with a dot, of files and of folders, are passed over.
+    """
+    seen: set[str] = set()
+    for place, folders, names in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link may lead back to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in names if not name.startswith(".") and Path(place, name).is_file())
 
 
 def part_of(path: Path, root: Path) -> str:

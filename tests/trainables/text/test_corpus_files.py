@@ -39,3 +39,13 @@ def test_a_single_file_trains(tmp_path):
     (tmp_path / "._test.txt").write_text("")
     for place in (tmp_path, tmp_path / "test.txt"):
         assert [path.name for path in corpus_files(str(place))["train"]] == ["test.txt"]
+
+
+def test_linked_folders_are_read_once(tmp_path):
+    (tmp_path / "lake" / "de").mkdir(parents=True)
+    (tmp_path / "lake" / "de" / "0.txt").write_text("ba de\n")
+    (tmp_path / "lake" / "de" / "back").symlink_to(tmp_path / "lake", target_is_directory=True)
+    (tmp_path / "corpus").mkdir()
+    for name in ("de", "same"):
+        (tmp_path / "corpus" / name).symlink_to(tmp_path / "lake" / "de", target_is_directory=True)
+    assert corpus_files(str(tmp_path / "corpus"))["train"] == [tmp_path / "corpus" / "de" / "0.txt"]

@@ -7,6 +7,7 @@ definitions follow Udagawa et al. (arXiv:2310.08797, section 3), but for `first`
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 from spaces.errors import InfeasibleConfig, SpecError, unknown
 
@@ -67,6 +68,7 @@ HELD = "held"
 NAMES = (*MAPPINGS, HELD)
 
 
+@cache
 def parse_pairs(text: str) -> Pairs | None:
     """Read explicit pairs "1-2 2-4 3-6" (student-teacher), sorted; None when the text is not of that form."""
     words = re.sub(r"\s*-\s*", "-", text).replace(",", " ").split()
@@ -81,6 +83,7 @@ def parse_pairs(text: str) -> Pairs | None:
     return tuple(pairs)
 
 
+@cache
 def canonical_mapping(text: str) -> str:
     """The one spelling of a mapping: its name, or its pairs in order."""
     if pairs := parse_pairs(text):

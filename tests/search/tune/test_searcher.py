@@ -1,9 +1,5 @@
 """What Tune is told and asked, with the part of Tune played here: hand-backs, room, a disk that is full."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import fake_trials
@@ -85,21 +81,6 @@ def test_a_trial_that_never_finds_a_place_is_given_up(search):
     ]
     assert searcher.asktell.store.read_rows("trials")[0]["reason"] == rows[0].reason
     assert number_of(searcher.suggest("c")) == 2
-
-
-def test_a_full_disk_stops_the_study_and_the_resume_loses_nothing(tmp_path):
-    """On a real disk of 64 kB, in a name space of mounts of its own."""
-    apart = ["unshare", "--map-root-user", "--mount"]
-    if subprocess.run([*apart, "true"], capture_output=True).returncode:
-        pytest.skip("no name space of mounts can be had here")
-    done = subprocess.run(
-        [*apart, sys.executable, str(Path(__file__).with_name("full_disk.py")), str(tmp_path)],
-        capture_output=True, text=True,
-        env={**os.environ, **toy.ENVIRONMENT, "STILLHOUSE_CACHE": str(tmp_path / "cache")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "stopped: the disk is full: " in done.stdout and "then: stillhouse resume" in done.stdout
-    assert "resumed: 8 rows" in done.stdout
 
 
 def test_a_trial_that_finds_the_disk_full_is_no_failed_row(search):

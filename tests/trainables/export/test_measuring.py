@@ -35,6 +35,7 @@ from trainables.export.measuring import (
 from trainables.export.throughput import like_lengths, throughput_columns
 from trainables.export.timing import time_passes
 from trainables.machine import fingerprint, hardware, pinned_threads, versions, waits_s
+from trainables.models.embedding import embedder_of, set_embedder
 from trainables.models.families.bert import BertFacts
 
 SHAPE = StudentArchitecture(num_layers=2, hidden_size=32, num_heads=4, intermediate_size=64)
@@ -252,14 +253,14 @@ def test_the_machine_and_the_versions_are_named():
 
 
 @pytest.mark.xdist_group("onnx")
-def test_onnxruntime_times_the_same_encoder():
-    pytest.importorskip("onnxruntime")
-    one_layer = {**LAYERS, "num_hidden_layers": 1}  # an export takes as long as its graph is deep
-    model = BertModel(BertConfig(**COMMON, **one_layer), add_pooling_layer=False).train()
+def test_onnxruntime_times_the_same_encoder(student, graph, cache, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(cache))  # where the student's shape has been traced
+    model = BertModel(student.config, add_pooling_layer=False).train()
+    set_embedder(model, embedder_of(student))
     latency = measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1)
     assert 0 < latency.p50_ms <= latency.p95_ms and latency.runs >= 5 and model.training
-    shape = StudentArchitecture(1, 32, 4, 64)
-    facts = TeacherFacts("t", BertFacts("bert", 0), SHAPE, 200, 66, 2, False, "0")
+    shape = StudentArchitecture(2, 32, 2, 64)
+    facts = TeacherFacts("t", BertFacts("bert", 0), SHAPE, 600, 40, 2, False, "0")
     found = measure(model, shape, facts, LatencySpec(sequence_length=16), DeploySpec("onnx", "int8"))
     assert 0 < found["disk_mb"] < found["float_disk_mb"] == latency.disk_mb and found["float_latency_ms"] > 0
     assert "peak_memory_mib" not in found  # which is counted in torch

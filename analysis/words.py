@@ -81,11 +81,16 @@ def plural(count: int, noun: str) -> str:
 
 
 def student_name(row: Mapping[str, Any] | pd.Series) -> str:
-    """'3x192 by mha', '3x192 by mha, start kept' where training did not help, or '3x192 untrained'."""
+    """'3x192 by mha', '3x192 by mha, start kept' where training did not help, or '3x192 untrained'.
+
+    ', int8' at the end where the study has students in several precisions.
+    """
+    precision = row.get("precision")
+    file = f", {precision}" if isinstance(precision, str) else ""
     if row["method"] == UNTRAINED:
-        return f"{row['architecture']} {UNTRAINED}"
+        return f"{row['architecture']} {UNTRAINED}{file}"
     kept = ", start kept" if row.get("kept_tokens") == 0 and not row.get("seeds", 1) > 1 else ""
-    return f"{row['architecture']} by {row['method']}{kept}"
+    return f"{row['architecture']} by {row['method']}{kept}{file}"
 
 
 def config_of(row: Mapping[str, Any] | pd.Series, columns: Sequence[str]) -> dict[str, str]:

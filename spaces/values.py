@@ -44,6 +44,10 @@ def read_value(kind: Any, value: Any, where: str, problems: list[str], unknown: 
     if dataclasses.is_dataclass(kind):
         return _read_fields(kind, value, where, problems, unknown)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType and isinstance(value, list):
+        return read_value(
+            next((arm for arm in inner if typing.get_origin(arm) is tuple), inner[0]), value, where, problems, unknown
+        )
     if origin is types.UnionType:
         return None if value is None else read_value(inner[0], value, where, problems, unknown)
     if origin is tuple and isinstance(value, list):

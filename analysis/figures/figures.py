@@ -91,7 +91,7 @@ def rungs_figure(study: StudyTable) -> go.Figure | None:
     reports = study.reports[study.reports["quality"].notna()].sort_values(["trial", "train_tokens"])
     if reports.empty:
         return None
-    on_front = set(front(study)["trial"])
+    on_front = set(study.trained(front(study))["trial"])
     last = reports.groupby("trial")["quality"].last()
     kept = set(evenly(last.sort_values().to_frame(), MAX_LINES).index) | (on_front & set(last.index))
     rows = study.trials.set_index("trial", drop=False)
@@ -121,6 +121,7 @@ def learning_curves(study: StudyTable, members: pd.DataFrame) -> dict[str, go.Fi
     The front in the accent colour, a sample of the others in grey.
     """
     methods = [method for method in method_colours(study) if method != UNTRAINED][:MAX_PANELS]
+    members = study.trained(members)
     others = study.finished.drop(members.index).sort_values("quality", ascending=False)
     samples = [evenly(others[others["method"] == method], MAX_CURVES) for method in methods]
     chosen = pd.concat([evenly(members, MAX_FRONT_CURVES), *samples])

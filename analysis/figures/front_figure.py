@@ -139,7 +139,10 @@ def _add_view(
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    _add_in_float(figure, members, cost)
+    if rows["precision"].notna().any():
+        _join_precisions(figure, rows, members, cost)
+    else:
+        _add_in_float(figure, members, cost)
     _add_members(figure, study, members, cost, symbols, colours)
     if len(own) > 1 and pd.notna(own.iloc[best][column]):
         ring = {"size": 18, "symbol": "circle-open", "color": GREY, "line": {"width": 1.5}}
@@ -154,6 +157,22 @@ def _drawn_costs(study: StudyTable, rows: pd.DataFrame, cost: Cost) -> np.ndarra
     columns = [cost.column, *filter(None, [cost.unrounded])]
     costs_N = rows[columns].to_numpy(dtype=float).ravel()
     return np.append(costs_N[~np.isnan(costs_N)], study.meta.teacher.costs.get(cost.column) or np.nan)
+
+
+def _join_precisions(figure: go.Figure, rows: pd.DataFrame, members: pd.DataFrame, cost: Cost) -> None:
+    """A line from each member to the same student in the other precisions."""
+    owners = rows["of_trial"].fillna(rows["trial"])
+    xs: list[float] = []
+    ys: list[float] = []
+    for owner in owners.loc[members.index].unique():
+        own = rows[owners == owner].sort_values(cost.column)
+        if len(own) > 1:
+            xs += [*own[cost.column], np.nan]  # where the line breaks
+            ys += [*own["quality"], np.nan]
+    figure.add_scatter(
+        x=xs, y=ys, mode="lines", line={"color": GREY, "width": 1.5, "dash": "dot"}, hoverinfo="skip",
+        showlegend=False, name="precisions of one student",
+    )  # fmt: skip
 
 
 def _add_in_float(figure: go.Figure, members: pd.DataFrame, cost: Cost) -> None:

@@ -26,7 +26,7 @@ def baselines(study: StudyTable) -> pd.DataFrame:
     """
     rows = study.baselines[study.baselines["split"] == "dev"]
     cut = study.mean_shares(rows, ["architecture", "kept"]).unstack()
-    students = study.students
+    students = study.students[study.students["status"] == "finished"]
     left = students[students["method"] == UNTRAINED]
     left = (
         left.assign(kept=left["initialisation"].map(LAYERS_OF_STARTS))

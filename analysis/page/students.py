@@ -40,7 +40,9 @@ def front_section(study: StudyTable, members: pd.DataFrame) -> str:
     beaten = len(study.students) - len(members)
     if beaten > MAX_DOMINATED:
         lead += f" Of {beaten:,} beaten students, {MAX_DOMINATED:,} are drawn."
-    if members["torch_quality"].notna().any():
+    if members["precision"].notna().any():
+        lead += " Marks that are joined are one student in several precisions, each as its file is scored and timed."
+    elif members["torch_quality"].notna().any():
         lead += " A hollow mark is the same student in float, scored in torch, at the cost of its file in float."
     if len(study.stopped):
         lead += f" {plural(len(study.stopped), 'trial')} stopped early: at the quality of the last rung, faded."
@@ -142,7 +144,8 @@ def test_section(study: StudyTable, members: pd.DataFrame) -> str:
     by_trial = {trial: rows.set_index("task") for trial, rows in scores.groupby("trial")}
     names = {TEACHER_ROW: "teacher", FLOOR_ROW: "floor (untrained)"}
     metrics = dict(zip(scores["task"], scores["metric"], strict=True))
-    on_front, trials = set(members["trial"]), study.trials.set_index("trial", drop=False)
+    on_front = set(members["trial"])
+    trials = pd.concat([study.trials, study.variants]).set_index("trial", drop=False)
 
     gaps = {
         task: Gap(str(metrics[task]), study.meta.tasks[task].num_test, *(by_trial[t].loc[task, "score"] for t in names))

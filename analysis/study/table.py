@@ -81,6 +81,8 @@ class StudyTable:
     """study.json"""
     trials: pd.DataFrame
     """one row per trial number, by trial number; beside the recorded columns, `architecture`: the shape's name"""
+    variants: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """students of these trials in further precisions, as rows of the same columns under numbers of their own"""
     notes: tuple[str, ...] = ()
     """what the reader should know about the files, in sentences"""
     kept: Kept = field(default_factory=dict, repr=False)
@@ -115,18 +117,30 @@ class StudyTable:
         return self.trials[self.trials["status"] == "stopped"]
 
     @cached_property
+    def candidates(self) -> pd.DataFrame:
+        """The finished trials and their students in further precisions, by number."""
+        own = self.variants[self.variants["of_trial"].isin(self.finished["trial"])] if len(self.variants) else None
+        return self.finished if own is None else pd.concat([self.finished, own]).sort_values("trial")
+
+    def trained(self, students: pd.DataFrame) -> pd.DataFrame:
+        """The finished trials that trained these students; one for several precisions of one."""
+        return self.finished[self.finished["trial"].isin(students["of_trial"].fillna(students["trial"]))]
+
+    @cached_property
     def _configuration(self) -> pd.Series:
-        """A number per finished trial, the same for the seeds of one configuration."""
-        return self.finished.groupby(list(self.meta.config_columns), dropna=False, sort=False).ngroup()
+        """A number per candidate, the same for the seeds of one configuration in one precision."""
+        key = [*self.meta.config_columns, "precision"]
+        return self.candidates.groupby(key, dropna=False, sort=False).ngroup()
 
     @cached_property
     def noise(self) -> Noise:
         """Spread of quality between seeds, pooled over the configurations that ran with several."""
-        return pooled_noise(group.to_numpy() for _, group in self.finished["quality"].groupby(self._configuration))
+        number = self._configuration.loc[self.finished.index]
+        return pooled_noise(group.to_numpy() for _, group in self.finished["quality"].groupby(number))
 
     @cached_property
     def students(self) -> pd.DataFrame:
-        """The finished configurations, one row each, under the number of their first trial.
+        """The finished configurations in each precision, one row each, under the number of their first trial.
 
         Quality, scores and shares recovered are means over seeds; `seeds` counts them. `low` and `high` are the 95 %
         interval of quality among students, from the noise between seeds (NaN when no configuration of the study ran
@@ -134,7 +148,7 @@ class StudyTable:
         of dev examples counts as well; `error_TASK` is the standard error of a task's share by that number. `speed` is
         the teacher's latency over the student's.
         """
-        rows, number = self.finished, self._configuration
+        rows, number = self.candidates, self._configuration
         counts = number.groupby(number).transform("size")
         students = rows[~number.duplicated()].assign(seeds=counts[~number.duplicated()])
         if (counts > 1).any():
@@ -158,8 +172,12 @@ class StudyTable:
 
     @cached_property
     def as_trained(self) -> pd.DataFrame:
-        """The students with the quality that their training led to, also where it was lower and the start was kept."""
-        return self.students.assign(quality=self.students["trained_quality"].fillna(self.students["quality"]))
+        """The students with the quality that their training led to, also where it was lower and the start was kept.
+
+        Only in the precision that the search went by.
+        """
+        own = self.students[self.students["status"] == "finished"]
+        return own.assign(quality=own["trained_quality"].fillna(own["quality"]))
 
     @property
     def without_teacher(self) -> pd.DataFrame:
@@ -254,7 +272,12 @@ class StudyTable:
         full = matching[0] if len(matching) == 1 else choose("profile", {known: known for known in names}, name)
         rows = self.profiles[self.profiles["profile"] == full].drop_duplicates("trial", keep="last").set_index("trial")
         columns = [column.name for cost in PROFILED for column in cost.columns]
-        measured = rows[[*columns, "hardware"]].reindex(self.trials["trial"]).set_axis(self.trials.index)
+        measured = [
+            each.assign(**rows[[*columns, "hardware"]].reindex(each["trial"]).set_axis(each.index))
+            if len(each)
+            else each
+            for each in (self.trials, self.variants)
+        ]
         costs = dict(self.meta.teacher.costs)
         for column in columns:
             costs[column] = float(rows.loc[TEACHER_ROW, column]) if TEACHER_ROW in rows.index else None
@@ -267,7 +290,7 @@ class StudyTable:
         )
         how = " ".join(each for each in (first["runtime"], first["precision"]) if pd.notna(each))
         note = f"Latency as measured by profile {full} ({first['hardware']}, {how})."
-        return replace(self, meta=meta, trials=self.trials.assign(**measured), notes=(*self.notes, note))
+        return replace(self, meta=meta, trials=measured[0], variants=measured[1], notes=(*self.notes, note))
 
 
 def load_table(folder: str, kept: Kept | None = None) -> StudyTable:
@@ -291,4 +314,6 @@ def load_table(folder: str, kept: Kept | None = None) -> StudyTable:
         trials["family"] = trials["family"].fillna(meta.teacher.family)
     if trials.empty:
         notes.append("No trial has ended yet: the study folder holds no rows.")
-    return StudyTable(str(folder), meta, trials.sort_values("trial", ignore_index=True), tuple(notes), kept)
+    trials = trials.sort_values("trial", ignore_index=True)
+    is_variant = trials["status"] == "variant"
+    return StudyTable(str(folder), meta, trials[~is_variant], trials[is_variant], tuple(notes), kept)

@@ -72,6 +72,8 @@ def page(title: str, *parts: str) -> str:
 
 def type_text(hint: Any) -> str:
     """The type of a setting in words."""
+    if hint == str | tuple[str, ...]:
+        return "text, or list of texts"
     if isinstance(hint, types.UnionType):
         hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
     if typing.get_origin(hint) is tuple:

@@ -26,9 +26,12 @@ from spaces.records.objectives import Objective
 from spaces.records.rows import TrialRow
 
 HOST = "127.0.0.1"
-STATES = {"finished": TrialState.COMPLETE, "duplicate": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+STATES = {
+    "finished": TrialState.COMPLETE, "variant": TrialState.COMPLETE, "duplicate": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+}  # fmt: skip
 ATTRIBUTES = (
-    "status", "reason", "seed", "student_path", "quality", "held_out_loss", "train_s", "of_trial",
+    "status", "reason", "seed", "student_path", "quality", "held_out_loss", "train_s", "of_trial", "precision",
 )  # fmt: skip
 
 
@@ -59,7 +62,7 @@ def write_journal(folder: str, file: str) -> str:
 
 
 def _config(row: TrialRow, asked: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    config = asked.get(row.trial if row.of_trial is None else row.of_trial, {})
+    config = asked.get(row.owner, {})
     return {key: value for key, value in config.items() if isinstance(value, str | int | float)}
 
 

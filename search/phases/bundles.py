@@ -16,6 +16,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from search.phases.finish import TEACHER, local_student
+from search.phases.profiling import measured_students
 from search.store.contents import stored_table
 from search.store.parts import Store
 from spaces.errors import SpecError, StillhouseError
@@ -80,7 +81,7 @@ def write_bundle(folder: str, setting: ProfileSpec, trials: Sequence[int] | None
     store, to = Store.of(folder), Path(target)
     if to.exists():
         raise SpecError([f"{to} is there already; give a folder that is not"])
-    finished = {row.trial: row for row in store.read_trials() if row.status == "finished"}
+    finished = measured_students(store, setting)
     if missing := [trial for trial in trials or () if trial not in finished]:
         raise StillhouseError(f"{folder} has no finished trial {', '.join(map(str, missing))}")
     wanted = {architecture_of(finished[trial].config) for trial in (finished if trials is None else trials)}

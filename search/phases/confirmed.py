@@ -10,7 +10,7 @@ from search.store.history import is_untrained
 from spaces.records.fronts import configuration
 from spaces.records.meta import StudyMeta
 from spaces.records.noise import pooled_noise
-from spaces.records.rows import TrialRow
+from spaces.records.rows import STUDENTS, TrialRow
 from spaces.records.shares import NORMAL_95, joined, mean_error
 from trainables.export.facts import SeedFacts
 
@@ -20,10 +20,11 @@ def known_of(row: TrialRow, rows: Sequence[TrialRow], study: StudyMeta) -> SeedF
     key = functools.partial(configuration, axes=study.aim.axes)
     groups: dict[tuple[Any, ...], list[TrialRow]] = {}
     for each in rows:
-        if each.status == "finished" and each.quality is not None:
+        if each.status in STUDENTS and each.quality is not None:
             groups.setdefault(key(each), []).append(each)
     own = groups.get(key(row), [row])
-    noise = pooled_noise(np.array([each.quality for each in group], dtype=float) for group in groups.values())
+    trained = (group for group in groups.values() if group[0].status == "finished")  # in a further precision: no news
+    noise = pooled_noise(np.array([each.quality for each in group], dtype=float) for group in trained)
     mean = float(np.mean([each.rank_quality for each in own]))
     scores = {task: [each.tasks[task].score for each in own if task in each.tasks] for task in study.tasks}
     errors = {

@@ -78,7 +78,7 @@ def score_tests(
     for member in announced(missing, "test scores: {} students", say):
         with local_student(store, member) as folder:
             student = put_on_device(load_teacher(str(folder), where="the student in"), spec).model
-            model = as_deployed(student, spec.deploy, open_corpus(corpus))
+            model = as_deployed(student, spec.deploy.of(member.precision), open_corpus(corpus))
         rows = []
         for name, path in tasks.items():
             found = score_task(model, load_task(path), spec.evaluation, ["test"], member.seed)["test"]
@@ -137,20 +137,20 @@ def export_trial(
     """
     store = Store.of(folder)
     study = store.read_meta()
-    deploy = deployed(study.deploy, changes or {})
-    if weights and deploy.is_file:
-        need_onnx()
     rows = {row.trial: row for row in store.read_trials()}
     if trial not in rows:
         raise StillhouseError(f"{folder} has no trial {trial}; it has {min(rows, default=0)} to {max(rows, default=0)}")
     row = rows[trial]
-    if row.of_trial is not None:  # a duplicate
-        row = rows[row.of_trial]
+    if row.status == "duplicate":
+        row = rows[row.owner]
+    deploy = deployed(study.deploy.of(row.precision), changes or {})
+    if weights and deploy.is_file:
+        need_onnx()
     asked = {each["trial"]: each for each in store.read_rows("asked")}
     with local_student(store, row) as source, quiet_transformers():
         student = load_teacher(str(source), where="the student in")
     spec = tomllib.loads(store.read_text("spec.toml"))
-    config, tested = json.loads(asked[row.trial]["config"]), store.read_rows("test_scores")
+    config, tested = json.loads(asked[row.owner]["config"]), store.read_rows("test_scores")
     facts = replace(
         facts_of(study, spec, row, config, tested),
         front=place_on_front(row, list(rows.values()), study.aim),
@@ -170,7 +170,7 @@ def deployed(deploy: DeploySpec, changes: Mapping[str, Any]) -> DeploySpec:
     if changes.get("runtime") == TORCH and "precision" not in changes:
         changes = {**changes, "precision": FLOAT_PRECISION}
     found = replace(deploy, **changes)
-    check_precision(found.runtime, found.precision)
+    check_precision(found.runtime, found.first)
     return found
 
 
@@ -243,7 +243,7 @@ def facts_of(
         num_trials=study.num_trials,
         quality=row.quality,
         torch_quality=row.torch_quality,
-        deploy=study.deploy.name if study.deploy.is_file else None,
+        deploy=study.deploy.of(row.precision).name if study.deploy.is_file else None,
         scores=scores,
         costs={column.name: row.costs.get(column.name) for column in columns_of_costs()},
         latency=study.latency,

@@ -111,13 +111,14 @@ def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
     lanes = min(at_a_time, trials)
     fitted = [task for task in spec.tasks if protocol_for(task.kind, spec.evaluation.protocol) == "probe"]
     fits_h = FIT_S * len(fitted) / 3600
+    students = (trials + starts_scored(study)) * len(spec.deploy.precisions)
     scored = 1 + spec.evaluation.floor_seeds
     once = min(trials * tokens, data.corpus.tokens or trials * tokens)
     return {
         "scores of teacher and floor": scored * (read * teacher / rate + fits_h),
         "what the teacher says": learning * once * teacher / (rate * lanes * cores),
         "training": trials * tokens * BACKWARD * student / (rate * lanes * cores),
-        "scores of students": (trials + starts_scored(study)) * (read * student / rate + fits_h) / lanes,
+        "scores of students": students * (read * student / rate + fits_h) / lanes,
     }
 
 

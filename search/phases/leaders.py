@@ -31,7 +31,7 @@ class Leader:
     def words(self, margin: float) -> str:
         """'trial 10, 3x144 by hs, quality 0.861: on the front'."""
         config = self.row.config
-        name = f"{outline(config)} by {config['method']}"
+        name = f"{outline(config)} by {config['method']}{f', {self.row.precision}' if self.row.precision else ''}"
         why = "on the front" if self.on_front else f"not on the front, but within noise ({margin:.3f}) of it"
         return f"trial {self.row.trial}, {name}, quality {self.row.rank_quality:.3f}: {why}"
 

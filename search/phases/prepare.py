@@ -59,6 +59,8 @@ class Prepared:
     """The same on the test splits, in a comparison; empty in a search, which leaves them to its end."""
     profiles: dict[str, dict[str, Any]]
     """Cost columns by shape; empty when there are too many shapes."""
+    variants: dict[str, dict[str, dict[str, Any]]]
+    """The same by further precision of [deploy]."""
     lengths: tuple[int, ...]
     """Of the texts that latency is measured on; none: full sequences."""
     meta: StudyMeta
@@ -111,7 +113,13 @@ def prepare(
     rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
     step("size and speed of each shape, once per machine")
     lengths = timed_lengths(spec, tasks.values(), say)
-    profiles, pace_ms = measure_shapes(spec, space, teacher, say, states_s, pace_ms, lengths)
+    by_precision = {}
+    for deploy in spec.deploy.each:
+        alone = dataclasses.replace(spec, deploy=deploy)
+        by_precision[deploy.first], pace_ms = measure_shapes(alone, space, teacher, say, states_s, pace_ms, lengths)
+    profiles = by_precision.pop(spec.deploy.first)
+    for each in by_precision.values():
+        del each["teacher"]  # to which students are compared in the precision that the search goes by
     costs = profiles.pop("teacher")
     if students_embed(study):
         costs |= chosen_costs(dataclasses.asdict(teacher.facts.architecture), teacher.facts)
@@ -125,6 +133,7 @@ def prepare(
         rung_scores=rung_scores,
         test_scores=references(by_split.get("test", {})),
         profiles=profiles,
+        variants=by_precision,
         lengths=lengths,
         meta=dataclasses.replace(
             study_meta(study, scored, tasks, costs),
@@ -140,7 +149,7 @@ def expected_seconds(study: Study, data: DataFacts) -> tuple[float, float, float
 
     It may turn out that trials ask the teacher live.
     """
-    shapes_s = SHAPE_S * (1 + len(shapes_to_measure(study.space)))
+    shapes_s = SHAPE_S * (1 + len(shapes_to_measure(study.space))) * len(study.spec.deploy.precisions)
     if study.spec.cluster.gpus_per_worker:
         return 0.0, shapes_s, 0.0
     expected = hours(study, data, flops_per_s())
@@ -148,14 +157,16 @@ def expected_seconds(study: Study, data: DataFacts) -> tuple[float, float, float
     return 3600 * expected["scores of teacher and floor"], shapes_s, states_s
 
 
-def cost_columns(prepared: Prepared, study: Study) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """What a configuration costs, as far as that is known before it runs."""
+def cost_columns(
+    profiles: Mapping[str, Mapping[str, Any]], study: Study
+) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """What a configuration costs, as far as that is known before it runs, by the costs of shapes."""
     embeds = students_embed(study)
 
     def costs(config: Mapping[str, Any]) -> dict[str, Any]:
         architecture = architecture_of(dict(config))
-        known = prepared.profiles.get(shape_key(architecture))
-        shape = known or known_costs(architecture, study.teacher, study.spec.latency)
+        known = profiles.get(shape_key(architecture))
+        shape = dict(known) if known else known_costs(architecture, study.teacher, study.spec.latency)
         return shape | (chosen_costs(config, study.teacher) if embeds else {})
 
     return costs

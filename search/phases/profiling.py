@@ -21,6 +21,7 @@ from spaces.errors import StillhouseError, choose
 from spaces.records.costs import LATENCY
 from spaces.records.deploy import check_precision
 from spaces.records.latency import REFUSED, ProfileSpec
+from spaces.records.rows import STUDENTS, TrialRow
 from spaces.students.architecture import architecture_of
 from trainables.export.measuring import LATENCIES, measure_peak_memory
 from trainables.machine import fingerprint, hardware, versions
@@ -37,7 +38,7 @@ def profile_study(
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
     store = Store.of(folder)
-    finished = {row.trial: row for row in store.read_trials() if row.status == "finished"}
+    finished = measured_students(store, setting)
     wanted = finished if trials is None else {trial: finished.get(trial) for trial in trials}
     if missing := [trial for trial, row in wanted.items() if row is None]:
         raise StillhouseError(f"{folder} has no finished trial {', '.join(map(str, missing))}")
@@ -68,6 +69,13 @@ def profile_study(
             "missing"
         )
     return name
+
+
+def measured_students(store: Store, setting: ProfileSpec) -> dict[int, TrialRow]:
+    """Students by number: finished trials, or the rows in the precision of the setting, where a study has several."""
+    rows = [row for row in store.read_trials() if row.status in STUDENTS]
+    own = {row.trial: row for row in rows if row.precision == setting.precision}
+    return own or {row.trial: row for row in rows if row.status == "finished"}
 
 
 def _record(

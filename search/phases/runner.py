@@ -95,12 +95,13 @@ def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
         own = [row for row in asktell.tally.rows if row.seed == spec.seed]
         margin = noise_of(own, meta)
         chosen = leading(own, asktell.aim, top, margin)
-        configs = [asktell.history.config_of(leader.row.trial) for leader in chosen]
+        owners = dict.fromkeys(leader.row.owner for leader in chosen)
+        configs = [asktell.history.config_of(trial) for trial in owners]
         if not chosen:
             say_once("nothing to confirm: all that could be on the front are starts that were not trained or were kept")
             return [], 0
         say_once(
-            f"{len(chosen)} leader{'s' * (len(chosen) > 1)} with {seeds} seeds each: the students that would add most "
+            f"{len(owners)} leader{'s' * (len(owners) > 1)} with {seeds} seeds each: the students that would add most "
             f"to the front if noise ({margin:.3f}, one standard error on the dev examples) had been against them"
         )
         for leader in chosen:
@@ -186,7 +187,8 @@ def make_plan(
     return Plan(
         study=study,
         cluster=cluster,
-        costs=cost_columns(prepared, study),
+        costs=cost_columns(prepared.profiles, study),
+        variants={name: cost_columns(profiles, study) for name, profiles in prepared.variants.items()},
         tasks=tuple(prepared.tasks),
         job=job,
         meta=meta,

@@ -81,7 +81,8 @@ def measure_shapes(
         say(f"more than {MAX_SHAPES} shapes: each trial measures its own costs")
     pace_ms = pace_ms or reference_ms(spec.latency)
     found, moved = {}, []
-    for name, architecture in announced(list(todo.items()), "costs: {} shapes", say, later_s=later_s):
+    what = f"costs of {spec.deploy.name}: {{}} shapes" if spec.deploy.is_file else "costs: {} shapes"
+    for name, architecture in announced(list(todo.items()), what, say, later_s=later_s):
         known = place_of(spec, teacher, architecture, lengths)
         found[name] = read_value(known) if known.is_dir() else {}
         if PACE in found[name] and is_apart(found[name][PACE], pace_ms):

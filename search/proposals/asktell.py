@@ -31,7 +31,7 @@ from search.proposals.told import branches
 from search.samplers.registry import FREEZE_THAW, GRID
 from search.store.history import RAN, Ask, History, Running, is_untrained, qualities
 from search.store.parts import Store
-from search.store.rows import ended_row, report_row, stopped_row, test_rows, unusable
+from search.store.rows import ended_row, report_row, stopped_row, test_rows, unusable, variant_row
 from spaces.errors import InfeasibleConfig
 from spaces.records.rows import TrialRow
 from spaces.space.search_space import config_hash
@@ -177,6 +177,7 @@ class AskTell:
         if outcome.test_scores:
             self.store.write_part("test_scores", trial, test_rows(trial, outcome.test_scores))
         row = ended_row(live.ask, self.searched.costs(live.ask.config), self.searched.constants, outcome)
+        row = replace(row, precision=self.searched.precision)
         if row.status == "finished" and (reason := unusable(row, self.aim.objectives)):
             row = replace(row, status="failed", reason=reason)
         if self.rungs.tokens and live.ask.seed == self.searched.seed:
@@ -185,6 +186,8 @@ class AskTell:
             self.history.write_reports(live)
         if self._taker is not None and live.ask.seed == self.searched.seed:
             self._taker.end(trial, len(qualities(live.reports)))
+        if row.status == "finished":  # before its row, without which the trial runs again and replaces them
+            self._record_variants(row, outcome)
         return self._end(live, row)
 
     def hand_back(self, trial: int, why: str) -> TrialRow | None:
@@ -197,6 +200,13 @@ class AskTell:
         del self.live[trial]
         self.history.interrupted.append(self.history.asked[trial])
         return None
+
+    def _record_variants(self, row: TrialRow, outcome: TrialOutcome) -> None:
+        known = self.history.variants_of(row.trial)
+        for each in outcome.variants:
+            costs = self.searched.variants[each.precision](row.config)
+            number = known.get(each.precision, self.history.next_number)
+            self.history.record(variant_row(row, number, costs, self.searched.constants, each))
 
     def _end(self, live: Running, row: TrialRow) -> TrialRow:
         del self.live[live.ask.trial]

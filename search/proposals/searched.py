@@ -50,6 +50,10 @@ class Searched:
     """Trials of each method that pass each rung whatever they score."""
     starts: tuple[Config, ...] = ()
     """Students as they are before training, which are scored before any trial trains; they count against no budget."""
+    variants: Mapping[str, Costs] = field(default_factory=dict)
+    """By further precision of [deploy], the costs in it. They are scored at the end of a trial, and guide nothing."""
+    precision: str | None = None
+    """That `costs` and qualities are of, where there are further ones."""
     earlier: tuple[Seen, ...] = ()
     """What other studies know."""
     constants: Mapping[str, Any] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from spaces.records.costs import COSTS, THROUGHPUT
-from spaces.records.deploy import ONNX, STUDENT, DeploySpec
+from spaces.records.deploy import ARTEFACT, ONNX, STUDENT, DeploySpec
 from spaces.records.objectives import named_objectives
 from trainables.tasks.spec import FINETUNE
 
@@ -21,7 +21,21 @@ def deploy_of(spec: Any) -> DeploySpec:
 def precision_of_runtime(spec: Any) -> Iterator[str]:
     deploy = deploy_of(spec)
     if deploy.is_rounded and not deploy.is_file:
-        yield f"[deploy] precision {deploy.precision!r} is of a file for onnxruntime: set runtime = 'onnx'"
+        wanted = ", ".join(map(repr, deploy.precisions))
+        yield f"[deploy] precision {wanted} is of a file for onnxruntime: set runtime = 'onnx'"
+
+
+def several_precisions(spec: Any) -> Iterator[str]:
+    deploy = deploy_of(spec)
+    if len(deploy.precisions) == 1 or not deploy.is_file:
+        return
+    if not deploy.is_scored:
+        yield (
+            f"[deploy] precision names {len(deploy.precisions)}, but quality_of = {STUDENT!r} scores none of them, so "
+            f"that the smallest would always win: name one, or set quality_of = {ARTEFACT!r}"
+        )
+    if spec.comparison.seeds is not None:
+        yield "[deploy] precision names several: a comparison has one row for each of its trials, so name one"
 
 
 def installed_runtime(spec: Any) -> Iterator[str]:
@@ -74,6 +88,7 @@ def device_of_runtime(spec: Any) -> Iterator[str]:
 
 DEPLOY_RULES = (
     precision_of_runtime,
+    several_precisions,
     installed_runtime,
     file_to_score,
     costs_of_runtime,

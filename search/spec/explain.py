@@ -84,6 +84,7 @@ def _section_schema(section: type) -> dict[str, Any]:
 
 
 def _setting_schema(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any]:
+    several = hint == str | tuple[str, ...]
     if isinstance(hint, types.UnionType):
         hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is tuple:
@@ -97,6 +98,8 @@ def _setting_schema(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any
     found |= {word: field.metadata[rule] for rule, word in RULES.items() if rule in field.metadata}
     if "choices" in field.metadata:
         found["enum"] = list(field.metadata["choices"])
+    if several:
+        found = {"anyOf": [found, {"type": "array", "minItems": 1, "uniqueItems": True, "items": found}]}
     default = default_of(field)
     if default is not dataclasses.MISSING and default is not None:
         found["default"] = default

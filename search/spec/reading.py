@@ -61,6 +61,17 @@ def read_section(
 
 
 def _read_value(where: str, hint: Any, rules: Mapping[str, Any], value: Any, problems: list[str]) -> Any:
+    if hint == str | tuple[str, ...]:
+        if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+            found = [problem for each in value for problem in broken_rules(where, rules, each)]
+            if repeated := sorted({v for v in value if value.count(v) > 1}):
+                found.append(f"{where} names {', '.join(map(repr, repeated))} more than once")
+            problems += found
+            return value[0] if len(value) == 1 else tuple(value)
+        if not isinstance(value, str):
+            problems.append(f"{where} must be a text or a list of texts, got {value!r}")
+            return value
+        hint = str
     if isinstance(hint, types.UnionType):
         hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
     if hint == tuple[str, ...]:

@@ -139,6 +139,11 @@ class History:
         rows = [*self.asked.values(), *(row for rows in self.decisions.values() for row in rows)]
         return max((row["search_s"] for row in rows if row.get("search_s") is not None), default=0.0)
 
+    def variants_of(self, trial: int) -> dict[str | None, int]:
+        """By precision, the rows of a trial's student in further ones."""
+        rows = (row for row in self.tally.by_trial.values() if row.status == "variant" and row.of_trial == trial)
+        return {row.precision: row.trial for row in rows}
+
     def passed(self, trial: int) -> list[tuple[int, float]]:
         """(tokens, quality) at the rungs that a trial has reached."""
         return qualities(self.reports.get(trial, []))

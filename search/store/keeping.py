@@ -18,7 +18,7 @@ from search.store.history import History
 from spaces.records.columns import PROFILED
 from spaces.records.fronts import by_configuration, configuration, costs_of_rows, front_of, ranks
 from spaces.records.objectives import Aim, all_objectives
-from spaces.records.rows import TrialRow
+from spaces.records.rows import STUDENTS, TrialRow
 
 LOG = logging.getLogger("stillhouse.keeping")
 GB = 1e9
@@ -130,14 +130,14 @@ def needed(rows: Rows, aim: Aim, profiles: Sequence[Mapping[str, Any]] = ()) -> 
     students = by_configuration(rows, aim.axes)
     seeds: dict[Any, set[int]] = {}
     for row in rows:
-        if row.status == "finished":
+        if row.status in STUDENTS:
             seeds.setdefault(configuration(row, aim.axes), set()).add(row.seed)
-    found = {row.trial for row in front_of(rows, aim)}
-    found |= {row.trial for row in students if len(seeds[configuration(row, aim.axes)]) > 1}
+    found = {row.owner for row in front_of(rows, aim)}
+    found |= {row.owner for row in students if len(seeds[configuration(row, aim.axes)]) > 1}
     for view in views(students, profiles):
         measured = [o for o in all_objectives().values() if any(row.value(o.column) is not None for row in view)]
         rank_N = ranks(costs_of_rows(view, measured))
-        found |= {row.trial for row, rank in zip(view, rank_N, strict=True) if rank < NEEDED_FRONTS}
+        found |= {row.owner for row, rank in zip(view, rank_N, strict=True) if rank < NEEDED_FRONTS}
     return found
 
 

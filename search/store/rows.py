@@ -8,7 +8,7 @@ from typing import Any
 from search.store.history import Ask, Running
 from spaces.records.objectives import Objective
 from spaces.records.rows import TaskScore, TrialRow
-from trainables.lanes.messages import TrialOutcome
+from trainables.lanes.messages import TrialOutcome, Variant
 from trainables.tasks.scores import Scores, StudentScore
 from trainables.training.reports import TrialReport
 
@@ -35,6 +35,29 @@ def ended_row(ask: Ask, costs: Mapping[str, Any], constants: Mapping[str, Any], 
         started_at=outcome.started_at,
         student_path=outcome.student_path,
     )
+
+
+def variant_row(
+    row: TrialRow, number: int, costs: Mapping[str, Any], constants: Mapping[str, Any], variant: Variant
+) -> TrialRow:
+    """The student of a finished row in another precision, under a number of its own; what training took stays there.
+
+    costs, constants: as in `ended_row`, the costs in that precision.
+    """
+    return TrialRow(
+        trial=number, config_hash=row.config_hash, seed=row.seed, config=row.config,
+        **constants,
+        **scored(variant.scores),
+        status="variant",
+        of_trial=row.trial,
+        precision=variant.precision,
+        costs={**costs, **variant.costs},
+        kept_tokens=row.kept_tokens,
+        held_out_loss=row.held_out_loss,
+        train_tokens=row.train_tokens,
+        started_at=row.started_at,
+        student_path=row.student_path,
+    )  # fmt: skip
 
 
 def stopped_row(

@@ -117,6 +117,6 @@ class StudyProgress(ray.tune.Callback):
         for name in ("trial", "method", "shape", *(o.name for o in objectives)):
             table.add_column(name, justify="left" if name == "method" else "right")
         for row in members[-FRONT_ROWS:]:
-            method, shape = row.config["method"], outline(row.config)
+            method, shape = row.config["method"], " ".join(filter(None, [outline(row.config), row.precision]))
             table.add_row(str(row.trial), method, shape, *(short(row.value(o.column)) for o in objectives))
         return Group(Text(line), table) if members else Group(Text(line))

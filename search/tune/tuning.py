@@ -63,6 +63,8 @@ class Plan:
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Columns that all rows share."""
     function: str = LaneSettings.function
+    variants: Mapping[str, Costs] = field(default_factory=dict)
+    """By further precision of [deploy], the costs in it."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         rung_factor=spec.rungs.factor,
         protected=spec.rungs.protected,
         starts=wanted_starts(spec, plan.study.space, say),
+        variants=plan.variants,
+        precision=spec.deploy.first if plan.variants else None,
         earlier=tuple(learn_from(spec, plan.study.space, say)),
         constants=plan.constants,
         reference=plan.meta.teacher.costs,

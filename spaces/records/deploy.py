@@ -1,6 +1,6 @@
 """What a student runs as where it is used."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spaces.errors import SpecError
 from spaces.settings import setting
@@ -21,7 +21,12 @@ class DeploySpec:
     """`[deploy]` of a spec: what is handed over, and so what is scored, timed and sized."""
 
     runtime: str = setting("what runs the student where it is used", TORCH, choices=RUNTIMES)
-    precision: str = setting("of its weights and maps, under onnx", FLOAT_PRECISION, choices=PRECISIONS)
+    precision: str | tuple[str, ...] = setting(
+        "of its weights and maps, under onnx; a list: each student is a candidate of the front in each, and the search "
+        "goes by the first",
+        FLOAT_PRECISION,
+        choices=PRECISIONS,
+    )
     tolerance: float = setting(
         "of export: how far the mean cosine of its embeddings to those of the student in torch may be from 1",
         0.02,
@@ -34,14 +39,33 @@ class DeploySpec:
     )
 
     @property
+    def precisions(self) -> tuple[str, ...]:
+        """All of them, the one that the search goes by first."""
+        return (self.precision,) if isinstance(self.precision, str) else self.precision
+
+    @property
+    def first(self) -> str:
+        """The precision that the search goes by, and the only one of what is written or measured at a time."""
+        return self.precisions[0]
+
+    @property
+    def each(self) -> "tuple[DeploySpec, ...]":
+        """The same in one precision at a time, in their order."""
+        return tuple(replace(self, precision=each) for each in self.precisions)
+
+    def of(self, precision: str | None) -> "DeploySpec":
+        """The same in one precision; as it is for None, which rows have where there is one only."""
+        return self if precision is None else replace(self, precision=precision)
+
+    @property
     def is_file(self) -> bool:
         """Whether another runtime than torch runs a file of its own."""
         return self.runtime != TORCH
 
     @property
     def is_rounded(self) -> bool:
-        """Whether its numbers are not those that were trained."""
-        return self.precision != FLOAT_PRECISION
+        """Whether its numbers are not those that were trained, in any precision."""
+        return self.precisions != (FLOAT_PRECISION,)
 
     @property
     def is_scored(self) -> bool:
@@ -50,8 +74,8 @@ class DeploySpec:
 
     @property
     def name(self) -> str:
-        """'onnx int8'; 'torch'."""
-        return f"{self.runtime} {self.precision}" if self.is_file else self.runtime
+        """'onnx int8', 'onnx fp32 and int8'; 'torch'."""
+        return f"{self.runtime} {' and '.join(self.precisions)}" if self.is_file else self.runtime
 
 
 def check_precision(runtime: str, precision: str) -> None:

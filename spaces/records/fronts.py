@@ -12,7 +12,7 @@ import numpy as np
 from spaces.records.columns import CONFIG_COLUMNS
 from spaces.records.costs import Cost
 from spaces.records.objectives import QUALITIES, Aim, Objective
-from spaces.records.rows import TrialRow
+from spaces.records.rows import STUDENTS, TrialRow
 
 QUALITY_COLUMNS = tuple(quality.column for quality in QUALITIES.values())
 Values = Callable[[list[str]], np.ndarray]
@@ -62,14 +62,17 @@ def front_costs(values: Values, aim: Aim) -> np.ndarray:
 
 
 def configuration(row: TrialRow, axes: Sequence[str] = ()) -> tuple[Any, ...]:
-    """What two trials share that differ in their seed only. axes: those of the study beside CONFIG_COLUMNS."""
-    return tuple(row.config.get(name) for name in (*CONFIG_COLUMNS, *axes))
+    """What two rows share that differ in their seed only. axes: those of the study beside CONFIG_COLUMNS."""
+    return (row.precision, *(row.config.get(name) for name in (*CONFIG_COLUMNS, *axes)))
 
 
 def by_configuration(rows: Sequence[TrialRow], axes: Sequence[str] = ()) -> list[TrialRow]:
-    """One row for each configuration of finished trials, that of its first seed, its qualities means over seeds."""
+    """One row for each configuration of finished trials and each precision, that of its first seed.
+
+    Its qualities are means over seeds.
+    """
     groups: dict[tuple[Any, ...], list[TrialRow]] = {}
-    finished = (row for row in rows if row.status == "finished" and row.quality is not None)
+    finished = (row for row in rows if row.status in STUDENTS and row.quality is not None)
     for row in sorted(finished, key=lambda row: row.trial):
         groups.setdefault(configuration(row, axes), []).append(row)
     return [replace(group[0], **_mean_qualities(group)) for group in groups.values()]

@@ -18,8 +18,12 @@ STATUSES: dict[str, str] = {
     "stopped": "ended at a rung, where other trials were better; its scores are those of that rung",
     "failed": "started and could not finish; the reason says why",
     "infeasible": "could not be built; nothing was spent",
+    "variant": "the student of an earlier trial in another precision, where [deploy] names several",
     "duplicate": "the same configuration and seed as an earlier trial, whose result it repeats",
 }
+
+STUDENTS = ("finished", "variant")
+"""Statuses of what may be on a front."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ class TrialRow:
     seed: Annotated[int, About("", "seed of initialisation, order and masking")]
     config: Mapping[str, Any] = field(default_factory=dict)
     """axis -> value, the shape included; axes that the configuration does not have are left out"""
+    precision: Annotated[
+        str | None, About("", "of the file that is scored and measured, where [deploy] names several", since=2)
+    ] = None
     quality: Annotated[
         float | None,
         About(
@@ -110,7 +117,12 @@ class TrialRow:
     hardware: Annotated[str | None, About("", "what the latency was measured on")] = None
     versions: Annotated[str | None, About("JSON", "versions of the packages that matter")] = None
     student_path: Annotated[str, About("", "folder of the student inside the study folder; empty if none")] = ""
-    of_trial: Annotated[int | None, About("number", "the earlier trial this one repeats")] = None
+    of_trial: Annotated[int | None, About("number", "of a duplicate or variant, the trial that trained")] = None
+
+    @property
+    def owner(self) -> int:
+        """The trial that trained its student."""
+        return self.trial if self.of_trial is None else self.of_trial
 
     @property
     def rank_quality(self) -> float:

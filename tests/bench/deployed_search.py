@@ -1,11 +1,12 @@
-"""What `[deploy]` costs a search: the same search without it and with ONNX int8, one after the other.
+"""What `[deploy]` costs a search: a part of that of `make search`, without it and with ONNX int8, in turns.
 
-python tests/bench/deployed_search.py FOLDER [--trials 4] [--minutes 9]    # about 8 minutes on two idle cores
+python tests/bench/deployed_search.py FOLDER [--minutes 9]    # about 15 minutes on two idle cores, two calls
 
-The spec is that of `make search` with random draws, so that both train the same students. CPU seconds are of all
-processes, whatever else the machine does. Those of lanes are what trials take; the rest is preparation and Ray, where
-the first search fills the cache that the second finds, but for the files of shapes. A call that has used its minutes
-stops the search, and the next call on the same folder goes on.
+Two shapes with two initialisations, as many trials as starts, tokens and tasks as in `make search`; random draws, so
+that both searches train the same students. The cache is theirs alone, and warm: a trial of each search without starts
+comes before. CPU seconds are of all processes, whatever else the machine does. Those of lanes are what trials take; the
+rest is preparation and Ray, once per turn. A call that has used its minutes stops, and the next call on the same folder
+goes on.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import suite_cost
@@ -27,15 +29,26 @@ SPEC = ROOT / "search/specs/quick.toml"
 WITHOUT, WITH = "without", "onnx_int8"
 SEARCHES = {WITHOUT: (), WITH: ("deploy.runtime=onnx", "deploy.precision=int8")}
 """By name, in their order, what is set."""
+PART = (
+    "search.sampler=random", 'space.shape=["2x96", "3x144"]', 'space.initialisation=["first_layers", "pruned_layers"]'
+)  # fmt: skip
+"""Of `make search`, in both."""
+TURNS = (2, 4)
+"""Trials of a search at the end of each of its turns."""
+WARM = ("evaluation.starts=false", "budget.trials=1")
 LANES = "Ray: lanes"
 PHASES = ("start_up_s", "train_s", "evaluate_s", "profile_s")
 EVERY_S, GRACE_S = 0.5, 60
 
 
-def run(command: list[str], until: float) -> tuple[bool, Counter[str]]:
-    """Run a command, stopped at a moment of the clock; whether it ended by itself, and CPU s by kind of process."""
+def run(folder: Path, changes: Sequence[str], until: float) -> tuple[bool, Counter[str]]:
+    """Run a search, stopped at a moment of the clock; whether it ended by itself, and CPU s by kind of process."""
+    command = ["run", str(SPEC), str(folder), *(word for change in changes for word in ("--set", change))]
     mark = f"{suite_cost.MARK}={os.getpid()}."
-    environment = os.environ | {suite_cost.MARK: mark.partition("=")[2], "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        suite_cost.MARK: mark.partition("=")[2], "PYTHONPATH": str(ROOT),
+        "STILLHOUSE_CACHE": str(folder.parent / "cache"),
+    }  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "search.cli", *command], cwd=ROOT, env=environment)
     kinds: dict[str, str] = {}
     spent: dict[str, float] = {}
@@ -65,9 +78,9 @@ def show(folder: Path, spent: dict[str, dict[str, float]]) -> None:
         rows = load(str(folder / name)).finished
         sums = " | ".join(f"{rows[phase].sum():.1f}" for phase in PHASES)
         print(f"| {name} | {len(rows)} | {sum(spent[name].values()):.0f} | {spent[name][LANES]:.0f} | {sums} |")
-    first, second = (sum(each.values()) - each[LANES] for each in (spent[WITHOUT], spent[WITH]))
-    lanes = spent[WITH][LANES] / spent[WITHOUT][LANES]
-    print(f"\nlanes: {lanes:.2f} times; beside them {first:.0f} CPU s, then {second:.0f} with that in the cache\n")
+    own, other = spent[WITH], spent[WITHOUT]
+    lanes, whole = own[LANES] / other[LANES], sum(own.values()) / sum(other.values())
+    print(f"\nlanes: {lanes:.2f} times; with preparation and Ray, {whole:.2f} times\n")
     print("| student | quality, file | in torch | MB | ms |\n| --- | --- | --- | --- | --- |")
     rows = load(str(folder / WITH)).finished.sort_values("quality")
     for _, row in rows.iterrows():
@@ -81,26 +94,26 @@ def main() -> None:
     """Go on with the searches; print the tables once both have ended."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=9.0)
     args = parser.parse_args()
     until = time.time() + 60 * args.minutes
-    args.folder.mkdir(parents=True, exist_ok=True)
-    record = args.folder / "cpu_s.json"
+    folder = args.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "cpu_s.json"
     known = json.loads(record.read_text()) if record.exists() else {"ended": [], "spent": {}}
-    for name, own in SEARCHES.items():
-        if name in known["ended"]:
+    warm = [(f"warm_{name}", f"warm_{name}", WARM) for name in SEARCHES]
+    turns = [(f"{name} {trials}", name, (f"budget.trials={trials}",)) for trials in TURNS for name in SEARCHES]
+    for turn, name, more in [*warm, *turns]:
+        if turn in known["ended"]:
             continue
-        changes = ["search.sampler=random", f"budget.trials={args.trials}", *own]
-        sets = [word for change in changes for word in ("--set", change)]
-        ended, sums = run(["run", str(SPEC), str(args.folder / name), *sets], until)
+        ended, sums = run(folder / name, [*PART, *SEARCHES[name.removeprefix("warm_")], *more], until)
         known["spent"][name] = dict(Counter(known["spent"].get(name, {})) + sums)
-        known["ended"] += [name] if ended else []
+        known["ended"] += [turn] if ended else []
         record.write_text(json.dumps(known))
         if not ended:
-            print(f"{name}: not at its end; call again")
+            print(f"{turn}: not at its end; call again")
             return
-    show(args.folder, known["spent"])
+    show(folder, known["spent"])
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def write_file(model: PreTrainedModel, file: Path, precision: str, corpus: Corpu
 def need_calibration(deploy: DeploySpec, corpus: Corpus) -> None:
     """Raises SpecError for a corpus with too little text to find the scales of activations on."""
     count = len(calibration_rows(corpus))
-    if deploy.precision == STATIC and count < FEWEST_TEXTS:
+    if STATIC in deploy.precisions and count < FEWEST_TEXTS:
         raise SpecError(
             [
                 f"[deploy] precision {STATIC!r} needs {FEWEST_TEXTS} texts to find the range of the activations, the "
@@ -86,11 +86,11 @@ def need_calibration(deploy: DeploySpec, corpus: Corpus) -> None:
 
 
 def as_deployed(model: PreTrainedModel, deploy: DeploySpec, corpus: Corpus) -> PreTrainedModel | FileEncoder:
-    """What is scored of a student: its file, or the student itself where none runs or none is scored."""
+    """What is scored of a student: its file, of several the first, or the student itself where none is scored."""
     if not deploy.is_scored:
         return model
     with tempfile.TemporaryDirectory() as scratch:
-        file = write_file(model, Path(scratch) / FILES[deploy.precision], deploy.precision, corpus)
+        file = write_file(model, Path(scratch) / FILES[deploy.first], deploy.first, corpus)
         return open_encoder(file, model.config, embedder_of(model), architecture(model.config).num_layers)
 
 
@@ -106,14 +106,14 @@ def write_artefact(
 
     Raises StillhouseError when the mean cosine to the student is further from 1 than `deploy.tolerance`.
     """
-    file = folder / FOLDER / FILES[deploy.precision]
+    file = folder / FOLDER / FILES[deploy.first]
     file.parent.mkdir(exist_ok=True)
     pad_id = tokenizer.pad_token_id or 0
-    fused = attentions(write_file(model, file, deploy.precision, corpus))
+    fused = attentions(write_file(model, file, deploy.first, corpus))
     parity = compare(model, file, parity_rows(corpus), pad_id)
     layers = architecture(model.config).num_layers
     megabytes = file.stat().st_size / 1e6
-    say(f"{file.relative_to(folder)}: {deploy.precision}, {megabytes:.1f} MB, {fused} of {layers} attentions fused")
+    say(f"{file.relative_to(folder)}: {deploy.first}, {megabytes:.1f} MB, {fused} of {layers} attentions fused")
     say(parity.line)
     if deploy.is_rounded:
         if left := float_weights(file):
@@ -122,13 +122,13 @@ def write_artefact(
             say(WITHOUT_VNNI)
     if not 1 - parity.cosine <= deploy.tolerance:
         raise StillhouseError(
-            f"the {deploy.precision} file is too far from the student: the mean cosine of its embeddings is "
+            f"the {deploy.first} file is too far from the student: the mean cosine of its embeddings is "
             f"{1 - parity.cosine:.2g} below 1, more than --tolerance {deploy.tolerance:g}; it was not kept. "
             f"--tolerance {round_up(1 - parity.cosine):g} would keep it"
         )
     (folder / EXAMPLE).write_text(example(model, tokenizer, file.relative_to(folder).as_posix()), encoding="utf-8")
     return ArtefactFacts(
-        file.relative_to(folder).as_posix(), deploy.precision, OPSET, megabytes, fused, layers, **asdict(parity)
+        file.relative_to(folder).as_posix(), deploy.first, OPSET, megabytes, fused, layers, **asdict(parity)
     )
 
 

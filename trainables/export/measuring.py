@@ -94,13 +94,13 @@ def subject_of(
             passes=in_torch,
         )  # fmt: skip
         if deploy.is_file:
-            files = scratch.enter_context(files_of(model, latency, deploy.precision))
+            files = scratch.enter_context(files_of(model, latency, deploy.first))
             by_precision = {
                 name: replace(subject, forward=passes(batches), file=file, passes=passes)
                 for name, (passes, file) in files.items()
             }
-            subject = by_precision[deploy.precision]
-            if deploy.is_rounded:
+            subject = by_precision[deploy.first]
+            if deploy.first != FLOAT_PRECISION:
                 subject = replace(subject, unrounded=by_precision[FLOAT_PRECISION])
         yield subject
 

@@ -67,6 +67,16 @@ class TrialJob:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """The student of a trial in another precision than the one that the search goes by."""
+
+    precision: str
+    scores: Scores
+    costs: Mapping[str, Any]
+    """Measured costs by their columns."""
+
+
+@dataclass(frozen=True)
 class TrialOutcome:
     """What came of a trial: measured values, or the reason why there are none."""
 
@@ -76,6 +86,8 @@ class TrialOutcome:
     """On the test splits, by task."""
     costs: Mapping[str, Any] = field(default_factory=dict)
     """Measured costs by their columns."""
+    variants: tuple[Variant, ...] = ()
+    """The same student in the further precisions of [deploy]."""
     evaluate_s: float | None = None
     profile_s: float | None = None
     student_path: str = ""

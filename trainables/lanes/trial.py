@@ -24,7 +24,7 @@ from trainables.export.artefact import as_deployed
 from trainables.export.facts import ScoreFacts, StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.measuring import measure
-from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.lanes.messages import TrialJob, TrialOutcome, Variant
 from trainables.machine import versions
 from trainables.models.embedding import embedder_of
 from trainables.models.embedding_spec import EmbeddingSpec
@@ -100,7 +100,7 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     started = time.perf_counter()
     start = start_scores(student, job, teacher, corpus) if job.keeps_start and rank == 0 else None
     if job.config["method"] == UNTRAINED:
-        return left_untrained(student, job, teacher, start, time.perf_counter() - started)
+        return left_untrained(student, job, teacher, corpus, start, time.perf_counter() - started)
     embedder = embedder_of(student)
     trained = distil(
         student,
@@ -121,6 +121,7 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     in_own_space = embedder_of(student).same_space(embedder)  # a start has no map into the teacher's space to be kept
     if start is not None and after <= start.quality and in_own_space:
         student, scores, kept_tokens = start_of(job, teacher, corpus), start, 0
+    variants = variants_of(student, job, teacher, corpus, is_start=kept_tokens == 0)
     scored = time.perf_counter()
     costs = profile(student, job, teacher)
     profiled = time.perf_counter()
@@ -133,7 +134,8 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
         trained, scores, test_scores,
         start_quality=None if start is None else start.quality,
         trained_quality=None if start is None else after,
-        kept_tokens=kept_tokens, costs=costs, evaluate_s=scored - started, profile_s=profiled - scored,
+        kept_tokens=kept_tokens, costs=costs, variants=variants,
+        evaluate_s=scored - started, profile_s=profiled - scored,
         student_path=f"students/{Path(job.student_folder).name}",
     )  # fmt: skip
 
@@ -154,7 +156,7 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
         architecture_of(job.config), job.config["initialisation"],
         weights and digest_files(weight_files(Path(weights))), job.seed, tasks,
         job.evaluation, job.floors, job.languages, job.weights,
-        *([job.deploy, versions().get("onnxruntime")] if job.deploy.is_scored else []),
+        *([job.deploy.of(job.deploy.first), versions().get("onnxruntime")] if job.deploy.is_scored else []),
     )  # fmt: skip
     own = replace(job, test_floors={})
     folder = cache_folder() / "scores" / digest(*known)
@@ -164,19 +166,34 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
 
 
 def left_untrained(
-    student: PreTrainedModel, job: TrialJob, teacher: Teacher, start: Scores | None, evaluate_s: float
+    student: PreTrainedModel, job: TrialJob, teacher: Teacher, corpus: Corpus, start: Scores | None, evaluate_s: float
 ) -> TrialOutcome:
     """A start as it is, with the rest of what a trial comes to."""
     if start is None:
         return TrialOutcome()
     started = time.perf_counter()
+    variants = variants_of(student, job, teacher, corpus, is_start=True)
+    evaluate_s += time.perf_counter() - started
+    started = time.perf_counter()
     costs = profile(student, job, teacher)
     facts = replace(facts_of(job, teacher, costs, start), method=UNTRAINED, train_tokens=0)
     export_student(student, teacher.tokenizer, job.student_folder, facts)
     return TrialOutcome(
-        scores=start, start_quality=start.quality, kept_tokens=0, costs=costs, evaluate_s=evaluate_s,
+        scores=start, start_quality=start.quality, kept_tokens=0, costs=costs, variants=variants, evaluate_s=evaluate_s,
         profile_s=time.perf_counter() - started, student_path=f"students/{Path(job.student_folder).name}",
     )  # fmt: skip
+
+
+def variants_of(
+    student: PreTrainedModel, job: TrialJob, teacher: Teacher, corpus: Corpus, *, is_start: bool
+) -> tuple[Variant, ...]:
+    """The student in the further precisions of [deploy], each scored and measured as the only one would be."""
+    found = []
+    for deploy in job.deploy.each[1:]:
+        own = replace(job, deploy=deploy, test_floors={})
+        scores = start_scores(student, own, teacher, corpus) if is_start else score(student, own, corpus)[0]
+        found.append(Variant(deploy.first, scores, profile(student, own, teacher)))
+    return tuple(found)
 
 
 def facts_of(job: TrialJob, teacher: Teacher, costs: Mapping[str, Any], scores: Scores) -> StudentFacts:

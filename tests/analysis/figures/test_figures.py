@@ -11,8 +11,10 @@ from analysis import load
 from analysis.figures import figures, front_figure
 from analysis.figures.points import pinnable
 from analysis.figures.style import GREY, colours_of, cost_axis, count_ticks, evenly, tick
+from analysis.page.report import content
 from analysis.selection.front import front, knee
 from analysis.study.scoring import protocols_text
+from analysis.words import student_name
 from spaces.records.columns import reports_columns
 from spaces.records.costs import COSTS
 
@@ -200,6 +202,35 @@ def test_the_knee_is_ringed_and_no_member_of_the_front_is_faded(fake: SimpleName
     rings = [t for t in figure.data if t.marker.symbol == "circle-open" and t.x[0] is not None and t.visible is True]
     best = front(study).iloc[knee(front(study), study.meta.aim.objectives)]
     assert len(rings) == 1 and (rings[0].x[0], rings[0].y[0]) == (best["parameters"], best["quality"])
+
+
+def test_students_in_several_precisions_are_marks_of_one_front_joined_by_a_line(fake: SimpleNamespace) -> None:
+    rows = [fake.row(0, 0.6, precision="fp32"), fake.row(1, 0.9, (6, 384), precision="fp32", seed=0)]
+    for row in list(rows):
+        own = {"trial": 2 + row["trial"], "status": "variant", "of_trial": row["trial"], "precision": "int8"}
+        rows.append(row | own | {"quality": row["quality"] - 0.02, "latency_p50_ms": 0.4 * row["latency_p50_ms"]})
+    lost = rows[2] | {"trial": 9, "of_trial": 8, "quality": 1.0}  # of a trial that has not ended
+    folder = fake.study(
+        [*rows, lost], objectives=["quality", "latency_ms"], deploy={"runtime": "onnx", "precision": ["fp32", "int8"]}
+    )
+    fake.reports(folder, rows)
+    fake.test_scores(folder, [2])
+    study = load(folder)
+    assert len(study.finished) == 2 and study.students["trial"].tolist() == [0, 1, 2, 3]
+    assert len(study.as_trained) == 2
+    members = front(study)
+    assert members["trial"].tolist() == [2, 0, 3, 1]
+    assert [student_name(row).rpartition(", ")[2] for _, row in members.iterrows()] == ["int8", "fp32"] * 2
+    figure = front_figure.front_figure(study)
+    (line,) = [trace for trace in drawn(figure, 0) if trace.mode == "lines" and trace.line.dash == "dot"]
+    ends = study.students.set_index("trial")
+    assert list(line.x)[:2] == [ends.loc[2, "latency_p50_ms"], ends.loc[0, "latency_p50_ms"]]
+    assert list(line.y)[:2] + list(line.y)[3:5] == [ends.loc[trial, "quality"] for trial in (2, 0, 3, 1)]
+    assert study.pick(max_latency_ms=float(ends.loc[2, "latency_p50_ms"])).trial["trial"] == 2
+    assert protocols_text(study).endswith("those of their file for onnx fp32 and int8.")
+    assert len(figures.learning_curves(study, members)["mha"].data) == 2
+    page = content(study)
+    assert "Marks that are joined are one student in several precisions" in page and "trial 2" in page
 
 
 def test_float_and_int8_of_a_student_are_two_marks_joined_by_a_line(fake: SimpleNamespace) -> None:

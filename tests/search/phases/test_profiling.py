@@ -1,6 +1,7 @@
 """Costs measured again: rows in `profiles`, one measurement per shape, resumable, named by setting and machine."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fake_studies import finished_row, write_study
 from analysis import load
 from search.phases import profiling
 from search.phases.profiling import profile_study
+from search.store.parts import Store
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.latency import LatencySpec, ProfileSpec
 from trainables.export.timing import Latency
@@ -66,6 +68,21 @@ def test_the_runtime_measures(study: str, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SpecError, match="add --runtime onnx"):
         profile_study(study, ProfileSpec(precision="int8"), None, name=None, say=print)
     assert asked[0] == {"device": "cpu", "threads": 3, "batch_size": 1, "sequence_length": 128, "precision": "int8"}
+
+
+def test_of_several_precisions_the_rows_of_one_are_measured(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.of(study)
+    for row in store.read_trials():
+        store.write_trial(replace(row, precision="fp32"))
+        store.write_trial(replace(row, trial=10 + row.trial, status="variant", of_trial=row.trial, precision="int8"))
+    monkeypatch.setitem(profiling.LATENCIES, "onnx", lambda model, **options: Latency(1.5, 2.0, 7, 0.0, 4.5))
+    for precision, wanted in (("int8", {-1, 10, 11, 12}), ("fp32", {-1, 0, 1, 2}), ("int8-dynamic", {-1, 0, 1, 2})):
+        setting = ProfileSpec(runtime="onnx", precision=precision)
+        profile_study(study, setting, None, name=precision, say=lambda line: None)
+        rows = load(study).profiles
+        assert set(rows[rows["profile"] == precision]["trial"]) == wanted
+    fast = load(study).with_profile("int8").students.set_index("trial")["latency_p50_ms"]
+    assert fast.loc[[10, 11, 12]].tolist() == [1.5] * 3 and fast.loc[[0, 1, 2]].isna().all()
 
 
 def test_what_cannot_be_measured_is_said(study: str) -> None:

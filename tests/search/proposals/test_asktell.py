@@ -13,7 +13,9 @@ from search.proposals.asktell import AskTell
 from search.proposals.told import branches
 from search.samplers.registry import GRID, SAMPLERS
 from search.store.parts import Store
+from spaces.records.fronts import front_of
 from spaces.space.search_space import config_hash
+from trainables.lanes.messages import TrialOutcome, Variant
 
 LISTS = toy.SPEC.replace(
     "[[tasks]]", "learning_rate = [1e-3]\nmapping = ['uniform']\nteacher_layer = [6]\n[[tasks]]", 1
@@ -120,6 +122,40 @@ def test_a_result_that_cannot_be_compared_is_a_failed_trial(measured, reason, tm
     assert asktell.store.read_rows("trials")[0]["reason"] == reason
     assert asktell.store.read_rows("reports")[0]["loss"] == 2.0
     assert len(run(make(tmp_path))) == 11  # a failed trial is spent
+
+
+def test_a_student_in_two_precisions_is_two_rows_and_one_trial(tmp_path):
+    def small(config):
+        return {**toy.costs(config), "latency_p50_ms": 0.5 * toy.costs(config)["latency_p50_ms"]}
+
+    def both(config):
+        quality = fake_trials.formula(config)
+        variant = Variant("int8", fake_trials.scored(quality - 0.01), {})
+        return TrialOutcome(scores=fake_trials.scored(quality), variants=(variant,), student_path="students/x")
+
+    more = {"objectives": ["quality", "latency_ms"], "precision": "fp32", "variants": {"int8": small}, "budget": 3}
+    asktell = make(tmp_path, "random", **more)
+    ask = asktell.ask()
+    lost = asktell.store.write_trial
+    asktell.store.write_trial = lambda row: lost(row) if row.status == "variant" else None
+    asktell.tell(ask.trial, both(ask.config))  # the driver dies before the row of the trial is written
+    asktell = make(tmp_path, "random", **more)
+    assert asktell.ask().trial == ask.trial
+    asktell.tell(ask.trial, both(ask.config))
+    while (ask := asktell.ask()) is not None:
+        asktell.tell(ask.trial, both(ask.config))
+    rows = {row.trial: row for row in asktell.store.read_trials()}
+    assert asktell.spent == 3 and [rows[trial].status for trial in sorted(rows)] == ["finished", "variant"] * 3
+    for variant in (row for row in rows.values() if row.status == "variant"):
+        own = rows[variant.of_trial]
+        assert (own.precision, variant.precision, variant.config) == ("fp32", "int8", own.config)
+        assert variant.costs["latency_p50_ms"] == 0.5 * own.costs["latency_p50_ms"]
+        assert variant.quality == own.quality - 0.01 and variant.student_path == own.student_path
+    members = front_of(list(rows.values()), asktell.aim)
+    assert {row.precision for row in members} == {"fp32", "int8"}
+    again = make(tmp_path, "random", **{**more, "budget": 4})
+    assert again.spent == 3 and {row.precision for row in again.memory.rows()} == {"fp32"}
+    assert again.ask().trial == 6
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

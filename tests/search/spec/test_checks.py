@@ -15,6 +15,7 @@ from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
 from spaces.records.deploy import DeploySpec
 from spaces.registry import Registry
+from spaces.values import from_json, to_json
 
 SPECS = sorted((Path(__file__).parents[3] / "search" / "specs").glob("*.toml"))
 
@@ -355,6 +356,26 @@ def test_a_sampler_of_another_package_that_cannot_be_loaded(monkeypatch):
 def test_a_spec_with_a_byte_order_mark(tmp_path):
     (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + b"seed = 3\r\n")
     assert load_table(tmp_path / "a.toml")[0] == {"seed": 3}
+
+
+def test_several_precisions():
+    several = f'{toy.SPEC}\n[deploy]\nruntime = "onnx"\nprecision = ["fp32", "int8"]\n'
+    spec, _ = toy.read(several)
+    assert [each.name for each in spec.deploy.each] == ["onnx fp32", "onnx int8"]
+    assert (spec.deploy.name, spec.deploy.first) == ("onnx fp32 and int8", "fp32")
+    assert toy.read(to_toml(spec))[0] == spec and from_json(DeploySpec, to_json(spec.deploy)) == spec.deploy
+    assert toy.read(several.replace('"fp32", ', ""))[0].deploy == DeploySpec("onnx", "int8")
+    assert problems_of(several.replace('"fp32"', '"int8", "int9"')) == [
+        "[deploy] precision: unknown 'int9'. Did you mean 'int8'? Known: fp32, int8, int8-dynamic",
+        "[deploy] precision names 'int8' more than once",
+    ]
+    assert problems_of(several.replace('["fp32", "int8"]', "[]")) == [
+        "[deploy] precision must be a text or a list of texts, got []"
+    ]
+    (alone,) = problems_of(f'{several}quality_of = "student"\n')
+    assert alone.startswith("[deploy] precision names 2, but quality_of = 'student' scores none of them")
+    compared = problems_of(several.replace("[space]", "[comparison]\nseeds = 2\n[space]"))
+    assert any(problem.startswith("[deploy] precision names several: a comparison has one row") for problem in compared)
 
 
 def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):

@@ -71,6 +71,18 @@ def test_what_can_be_chosen_is_needed():
     assert needed([], AIM) == set() and beaten([], set()) == []
 
 
+def test_a_student_is_kept_for_each_of_its_precisions(store):
+    small = row(8, 0.45, 300, latency_ms=0.4, status="variant", of_trial=5, precision="int8", learning_rate=6e-3)
+    small = replace(small, student_path="students/00005")
+    assert needed([*ROWS, small], AIM) == {0, 1, 2, 3, 5, 6}
+    slow = replace(small, costs={**small.costs, "latency_p50_ms": 9.0}, quality=0.1)
+    assert 5 not in needed([*ROWS, slow], AIM)
+    keeper = Keeper(fill(store, [*ROWS, slow]), AIM, 0.0065)
+    keeper.tidy()
+    left = {each.trial: each.student_path for each in store.read_trials()}
+    assert left[5] == left[8] == "" and store.folders("students") == [f"{trial:05d}" for trial in (0, 1, 2, 3, 4, 6)]
+
+
 def test_the_most_beaten_go_first_and_only_until_the_rest_fits(store, caplog):
     caplog.set_level(logging.INFO)
     history = fill(store, ROWS)

@@ -82,6 +82,17 @@ def test_a_study_that_deploys_a_file_scores_the_file(folders, monkeypatch):
     assert score(student, in_torch, None)[0] == own
 
 
+def test_a_student_in_each_precision(folders, teacher, monkeypatch):
+    student, files = make_bert(), {"fp32": make_bert(), "int8": make_bert(num_hidden_layers=1)}
+    monkeypatch.setattr(trial, "as_deployed", lambda model, deploy, corpus: files[deploy.first])
+    job = replace(job_of(folders, deploy=DeploySpec("onnx", ("fp32", "int8"))), config=METHODS["hs"])
+    alone = {name: score(student, replace(job, deploy=DeploySpec("onnx", name)), None)[0] for name in files}
+    assert score(student, job, None)[0] == alone["fp32"] != alone["int8"]
+    (found,) = trial.variants_of(student, job, teacher, None, is_start=False)
+    assert (found.precision, found.scores) == ("int8", alone["int8"])
+    assert from_json(TrialOutcome, to_json(TrialOutcome(variants=(found,)))).variants == (found,)
+
+
 def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpus_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a study that keeps to CPUs uses none
     columns = {split: separable(count, count) for split, count in (("train", 60), ("dev", 40), ("test", 42))}

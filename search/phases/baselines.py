@@ -34,7 +34,8 @@ def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> N
     if not missing:
         return
     say(f"the teacher cut to {len(missing)} shape{'s' * (len(missing) > 1)}, without distillation")
-    teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
+    loaded = load_teacher(spec.teacher.path, spec.embedding, spec.student.tokenizer)
+    teacher = put_on_device(loaded.source, spec)
     corpus = open_corpus(Path(job.corpus))
     for shape in announced(missing, "the teacher cut to shapes: {}", say):
         kept += _rows(spec, job, shape, teacher, corpus)

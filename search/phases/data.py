@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from search.spec.sections import StudySpec
 from spaces.errors import SpecError
 from spaces.records.data import DataFacts, TaskFacts, corpus_lines, task_lines
-from spaces.telling import Say, announced
+from spaces.telling import Say, announced, quiet
 from spaces.values import to_json
 from trainables.cache import cache_folder, digest, store_value
 from trainables.models.embedding import Embedder, embedder_of
@@ -36,16 +36,19 @@ class PreparedData:
 
 
 def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
-    """Corpus and tasks, tokenised; single texts after the teacher's prompt.
+    """Corpus and tasks, tokenised for students; single texts after the teacher's prompt.
 
+    Where students have a tokenizer of their own, all of it stands in the teacher's tokens as well.
     Raises one SpecError with everything that is wrong with them.
     """
-    tokenizer, embedder = teacher.tokenizer, embedder_of(teacher.model)
+    source = teacher.source
+    tokenizer, embedder = source.tokenizer, embedder_of(source.model)
+    teachers = None if source is teacher else teacher.tokenizer
     problems: list[str] = []
     folders: dict[str, Path] = {}
     tasks: dict[str, TaskFacts] = {}
     try:
-        folder = prepare_corpus(spec.corpus, tokenizer, say, *corpus_prompts(spec.corpus, embedder))
+        folder = prepare_corpus(spec.corpus, tokenizer, say, *corpus_prompts(spec.corpus, embedder), teachers)
         corpus = dataclasses.replace(open_corpus(folder).facts, files=file_names(spec.corpus))
         for line in corpus_lines(corpus):
             say(f"corpus: {line}")
@@ -54,13 +57,10 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
     for task in announced(spec.tasks, "tasks read: {}", say):
         notes: list[str] = []
         try:
-            say_of_task = noted(task, notes)
-            folders[task.name] = prepare_task(task, tokenizer, cache_folder(), embedder=embedder, say=say_of_task)
+            folders[task.name] = prepare_for_both(spec, task, teacher, noted(task, notes))
         except SpecError as error:
             problems += error.problems
             continue
-        if spec.evaluation.documents == "teacher" and (indexed := with_index(folders[task.name], teacher)) is not None:
-            folders[task.name] = indexed
         data = load_task(folders[task.name])
         found = task_facts(data.meta, data.splits, data.label_names, tokenizer.unk_token_id, notes)
         tasks[task.name] = found
@@ -71,6 +71,18 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
     if problems:
         raise SpecError(problems)
     return PreparedData(folder, folders, DataFacts(corpus, tasks))
+
+
+def prepare_for_both(spec: StudySpec, task: TaskSpec, teacher: Teacher, say: Say) -> Path:
+    """A task as students read it; what the teacher reads is found from there (`as_teacher_reads`)."""
+    found: Path | None = None
+    for each, tell in ((teacher, quiet), (teacher.source, say)) if teacher.reworded else ((teacher, say),):
+        own = embedder_of(each.model)
+        found = prepare_task(task, each.tokenizer, cache_folder(), embedder=own, say=tell, teachers=found)
+        if spec.evaluation.documents == "teacher":
+            found = with_index(found, teacher) or found
+    assert found is not None
+    return found
 
 
 def looked_at(task: TaskSpec, tokenizer: PreTrainedTokenizerBase | None, embedder: Embedder | None) -> Path:

@@ -101,7 +101,7 @@ def look_at_texts(
         with tempfile.TemporaryDirectory() as scratch:
             _, facts = cut(spec, tokenizer, quiet, Path(scratch), Path(scratch) / "train.npy")
     else:
-        _, facts = apart(spec, tokenizer, quiet, prompts)
+        _, facts, _ = apart(spec, tokenizer, quiet, prompts)
     return dataclasses.replace(facts, files=found.files)
 
 

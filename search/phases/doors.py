@@ -48,8 +48,9 @@ def open_doors(path: str, changes: Sequence[str] = (), address: str | None = Non
         except SpecError as error:
             problems += error.problems
         teacher = look_at_teacher(draft, facts, problems, lines)
-        tokenizer = own_tokenizer(draft, facts) if teacher is None else teacher.tokenizer
-        data.append(look_at(draft, tokenizer, None if teacher is None else embedder_of(teacher.model), problems))
+        tokenizer = own_tokenizer(draft, facts) if teacher is None else teacher.source.tokenizer
+        embedder = None if teacher is None else embedder_of(teacher.source.model)
+        data.append(look_at(draft, tokenizer, embedder, problems))
         look_at_start(draft, problems)
         look_at_latency(draft, problems, lines)
 

@@ -35,6 +35,7 @@ from trainables.lanes.messages import TrialJob
 from trainables.models.embedding import embedder_of
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import Teacher, load_teacher
+from trainables.tasks.prepare import as_teacher_reads
 from trainables.tasks.scoring import load_task, recovered, score_task
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
@@ -65,7 +66,8 @@ def score_tests(
     own = f" and {students} student{'s' * (students > 1)}" if missing else ""
     say(f"test scores of teacher, {floors} untrained encoder{'s' * (floors > 1)}{own}")
     teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
-    references = score_all(spec, teacher, tasks, ["test"], say)["test"]
+    told = {name: as_teacher_reads(folder) for name, folder in tasks.items()}
+    references = score_all(spec, teacher, told, ["test"], say)["test"]
     for number in (TEACHER, FLOOR):
         its = number == TEACHER
         rows = [
@@ -227,6 +229,7 @@ def facts_of(
         name=f"{study.name}-{row.trial:05d}",
         study=study.name,
         teacher=study.teacher.name,
+        tokenizer=study.student_tokenizer or None,
         teacher_digest=study.teacher.digest,
         teacher_hub_id=study.teacher.hub_id,
         license=study.teacher.license,

@@ -51,7 +51,7 @@ def shape_lines(study: Study) -> Iterator[str]:
     facts = study.teacher
     shapes = {shape for students in study.space.feasible.values() for shape in students}
     sizes = sorted((count_parameters(shape, facts), shape.name) for shape in shapes)
-    whole = count_parameters(facts.architecture, facts)
+    whole = count_parameters(facts.architecture, facts.itself)
     listed = [f"{name} {size / 1e6:.3g} M ({size / whole:.0%})" for size, name in sizes]
     if len(listed) > SHOWN_SHAPES:
         listed = [*listed[: SHOWN_SHAPES // 2], f"{len(listed) - SHOWN_SHAPES} more", *listed[-SHOWN_SHAPES // 2 :]]

@@ -79,9 +79,10 @@ def peak_of_steps(spec: StudySpec, configs: Sequence[dict[str, Any]], corpus: st
 
 def take_steps(spec: StudySpec, configs: Sequence[dict[str, Any]], corpus: str, device: str) -> None:
     """Train each configuration for PROBE_STEPS, the teacher beside it."""
-    teacher, blocks = kept_teacher(spec.teacher.path, spec.embedding, device), kept_corpus(corpus)
+    teacher = kept_teacher(spec.teacher.path, spec.embedding, device, spec.student.tokenizer)
+    blocks = kept_corpus(corpus)
     for config in configs:
-        student = build_student(config, teacher, spec.seed, blocks).to(teacher.model.device)  # type: ignore[arg-type]
+        student = build_student(config, teacher.source, spec.seed, blocks).to(teacher.model.device)  # type: ignore[arg-type]
         tokens = int(PROBE_STEPS * config["batch_size"] * blocks.tokens_per_row)
         distil(student, teacher, blocks, TrainingRun(config, tokens, spec.seed, spec.training), lambda report: None)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.phases.data import PreparedData, prepare_data
-from search.phases.teacher_doors import mask_problems, texts_of, tokenizer_lines
+from search.phases.teacher_doors import mask_problems, student_lines, texts_of, tokenizer_lines
 from search.spec.sections import StudySpec
-from search.store.contents import Contents
+from search.store.contents import STUDENTS_TOKENIZER, Contents
 from search.store.parts import Store
 from spaces.errors import SpecError
 from spaces.records.contents import DIGITS, Content, Part, files_part
@@ -17,13 +17,15 @@ from spaces.telling import Say
 from trainables.cache import content_digests, digest
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.loading import weight_files
-from trainables.models.teacher import Teacher, load_teacher, resolve_model_folder
+from trainables.models.teacher import Teacher, load_teacher, resolve_model_folder, resolve_tokenizer
 from trainables.models.tokenizer import FILES
 from trainables.tasks.prepare import rows_of_task
 from trainables.text.sources import source_files
 
+BESIDE_TOKENIZER = (*FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+"""Everything that makes a tokenizer what it is."""
 BESIDE_WEIGHTS = (
-    "config.json", *FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt",
+    "config.json", *BESIDE_TOKENIZER,
     "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "*/config.json",
 )  # fmt: skip
 """What else of a model's folder says how it reads and what comes out."""
@@ -51,14 +53,14 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
     """
     started = time.perf_counter()
     step(spec.teacher.path)
-    teacher = load_teacher(spec.teacher.path, spec.embedding)
+    teacher = load_teacher(spec.teacher.path, spec.embedding, spec.student.tokenizer)
     if problems := mask_problems(spec.space, teacher):
         raise SpecError(problems)
     facts = teacher.facts
-    parameters = count_parameters(facts.architecture, facts)
+    parameters = count_parameters(facts.architecture, facts.itself)
     say(f"{facts.name}: {facts.family.name} {facts.architecture.name}, {parameters:,} parameters")
     say(embedding_line(embedder_of(teacher.model)))
-    for line in tokenizer_lines(spec.teacher.path, teacher, texts_of(spec)):
+    for line in (*tokenizer_lines(spec.teacher.path, teacher, texts_of(spec)), *student_lines(spec, teacher)):
         say(line)
     step(spec.corpus.source)
     data = prepare_data(spec, teacher, say)
@@ -76,6 +78,8 @@ def contents_of(spec: StudySpec, tasks: Mapping[str, Path]) -> Contents:
             split: Part(tuple(f"{row:016x}"[:DIGITS] for row in rows.tolist()))
             for split, rows in rows_of_task(folder).items()
         }
+    if spec.student.tokenizer is not None:
+        found[STUDENTS_TOKENIZER] = {"files": tokenizer_files(resolve_tokenizer(spec.student.tokenizer))}
     if spec.training.start is not None:
         found["start"] = model_files(Path(spec.training.start))
     for number, study in enumerate(spec.search.warm_start, 1):
@@ -89,6 +93,13 @@ def model_files(folder: Path) -> Content:
     paths = [*weight_files(folder), *sorted(beside)]
     digests = content_digests(paths)
     return {"files": files_part({path.relative_to(folder).as_posix(): digests[path] for path in paths})}
+
+
+def tokenizer_files(folder: Path) -> Part:
+    """What of a folder says how its tokenizer cuts texts."""
+    paths = sorted(path for name in BESIDE_TOKENIZER if (path := folder / name).is_file())
+    digests = content_digests(paths)
+    return files_part({path.name: digests[path] for path in paths})
 
 
 def trials_of(store: Store) -> Part:

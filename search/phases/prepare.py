@@ -37,6 +37,8 @@ from spaces.telling import Say
 from trainables.export.artefact import need_calibration
 from trainables.machine import hardware, versions
 from trainables.models.published import published
+from trainables.models.teacher import told_name
+from trainables.tasks.prepare import as_teacher_reads
 from trainables.tasks.scores import MeasuredReference, Reference
 from trainables.tasks.scoring import check_gap, load_task, metric_of
 from trainables.tasks.spec import protocol_for
@@ -79,8 +81,11 @@ def prepare(
     if spec.deploy.is_scored:
         need_calibration(spec.deploy, open_corpus(inputs.data.corpus))
     teacher, tasks = put_on_device(inputs.teacher, spec), inputs.data.tasks
+    told = {name: as_teacher_reads(folder) for name, folder in tasks.items()}
     corpus = open_corpus(inputs.data.corpus)
-    lines = (*head_lines(space, teacher, corpus), *removal_lines(space, teacher, corpus, say), *family_lines(space))
+    lines = (
+        *head_lines(space, teacher, corpus), *removal_lines(space, teacher.source, corpus, say), *family_lines(space)
+    )  # fmt: skip
     for line in lines:
         say(line)
     if spec.corpus.texts != "packed" and (line := few_steps(spec, corpus.tokens_per_row)):  # of blocks `run` has told
@@ -90,7 +95,7 @@ def prepare(
     compared = spec.comparison.seeds is not None
     scores_s, shapes_s, states_s = expected_seconds(study, inputs.data.facts)
     splits = ["dev", "test"] if compared else ["dev"]
-    by_split = score_all(spec, teacher, tasks, splits, say, expected_s=scores_s, later_s=shapes_s + states_s)
+    by_split = score_all(spec, teacher, told, splits, say, expected_s=scores_s, later_s=shapes_s + states_s)
     scored = by_split["dev"]
     problems: list[str] = []
     for name, scores in scored.items():
@@ -100,7 +105,7 @@ def prepare(
             )
         except SpecError as error:
             problems += error.problems
-    problems += better_by_cosine(spec, teacher, tasks, scored, say)
+    problems += better_by_cosine(spec, teacher, told, scored, say)
     if problems:
         raise SpecError(problems)
     for name, scores in scored.items():
@@ -110,7 +115,7 @@ def prepare(
             say(f"warning: {warning}")
         if line := no_better_line(inputs.data.facts.tasks[name], own.metric, own.score):
             say(f"warning: task {name}: {line}")
-    rung_scores = references(score_rungs(spec, teacher, tasks, scored, say))
+    rung_scores = references(score_rungs(spec, teacher, told, scored, say))
     step("size and speed of each shape, once per machine")
     lengths = timed_lengths(spec, tasks.values(), say)
     by_precision = {}
@@ -210,6 +215,7 @@ def study_meta(
         sampler=spec.search.sampler,
         protocol=spec.evaluation.protocol,
         documents=spec.evaluation.documents,
+        student_tokenizer=told_name(spec.student.tokenizer or "") if facts.reworded else "",
         teacher=TeacherMeta(
             **{
                 key: getattr(facts, key)

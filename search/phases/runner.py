@@ -168,6 +168,7 @@ def make_plan(
         device=cluster.device,
         teacher=spec.teacher.path,
         embedding=spec.embedding,
+        tokenizer=spec.student.tokenizer,
         corpus=prepared.corpus,
         targets=prepared.targets,
         tasks=tuple(prepared.tasks.values()),

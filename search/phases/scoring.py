@@ -32,7 +32,8 @@ from trainables.tasks.spec import FINETUNE
 def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
     """The teacher on the GPU when this process sees one and the study does not keep to CPUs."""
     if sees_gpu(spec.cluster):
-        teacher.model.to("cuda")  # type: ignore[arg-type]
+        for each in (teacher, teacher.source):
+            each.model.to("cuda")  # type: ignore[arg-type]
     return teacher
 
 

@@ -77,18 +77,22 @@ def measure_shapes(
     """
     todo = {"teacher": teacher.facts.architecture}
     todo |= {shape_key(architecture): architecture for architecture in shapes_to_measure(space)}
+
+    def of(name: str) -> Teacher:
+        return teacher.itself if name == "teacher" else teacher.source
+
     if len(todo) == 1:
         say(f"more than {MAX_SHAPES} shapes: each trial measures its own costs")
     pace_ms = pace_ms or reference_ms(spec.latency)
     found, moved = {}, []
     what = f"costs of {spec.deploy.name}: {{}} shapes" if spec.deploy.is_file else "costs: {} shapes"
     for name, architecture in announced(list(todo.items()), what, say, later_s=later_s):
-        known = place_of(spec, teacher, architecture, lengths)
+        known = place_of(spec, of(name), architecture, lengths)
         found[name] = read_value(known) if known.is_dir() else {}
         if PACE in found[name] and is_apart(found[name][PACE], pace_ms):
             moved.append(found[name][PACE])
         if PACE not in found[name] or is_apart(found[name][PACE], pace_ms):
-            found[name] = measured(spec, teacher, architecture, lengths)
+            found[name] = measured(spec, of(name), architecture, lengths)
     if moved:
         say(
             f"costs: {len(moved)} shapes were measured before, when the machine was {faster(moved, pace_ms)}: measured "
@@ -96,7 +100,7 @@ def measure_shapes(
         )
     for _ in range(REPEATS):
         for name in [name for name, costs in found.items() if doubt(costs, pace_ms) > STEADY]:
-            again = measured(spec, teacher, todo[name], lengths)
+            again = measured(spec, of(name), todo[name], lengths)
             found[name] = min(found[name], again, key=lambda costs: doubt(costs, pace_ms))
     refuse_unsettled(spec, {whose(name, todo): costs for name, costs in found.items()})
     tell_guesses(found, todo, pace_ms, say)

@@ -38,9 +38,11 @@ def look_at_teacher(draft: Any, facts: TeacherFacts | None, problems: list[str],
     if facts is None:
         return None
     try:
-        found = load_teacher(draft.teacher.path, EmbeddingSpec(draft.embedding.pooling, draft.embedding.prompt))
+        embedding = EmbeddingSpec(draft.embedding.pooling, draft.embedding.prompt)
+        found = load_teacher(draft.teacher.path, embedding, draft.student.tokenizer)
         lines.append(embedding_line(embedder_of(found.model)))
         lines += tokenizer_lines(draft.teacher.path, found, texts_of(draft))
+        lines += student_lines(draft, found)
         problems += mask_problems(draft.space, found)
     except Unsound:
         return None
@@ -92,6 +94,15 @@ def tokenizer_lines(path: str, teacher: Teacher, texts: Sequence[str]) -> list[s
         tokenizer = load_tokenizer(folder, facts.vocab_size, facts.max_positions)
     found = read_otherwise(tokenizer, folder, list(texts))
     return [f"warning: {found}"] if found else []
+
+
+def student_lines(spec: Any, teacher: Teacher) -> list[str]:
+    """What becomes of the teacher's words where students have a tokenizer of their own."""
+    if spec.student.tokenizer is None:
+        return []
+    if teacher.reworded is None:
+        return [f"[student] tokenizer {spec.student.tokenizer!r} is the teacher's: nothing changes"]
+    return [f"words of students: {teacher.reworded.about_words}"]
 
 
 def head_lines(space: SearchSpace, teacher: Teacher, corpus: Corpus) -> list[str]:

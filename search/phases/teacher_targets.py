@@ -156,7 +156,7 @@ def teacher_speed(plan: TargetPlan, teacher: Teacher, corpus: Corpus, threads: i
     """Seconds per token of the live teacher, run as deep as the study can ask."""
     blocks = np.arange(min(PROBE_BLOCKS, len(corpus.train)))
     device = teacher.model.device
-    reading = read_batch(corpus, "train", blocks, None, plan.mask_fraction).to(device)
+    reading = read_batch(corpus.of_teacher, "train", blocks, None, plan.mask_fraction).to(device)
     depth = max(state.layer for state in (*plan.needs.plain, *plan.needs.masked))
     best = float("inf")
     with torch.no_grad(), pinned_threads(threads), torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
@@ -183,7 +183,7 @@ def prepare_targets(
     `held` keeps the folder from being deleted by other studies for as long as it is open.
     """
     corpus = open_corpus(Path(corpus_folder))
-    needs = needs_of_space(space, lambda start, student: held_by(start, student, teacher, corpus))
+    needs = needs_of_space(space, lambda start, student: held_by(start, student, teacher.source, corpus))
     plan = make_target_plan(spec, needs, teacher.facts, corpus_folder, corpus, seeds)
     if why := why_never_cached(spec, plan.needs):
         say(f"teacher targets: {why}")

@@ -9,7 +9,7 @@ from search.samplers.context import Seen
 from search.spec.checks import read_spec
 from search.spec.sections import StudySpec
 from search.spec.writing import differences
-from search.store.contents import Contents, differing
+from search.store.contents import STUDENTS_TOKENIZER, Contents, differing
 from search.store.history import qualities
 from search.store.parts import Store
 from spaces.errors import InfeasibleConfig, SpecError
@@ -36,7 +36,8 @@ def refuse_incomparable(spec: StudySpec, contents: Contents | None) -> None:
         settings = differences(stored, spec, by_content=by_content)
         other = [line for line in settings if line.split(":")[0].split(".")[0] in COMPARABLE]
         if by_content and contents is not None:
-            other += differing(store, contents, [what for what in contents if not what.startswith("warm start")])
+            wanted = [what for what in (*contents, STUDENTS_TOKENIZER) if not what.startswith("warm start")]
+            other += differing(store, contents, list(dict.fromkeys(wanted)))
         if other:
             listed = "".join(f"\n  {line}" for line in other)
             problems.append(f"[search] warm_start: qualities in {folder} cannot be compared with this study:{listed}")

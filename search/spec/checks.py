@@ -73,12 +73,13 @@ def check_all(
     table: Mapping[str, Any],
     folder: Path,
     source: str | None,
-    read_facts: Callable[[str, EmbeddingSpec], TeacherFacts],
+    read_facts: Callable[[str, EmbeddingSpec, str | None], TeacherFacts],
     *doors: Doors,
 ) -> Study:
     """The study of a spec, or one SpecError with everything that is wrong with its sections, teacher and space.
 
-    `read_facts(path, embedding)` describes a teacher. What is behind the `doors` is looked at as well.
+    `read_facts(path, embedding, tokenizer of students)` describes a teacher. What is behind the `doors` is looked at as
+    well.
     """
     values, problems = _read(table, folder, source)
     refuse_absent_teacher(values, problems)
@@ -183,10 +184,11 @@ def _broken_by_itself(draft: Any) -> list[str]:
 
 
 def _read_teacher(
-    draft: Any, read_facts: Callable[[str, EmbeddingSpec], TeacherFacts], problems: list[str]
+    draft: Any, read_facts: Callable[[str, EmbeddingSpec, str | None], TeacherFacts], problems: list[str]
 ) -> TeacherFacts | None:
     try:
-        return read_facts(draft.teacher.path, EmbeddingSpec(draft.embedding.pooling, draft.embedding.prompt))
+        embedding = EmbeddingSpec(draft.embedding.pooling, draft.embedding.prompt)
+        return read_facts(draft.teacher.path, embedding, draft.student.tokenizer)
     except Unsound:
         return None
     except SpecError as error:

@@ -10,6 +10,7 @@ from typing import Any
 VARIABLE = re.compile(r"\$\{?(\w+)")
 PATHS = (
     ("teacher", "path"),
+    ("student", "tokenizer"),
     ("corpus", "source"),
     ("corpus", "queries"),
     ("training", "start"),
@@ -70,14 +71,14 @@ def _resolve(where: str, section: dict[str, Any], key: str, folder: Path, proble
         found = [f"{where}: the environment variable {name} is not set" for name in unset]
         problems += [problem for problem in found if problem not in problems]
         return
-    if where == "[teacher] path":
-        section[key] = resolve_teacher(written, folder)
+    if where in ("[teacher] path", "[student] tokenizer"):
+        section[key] = resolve_model(written, folder)
         return
     resolved = [resolve_source(path, folder) for path in paths]
     section[key] = resolved[0] if isinstance(written, str) else tuple(resolved)
 
 
-def resolve_teacher(path: str, folder: Path) -> str:
+def resolve_model(path: str, folder: Path) -> str:
     """A folder as an absolute path, where it is there or cannot be a hub id; a hub id or a package as it is."""
     path = os.path.expandvars(path)
     if path.startswith("package:") or "://" in path:

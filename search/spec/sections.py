@@ -28,6 +28,15 @@ class TeacherSpec:
 
 
 @dataclass(frozen=True)
+class StudentSpec:
+    tokenizer: str | None = setting(
+        "folder, hub id or package:module/path of a tokenizer that students have in place of the teacher's, with its "
+        "vocabulary; for methods that compare embeddings alone",
+        None,
+    )
+
+
+@dataclass(frozen=True)
 class BudgetSpec:
     trials: int = setting(
         "trials to run, without duplicates and infeasible draws; under freeze_thaw the tokens of so many whole trials",
@@ -137,6 +146,7 @@ class StudySpec:
     seed: int
     teacher: TeacherSpec
     embedding: EmbeddingSpec
+    student: StudentSpec
     corpus: CorpusSpec
     budget: BudgetSpec
     rungs: RungsSpec
@@ -157,6 +167,7 @@ class StudySpec:
 SECTIONS: dict[str, type] = {
     "teacher": TeacherSpec,
     "embedding": EmbeddingSpec,
+    "student": StudentSpec,
     "corpus": CorpusSpec,
     "budget": BudgetSpec,
     "rungs": RungsSpec,

@@ -13,7 +13,7 @@ from spaces.space.axes import axes_of_trial
 from spaces.space.prior import read_prior
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import parse_shape
-from spaces.students.transfer import terms_of
+from spaces.students.transfer import METHODS, terms_of
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.spec import protocol_for
 
@@ -70,6 +70,27 @@ def what_scores_pairs(spec: StudySpec, space: SearchSpace) -> Problems:
         yield f'[evaluation] documents = "teacher": {whose}; leave it out'
     if (deploy := deploy_of(spec)).is_file:
         yield f"[deploy] {deploy.name}: {whose}; only embeddings are written for other runtimes, leave it out"
+
+
+def what_fits_another_tokenizer(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Nothing of two models is compared token by token where they cut texts into different tokens."""
+    if space.teacher.reworded is None:
+        return
+    tokenizer = f"[student] tokenizer {spec.student.tokenizer!r}"
+    if spec.corpus.texts == "packed":
+        yield (
+            f"{tokenizer} needs [corpus] texts = 'single' or 'sentences': packed by two tokenizers, blocks hold other "
+            "texts"
+        )
+    for method in space.axes["method"].choices:
+        for term in terms_of(str(method)):
+            if set(term.signals) != {"pooled"} or term.student_lm_head or term.masked_inputs:
+                compared = "reads no text whole" if not term.signals else f"compares {', '.join(term.signals)}"
+                fitting = ", ".join(name for name, known in METHODS.items() if known.signals == ("pooled",))
+                yield (
+                    f"[space] method {term.name!r} {compared}, token by token, and {tokenizer} cuts texts otherwise "
+                    f"than the teacher's. Methods of embeddings: {fitting}, and sums of them"
+                )
 
 
 def tuned_shape_is_in_space(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -209,6 +230,7 @@ SPACE_RULES = (
     budget_is_a_batch,
     texts_for_methods,
     what_scores_pairs,
+    what_fits_another_tokenizer,
     tuned_shape_is_in_space,
     students_reach_the_index,
     map_of_shorter_embeddings,

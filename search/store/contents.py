@@ -11,6 +11,8 @@ from spaces.errors import StillhouseError
 from spaces.records.contents import Content, changes, digest_of, from_json, to_json
 
 FILE = "contents.json"
+STUDENTS_TOKENIZER = "student's tokenizer"
+"""What a study has that gives students another tokenizer than the teacher's."""
 Contents = Mapping[str, Content]
 
 

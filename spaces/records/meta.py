@@ -126,6 +126,8 @@ class StudyMeta:
     """of the packages that matter"""
     deploy: DeploySpec = field(default_factory=DeploySpec)
     """what is handed over, and so scored, timed and sized"""
+    student_tokenizer: str = ""
+    """whose tokenizer students have; empty: the teacher's"""
     documents: str = "student"
     """who embeds the documents of a search: the student or the teacher"""
     constraints: Mapping[str, float] = field(default_factory=dict)

@@ -233,6 +233,18 @@ class TeacherFacts:
     """Outputs of its classification head, where it has one that its family's students can have as well."""
     others: OtherFamilies | None = None
     """None: students are of the teacher's family, as those of a cross-encoder."""
+    reworded: "TeacherFacts | None" = None
+    """The same over the vocabulary of its students, where they have a tokenizer of their own."""
+
+    @property
+    def source(self) -> "TeacherFacts":
+        """What students start from: this, or this over their own vocabulary."""
+        return self.reworded or self
+
+    @property
+    def itself(self) -> "TeacherFacts":
+        """What the teacher alone is counted by."""
+        return replace(self, reworded=None)
 
     @property
     def scores_pairs(self) -> bool:
@@ -240,7 +252,12 @@ class TeacherFacts:
         return self.labels == 1
 
     def as_family(self, name: str | None) -> "TeacherFacts":
-        """What students of a family are counted by; None: the teacher's own. Raises SpecError as OtherFamilies does."""
+        """What students of a family are counted by; None: the teacher's own. Raises SpecError as OtherFamilies does.
+
+        They have the vocabulary of students, where that is not the teacher's.
+        """
+        if self.reworded is not None:
+            return self.reworded.as_family(name)
         if name is None or name == self.family.name:
             return self
         if self.others is None:

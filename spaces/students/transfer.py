@@ -37,6 +37,8 @@ class Pairing:
     """The same of the student's layers."""
     held: tuple[int, ...] = ()
     """The teacher layer that each layer of the student starts as; none where the start copies none."""
+    student_skipped: int | None = None
+    """Tokens at the start of each text that the student does not pool; None: as many as the teacher."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ concurrent_trials = 2
 """
 
 
-def facts(path="invented", embedding=None):
+def facts(path="invented", embedding=None, tokenizer=None):
     """A 6x384 BERT that does not exist."""
     return TeacherFacts(path, BertFacts("bert"), StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, False, "0" * 16)
 

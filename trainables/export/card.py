@@ -31,6 +31,7 @@ SAME = 1e-5
 ORIGIN = {
     "study": "study",
     "teacher": "teacher",
+    "tokenizer": "tokenizer of",
     "corpus": "data",
     "method": "method",
     "train_tokens": "tokens trained on",

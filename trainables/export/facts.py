@@ -88,6 +88,8 @@ class StudentFacts:
     study: str | None = None
     teacher: str | None = None
     teacher_digest: str | None = None
+    tokenizer: str | None = None
+    """whose tokenizer it has, where that is not its teacher's"""
     teacher_hub_id: str | None = None
     """a model of the hub: base_model of the card"""
     license: str | None = None

@@ -24,6 +24,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -74,7 +75,7 @@ def export_student(
             model.save_pretrained(unfinished)
         else:
             model.config.save_pretrained(unfinished)
-        save_tokenizer(tokenizer, unfinished, types=family_of(model.config).has_types)
+        save_tokenizer(tokenizer, unfinished, types=reads_types(model.config))
         if not scores_pairs(model):
             write_embedder(unfinished, embedder_of(model), model.config.hidden_size)
         if add is not None:
@@ -91,6 +92,11 @@ def export_student(
             folder.rename(retired / "was")
             shutil.rmtree(retired)
     return folder
+
+
+def reads_types(config: PretrainedConfig) -> bool:
+    """Whether a model tells token types apart: another tokenizer than its teacher's may give more than it has rows."""
+    return family_of(config).has_types and config.type_vocab_size > 1
 
 
 def verify_model(model: PreTrainedModel, folder: Path) -> None:

@@ -37,6 +37,8 @@ class TrialJob:
     device: str = "cpu"
     """Where the trial runs, cpu or cuda: what the study has booked, whatever else the worker sees."""
     embedding: EmbeddingSpec = field(default_factory=EmbeddingSpec)
+    tokenizer: str | None = None
+    """Of students, where they have one of their own; None: the teacher's."""
     training: TrainingSpec = field(default_factory=TrainingSpec)
     latency: LatencySpec | None = None
     """How to measure latency; None when the study measured all its shapes beforehand."""

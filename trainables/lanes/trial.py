@@ -31,7 +31,7 @@ from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.file_encoder import FileEncoder
 from trainables.models.loading import weight_files
 from trainables.models.student import build_student, load_weights
-from trainables.models.teacher import Teacher, load_teacher
+from trainables.models.teacher import Teacher, load_teacher, told_name
 from trainables.tasks.scores import Scores, StudentScore
 from trainables.tasks.scoring import TaskData, load_task, recovered, score_task, worst_language
 from trainables.text.corpus import Corpus, open_corpus
@@ -45,10 +45,14 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @lru_cache(maxsize=1)
-def kept_teacher(path: str, embedding: EmbeddingSpec, device: str) -> Teacher:
-    """The teacher of the last trial in this process is nearly always the teacher of the next."""
-    teacher = load_teacher(path, embedding)
-    teacher.model.to(device)  # type: ignore[arg-type]
+def kept_teacher(path: str, embedding: EmbeddingSpec, device: str, tokenizer: str | None = None) -> Teacher:
+    """The teacher of the last trial in this process is nearly always the teacher of the next.
+
+    tokenizer: of its students, where they have one of their own.
+    """
+    teacher = load_teacher(path, embedding, tokenizer)
+    for each in (teacher, teacher.source):
+        each.model.to(device)  # type: ignore[arg-type]
     return teacher
 
 
@@ -95,12 +99,13 @@ def run_trial(job: TrialJob, report: Callable[[TrialReport], None], rank: int = 
 
 def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, world_size: int) -> TrialOutcome:
     """The same with all folders on this machine's disk."""
-    teacher, corpus = kept_teacher(job.teacher, job.embedding, job.device), kept_corpus(job.corpus)
-    student = start_of(job, teacher, corpus)
+    teacher = kept_teacher(job.teacher, job.embedding, job.device, job.tokenizer)
+    source, corpus = teacher.source, kept_corpus(job.corpus)
+    student = start_of(job, source, corpus)
     started = time.perf_counter()
-    start = start_scores(student, job, teacher, corpus) if job.keeps_start and rank == 0 else None
+    start = start_scores(student, job, source, corpus) if job.keeps_start and rank == 0 else None
     if job.config["method"] == UNTRAINED:
-        return left_untrained(student, job, teacher, corpus, start, time.perf_counter() - started)
+        return left_untrained(student, job, source, corpus, start, time.perf_counter() - started)
     embedder = embedder_of(student)
     trained = distil(
         student,
@@ -120,16 +125,16 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     kept_tokens, after = trained.train_tokens, scores.quality
     in_own_space = embedder_of(student).same_space(embedder)  # a start has no map into the teacher's space to be kept
     if start is not None and after <= start.quality and in_own_space:
-        student, scores, kept_tokens = start_of(job, teacher, corpus), start, 0
-    variants = variants_of(student, job, teacher, corpus, is_start=kept_tokens == 0)
+        student, scores, kept_tokens = start_of(job, source, corpus), start, 0
+    variants = variants_of(student, job, source, corpus, is_start=kept_tokens == 0)
     scored = time.perf_counter()
-    costs = profile(student, job, teacher)
+    costs = profile(student, job, source)
     profiled = time.perf_counter()
     facts = replace(
-        facts_of(job, teacher, costs, scores), method=job.config["method"], train_tokens=kept_tokens,
+        facts_of(job, source, costs, scores), method=job.config["method"], train_tokens=kept_tokens,
         held_out_loss=trained.held_out_loss,
     )  # fmt: skip
-    export_student(student, teacher.tokenizer, job.student_folder, facts)
+    export_student(student, source.tokenizer, job.student_folder, facts)
     return TrialOutcome(
         trained, scores, test_scores,
         start_quality=None if start is None else start.quality,
@@ -141,7 +146,7 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
 
 
 def start_of(job: TrialJob, teacher: Teacher, corpus: Corpus) -> PreTrainedModel:
-    """The student of a trial before its first step, on the teacher's device."""
+    """The student of a trial before its first step, on the device of the teacher, over whose vocabulary it is."""
     student = build_student(dict(job.config), teacher, job.seed, corpus).to(teacher.model.device)  # type: ignore[arg-type]
     if job.training.start is not None:
         load_weights(student, job.training.start)
@@ -208,7 +213,8 @@ def facts_of(job: TrialJob, teacher: Teacher, costs: Mapping[str, Any], scores: 
             own.layer,
         )  # fmt: skip
     return StudentFacts(
-        name=f"student {job.trial}", teacher=teacher.facts.name, config=dict(job.config), seed=job.seed, costs=costs,
+        name=f"student {job.trial}", teacher=teacher.facts.name, tokenizer=job.tokenizer and told_name(job.tokenizer),
+        config=dict(job.config), seed=job.seed, costs=costs,
         quality=scores.quality, scores=found, versions=versions(),
     )  # fmt: skip
 

@@ -14,9 +14,9 @@ from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.axis import Axis, Rule, Scalar, text, whole
 from spaces.students.transfer import Pairing, TransferMethod
 from trainables.losses.loss import Batch, Loss, Maps, Projection
-from trainables.losses.pooling import POOLING, pooling_of
+from trainables.losses.pooling import POOLING, pooled_student, pooled_teacher, pooling_of
 from trainables.losses.regression import full
-from trainables.models.signals import Signals, pooled
+from trainables.models.signals import Signals
 
 
 def cosine_distance(student_BE: Tensor, teacher_BE: Tensor) -> Tensor:
@@ -37,9 +37,7 @@ KEPT, DROPPED = "kept", "dropped"
 def loss(pairing: Pairing) -> Loss:
     """A distance of DISTANCES; through a learned projection where student and teacher differ in width."""
     facts, student, teacher = pairing.embedding, pairing.student, pairing.teacher
-    pooling = pooling_of(pairing)
-    ours = (pooled(pooling, facts.skipped), student.num_layers)
-    theirs = (pooled(facts.pooling, facts.skipped), teacher.num_layers)
+    ours, theirs = pooled_student(pairing), pooled_teacher(pairing)
     distance = DISTANCES[pairing.config["embed_distance"]]
     full_width = facts.width_of(teacher.hidden_size)
     same, size = student.hidden_size == teacher.hidden_size, int(pairing.config["embedding_size"])
@@ -57,7 +55,7 @@ def loss(pairing: Pairing) -> Loss:
             return distance(ours_BE, theirs_BE)
         return torch.stack([distance(ours_BE[:, :n], theirs_BE[:, :n]) for n in truncations(size, full_width)]).mean()
 
-    return Loss((ours,), (theirs,), value, projections, pooling, size if size < full_width else None)
+    return Loss((ours,), (theirs,), value, projections, pooling_of(pairing), size if size < full_width else None)
 
 
 def truncations(size: int, whole: int) -> tuple[int, ...]:

@@ -11,9 +11,9 @@ from torch import Tensor
 from spaces.students.axis import Axis, positive
 from spaces.students.transfer import Pairing, TransferMethod
 from trainables.losses.loss import Batch, Loss, Maps
-from trainables.losses.pooling import POOLING, pooling_of
+from trainables.losses.pooling import POOLING, pooled_student, pooled_teacher, pooling_of
 from trainables.losses.regression import full
-from trainables.models.signals import Signals, pooled
+from trainables.models.signals import Signals
 
 
 def similarity_loss(student_Be: Tensor, teacher_BE: Tensor, temperature: float) -> Tensor:
@@ -31,15 +31,13 @@ def log_likeness(embeddings_BE: Tensor, temperature: float) -> Tensor:
 
 def loss(pairing: Pairing) -> Loss:
     """`similarity_loss` over the texts of a batch; with accumulation or several workers, over each one's part of it."""
-    facts, pooling = pairing.embedding, pooling_of(pairing)
-    ours = (pooled(pooling, facts.skipped), pairing.student.num_layers)
-    theirs = (pooled(facts.pooling, facts.skipped), pairing.teacher.num_layers)
+    ours, theirs = pooled_student(pairing), pooled_teacher(pairing)
     temperature = float(pairing.config["similarity_temperature"])
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
         return similarity_loss(student[ours], teacher[theirs], temperature)
 
-    return Loss((ours,), (theirs,), value, pooling=pooling)
+    return Loss((ours,), (theirs,), value, pooling=pooling_of(pairing))
 
 
 TEMPERATURE = Axis(

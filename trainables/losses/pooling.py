@@ -8,6 +8,7 @@ from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.axis import Axis, Rule, Scalar, text
 from spaces.students.transfer import Pairing
 from trainables.models.embedding_spec import POOLING_NAMES
+from trainables.models.signals import LayerSignal, pooled
 
 AS_TEACHER = "teacher"
 
@@ -16,6 +17,17 @@ def pooling_of(pairing: Pairing) -> tuple[str, ...]:
     """The poolings of a trial's student, side by side."""
     named = str(pairing.config[POOLING.name])
     return pairing.embedding.pooling if named == AS_TEACHER else (named,)
+
+
+def pooled_student(pairing: Pairing) -> LayerSignal:
+    """What is read of a trial's student: the pooled states of its last layer."""
+    skipped = pairing.embedding.skipped if pairing.student_skipped is None else pairing.student_skipped
+    return pooled(pooling_of(pairing), skipped), pairing.student.num_layers
+
+
+def pooled_teacher(pairing: Pairing) -> LayerSignal:
+    """The same of the teacher."""
+    return pooled(pairing.embedding.pooling, pairing.embedding.skipped), pairing.teacher.num_layers
 
 
 def read_pooling(name: str) -> str:

@@ -1,12 +1,12 @@
 """The teacher: found, checked and loaded."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers.normalizers import Lowercase, Sequence
+from tokenizers import normalizers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
@@ -17,11 +17,14 @@ from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.encoder import architecture, family_of, labels_of, usable_positions
 from trainables.models.loading import has_lm_head, load_model, read_config, weight_files
 from trainables.models.other_family import OtherFamilies, reads_of
+from trainables.models.other_tokenizer import refuse_tokenizer, reworded, with_students
 from trainables.models.sentence_folders import lowers_case, read_embedder, read_pair_reader
 from trainables.models.tokenizer import load_tokenizer
 
-HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
+HUB_FILES = [*TOKENIZER_FILES, "*.safetensors"]
 WHERE = "[teacher] path"
+WHERE_STUDENT = "[student] tokenizer"
 AS_IT_IS = EmbeddingSpec()
 
 
@@ -32,10 +35,27 @@ class Teacher:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     facts: TeacherFacts
+    reworded: "Teacher | None" = None
+    """The same over the vocabulary of its students, where they have a tokenizer of their own."""
+    about_words: str = ""
+    """Of one that is reworded: where its words come from."""
+
+    @property
+    def source(self) -> "Teacher":
+        """What students start from and read by: this, or this over their own vocabulary."""
+        return self.reworded or self
+
+    @property
+    def itself(self) -> "Teacher":
+        """The teacher alone, counted over its own words."""
+        return self if self.reworded is None else Teacher(self.model, self.tokenizer, self.facts.itself)
 
 
-def resolve_model_folder(path: str) -> Path:
-    """A local folder for a folder, a `package:module/path` or a hub id. Raises SpecError when there is none."""
+def resolve_model_folder(path: str, patterns: Sequence[str] = HUB_FILES) -> Path:
+    """A local folder for a folder, a `package:module/path` or a hub id. Raises SpecError when there is none.
+
+    patterns: of the files that are wanted from the hub.
+    """
     if path.startswith("package:"):
         module, _, inside = path.removeprefix("package:").partition("/")
         # Only names without a dot: to look for a.b is to import a, and a spec must not run code of its choice.
@@ -58,16 +78,37 @@ def resolve_model_folder(path: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        return Path(snapshot_download(path, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(path, allow_patterns=list(patterns)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise SpecError([f"neither a folder here nor to be had from the hub ({type(error).__name__})"]) from error
 
 
-def read_facts(path: str, embedding: EmbeddingSpec = AS_IT_IS, where: str = WHERE) -> TeacherFacts:
-    """What is known of a teacher without loading it. Raises SpecError for a folder that cannot be read as a model."""
-    with told_of(path, where):
+def told_name(path: str) -> str:
+    """Of a model or a tokenizer: a card must not tell where it was made."""
+    folder = Path(path).expanduser()
+    return folder.resolve().name if folder.is_dir() else path
+
+
+def resolve_tokenizer(path: str) -> Path:
+    """The same of a tokenizer: no weights are asked of the hub."""
+    return resolve_model_folder(path, TOKENIZER_FILES)
+
+
+def read_facts(path: str, embedding: EmbeddingSpec = AS_IT_IS, tokenizer: str | None = None) -> TeacherFacts:
+    """What is known of a teacher without loading it. Raises SpecError for a folder that cannot be read as a model.
+
+    tokenizer: of its students, where they have one of their own.
+    """
+    with told_of(path, WHERE):
         folder = resolve_model_folder(path)
-        return facts_of(folder, path, embedder_in(folder, embedding))
+        embedder = embedder_in(folder, embedding)
+        facts = facts_of(folder, path, embedder)
+        own = None if tokenizer is None else tokenizer_in(folder, facts.vocab_size, facts.max_positions)
+    if tokenizer is None or own is None:
+        return facts
+    theirs = student_tokenizer(tokenizer, facts, embedder)
+    with told_of(tokenizer, WHERE_STUDENT):
+        return with_students(facts, read_config(folder), embedder, own, theirs)
 
 
 def embedder_in(folder: Path, embedding: EmbeddingSpec) -> Embedder:
@@ -90,7 +131,7 @@ def facts_of(folder: Path, path: str, embedder: Embedder) -> TeacherFacts:
     own = digest_files([*weights, folder / "config.json"])
     plain = embedder.identity() == Embedder(embedder.max_length).identity()
     return TeacherFacts(
-        name=folder.name if Path(path).expanduser().is_dir() else path,  # a card must not tell where it was made
+        name=told_name(path),
         family=family.facts(config),
         architecture=shape,
         vocab_size=config.vocab_size,
@@ -105,10 +146,35 @@ def facts_of(folder: Path, path: str, embedder: Embedder) -> TeacherFacts:
     )
 
 
-def load_teacher(path: str, embedding: EmbeddingSpec = AS_IT_IS, where: str = WHERE) -> Teacher:
+def tokenizer_in(folder: Path, vocab_size: int | None, max_positions: int) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder, after what sentence-transformers does with texts before it.
+
+    vocab_size: of the model beside it; None where only the tokenizer counts.
+    """
+    tokenizer = load_tokenizer(folder, vocab_size, max_positions)
+    if lowers_case(folder):
+        backend = tokenizer.backend_tokenizer
+        backend.normalizer = normalizers.Sequence(
+            [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
+        )
+    return tokenizer
+
+
+def student_tokenizer(path: str, facts: TeacherFacts, embedder: Embedder) -> PreTrainedTokenizerBase:
+    """One that students have in place of their teacher's. Raises SpecError for one that they could not do with."""
+    with told_of(path, WHERE_STUDENT):
+        tokenizer = tokenizer_in(resolve_tokenizer(path), None, facts.max_positions)
+        refuse_tokenizer(tokenizer, facts, embedder)
+        return tokenizer
+
+
+def load_teacher(
+    path: str, embedding: EmbeddingSpec = AS_IT_IS, tokenizer: str | None = None, *, where: str = WHERE
+) -> Teacher:
     """Weights in float32, evaluation mode, no gradients. Raises SpecError with all that is wrong with the folder.
 
     embedding: how it embeds, as far as its folder does not say so.
+    tokenizer: of its students, where they have one of their own.
     where: what a message says before the path, such as "--source".
     """
     with told_of(path, where):
@@ -117,7 +183,7 @@ def load_teacher(path: str, embedding: EmbeddingSpec = AS_IT_IS, where: str = WH
         facts = facts_of(folder, path, embedder)
         problems: list[str] = []
         try:
-            tokenizer = load_tokenizer(folder, facts.vocab_size, facts.max_positions)
+            own = tokenizer_in(folder, facts.vocab_size, facts.max_positions)
         except SpecError as error:
             problems += error.problems
         try:
@@ -126,11 +192,16 @@ def load_teacher(path: str, embedding: EmbeddingSpec = AS_IT_IS, where: str = WH
             problems += error.problems
         if problems:
             raise SpecError(problems)
-        if lowers_case(folder):
-            backend = tokenizer.backend_tokenizer
-            backend.normalizer = Sequence([Lowercase(), *([backend.normalizer] if backend.normalizer else [])])
         set_embedder(model, embedder)
-        return Teacher(model, tokenizer, facts)
+    if tokenizer is None:
+        return Teacher(model, own, facts)
+    theirs = student_tokenizer(tokenizer, facts, embedder)
+    with told_of(tokenizer, WHERE_STUDENT):
+        facts = with_students(facts, model.config, embedder, own, theirs)
+    if facts.reworded is None:
+        return Teacher(model, own, facts)
+    other, about = reworded(model, own, theirs)
+    return Teacher(model, own, facts, Teacher(other, theirs, facts.reworded, about_words=about))
 
 
 @contextmanager

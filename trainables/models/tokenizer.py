@@ -22,9 +22,10 @@ SAMPLE = (
 """Capitals, accents, signs, scripts and spaces: what normalizers and splitters differ in."""
 
 
-def load_tokenizer(folder: Path, vocab_size: int, max_positions: int) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, vocab_size: int | None, max_positions: int) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a local folder, which cuts no longer than the model's positions.
 
+    vocab_size: words of the model; None: the tokenizer stands alone.
     One that names no padding token gets the model's, without which a student cannot be given two texts at once.
     Raises SpecError: none, one without a fast version, or one with more tokens than the model.
     """
@@ -42,10 +43,11 @@ def load_tokenizer(folder: Path, vocab_size: int, max_positions: int) -> PreTrai
             "as tokenizer.json beside the model, or choose a teacher that has one"
         ])  # fmt: skip
     tokenizer.init_kwargs.pop("auto_map", None)
-    if (tokens := len(tokenizer)) > vocab_size:
+    tokens = len(tokenizer)
+    if vocab_size is not None and tokens > vocab_size:
         raise SpecError([f"{tokens} tokens in the tokenizer, {vocab_size} in the model"])
     last, number = max(tokenizer.get_vocab().items(), key=itemgetter(1))
-    if number >= vocab_size:
+    if vocab_size is not None and number >= vocab_size:
         raise SpecError([f"token {last!r} has number {number} in the tokenizer, the model's last is {vocab_size - 1}"])
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_positions)
     if tokenizer.pad_token is None and (number := padding_of(folder)) is not None and number < tokens:

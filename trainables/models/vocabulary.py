@@ -19,7 +19,7 @@ but for BPE, which spells them in bytes.
 import copy
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from spaces.errors import SpecError
 from spaces.telling import Say, announced
@@ -204,34 +204,63 @@ def renumber(processor: dict[str, Any], ids: dict[str, int]) -> None:
         renumber(part, ids)
 
 
-@torch.no_grad()
-def with_words(model: PreTrainedModel, rows: Sequence[Sequence[int]], *, lm_head: bool) -> PreTrainedModel:
-    """A copy of the model over other words: row n of its embeddings and of its head is the mean of the old rows[n].
+def over_words(config: PretrainedConfig, count: int, ids: Mapping[str, int | None]) -> PretrainedConfig:
+    """The config over so many other words, and as many positions; ids: of its special tokens, by their keys.
 
-    A word made of none is drawn about the mean of all words, with their spread. Special tokens of the config are found
-    by their own row. Raises SpecError where positions are counted from the padding token's id and that would change.
+    Raises SpecError where a family takes another id for padding than the one that comes out.
     """
-    config = copy.deepcopy(model.config)
-    config.vocab_size = len(rows)
-    new_ids: dict[int, int] = {}
-    for number, row in enumerate(rows):
-        if len(row) == 1:
-            new_ids.setdefault(row[0], number)
-    for name, value in vars(config).copy().items():
-        if name.endswith("_token_id") and isinstance(value, int):
-            setattr(config, name, new_ids.get(value))
-    if family_of(config).facts(model.config).position_offset and config.pad_token_id != model.config.pad_token_id:
+    found, family = copy.deepcopy(config), family_of(config)
+    found.vocab_size = count
+    for name in special_keys(config):
+        setattr(found, name, ids.get(name))
+    first = family.facts(config).position_offset
+    if not first or found.pad_token_id == config.pad_token_id:
+        return found
+    moved = 0 if found.pad_token_id is None else family.facts(found).position_offset - first
+    if not moved:
         raise SpecError(
             [
-                f"{config.model_type} counts positions from its padding token: id {model.config.pad_token_id} must "
-                f"stay, but would become {config.pad_token_id}"
+                f"{config.model_type} counts positions from its padding token: id {config.pad_token_id} must stay, but "
+                f"would become {found.pad_token_id}"
             ]
         )
-    scoring = scores_pairs(model)
+    found.max_position_embeddings += moved
+    return found
+
+
+def special_keys(config: PretrainedConfig) -> list[str]:
+    """The keys of a config that name special tokens."""
+    return [name for name, value in vars(config).items() if name.endswith("_token_id") and isinstance(value, int)]
+
+
+@torch.no_grad()
+def with_words(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], *, lm_head: bool, config: PretrainedConfig | None = None
+) -> PreTrainedModel:
+    """A copy of the model over other words: row n of its embeddings and of its head is the mean of the old rows[n].
+
+    A word made of none is drawn about the mean of all words, with their spread. config: that of `over_words`; None:
+    special tokens are found by their own row. Raises SpecError as that does.
+    """
+    if config is None:
+        own_rows: dict[int, int] = {}
+        for number, row in enumerate(rows):
+            if len(row) == 1:
+                own_rows.setdefault(row[0], number)
+        ids = {name: own_rows.get(getattr(model.config, name)) for name in special_keys(model.config)}
+        config = over_words(model.config, len(rows), ids)
+    scoring, family = scores_pairs(model), family_of(config)
     small = build_model(config, lm_head=lm_head, scoring=scoring)
     theirs, words = model.base_model.state_dict(), word_embeddings(small)
+    places = family.embeddings(small.base_model).positions
+    first, their_first = (family.facts(each).position_offset for each in (config, model.config))
     for name, value in small.base_model.state_dict().items():
-        value.copy_(mixed(theirs[name], rows) if value.data_ptr() == words.data_ptr() else theirs[name])
+        if value.data_ptr() == words.data_ptr():
+            value.copy_(mixed(theirs[name], rows))
+        elif first != their_first and places is not None and value.data_ptr() == places.weight.data_ptr():
+            value[first:] = theirs[name][their_first:]
+        else:
+            value.copy_(theirs[name])
     if scoring or (lm_head and model.get_output_embeddings() is not None):
         head = {n: p for n, p in model.state_dict().items() if not n.startswith(model.base_model_prefix)}
         for name, value in small.state_dict().items():

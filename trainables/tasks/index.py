@@ -9,13 +9,13 @@ from trainables.cache import digest, new_folder
 from trainables.models.embedding import embedder_of
 from trainables.models.teacher import Teacher
 from trainables.tasks.documents import DOCUMENTS
-from trainables.tasks.prepare import INDEX, load_task
+from trainables.tasks.prepare import INDEX, as_teacher_reads, load_task
 from trainables.tasks.protocols.zero_shot import embedded
 
 
 def with_index(folder: Path, teacher: Teacher) -> Path | None:
     """The same prepared task with the teacher's embeddings of its documents; None for a task without documents."""
-    task = load_task(folder)
+    task = load_task(as_teacher_reads(folder))
     if DOCUMENTS not in task.splits:
         return None
     key = digest("index", 1, teacher.facts.digest, *embedder_of(teacher.model).identity())
@@ -23,5 +23,7 @@ def with_index(folder: Path, teacher: Teacher) -> Path | None:
     if not target.is_dir():
         with new_folder(target) as unfinished:
             shutil.copytree(folder, unfinished, dirs_exist_ok=True)
-            np.save(unfinished / INDEX, embedded(teacher.model, task, task.splits[DOCUMENTS].views["text"]))
+            known = task.index_NE
+            texts = task.splits[DOCUMENTS].views["text"]
+            np.save(unfinished / INDEX, embedded(teacher.model, task, texts) if known is None else known)
     return target

@@ -40,6 +40,8 @@ from trainables.text.ragged import Ragged
 
 FORMAT = 6
 INDEX = "documents.embedded.npy"
+TEACHERS = "teachers"
+"""Key of meta.json: the folder beside it in which the task stands in the teacher's tokens, where these are others."""
 SPLITS = ("train", "dev", "test")
 DEV_SHARE = 0.1
 EXAMPLES = 5
@@ -58,6 +60,7 @@ def prepare_task(
     embedder: Embedder | None = None,
     seed: int = 0,
     say: Callable[[str], None] = quiet,
+    teachers: Path | None = None,
 ) -> Path:
     """Read, check, cut and tokenise a task into its folder under `cache`; the same content is prepared only once.
 
@@ -65,6 +68,7 @@ def prepare_task(
     `max_train`, `max_dev` and `max_test` take stratified samples (numbers: over ten equal groups of the sorted
     targets); `max_docs` keeps the documents that answer queries. Texts that are embedded stand after the prompts of
     `embedder` and are cut to its length. `say` is told what of the source is not used.
+    teachers: the folder of the same task in the teacher's tokens, where students have a tokenizer of their own.
     """
     metric, rows, label_names = read_task(spec, say)
     digests = row_digests(rows)
@@ -73,6 +77,8 @@ def prepare_task(
     rows, settings["max_length"], lines = as_embedded(spec, rows, embedder)
     if embedder is not None and embedder.pairs and KINDS[spec.kind].of_pairs:
         settings["pairs"] = True
+    if teachers is not None:
+        settings[TEACHERS] = teachers.name
     for line in lines:
         say(line)
     identity = {key: value for key, value in settings.items() if key not in UNREAD}
@@ -208,6 +214,13 @@ def load_task(path: str | Path) -> TaskData:
         index_NE=np.load(folder / INDEX, mmap_mode="r") if (folder / INDEX).is_file() else None,
         meta=meta,
     )
+
+
+def as_teacher_reads(folder: Path) -> Path:
+    """The folder of a prepared task in the teacher's tokens: the same one, unless students have a tokenizer of their
+    own."""
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    return folder.with_name(meta.get(TEACHERS, folder.name))
 
 
 def separate(spec: TaskSpec, rows: Mapping[str, Rows], seed: int) -> tuple[dict[str, Rows], int]:

@@ -23,7 +23,7 @@ from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import frame, pack, tokenised, tokenizer_digest, unknown_share
 from trainables.text.pairs import read_pairs
 from trainables.text.shards import Stream, shards_of, share_of, survey, write_blocks, write_shards
-from trainables.text.single import sentences_of, single_rows
+from trainables.text.single import same_texts, sentences_of, single_rows
 from trainables.text.sources import (
     CorpusSpec,
     held_out_characters,
@@ -35,6 +35,8 @@ from trainables.text.sources import (
 )
 
 HELD_OUT_BLOCKS = 512
+TEACHER = "teacher"
+"""The folder in that of a corpus with its rows in the teacher's tokens."""
 WINDOW = 4096
 """Single texts that are sorted by length together, so that a batch has little padding."""
 
@@ -53,6 +55,13 @@ class Corpus:
     """without the names of its files"""
     lengths: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Of single texts, by split; packed blocks have none, for no position of theirs is padding."""
+    teachers: "Corpus | None" = None
+    """The same texts in the teacher's tokens, row by row, where students have a tokenizer of their own."""
+
+    @property
+    def of_teacher(self) -> "Corpus":
+        """As the teacher reads it."""
+        return self.teachers or self
 
     @cached_property
     def train_tokens(self) -> int:
@@ -86,9 +95,11 @@ def prepare_corpus(
     progress: Say = lambda line: None,
     prompt: str = "",
     query_prompt: str = "",
+    teachers: PreTrainedTokenizerBase | None = None,
 ) -> Path:
     """Tokenise and cut a corpus once; the folder is keyed by content, tokenizer and cut.
 
+    teachers: the tokenizer of the teacher, where students have another; single texts are kept in its tokens too.
     prompt: stands before each single text, as it does where texts are embedded; query_prompt: before each query.
 
     Raises SpecError for a source that cannot be found, has no text, or is shorter than one block.
@@ -104,6 +115,8 @@ def prepare_corpus(
         options += [spec.texts, prompt] + [query_prompt] * (spec.queries is not None)
     if spec.texts == "pairs":
         options.append(spec.query_column)
+    if teachers is not None:
+        options.append(tokenizer_digest(teachers))
     content = sorted(source_files(spec, progress).items())
     key = digest(7, content, spec.text_column, tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
@@ -116,18 +129,29 @@ def prepare_corpus(
             if spec.texts == "packed":
                 blocks, facts = cut(spec, tokenizer, progress, shards, unfinished / "train.npy")
             else:
-                blocks, facts = apart(spec, tokenizer, progress, (prompt, query_prompt))
-            for name, each in blocks.items():
-                if not isinstance(each, np.memmap):  # which lies there already
-                    np.save(unfinished / f"{name}.npy", each)
-            meta = {
-                "source": spec.source, "sequence_length": spec.sequence_length,
-                "blocks": {name: len(blocks[name]) for name in ("train", "held_out")},
-                "vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id,
-                "special_ids": sorted(tokenizer.all_special_ids), "facts": asdict(facts),
-            }  # fmt: skip
-            (unfinished / "meta.json").write_text(json.dumps(meta, indent=1))
+                blocks, facts, theirs = apart(spec, tokenizer, progress, (prompt, query_prompt), teachers)
+                if teachers is not None:
+                    (unfinished / TEACHER).mkdir()
+                    write_rows(unfinished / TEACHER, theirs, facts, spec, teachers)
+            write_rows(unfinished, blocks, facts, spec, tokenizer)
     return folder
+
+
+def write_rows(
+    folder: Path, blocks: Mapping[str, np.ndarray], facts: CorpusFacts, spec: CorpusSpec,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:  # fmt: skip
+    """The files of a prepared corpus."""
+    for name, each in blocks.items():
+        if not isinstance(each, np.memmap):  # which lies there already
+            np.save(folder / f"{name}.npy", each)
+    meta = {
+        "source": spec.source, "sequence_length": spec.sequence_length,
+        "blocks": {name: len(blocks[name]) for name in ("train", "held_out")},
+        "vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id,
+        "special_ids": sorted(tokenizer.all_special_ids), "facts": asdict(facts),
+    }  # fmt: skip
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
 def cut(
@@ -180,13 +204,19 @@ def stream_blocks(
 
 
 def apart(
-    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, prompts: tuple[str, str]
-) -> tuple[dict[str, np.ndarray], CorpusFacts]:
-    """Single texts or pairs of `train` and `held_out`, at least one of each, their lengths, and what they are made of.
+    spec: CorpusSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Say,
+    prompts: tuple[str, str],
+    teachers: PreTrainedTokenizerBase | None = None,
+) -> tuple[dict[str, np.ndarray], CorpusFacts, dict[str, np.ndarray]]:
+    """Single texts or pairs of `train` and `held_out`, at least one of each, their lengths, what they are made of, and
+    the same texts and lengths in the tokens of the teacher where these are others.
 
     prompts: before texts of the source, and before queries.
     """
     found: dict[str, np.ndarray] = {}
+    theirs: dict[str, np.ndarray] = {}
     of_pairs = spec.texts == "pairs"
     parts: Sequence[Any] = read_pairs(spec, progress) if of_pairs else prompted_texts(spec, progress, *prompts)
     for name, texts in zip(("train", "held_out"), parts, strict=True):
@@ -195,12 +225,15 @@ def apart(
             texts = [texts[i] for i in np.sort(order)]
         limit = spec.max_tokens if name == "train" else None
         say = progress if name == "train" else (lambda line: None)
-        found[name], found[f"{name}_lengths"] = single_rows(texts, tokenizer, spec.sequence_length, limit, say)
+        found[name], found[f"{name}_lengths"], kept = single_rows(texts, tokenizer, spec.sequence_length, limit, say)
+        if teachers is not None:
+            same = [texts[place] for place in kept]
+            theirs[name], theirs[f"{name}_lengths"] = same_texts(same, teachers, spec.sequence_length)
         if not len(found[name]):
             raise SpecError([f"[corpus] source {spec.source!r}: the {name} part has no text of five tokens or more"])
     lengths = {name: found[f"{name}_lengths"] for name in ("train", "held_out")}
     train = (row[:length] for row, length in zip(found["train"], lengths["train"], strict=True))
-    return found, CorpusFacts(
+    facts = CorpusFacts(
         texts=len(found["train"]),
         held_out_texts=len(found["held_out"]),
         tokens=int(lengths["train"].sum()),
@@ -209,6 +242,7 @@ def apart(
         sampled=spec.max_tokens is not None and int(lengths["train"].sum()) >= spec.max_tokens,
         unknown={"": unknown_share(train, tokenizer)},
     )
+    return found, facts, theirs
 
 
 def prompted_texts(spec: CorpusSpec, progress: Say, prompt: str, query_prompt: str) -> list[list[str]]:
@@ -233,6 +267,8 @@ def prompted_texts(spec: CorpusSpec, progress: Say, prompt: str, query_prompt: s
 
 def open_corpus(folder: Path) -> Corpus:
     """Map a prepared corpus into memory; nothing is read yet, and every process of a node shares one copy."""
+    inner = folder / TEACHER
+    teachers = replace(open_corpus(inner), digest=f"{folder.name}-{TEACHER}") if inner.is_dir() else None
     meta = json.loads((folder / "meta.json").read_text())
     return Corpus(
         train=np.load(folder / "train.npy", mmap_mode="r"),
@@ -247,6 +283,7 @@ def open_corpus(folder: Path) -> Corpus:
             for name in ("train", "held_out")
             if (folder / f"{name}_lengths.npy").is_file()
         },
+        teachers=teachers,
     )
 
 

@@ -40,12 +40,13 @@ class Distillation(nn.Module):
     ):
         super().__init__()
         self.student = student
-        facts = teacher.facts
+        facts, source = teacher.facts, teacher.source
         shape = architecture_of(config)
-        held = held_by(config["initialisation"], shape, teacher, corpus)
-        own = facts.as_family(shape.family).family
+        held = held_by(config["initialisation"], shape, source, corpus)
+        own = source.facts.as_family(shape.family).family
         windows = facts.family.windows(facts.architecture.num_layers), own.windows(shape.num_layers)
-        pairing = Pairing(config, shape, facts.architecture, facts.embedding, *windows, held)
+        skipped = source.facts.embedding.skipped
+        pairing = Pairing(config, shape, facts.architecture, facts.embedding, *windows, held, skipped)
         self.first_embedder = embedder_of(student)
         self.terms = losses_of(pairing)
         self.student_signals, self.teacher_signals = signals_of(self.terms)
@@ -63,7 +64,7 @@ class Distillation(nn.Module):
             for key, projection in loss.projections.items():
                 if key in self.projections:
                     raise StillhouseError(f"two methods of {config['method']!r} name a projection {key!r}; rename one")
-                self.projections[key] = first_projection(projection, teacher, corpus, described)
+                self.projections[key] = first_projection(projection, source, corpus, described)
 
     @property
     def needs_teacher(self) -> bool:
@@ -95,7 +96,9 @@ class Distillation(nn.Module):
         seen = views if self.masked_inputs else None
         reading = read_batch(corpus, split, blocks, seen, training.mask_fraction)
         if targets is None:
-            return reading
+            others = corpus.teachers
+            told = None if others is None else read_batch(others, split, blocks, seen, training.mask_fraction)
+            return replace(reading, teachers=told)
         return replace(reading, states=targets.read(split, states_of(self.teacher_signals), blocks, seen, reading))
 
     def forward(self, teacher: PreTrainedModel, reading: Reading) -> Tensor:
@@ -107,7 +110,9 @@ class Distillation(nn.Module):
             started = time.perf_counter()
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.teacher_bf16):
                 if reading.states is None:
-                    theirs = read_signals(teacher, self.teacher_signals, inputs_BT, mask_BT, positions_BT)
+                    told = reading.teachers or reading
+                    seen = told.inputs_BT, told.mask_BT, told.positions_BT
+                    theirs = read_signals(teacher, self.teacher_signals, *seen)
                 else:
                     theirs = restore_signals(teacher, self.teacher_signals, reading.states)
             self.teacher_s += time.perf_counter() - started

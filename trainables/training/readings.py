@@ -29,6 +29,7 @@ class Reading:
 
     states: the teacher's, where they come from the target cache; None where the teacher has to be run.
     mask_BT: 1 at valid tokens; None when every token is valid.
+    teachers: the same texts in the teacher's tokens, where these are others and it has to be run.
     """
 
     inputs_BT: Tensor
@@ -36,6 +37,7 @@ class Reading:
     words_BT: Tensor
     states: States | None = None
     mask_BT: Tensor | None = None
+    teachers: "Reading | None" = None
 
     def to(self, device: torch.device) -> "Reading":
         """The same on a device."""
@@ -46,6 +48,7 @@ class Reading:
             self.words_BT.to(device, non_blocking=True),
             states if states is None else moved(states, device),
             None if mask is None else mask.to(device, non_blocking=True),
+            None if self.teachers is None else self.teachers.to(device),
         )
 
 

@@ -27,7 +27,7 @@ CHUNK_BLOCKS = 16
 
 def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> float:
     """Run the teacher over the blocks of a shard and write it; returns its relative error from rounding (RMS)."""
-    corpus, size = open_corpus(Path(plan.corpus)), plan.shard_rows(part)
+    corpus, size = open_corpus(Path(plan.corpus)).of_teacher, plan.shard_rows(part)
     rows = np.arange(number * size, min((number + 1) * size, plan.rows(part)))
     lengths = corpus.row_lengths(part.split, blocks_of(plan, part, rows))
     chunks = [rows[each] for each in length_batches(lengths, CHUNK_BLOCKS * plan.sequence_length)]

@@ -17,6 +17,13 @@ from spaces.students.architecture import parse_shape
 SHAPE = parse_shape("2x96", 24)
 
 
+def alone(facts):
+    """A teacher without weights whose students read its tokens."""
+    teacher = SimpleNamespace(facts=facts)
+    teacher.itself = teacher.source = teacher
+    return teacher
+
+
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """Takes `pace` for the fixed work and ten times that for any student; counts what is measured."""
@@ -43,7 +50,7 @@ def machine(monkeypatch, tmp_path):
 def costs(machine, pace_ms=None, **changes):
     spec, space = toy.read()
     spec = replace(spec, **changes)
-    teacher = SimpleNamespace(facts=space.teacher)
+    teacher = alone(space.teacher)
     machine.measured.clear()
     machine.said.clear()
     found, pace = measure_shapes(spec, space, teacher, machine.said.append, 0.0, pace_ms)
@@ -74,7 +81,7 @@ def test_lengths_of_texts_are_part_of_what_is_measured(machine, monkeypatch):
     spec = replace(spec, latency=LatencySpec(lengths="tasks", batch_size=2))
     lengths = shapes.timed_lengths(spec, ["a folder"], machine.said.append)
     assert len(lengths) == 32 and "24 tokens on the median, 37 at p95" in machine.said[0]
-    teacher = SimpleNamespace(facts=space.teacher)
+    teacher = alone(space.teacher)
     for own, count in ((lengths, 2), (lengths, 0), (lengths[1:], 2)):
         machine.measured.clear()
         measure_shapes(spec, space, teacher, machine.said.append, 0.0, None, own)

@@ -145,7 +145,7 @@ def test_rules(old, new, wanted):
 
 
 def test_a_teacher_that_scores_pairs_is_scored_by_tasks_of_pairs():
-    def scorer(path, embedding=None):
+    def scorer(path, embedding=None, tokenizer=None):
         return replace(toy.facts(path), labels=1)
 
     text = toy.SPEC.replace('"hs", "mha"', '"hs", "score"').replace("ffn_ratio", 'mapping = ["last"]\nffn_ratio')

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfi
 
 from search.cli.main import main
 from spaces.errors import SpecError
-from trainables.models.encoder import build_model, word_embeddings
+from trainables.models.encoder import build_model, usable_positions, word_embeddings
 from trainables.models.loading import load_model
 from trainables.models.teacher import load_teacher
 from trainables.models.vocabulary import SPELLED_BYTES, count_pieces, kept_pieces, trim, trim_tokenizer, with_words
@@ -73,7 +73,20 @@ def test_the_padding_row_follows_its_token(teachers):
     rows = [[i] for i in (1, 2, 3, 4, 0, *range(5, 20))]
     assert with_words(teachers("bert").model, rows, lm_head=True).config.pad_token_id == 4
     with pytest.raises(SpecError, match="counts positions from its padding token: id 1 must stay, but would become 0"):
-        with_words(teachers("roberta").model, rows, lm_head=True)
+        with_words(teachers("mpnet").model, rows, lm_head=True)
+
+
+def test_positions_follow_the_padding_token(teachers):
+    model = teachers("roberta").model
+    rows = [[i] for i in (2, 3, 4, 1, 0, *range(5, 20))]
+    small = with_words(model, rows, lm_head=True)
+    assert small.config.pad_token_id == 3 and usable_positions(small.config) == usable_positions(model.config)
+    ids_BT = torch.tensor([[4, 7, 9, 12, 3]])
+    mask_BT = (ids_BT != 3).long()
+    old_BT = torch.tensor([[rows[i][0] for i in ids_BT[0].tolist()]])
+    with torch.no_grad():
+        ours, theirs = small(ids_BT, mask_BT).logits, model(old_BT, mask_BT).logits[..., [i for (i,) in rows]]
+    torch.testing.assert_close(ours[:, :4], theirs[:, :4])
 
 
 def test_a_size_below_the_characters_is_refused(teacher):

@@ -86,6 +86,7 @@ def study_trial(job, report, rank, world_size):
     """A trial of three steps whose quality is a formula of its configuration; its orders stand in place of a teacher.
 
     It keeps a checkpoint where the study is on a disk, as real trials do, and writes down that it began, at which step.
+    Where its orders name a gate, it waits after its first checkpoint until the test makes this file.
     """
     config, orders = job.config, json.loads(job.teacher)
     checkpoint = None if "://" in job.folder else Path(job.folder) / "step"
@@ -101,6 +102,8 @@ def study_trial(job, report, rank, world_size):
         early = formula(config) * step / 3 if tokens in job.rungs else None
         if checkpoint:
             keep(checkpoint, step)
+        while not begun and "gate" in orders and not Path(orders["gate"]).exists():
+            time.sleep(0.02)
         if not begun and orders.get("kills_lane") == job.trial:
             kill_lane()
         if orders.get("ends_driver") == [job.trial, step]:

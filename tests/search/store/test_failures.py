@@ -136,7 +136,7 @@ class Watched:
         return result
 
     def under_way(self, on):
-        """The start of a trial on a node that has kept a checkpoint and not ended."""
+        """The start of a trial on a node that has kept a checkpoint and waits at the gate, so that it does not end."""
         done = set(self.store.numbers("trials"))
         latest = {start["trial"]: start for start in self.starts() if start["trial"] not in done}
         for trial, start in latest.items():
@@ -146,7 +146,9 @@ class Watched:
 
     def started_again(self, known, lost):
         """The first start of a lost trial after the known ones."""
-        return next(start for start in self.starts()[len(known) :] if start["trial"] == lost["trial"])
+        again = [start for start in self.starts()[len(known) :] if start["trial"] == lost["trial"]]
+        assert again, (lost, self.starts(), self.store.read_rows("trials"))
+        return again[0]
 
 
 def named(processes, word):
@@ -158,14 +160,16 @@ def test_a_node_is_lost_on_a_cluster_that_was_joined(two_nodes, tmp_path):
     address, node, environment = two_nodes
     intruder = Watched(tmp_path / "intruder", tmp_path / "none", {**environment, "RAY_AUTH_MODE": "disabled"},
                        address=address)  # fmt: skip
+    gate = tmp_path / "gate"
     driver = Watched(tmp_path / "study", tmp_path / "journal", environment, address=address, step_s=0.5,
-                     filling_width=96)  # fmt: skip
+                     filling_width=96, gate=str(gate))  # fmt: skip
     mark = environment["STILLHOUSE_TEST_MARK"]
     (raylet,) = driver.until(lambda: named(of_node(node, mark), "/raylet/raylet ") or None)
     driver.until(lambda: len({start["node"] for start in driver.starts()}) == 2 or None)
     lost = driver.until(lambda: driver.under_way(on=raylet))
     known = driver.starts()
     kill(of_node(node, mark))  # the other node has no free CPU, so the trial is handed back until it has
+    gate.touch()
     output, _ = driver.process.communicate(timeout=300)
     assert driver.process.returncode == 0, output
     moved = driver.started_again(known, lost)

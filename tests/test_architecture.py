@@ -11,9 +11,9 @@ PACKAGES = ("spaces", "trainables", "search", "analysis")
 ROOMS = (
     "spaces.errors", "spaces.registry", "spaces.settings", "spaces.telling", "spaces.values", "spaces.students",
     "spaces.space", "spaces.records",
-    "trainables.cache", "trainables.machine", "trainables.text", "trainables.models", "trainables.losses",
-    "trainables.tasks", "trainables.training", "trainables.export", "trainables.lanes",
-    "analysis.words", "analysis.study", "analysis.selection", "analysis.statistics", "analysis.figures",
+    "trainables.home", "trainables.cache", "trainables.copies", "trainables.machine", "trainables.text",
+    "trainables.models", "trainables.losses", "trainables.tasks", "trainables.training", "trainables.export",
+    "trainables.lanes", "analysis.words", "analysis.study", "analysis.selection", "analysis.statistics", "analysis.figures",
     "analysis.page", "analysis",
     "search.samplers", "search.spec", "search.store", "search.proposals", "search.tune", "search.phases",
     "search.cli", "search",

@@ -12,17 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from docstring_task import write_docstring_task
 from modes import wrong_modes
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from search.cli.main import main
 from search.phases.finish import space_of
 from search.store.parts import Store
-from trainables.text.docstrings import read_file, sources
 
 ROOT = Path(__file__).parents[1]
 UMASK = 0o027
-PACKAGES = ("torch", "pandas", "sympy")
 SPEC = """
 name = "whole"
 seed = 3
@@ -66,18 +65,7 @@ initialisation = ["random", "projected_layers"]
 def data(tmp_path_factory):
     """A folder with a corpus and a task, cut from the docstrings of three installed packages, and a cache."""
     folder = tmp_path_factory.mktemp("data")
-    found = {name: [] for name in PACKAGES}
-    for package, path in sources():
-        if package in found and len(found[package]) < 120:
-            found[package] += [text for text, *_ in read_file((package, path)) if len(text) < 300]
-    texts = [(text, PACKAGES.index(name)) for name in PACKAGES for text in dict.fromkeys(found[name][:120])]
-    order = np.random.default_rng(0).permutation(len(texts))
-    rows = pd.DataFrame([texts[i] for i in order], columns=["text", "label"])
-    (folder / "text").mkdir()
-    (folder / "origin").mkdir()
-    (folder / "text" / "corpus.txt").write_text("\n".join(rows.text), encoding="utf-8")
-    for split, part in (("train", rows[:200]), ("dev", rows[200:280]), ("test", rows[280:])):
-        part.to_parquet(folder / "origin" / f"{split}.parquet")
+    write_docstring_task(folder)
     return folder
 
 

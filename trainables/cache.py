@@ -1,6 +1,7 @@
 """Where prepared data lives, and how a folder or a file comes into being: whole or not at all, and as the umask says.
 
-Everything in the cache is keyed by its content, so that it never has to be invalidated, only deleted.
+Everything in the cache is keyed by its content, so that it never has to be invalidated, only deleted. What nodes
+do that share no disk is in copies.py.
 """
 
 import errno
@@ -11,7 +12,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,14 @@ SETTLED_S = 2.0
 
 
 def cache_folder() -> Path:
-    """$STILLHOUSE_CACHE, else stillhouse under $XDG_CACHE_HOME, else ~/.cache/stillhouse."""
-    if own := os.environ.get("STILLHOUSE_CACHE"):
+    """$STILLHOUSE_CACHE, else stillhouse under $XDG_CACHE_HOME, else ~/.cache/stillhouse.
+
+    Where $STILLHOUSE_CACHE is the URI of a home for nodes that share no disk: $STILLHOUSE_LOCAL_CACHE in its place.
+    """
+    own = os.environ.get("STILLHOUSE_CACHE")
+    if own and "://" in own:
+        own = os.environ.get("STILLHOUSE_LOCAL_CACHE")
+    if own:
         return Path(own)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stillhouse"
@@ -155,13 +162,6 @@ def new_file(target: Path) -> Iterator[Path]:
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def cached_value(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The value of a cache folder, computed when there is none."""
-    if not folder.is_dir():
-        store_value(folder, compute())
-    return read_value(folder)
 
 
 def read_value(folder: Path) -> dict[str, Any]:

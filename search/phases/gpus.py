@@ -10,7 +10,7 @@ from typing import Any
 import ray
 import torch
 
-from search.phases.inputs import Inputs
+from search.phases.inputs import Inputs, as_nodes_read
 from search.phases.teacher_targets import reason
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
@@ -20,6 +20,7 @@ from spaces.space.axes import axes_of_trial
 from spaces.space.search_space import SearchSpace, assemble
 from spaces.students.architecture import count_parameters
 from spaces.telling import Say
+from trainables.copies import shared
 from trainables.lanes.settings import ClusterSpec
 from trainables.lanes.trial import kept_corpus, kept_teacher
 from trainables.models.student import build_student
@@ -41,7 +42,7 @@ def with_gpus(study: Study, inputs: Inputs, say: Say) -> ClusterSpec:
         return wanted
     share = gpu_share(wanted, nodes)
     if 0 < share < 1:
-        fit = trials_that_fit(*probe(study, str(inputs.data.corpus)))
+        fit = trials_that_fit(*probe(study, shared(inputs.data.corpus)))
         if not fit:
             say("warning: the largest student of the space may not fit the memory of a GPU")
         share = gpu_share(wanted, nodes, max(1, fit))
@@ -62,7 +63,7 @@ def probe(study: Study, corpus: str) -> tuple[int, int]:
     options = {"num_cpus": study.spec.cluster.cpus_per_worker, "num_gpus": 1, "max_calls": 1}
     measure: Any = ray.remote(**options)(peak_of_steps)  # type: ignore[call-overload]
     try:
-        found: tuple[int, int] = ray.get(measure.remote(study.spec, list(largest(study.space)), corpus))
+        found: tuple[int, int] = ray.get(measure.remote(as_nodes_read(study.spec), list(largest(study.space)), corpus))
     except ray.exceptions.RayError as error:
         raise StillhouseError(
             f"a step on a GPU failed ({reason(error)}); set [cluster] gpus_per_worker, 0 for CPUs alone"

@@ -1,5 +1,6 @@
 """Everything that a study reads, ready for use; and what it is, known by content and never by path."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,14 @@ from spaces.telling import Say
 from trainables.cache import content_digests, digest
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.loading import weight_files
-from trainables.models.teacher import Teacher, load_teacher, resolve_model_folder, resolve_tokenizer
+from trainables.models.teacher import (
+    TOKENIZER_FILES,
+    Teacher,
+    for_nodes,
+    load_teacher,
+    resolve_model_folder,
+    resolve_tokenizer,
+)
 from trainables.models.tokenizer import FILES
 from trainables.tasks.prepare import rows_of_task
 from trainables.text.sources import source_files
@@ -65,6 +73,17 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
     step(spec.corpus.source)
     data = prepare_data(spec, teacher, say)
     return Inputs(teacher, data, contents_of(spec, data.tasks), time.perf_counter() - started)
+
+
+def as_nodes_read(spec: StudySpec) -> StudySpec:
+    """The spec with the models that are read on all nodes as those find them: teacher, students' tokenizer, start."""
+    tokenizer, start = spec.student.tokenizer, spec.training.start
+    return dataclasses.replace(
+        spec,
+        teacher=dataclasses.replace(spec.teacher, path=for_nodes(spec.teacher.path)),
+        student=dataclasses.replace(spec.student, tokenizer=tokenizer and for_nodes(tokenizer, TOKENIZER_FILES)),
+        training=dataclasses.replace(spec.training, start=start and for_nodes(start)),
+    )
 
 
 def contents_of(spec: StudySpec, tasks: Mapping[str, Path]) -> Contents:

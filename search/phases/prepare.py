@@ -34,6 +34,7 @@ from spaces.students.architecture import (
     architecture_of,
 )
 from spaces.telling import Say
+from trainables.copies import shared
 from trainables.export.artefact import need_calibration
 from trainables.machine import hardware, versions
 from trainables.models.published import published
@@ -131,9 +132,9 @@ def prepare(
     step("what trials learn from")
     targets = prepare_targets(spec, space, teacher, str(inputs.data.corpus), all_seeds(spec), held, say)
     return Prepared(
-        corpus=str(inputs.data.corpus),
+        corpus=shared(inputs.data.corpus),
         targets=targets,
-        tasks={name: str(folder) for name, folder in tasks.items()},
+        tasks={name: shared(folder) for name, folder in tasks.items()},
         scores=references(scored),
         rung_scores=rung_scores,
         test_scores=references(by_split.get("test", {})),

@@ -19,7 +19,7 @@ from search.phases.doors import open_doors
 from search.phases.finish import score_front
 from search.phases.forecast import traps
 from search.phases.gpus import with_gpus
-from search.phases.inputs import STEPS, Inputs, read_inputs
+from search.phases.inputs import STEPS, Inputs, as_nodes_read, read_inputs
 from search.phases.leaders import leading, noise_of
 from search.phases.prepare import cost_columns, prepare
 from search.proposals.asktell import Agenda, Asks, AskTell
@@ -161,14 +161,15 @@ def make_plan(
     meta = dataclasses.replace(prepared.meta, prepare_s=prepare_s, place=store.root if store.is_local else "")
     if earlier is not None:
         meta = settled(meta, earlier)
+    own = as_nodes_read(spec)
     job = TrialJob(
         trial=-1,
         config={},
         seed=spec.seed,
         device=cluster.device,
-        teacher=spec.teacher.path,
+        teacher=own.teacher.path,
         embedding=spec.embedding,
-        tokenizer=spec.student.tokenizer,
+        tokenizer=own.student.tokenizer,
         corpus=prepared.corpus,
         targets=prepared.targets,
         tasks=tuple(prepared.tasks.values()),
@@ -180,7 +181,7 @@ def make_plan(
         floors={name: Reference(task.teacher, task.floor) for name, task in meta.tasks.items()},
         rung_floors=prepared.rung_scores,
         test_floors=prepared.test_scores,
-        training=spec.training,
+        training=own.training,
         latency=None if prepared.profiles else spec.latency,
         lengths=prepared.lengths,
         deploy=spec.deploy,

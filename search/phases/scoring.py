@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from search.spec.sections import StudySpec
 from spaces.records.shares import Gap
 from spaces.telling import Say, announced
-from trainables.cache import cache_folder, cached_value, digest, read_value, store_value
+from trainables.cache import cache_folder, digest, read_value, store_value
+from trainables.copies import cached_value
 from trainables.lanes.settings import ClusterSpec
 from trainables.models.embedding import embedder_of
 from trainables.models.file_encoder import FileEncoder

@@ -13,7 +13,8 @@ from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
 from spaces.students.transfer import terms_of
 from spaces.telling import Say
-from trainables.cache import cache_folder, cached_value, digest
+from trainables.cache import cache_folder, digest
+from trainables.copies import cached_value
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.layer_removal import removal_order

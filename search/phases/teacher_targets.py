@@ -21,6 +21,7 @@ import numpy as np
 import ray
 import torch
 
+from search.phases.inputs import as_nodes_read
 from search.spec.sections import StudySpec
 from search.tune.cluster import lanes
 from spaces.errors import StillhouseError
@@ -29,6 +30,7 @@ from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.layer_mapping import HELD
 from spaces.students.transfer import Pairing, axes_of, terms_of
 from spaces.telling import Say, announced
+from trainables.copies import file_at_hand, is_home, name_of, shared
 from trainables.lanes.trial import kept_teacher
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states
@@ -178,22 +180,23 @@ def prepare_targets(
     held: contextlib.ExitStack,
     say: Say,
 ) -> str:
-    """The folder of a whole target cache for the study, or "" when its trials are to run the teacher live.
+    """How jobs name a whole target cache for the study, or "" when its trials are to run the teacher live.
 
     `held` keeps the folder from being deleted by other studies for as long as it is open.
     """
     corpus = open_corpus(Path(corpus_folder))
     needs = needs_of_space(space, lambda start, student: held_by(start, student, teacher.source, corpus))
-    plan = make_target_plan(spec, needs, teacher.facts, corpus_folder, corpus, seeds)
+    plan = make_target_plan(as_nodes_read(spec), needs, teacher.facts, shared(corpus_folder), corpus, seeds)
     if why := why_never_cached(spec, plan.needs):
         say(f"teacher targets: {why}")
         return ""
-    if plan.folder.is_dir():
+    if plan.folder.is_dir() or is_home(plan.folder / "plan.json"):
+        plan.folder.mkdir(parents=True, exist_ok=True)
         held.enter_context(locked(plan.folder))
-        if (plan.folder / "plan.json").is_file() and not unfinished_shards(plan):
+        if file_at_hand(plan.folder / "plan.json").is_file() and not unfinished_shards(plan):
             os.utime(plan.folder)
             say(f"teacher targets: cached before, {plan.bytes() / GB:.2f} GB")
-            return str(plan.folder)
+            return name_of(plan.folder)
     base = plan.folder.parent
     base.mkdir(parents=True, exist_ok=True)
     places = lanes(spec.cluster) * spec.cluster.workers_per_trial
@@ -207,7 +210,7 @@ def prepare_targets(
     held.enter_context(locked(plan.folder))
     here = decision.here and teacher.model.device.type == spec.cluster.device
     build(spec, plan, say, teacher if here else None)
-    return str(plan.folder)
+    return name_of(plan.folder)
 
 
 def build(spec: StudySpec, plan: TargetPlan, say: Say, here: Teacher | None = None) -> None:
@@ -239,10 +242,11 @@ def build_by_workers(spec: StudySpec, plan: TargetPlan, missing: Sequence[tuple[
             errors.append(ray.get(done))
         except ray.exceptions.RayError as error:
             raise StillhouseError(f"the teacher's targets could not be written: {reason(error)}") from error
-    if not all(shard_path(plan.folder, *shard).is_file() for shard in plan.shards()):
+    written = [shard_path(plan.folder, *shard) for shard in plan.shards()]
+    if not all(path.is_file() or is_home(path) for path in written):
         raise StillhouseError(
             f"the workers wrote the teacher's targets elsewhere than {plan.folder}: STILLHOUSE_CACHE must be the same "
-            "shared folder on all nodes; or set [targets] mode = 'live'"
+            "shared folder on all nodes, or the URI of an object store; or set [targets] mode = 'live'"
         )
     return errors
 

@@ -16,6 +16,7 @@ from ray.util.placement_group import PlacementGroup
 from search.tune.environment import PACKAGES, ROOT, output_to
 from search.tune.leftovers import end_with_workers
 from spaces.errors import SpecError, StillhouseError
+from trainables.copies import home
 from trainables.lanes.lane import GROUP_MEMORY
 from trainables.lanes.settings import ClusterSpec
 
@@ -88,12 +89,19 @@ def join(address: str) -> None:
             "python -m search.cli run SPEC DIR --address auto"
         )
     try:
-        ray.init(address=address, runtime_env={"py_modules": [str(ROOT / name) for name in PACKAGES]}, **QUIET)
+        ray.init(address=address, runtime_env=runtime_env(), **QUIET)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise StillhouseError(
             f"no Ray cluster answers at {address!r}: {first_line(error)}\n"
             "If it uses a token: export RAY_AUTH_MODE=token, with its ~/.ray/auth_token copied here"
         ) from error
+
+
+def runtime_env() -> dict[str, Any]:
+    """What the workers of a cluster get from here: the packages, and where the cache of nodes that share no disk is."""
+    packages = [str(ROOT / name) for name in PACKAGES]
+    at = home()
+    return {"py_modules": packages} | ({} if at is None else {"env_vars": {"STILLHOUSE_CACHE": at}})
 
 
 def first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import IO
 
 from spaces.errors import SpecError
 from trainables.cache import unwritable_cache
+from trainables.copies import silent_home
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("spaces", "trainables", "search", "analysis")
@@ -59,7 +60,8 @@ def import_everywhere() -> None:
 
 def refuse_machine(address: str | None = None) -> None:
     """Raise SpecError with everything that would stop any run from here, on this machine or on a cluster elsewhere."""
-    if problems := [*shadowing(Path.cwd()), *unwritable_cache(), *(long_folder() if address is None else ())]:
+    here = long_folder() if address is None else ()
+    if problems := [*shadowing(Path.cwd()), *unwritable_cache(), *silent_home(), *here]:
         raise SpecError(problems)
 
 

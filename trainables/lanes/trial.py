@@ -19,7 +19,8 @@ from spaces.records.shares import mean_share, weights_text
 from spaces.students.architecture import architecture_of
 from spaces.students.transfer import UNTRAINED
 from spaces.values import from_json, to_json
-from trainables.cache import cache_folder, cached_value, digest, digest_files
+from trainables.cache import cache_folder, digest, digest_files
+from trainables.copies import at_hand, cached_value, place_of
 from trainables.export.artefact import as_deployed
 from trainables.export.facts import ScoreFacts, StudentFacts
 from trainables.export.folders import export_student
@@ -59,19 +60,19 @@ def kept_teacher(path: str, embedding: EmbeddingSpec, device: str, tokenizer: st
 @lru_cache(maxsize=1)
 def kept_corpus(folder: str) -> Corpus:
     """Mapped once per process."""
-    return open_corpus(Path(folder))
+    return open_corpus(at_hand(folder))
 
 
 @lru_cache(maxsize=1)
 def kept_targets(folder: str) -> Targets | None:
     """Mapped once per process."""
-    return Targets(Path(folder)) if folder else None
+    return Targets(place_of(folder)) if folder else None
 
 
 @lru_cache(maxsize=32)
 def kept_task(folder: str) -> TaskData:
     """Mapped once per process."""
-    return load_task(folder)
+    return load_task(at_hand(folder))
 
 
 def run_trial(job: TrialJob, report: Callable[[TrialReport], None], rank: int = 0, world_size: int = 1) -> TrialOutcome:
@@ -149,7 +150,7 @@ def start_of(job: TrialJob, teacher: Teacher, corpus: Corpus) -> PreTrainedModel
     """The student of a trial before its first step, on the device of the teacher, over whose vocabulary it is."""
     student = build_student(dict(job.config), teacher, job.seed, corpus).to(teacher.model.device)  # type: ignore[arg-type]
     if job.training.start is not None:
-        load_weights(student, job.training.start)
+        load_weights(student, str(at_hand(job.training.start)))
     return student
 
 
@@ -159,7 +160,7 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
     known = (
         "start", 5, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
         architecture_of(job.config), job.config["initialisation"],
-        weights and digest_files(weight_files(Path(weights))), job.seed, tasks,
+        weights and digest_files(weight_files(at_hand(weights))), job.seed, tasks,
         job.evaluation, job.floors, job.languages, job.weights,
         *([job.deploy.of(job.deploy.first), versions().get("onnxruntime")] if job.deploy.is_scored else []),
     )  # fmt: skip

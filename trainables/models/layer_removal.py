@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from spaces.telling import Say, announced, quiet
-from trainables.cache import cache_folder, cached_value, digest
+from trainables.cache import cache_folder, digest
+from trainables.copies import cached_value
 from trainables.models.embedding import embedder_of, finish, pool
 from trainables.models.encoder import family_of, hidden_states, layers
 from trainables.models.stream_sample import of_tokens, sample

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from spaces.errors import SpecError
 from spaces.students.architecture import TeacherFacts
 from trainables.cache import digest, digest_files
+from trainables.copies import PREFIX, at_hand, home, shared_files
 from trainables.models.embedding import Embedder, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.encoder import architecture, family_of, labels_of, usable_positions
@@ -52,7 +53,8 @@ class Teacher:
 
 
 def resolve_model_folder(path: str, patterns: Sequence[str] = HUB_FILES) -> Path:
-    """A local folder for a folder, a `package:module/path` or a hub id. Raises SpecError when there is none.
+    """A local folder for a folder, a `package:module/path`, a hub id or what `for_nodes` names. Raises SpecError when
+    there is none.
 
     patterns: of the files that are wanted from the hub.
     """
@@ -68,6 +70,8 @@ def resolve_model_folder(path: str, patterns: Sequence[str] = HUB_FILES) -> Path
                 ]
             )
         folder = Path(next(iter(spec.submodule_search_locations))) / inside
+    elif path.startswith(PREFIX):
+        return at_hand(path)
     else:
         folder = Path(path).expanduser()
     if folder.is_dir():
@@ -83,8 +87,22 @@ def resolve_model_folder(path: str, patterns: Sequence[str] = HUB_FILES) -> Path
         raise SpecError([f"neither a folder here nor to be had from the hub ({type(error).__name__})"]) from error
 
 
+def for_nodes(path: str, patterns: Sequence[str] = HUB_FILES) -> str:
+    """A teacher, tokenizer or student of the spec as jobs name it: of nodes that share no disk, what lies in a folder
+    of this one goes to the home of the cache. What every node has by itself, a package or a hub id, keeps its name.
+    """
+    folder = Path(path).expanduser()
+    if home() is None or not folder.is_dir():
+        return path
+    folder = folder.resolve()
+    inside = [file.relative_to(folder) for pattern in patterns for file in sorted(folder.rglob(pattern))]
+    return shared_files(folder, [folder / each for each in inside if not any(p.startswith(".") for p in each.parts)])
+
+
 def told_name(path: str) -> str:
     """Of a model or a tokenizer: a card must not tell where it was made."""
+    if path.startswith(PREFIX):
+        return path.rpartition("/")[2]
     folder = Path(path).expanduser()
     return folder.resolve().name if folder.is_dir() else path
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.cache import digest, new_folder
+from trainables.copies import is_kept
 from trainables.models.embedding import embedder_of
 from trainables.models.teacher import Teacher
 from trainables.tasks.documents import DOCUMENTS
@@ -20,7 +21,7 @@ def with_index(folder: Path, teacher: Teacher) -> Path | None:
         return None
     key = digest("index", 1, teacher.facts.digest, *embedder_of(teacher.model).identity())
     target = folder.with_name(f"{folder.name}-{key}")
-    if not target.is_dir():
+    if not is_kept(target):
         with new_folder(target) as unfinished:
             shutil.copytree(folder, unfinished, dirs_exist_ok=True)
             known = task.index_NE

@@ -26,6 +26,7 @@ from spaces.errors import SpecError, nearest
 from spaces.settings import problems_of
 from spaces.telling import quiet
 from trainables.cache import digest, new_folder
+from trainables.copies import is_kept
 from trainables.models.embedding import Embedder
 from trainables.tasks.data import Rows, Split, TaskData
 from trainables.tasks.documents import DOCUMENTS, with_fewer_documents
@@ -84,7 +85,7 @@ def prepare_task(
     identity = {key: value for key, value in settings.items() if key not in UNREAD}
     key = digest(json.dumps(identity, sort_keys=True), tokenizer_digest(tokenizer), *told, *label_names)
     folder = Path(cache) / "tasks" / f"{spec.name}-{key}"
-    if not (folder / "meta.json").is_file():
+    if not is_kept(folder):
         write_task(spec, settings, rows, label_names, tokenizer, folder, digests)
     return folder
 

@@ -18,6 +18,7 @@ from spaces.errors import SpecError
 from spaces.records.data import CorpusFacts
 from spaces.telling import Say
 from trainables.cache import cache_folder, digest, new_folder
+from trainables.copies import is_kept
 from trainables.text.held_out import CHARACTERS_PER_TOKEN
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import frame, pack, tokenised, tokenizer_digest, unknown_share
@@ -120,10 +121,10 @@ def prepare_corpus(
     content = sorted(source_files(spec, progress).items())
     key = digest(7, content, spec.text_column, tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
-    if (folder / "meta.json").is_file():
+    if is_kept(folder):
         return folder
     with shards_of(key) as shards:
-        if (folder / "meta.json").is_file():  # another process has just written it
+        if folder.is_dir():  # another process has just written it
             return folder
         with new_folder(folder) as unfinished:
             if spec.texts == "packed":

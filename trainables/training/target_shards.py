@@ -5,7 +5,6 @@ Shapes: n blocks of a shard, R kept rows of a block, D width.
 
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.cache import new_file
+from trainables.copies import at_hand, is_home, shared_file
 from trainables.models.signals import read_states
 from trainables.models.teacher import Teacher
 from trainables.text.batching import length_batches
@@ -27,7 +27,7 @@ CHUNK_BLOCKS = 16
 
 def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> float:
     """Run the teacher over the blocks of a shard and write it; returns its relative error from rounding (RMS)."""
-    corpus, size = open_corpus(Path(plan.corpus)).of_teacher, plan.shard_rows(part)
+    corpus, size = open_corpus(at_hand(plan.corpus)).of_teacher, plan.shard_rows(part)
     rows = np.arange(number * size, min((number + 1) * size, plan.rows(part)))
     lengths = corpus.row_lengths(part.split, blocks_of(plan, part, rows))
     chunks = [rows[each] for each in length_batches(lengths, CHUNK_BLOCKS * plan.sequence_length)]
@@ -46,8 +46,10 @@ def build_shard(plan: TargetPlan, part: Part, number: int, teacher: Teacher) -> 
         "key": plan.key, "shard": f"{part.name}/{number}", "crc32": str(checksum(tensors)),
         "relative_error": f"{relative_error:.3g}",
     }  # fmt: skip
-    with new_file(shard_path(plan.folder, part, number)) as unfinished:
+    path = shard_path(plan.folder, part, number)
+    with new_file(path) as unfinished:
         save_file(tensors, unfinished, metadata=facts)
+    shared_file(path)
     return relative_error
 
 
@@ -110,8 +112,10 @@ def is_whole(plan: TargetPlan, part: Part, number: int) -> bool:
 
 
 def unfinished_shards(plan: TargetPlan) -> list[tuple[Part, int]]:
-    """The shards that are missing, damaged or foreign."""
-    return [shard for shard in plan.shards() if not is_whole(plan, *shard)]
+    """The shards that are missing, damaged or foreign here, and not at the home of the cache."""
+    return [
+        shard for shard in plan.shards() if not is_home(shard_path(plan.folder, *shard)) and not is_whole(plan, *shard)
+    ]
 
 
 def write_plan(plan: TargetPlan) -> None:
@@ -120,3 +124,5 @@ def write_plan(plan: TargetPlan) -> None:
     np.save(plan.folder / "blocks.npy", np.asarray(plan.blocks))
     with new_file(plan.folder / "plan.json") as unfinished:
         unfinished.write_text(json.dumps(facts, indent=1) + "\n")
+    for name in ("blocks.npy", "plan.json"):
+        shared_file(plan.folder / name)

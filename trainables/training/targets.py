@@ -20,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from trainables.cache import cache_folder, digest
+from trainables.copies import file_at_hand
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.signals import TOKENS, State, States
 from trainables.text.masking import masked_per_block
@@ -152,8 +153,8 @@ class Targets:
     """A whole target cache, mapped into memory."""
 
     def __init__(self, folder: Path):
-        facts = json.loads((folder / "plan.json").read_text())
-        self.folder, self.blocks = folder, np.load(folder / "blocks.npy")
+        facts = json.loads(file_at_hand(folder / "plan.json").read_text())
+        self.folder, self.blocks = folder, np.load(file_at_hand(folder / "blocks.npy"))
         self.kept: dict[str, Mapping[str, int]] = facts["needs"]
         self.views, self.mask_fraction, self.bf16 = facts["views"], facts["mask_fraction"], facts["bf16"]
         self.shard_rows: Mapping[str, int] = facts["shard_rows"]
@@ -182,7 +183,7 @@ class Targets:
         number, place = divmod(row, self.shard_rows[part.name])
         path = shard_path(self.folder, part, number)
         if path not in self.open:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(file_at_hand(path), framework="pt") as file:
                 self.open[path] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return self.open[path], place
 

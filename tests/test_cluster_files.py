@@ -22,10 +22,11 @@ QUANTITIES = {"type": "object", "additionalProperties": {"type": "string", "patt
 CONTAINER = table(
     ("name", "image", "resources"), name=TEXT, image=TEXT,
     env={"type": "array", "items": table(("name", "value"), name=TEXT, value=TEXT)},
+    envFrom={"type": "array", "items": table(("secretRef",), secretRef=table(("name",), name=TEXT))},
     resources=table(("limits",), requests=QUANTITIES, limits=QUANTITIES),
     volumeMounts={"type": "array", "items": table(("name", "mountPath"), name=TEXT, mountPath=TEXT)},
 )  # fmt: skip
-VOLUME = table(("name",), name=TEXT, persistentVolumeClaim=table(("claimName",), claimName=TEXT))
+VOLUME = table(("name", "configMap"), name=TEXT, configMap=table(("name",), name=TEXT))
 POD = table(
     ("spec",),
     spec=table(
@@ -73,8 +74,10 @@ def test_kuberay_finds_the_fields_that_it_defines(name, kind):
     spec = resource["spec"].get("rayClusterSpec", resource["spec"])
     for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
         pod = group["template"]["spec"]
-        mounted = {mount["name"] for container in pod["containers"] for mount in container["volumeMounts"]}
-        assert mounted == {volume["name"] for volume in pod["volumes"]}
+        mounted = {mount["name"] for container in pod["containers"] for mount in container.get("volumeMounts", ())}
+        assert mounted == {volume["name"] for volume in pod.get("volumes", ())}
+        (cache,) = {each["value"] for container in pod["containers"] for each in container["env"]}
+        assert cache.startswith("s3://")  # no disk is shared
     wrong = {**resource, "spec": {**resource["spec"], "workerGroupSpec": []}}
     with pytest.raises(jsonschema.ValidationError, match="workerGroupSpec"):
         jsonschema.validate(wrong, own)

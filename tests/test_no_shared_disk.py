@@ -29,9 +29,9 @@ source = "text"
 sequence_length = 32
 [budget]
 trials = 3
-train_tokens = 60_000
+train_tokens = 150_000
 [rungs]
-first_tokens = 10_000
+first_tokens = 25_000
 [space]
 method = ["hs"]
 shape = ["2x96", "3x96"]
@@ -141,7 +141,8 @@ def test_nodes_that_share_no_disk_run_lose_and_resume_a_study(nodes, data, bucke
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     store = Store(study, ["origin"])
-    until(lambda: run.poll() is not None or len(store.numbers("reports")) >= 2)  # both nodes train
+    both = [data / name / ".cache/stillhouse/targets" for name in ("node1", "node2")]
+    until(lambda: run.poll() is not None or all(folder.is_dir() for folder in both))  # both nodes train
     os.killpg(started[1].pid, signal.SIGKILL)
     output, _ = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, output

@@ -87,10 +87,11 @@ def nodes(tmp_path, bucket):
 
     def start(name, *arguments):
         command = ["start", "--block", "--num-cpus=1", "--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
-        code = "from ray.scripts.scripts import main; main()"
+        ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+        again = 'for attempt in 1 2 3; do "$@" && break; done'  # Ray gives a node 30 s to start
         with (tmp_path / f"{name}.txt").open("w") as log:
             started.append(subprocess.Popen(
-                [sys.executable, "-c", code, *command, *arguments], env=environment(name), cwd=tmp_path, stdout=log,
+                ["bash", "-c", again, "ray", *ray, *command, *arguments], env=environment(name), cwd=tmp_path, stdout=log,
                 stderr=log, start_new_session=True,
             ))  # fmt: skip
 

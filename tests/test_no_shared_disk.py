@@ -91,8 +91,8 @@ def nodes(tmp_path, bucket):
         again = 'for attempt in 1 2 3; do "$@" && break; done'  # Ray gives a node 30 s to start
         with (tmp_path / f"{name}.txt").open("w") as log:
             started.append(subprocess.Popen(
-                ["bash", "-c", again, "ray", *ray, *command, *arguments], env=environment(name), cwd=tmp_path, stdout=log,
-                stderr=log, start_new_session=True,
+                ["bash", "-c", again, "ray", *ray, *command, *arguments], env=environment(name), cwd=tmp_path,
+                stdout=log, stderr=log, start_new_session=True,
             ))  # fmt: skip
 
     start("node1", "--head", f"--port={port}", "--include-dashboard=false")

@@ -17,7 +17,7 @@ from search.spec.sections import StudySpec
 from spaces.records.shares import Gap
 from spaces.telling import Say, announced
 from trainables.cache import cache_folder, digest, read_value, store_value
-from trainables.copies import cached_value
+from trainables.copies import cached_value, is_kept, shared
 from trainables.lanes.settings import ClusterSpec
 from trainables.models.embedding import embedder_of
 from trainables.models.file_encoder import FileEncoder
@@ -56,12 +56,13 @@ class ScoredEncoder:
     def scores(self, task: Path, splits: Sequence[str]) -> dict[str, EncoderScore]:
         """By split; what is missing is measured, after one fit."""
         folders = self.folders(task, splits)
-        if missing := [split for split, folder in folders.items() if not folder.is_dir()]:
+        if missing := [split for split, folder in folders.items() if not is_kept(folder)]:
             for split, result in score_task(
                 self.model, load_task(task), self.spec.evaluation, missing, self.seed
             ).items():
                 found = EncoderScore(result.score, result.layer, result.metric, result.protocol)
                 store_value(folders[split], asdict(found))
+                shared(folders[split])
         return {split: EncoderScore(**read_value(folder)) for split, folder in folders.items()}
 
     def folders(self, task: Path, splits: Sequence[str]) -> dict[str, Path]:

@@ -91,6 +91,23 @@ def corpus(corpus_folder):
     return open_corpus(corpus_folder)
 
 
+@pytest.fixture(scope="session")
+def own_corpus(tmp_path_factory):
+    """teacher -> the folder of a corpus of its own tokens, in blocks of 16; each is prepared once."""
+    source = tmp_path_factory.mktemp("texts") / "train.txt"
+    source.write_text("\n".join(sentences(200)))
+    prepared: dict[str, Path] = {}
+
+    def folder_of(teacher) -> Path:
+        if teacher.facts.digest not in prepared:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("STILLHOUSE_CACHE", str(source.parent / "cache"))
+                prepared[teacher.facts.digest] = prepare_corpus(CorpusSpec(str(source), 16), teacher.tokenizer)
+        return prepared[teacher.facts.digest]
+
+    return folder_of
+
+
 def kept(*layers: int) -> tuple[State, ...]:
     """Whole hidden states of these layers."""
     return tuple(State(layer, TOKENS) for layer in layers)

@@ -40,8 +40,7 @@ from trainables.models.stream_sample import passing
 from trainables.models.student import build_student, truncated
 from trainables.models.teacher import read_facts
 from trainables.models.vocabulary import with_words
-from trainables.text.corpus import open_corpus, prepare_corpus
-from trainables.text.sources import CorpusSpec
+from trainables.text.corpus import open_corpus
 
 SHAPES = [StudentArchitecture(2, 24, 4, 56), StudentArchitecture(3, 16, 2, 64), StudentArchitecture(1, 40, 10, 7)]
 SAME = StudentArchitecture(4, 32, 4, 64)
@@ -63,10 +62,9 @@ def with_head(teacher):
 
 
 @pytest.fixture
-def corpus(teacher, texts, tmp_path):
+def corpus(teacher, own_corpus):
     """Of the family's own tokens."""
-    (tmp_path / "train.txt").write_text("\n".join(texts(200)))
-    return open_corpus(prepare_corpus(CorpusSpec(str(tmp_path / "train.txt"), 16), teacher.tokenizer))
+    return open_corpus(own_corpus(teacher))
 
 
 def own_config(teacher, shape):

@@ -14,8 +14,7 @@ from trainables.models.encoder import build_model, family_of
 from trainables.models.family import ShiftedNorm
 from trainables.models.projection import project_norm
 from trainables.models.teacher import load_teacher
-from trainables.text.corpus import open_corpus, prepare_corpus
-from trainables.text.sources import CorpusSpec
+from trainables.text.corpus import open_corpus
 from trainables.training.pretrain import PretrainSpec, pretrain
 
 LOCAL = "sliding_attention"
@@ -27,9 +26,8 @@ def teacher(teachers):
 
 
 @pytest.fixture
-def corpus(teacher, texts, tmp_path):
-    (tmp_path / "train.txt").write_text("\n".join(texts(200)))
-    return open_corpus(prepare_corpus(CorpusSpec(str(tmp_path / "train.txt"), 16), teacher.tokenizer))
+def corpus(teacher, own_corpus):
+    return open_corpus(own_corpus(teacher))
 
 
 @pytest.mark.parametrize("method", ["od", "mlm", "hs + od"])

@@ -6,7 +6,6 @@ import pytest
 import torch
 from small_trials import METHODS, run
 from tiny_families import TINY
-from tiny_tokenizers import sentences
 from transformers import AutoModelForMaskedLM, ModernBertForSequenceClassification
 
 from spaces.errors import SpecError
@@ -25,8 +24,7 @@ from trainables.models.projection import stream_directions
 from trainables.models.signals import QKV
 from trainables.models.stream_sample import sampled_states
 from trainables.models.student import build_student, truncated
-from trainables.text.corpus import open_corpus, prepare_corpus
-from trainables.text.sources import CorpusSpec
+from trainables.text.corpus import open_corpus
 from trainables.training.distillation import Distillation
 from trainables.training.settings import TrainingSpec
 
@@ -40,9 +38,8 @@ def teacher(teachers):
 
 
 @pytest.fixture
-def corpus(teacher, tmp_path):
-    (tmp_path / "train.txt").write_text("\n".join(sentences(200)))
-    return open_corpus(prepare_corpus(CorpusSpec(str(tmp_path / "train.txt"), 16), teacher.tokenizer))
+def corpus(teacher, own_corpus):
+    return open_corpus(own_corpus(teacher))
 
 
 def config_of(shape, initialisation, method="hs"):

@@ -21,8 +21,7 @@ from trainables.models.teacher import load_teacher
 from trainables.tasks.scores import Reference
 from trainables.tasks.scoring import prepare_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
-from trainables.text.corpus import open_corpus, prepare_corpus
-from trainables.text.sources import CorpusSpec
+from trainables.text.corpus import open_corpus
 
 SAME = StudentArchitecture(2, 32, 4, 64)
 TEXTS = ("ba den fi gort ku ban", "dert ba", "ka ke ki ko")
@@ -42,17 +41,6 @@ def able(family):
 def started(teacher, family, width, corpus):
     config = {"method": "hs", "initialisation": "projected", **vars(replace(SAME, hidden_size=width, family=family))}
     return build_student(config, teacher, 3, corpus)
-
-
-@pytest.fixture
-def corpus_of(texts, tmp_path):
-    """The folder of a corpus of a teacher's own tokens."""
-
-    def prepare(teacher):
-        (tmp_path / "train.txt").write_text("\n".join(texts(200)))
-        return prepare_corpus(CorpusSpec(str(tmp_path / "train.txt"), 16), teacher.tokenizer)
-
-    return prepare
 
 
 @pytest.mark.parametrize("family", filter(able, FAMILIES))
@@ -75,10 +63,10 @@ def test_students_of_every_family_are_as_counted_and_read_what_the_teacher_reads
 
 
 @pytest.mark.parametrize(("of", "family"), [("bert", "distilbert"), ("xlm-roberta", "bert"), ("ernie", "electra")])
-def test_at_full_width_embeddings_that_both_have_are_the_teachers(teachers, of, family, corpus_of):
+def test_at_full_width_embeddings_that_both_have_are_the_teachers(teachers, of, family, own_corpus):
     """Positions from another row on, types and task types that only the teacher has as part of the words."""
     teacher = teachers(of)
-    student = started(teacher, family, 32, open_corpus(corpus_of(teacher)))
+    student = started(teacher, family, 32, open_corpus(own_corpus(teacher)))
     ids_BT = teacher.tokenizer(list(TEXTS), return_tensors="pt", padding=True)
     with torch.no_grad():
         ours, theirs = (hidden_states(model, ids_BT["input_ids"], None, 0)[0] for model in (student, teacher.model))
@@ -88,12 +76,12 @@ def test_at_full_width_embeddings_that_both_have_are_the_teachers(teachers, of, 
 
 @pytest.mark.parametrize("of", ["bert", "albert", "gemma3_text", "modernbert"])
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
-def test_words_of_a_narrower_student_are_near_the_teachers(teachers, of, family, corpus_of):
+def test_words_of_a_narrower_student_are_near_the_teachers(teachers, of, family, own_corpus):
     """Whatever its teacher adds to them, scales or maps: nearer to what the teacher's layers read than new ones."""
     teacher = teachers(of)
     if of == family:
         pytest.skip("not another family")
-    corpus = open_corpus(corpus_of(teacher))
+    corpus = open_corpus(own_corpus(teacher))
     student, new = started(teacher, family, 24, corpus), untrained(teacher, replace(SAME, family=family), 0)
     ids_BT = torch.from_numpy(corpus.held_out[:8].astype("int64"))
     with torch.no_grad():
@@ -110,7 +98,7 @@ def test_words_of_a_narrower_student_are_near_the_teachers(teachers, of, family,
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_a_trial_of_a_student_of_another_family(pair, teachers, write_teacher, corpus_of, tmp_path):
+def test_a_trial_of_a_student_of_another_family(pair, teachers, write_teacher, own_corpus, tmp_path):
     of, family = pair.split()
     teacher = teachers(of)
     columns = {split: separable(count, count) for split, count in (("train", 60), ("dev", 40))}
@@ -118,7 +106,7 @@ def test_a_trial_of_a_student_of_another_family(pair, teachers, write_teacher, c
     folder, reference = prepare_task(task, teacher.tokenizer, tmp_path / "cache"), {"toy": Reference(1.0, 0.4)}
     job = TrialJob(
         trial=0, config={**COMMON, **PAIRS[pair], "family": family}, seed=0, teacher=str(write_teacher(of)),
-        corpus=str(corpus_of(teacher)), tasks=(str(folder),), train_tokens=3 * STEP, evaluation=EvaluationSpec(),
+        corpus=str(own_corpus(teacher)), tasks=(str(folder),), train_tokens=3 * STEP, evaluation=EvaluationSpec(),
         floors=reference, training=EXACT, latency=LatencySpec(sequence_length=16) if family == "modernbert" else None,
         folder=str(tmp_path / "checkpoints/00000"), student_folder=str(tmp_path / "students/00000"),
     )  # fmt: skip

@@ -9,6 +9,7 @@ import os
 import sys
 import tomllib
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from search.proposals.searched import Searched
@@ -32,7 +33,6 @@ from spaces.students.architecture import (
 )
 from trainables.lanes.messages import TrialJob
 from trainables.lanes.settings import load_function
-from trainables.lanes.worker import Stopped, attempt
 from trainables.models.families.bert import BertFacts
 from trainables.tasks.spec import EvaluationSpec
 
@@ -77,9 +77,15 @@ def facts(path="invented", embedding=None, tokenizer=None):
     return TeacherFacts(path, BertFacts("bert"), StudentArchitecture(6, 384, 12, 1536), 1000, 512, 2, False, "0" * 16)
 
 
+@cache
+def checked(text=SPEC, folder=Path("/nowhere")):
+    """The study of a spec."""
+    return check_all(tomllib.loads(text), folder, "toy.toml", facts)
+
+
 def read(text=SPEC, folder=Path("/nowhere")):
     """The checked spec and its space."""
-    study = check_all(tomllib.loads(text), folder, "toy.toml", facts)
+    study = checked(text, folder)
     return study.spec, study.space
 
 
@@ -108,7 +114,7 @@ def searched(text=SPEC, objectives=None, limits=None, **more):
 
 def plan(text=SPEC, **orders):
     """The study, ready to run; `orders` go to the fake trials."""
-    study = check_all(tomllib.loads(text), Path("/nowhere"), "toy.toml", facts)
+    study = checked(text)
     job = TrialJob(
         trial=-1, config={}, seed=study.spec.seed, teacher=json.dumps(orders), corpus="", tasks=(),
         train_tokens=study.spec.budget.train_tokens, evaluation=EvaluationSpec(), floors={},
@@ -119,6 +125,8 @@ def plan(text=SPEC, **orders):
 
 def tuned_alone(plan, store):
     """The rows of a study to whose end one lane runs it, here and now, without Tune."""
+    from trainables.lanes.worker import Stopped, attempt  # a driver does without torch
+
     asktell = ask_tell(plan, store, print)
     make_job = job_maker(plan, store, lambda trial: None)
     while (ask := asktell.ask()) is not None:

@@ -46,7 +46,7 @@ def drive(tmp_path):
         )  # fmt: skip
         store, deadline = Store(folder, ["toy"]), time.time() + 240
         while len(store.numbers("trials")) < trials and process.poll() is None and time.time() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.1)
         ports = [] if process.poll() is not None else listening(mark)
         process.kill()
         output, _ = process.communicate(timeout=60)

@@ -125,13 +125,13 @@ class Watched:
         lines = self.journal.read_text().splitlines() if self.journal.exists() else []
         return [json.loads(line) for line in lines]
 
-    def until(self, found, limit_s=200):
+    def until(self, found, limit_s=400):
         """Wait for the first thing that `found` gives."""
         deadline = time.time() + limit_s
         while (result := found()) is None and time.time() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(self.process.communicate()[0])
-            time.sleep(0.02)
+            time.sleep(0.1)
         assert result is not None
         return result
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def test_two_writers_and_a_reader_who_never_sees_half_a_file(bucket, tmp_path):
     while any(writer.poll() is None for writer in writers):
         check_whole(store.read_rows("asked"))
         looks += 1
+        time.sleep(0.1)  # the server is in this process: without a pause the writers would wait for the reader
     assert [writer.wait() for writer in writers] == [0, 0] and looks > 3
     rows = store.read_rows("asked")
     check_whole(rows)

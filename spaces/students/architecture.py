@@ -9,7 +9,7 @@ Turc et al. (arXiv:1908.08962), and 4x576/768 of Udagawa et al. (arXiv:2310.0879
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from spaces.errors import SpecError, nearest
@@ -162,6 +162,22 @@ class Parameters:
     """The masked-LM head without its matrix, which is that of the word embeddings."""
 
 
+@dataclass(frozen=True)
+class Attention:
+    """What a method has to know of the attention of a model."""
+
+    width: int | None = None
+    """Units of all heads of queries together; None: as wide as the layers."""
+    windows: Mapping[int, int] = field(default_factory=dict)
+    """How many tokens a token sees, itself included, in each layer that sees a window alone; layers from 1."""
+    causal: bool = False
+    """Whether a token sees those before it and itself only."""
+
+    def width_of(self, hidden_size: int) -> int:
+        """Of the queries of layers of this width; keys and values are as wide, counted for each head of queries."""
+        return hidden_size if self.width is None else self.width
+
+
 class FamilyFacts(Protocol):
     """What is known of a teacher's family without a model at hand. A value: it compares and can be pickled."""
 
@@ -173,8 +189,8 @@ class FamilyFacts(Protocol):
     def position_offset(self) -> int:
         """Rows of the position table before the first usable one."""
 
-    def windows(self, num_layers: int) -> Mapping[int, int]:
-        """How many tokens a token sees in each layer that sees a window alone, of a model of so many; layers from 1."""
+    def attention(self, architecture: StudentArchitecture) -> Attention:
+        """Of a model of this shape."""
 
     def problems(self, architecture: StudentArchitecture) -> list[str]:
         """What keeps the family from building a shape that is sound in itself; empty when nothing does."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from spaces.errors import SpecError, unknown
 from spaces.registry import Registry
-from spaces.students.architecture import EmbeddingFacts, StudentArchitecture
+from spaces.students.architecture import Attention, EmbeddingFacts, StudentArchitecture
 from spaces.students.axis import Axis
 
 TERM_PATTERN = re.compile(r"(?:(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*?\s*)?(?P<name>[A-Za-z_]\w*)")
@@ -31,10 +31,9 @@ class Pairing:
     teacher: StudentArchitecture
     embedding: EmbeddingFacts = field(default_factory=EmbeddingFacts)
     """How the teacher embeds texts."""
-    windows: Mapping[int, int] = field(default_factory=dict)
-    """How many tokens a token sees in each layer of the teacher that sees a window alone."""
-    student_windows: Mapping[int, int] = field(default_factory=dict)
-    """The same of the student's layers."""
+    attention: Attention = field(default_factory=Attention)
+    """The teacher's."""
+    student_attention: Attention = field(default_factory=Attention)
     held: tuple[int, ...] = ()
     """The teacher layer that each layer of the student starts as; none where the start copies none."""
     student_skipped: int | None = None

@@ -39,7 +39,7 @@ def difference(family: str, folder: Path) -> tuple[float, int, float]:
         ids_BT = torch.randint(5, WORDS - 1, (3, length))
         mask_BT = torch.ones_like(ids_BT)
         padded = slice(length - 5, length) if side == "right" else slice(0, 5)
-        mask_BT[1, padded], ids_BT[1, padded] = 0, model.config.pad_token_id
+        mask_BT[1, padded], ids_BT[1, padded] = 0, model.config.pad_token_id or 0
         feeds = {"input_ids": ids_BT, "attention_mask": mask_BT, "token_type_ids": torch.zeros_like(ids_BT)}
         read = {each.name: feeds[each.name].numpy() for each in session.get_inputs()}
         with torch.inference_mode():

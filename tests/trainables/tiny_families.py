@@ -6,7 +6,7 @@ A new family needs one entry in TINY; the contract tests and the fixtures `write
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tiny_tokenizers import byte_pairs, unigrams, word_pieces
+from tiny_tokenizers import byte_pairs, ended_byte_pairs, unigrams, word_pieces
 from transformers import (
     AlbertConfig,
     BertConfig,
@@ -24,6 +24,7 @@ from transformers import (
     MPNetConfig,
     NomicBertConfig,
     PreTrainedTokenizerFast,
+    Qwen3Config,
     RobertaConfig,
     UltrabertConfig,
     XLMRobertaConfig,
@@ -98,6 +99,12 @@ def gemma(vocabulary: int, shape: Shape) -> Gemma3TextConfig:
     return Gemma3TextConfig(vocab_size=vocabulary, **ids, **own, **COMMON, **four(shape))
 
 
+def qwen(vocabulary: int, shape: Shape) -> Qwen3Config:
+    """Two heads of queries share one of keys and values, all together are twice as wide as the layers."""
+    own = {"num_key_value_heads": shape[2] // 2, "head_dim": 2 * shape[1] // shape[2], "use_cache": False}
+    return Qwen3Config(vocab_size=vocabulary, eos_token_id=vocabulary - 1, **own, **COMMON, **four(shape))
+
+
 DISTANCES = {
     "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True,
     "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "type_vocab_size": 0,
@@ -143,6 +150,7 @@ TINY: dict[str, Tiny] = {
     "eurobert": Tiny(of_bytes(EuroBertConfig), byte_pairs),
     "ultrabert": Tiny(of_bytes(UltrabertConfig, sliding_window=2, prediction_head_size=12), byte_pairs),
     "gemma3_text": Tiny(gemma, byte_pairs, ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+    "qwen3": Tiny(qwen, ended_byte_pairs, ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
 }  # fmt: skip
 MARKS = ("bert", "ernie", "electra", "albert", "nomic_bert")
 """Those with a token type for the second of two texts."""

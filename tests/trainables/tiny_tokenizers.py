@@ -5,12 +5,13 @@ import string
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AddedToken, PreTrainedTokenizerFast, RobertaTokenizer, XLMRobertaTokenizer
+from transformers import AddedToken, PreTrainedTokenizerFast, Qwen2Tokenizer, RobertaTokenizer, XLMRobertaTokenizer
 
 WORDS = [a + b + c for a in "bdfgk" for b in "aeiou" for c in ("", "n", "rt")]
 BERT_NAMES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 ROBERTA_NAMES = ["<s>", "<pad>", "</s>", "<unk>"]
 """With the ids 0 to 3, as RoBERTa and XLM-R have them; <mask> is the last piece."""
+END = "<|endoftext|>"
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
@@ -43,19 +44,33 @@ def word_pieces(names: dict[str, str] = BERT_NAMES) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, **{f"{key}_token": name for key, name in names.items()})
 
 
-def byte_pairs(texts: list[str] | None = None, size: int = 340) -> RobertaTokenizer:
-    """As RoBERTa's: byte-level BPE, where no text is unknown and a word has another piece after a space."""
+def byte_merges(texts: list[str], size: int, first: list[str]) -> tuple[dict[str, int], list[tuple[str, ...]]]:
+    """Pieces of byte-level BPE with these special tokens at first, and the merges that make them."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=size - 1, special_tokens=ROBERTA_NAMES, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    backend.train_from_iterator(texts or sentences(200), trainer)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=size, special_tokens=first, show_progress=False, initial_alphabet=alphabet,
+    ))  # fmt: skip
     learned = json.loads(backend.to_str())["model"]
-    merges = [tuple(pair) for pair in learned["merges"]]
-    vocabulary = learned["vocab"] | {"<mask>": len(learned["vocab"])}
+    return learned["vocab"], [tuple(pair) for pair in learned["merges"]]
+
+
+def byte_pairs(texts: list[str] | None = None, size: int = 340) -> RobertaTokenizer:
+    """As RoBERTa's: byte-level BPE, where no text is unknown and a word has another piece after a space."""
+    pieces, merges = byte_merges(texts or sentences(200), size - 1, ROBERTA_NAMES)
+    vocabulary = pieces | {"<mask>": len(pieces)}
     return RobertaTokenizer(vocab=vocabulary, merges=merges, mask_token=AddedToken("<mask>", lstrip=True, special=True))
+
+
+def ended_byte_pairs() -> Qwen2Tokenizer:
+    """As Qwen3-Embedding's: byte-level BPE with one special token, which ends a text and pads, and no mask."""
+    pieces, merges = byte_merges(sentences(200), 340, [])
+    tokenizer = Qwen2Tokenizer(vocab=pieces | {END: len(pieces)}, merges=merges)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {END}", pair=f"$A {END} $B:1 {END}:1", special_tokens=[(END, len(pieces))]
+    )
+    return tokenizer
 
 
 def unigrams() -> XLMRobertaTokenizer:

@@ -44,22 +44,23 @@ class RelationDivergence(torch.autograd.Function):
     With A = X_T X_T^T / sqrt(d_T), B likewise for the student and P, Q their softmax, a row of the divergence is
     sum(P (A - B)) - (lse A - lse B), and its gradient for B is Q - P; since B is made of X_S twice, X_S gets
     (G + G^T) X_S / sqrt(d_S) with G = Q - P. Padded tokens are set to 0 and their columns to probability 0, so that
-    padded rows are the same on both sides and add exactly nothing. With a window, so have the columns beyond it.
+    padded rows are the same on both sides and add exactly nothing. So have columns that a token does not see.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx, student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int, window: int | None
-    ) -> Tensor:
+        ctx, student_BTD: Tensor, teacher_BTE: Tensor, mask_BT: Tensor | None, heads: int, window: int | None,
+        causal: bool,
+    ) -> Tensor:  # fmt: skip
         """Only the student gets a gradient."""
         batch, tokens, width = student_BTD.shape
         inputs = (student_BTD, teacher_BTE, mask_BT, heads, ctx.needs_input_grad[0])
-        if window is None and has_kernels(student_BTD, teacher_BTE, heads):
+        if window is None and not causal and has_kernels(student_BTD, teacher_BTE, heads):
             from trainables.losses.relation_kernels import relations
 
             total, gradient_BTD = relations(*inputs)
         else:
-            total, gradient_BTD = relations_by_chunk(*inputs, window)
+            total, gradient_BTD = relations_by_chunk(*inputs, window, causal)
         valid = batch * tokens if mask_BT is None else mask_BT.bool().sum(dtype=total.dtype)
         ctx.rows, ctx.head, ctx.kind = valid * heads, width // heads, student_BTD.dtype
         ctx.save_for_backward(gradient_BTD)
@@ -70,7 +71,7 @@ class RelationDivergence(torch.autograd.Function):
     def backward(ctx, grad_output: Tensor):  # type: ignore[override]
         """The gradient was made with the loss; only the scale is new."""
         (gradient_BTD,) = ctx.saved_tensors
-        return (gradient_BTD * (grad_output * ctx.head**-0.5 / ctx.rows)).to(ctx.kind), None, None, None, None
+        return (gradient_BTD * (grad_output * ctx.head**-0.5 / ctx.rows)).to(ctx.kind), None, None, None, None, None
 
 
 def has_kernels(student_BTD: Tensor, teacher_BTE: Tensor, heads: int) -> bool:
@@ -102,6 +103,7 @@ def relations_by_chunk(
     heads: int,
     with_gradient: bool,
     window: int | None = None,
+    causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """(sum over valid rows and heads of the divergence, its gradient BTD but for the factor 1 / sqrt(d_S))."""
     batch, tokens, width = student_BTD.shape
@@ -109,7 +111,7 @@ def relations_by_chunk(
     rows, chunk, texts = chunk_sizes(tokens, heads, on_cpu=total.device.type == "cpu")
     buffers = [total.new_empty(min(chunk, min(texts, batch) * heads) * rows * tokens) for _ in range(3)]
     gradient_BTD = total.new_empty(student_BTD.shape) if with_gradient else None
-    beyond_TT = None if window is None else beyond(window, tokens, total.device)
+    beyond_TT = beyond(window, causal, tokens, total.device) if causal or window is not None else None
     with torch.autocast(total.device.type, enabled=False):
         for some in slices(batch, texts):
             padding_BT = None if mask_BT is None else ~mask_BT[some].bool()
@@ -134,10 +136,12 @@ def chunk_sizes(tokens: int, heads: int, on_cpu: bool) -> tuple[int, int, int]:
     return rows, units, 1 if on_cpu else max(1, units // heads)
 
 
-def beyond(window: int, tokens: int, device: torch.device) -> Tensor:
-    """Pairs of tokens, TT, that stand further apart than a window of so many tokens about the first reaches."""
+def beyond(window: int | None, causal: bool, tokens: int, device: torch.device) -> Tensor:
+    """Pairs of tokens, TT, of which the first does not see the second: outside a window about it, or after it."""
     places_T = torch.arange(tokens, device=device)
-    return (places_T[:, None] - places_T).abs() > window // 2
+    after_TT = places_T - places_T[:, None]
+    beyond_TT = torch.zeros_like(after_TT).bool() if window is None else after_TT.abs() > window // 2
+    return beyond_TT | (after_TT > 0) if causal else beyond_TT
 
 
 def column_bias(padding_BT: Tensor, heads: int, like: Tensor) -> Tensor:

@@ -24,30 +24,34 @@ def relation_loss(
     mask_BT: Tensor | None,
     relation_heads: int,
     window: int | None = None,
+    causal: bool = False,
 ) -> Tensor:
     """MiniLMv2 (Wang et al. 2021, eq. 4 to 6): sum over X in Q, K, V of the mean over relation heads and valid rows of
     KL(softmax(X_T X_T^T / sqrt(d_r)) || softmax(X_S X_S^T / sqrt(d_r))).
 
     student_qkv, teacher_qkv: three BTD each, all attention heads side by side. On each side d_r = width /
-    relation_heads; the widths need not agree, but relation_heads must divide both. window: each token's relations to as
-    many tokens about it alone, itself included, for a layer whose attention sees no others.
+    relation_heads; the widths need not agree, but relation_heads must divide both. For a layer whose attention sees
+    no others: window, each token's relations to as many tokens about it alone, itself included; causal, to those before
+    it and itself alone.
     """
+    terms = mask_BT, relation_heads, window, causal
     pairs = zip(student_qkv, teacher_qkv, strict=True)
-    return torch.stack([RelationDivergence.apply(*pair, mask_BT, relation_heads, window) for pair in pairs]).sum()
+    return torch.stack([RelationDivergence.apply(*pair, *terms) for pair in pairs]).sum()
 
 
 def loss(pairing: Pairing) -> Loss:
     """`relation_loss` of the student's last layer against the configured teacher layer, among the tokens that both see.
 
-    Relations to others are used by one of them at most: the narrower window counts.
+    Relations to others are used by one of them at most: the narrower window counts, and none to what comes after.
     """
     ours, theirs = (QKV, pairing.student.num_layers), (QKV, int(pairing.config["teacher_layer"]))
     relation_heads = int(pairing.config["relation_heads"])
-    windows = (pairing.windows.get(theirs[1]), pairing.student_windows.get(ours[1]))
+    windows = pairing.attention.windows.get(theirs[1]), pairing.student_attention.windows.get(ours[1])
     window = min((each for each in windows if each is not None), default=None)
+    causal = pairing.attention.causal or pairing.student_attention.causal
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
-        return relation_loss(student[ours], teacher[theirs], batch.mask_BT, relation_heads, window)
+        return relation_loss(student[ours], teacher[theirs], batch.mask_BT, relation_heads, window, causal)
 
     return Loss((ours,), (theirs,), value)
 
@@ -59,21 +63,30 @@ def default_relation_heads(teacher: TeacherFacts) -> tuple[int, ...]:
 
 def uneven_teacher(heads: int, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
     """The teacher's Q, K and V split evenly."""
-    return uneven_split(heads, teacher.architecture.hidden_size, "the teacher's", student, teacher)
+    return uneven_split(heads, widths(student, teacher), 1, "the teacher's")
 
 
 def uneven_student(heads: int, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
     """The student's Q, K and V split evenly."""
-    return uneven_split(heads, student.hidden_size, "the student's", student, teacher)
+    return uneven_split(heads, widths(student, teacher), 0, "the student's")
 
 
-def uneven_split(heads: int, width: int, whose: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
-    """Say that `heads` does not divide a width, and which count nearest to it divides both."""
-    if width % heads == 0:
-        return None
-    legal = divisors(math.gcd(student.hidden_size, teacher.architecture.hidden_size))
+def widths(student: StudentArchitecture, teacher: TeacherFacts) -> tuple[int, int]:
+    """Of the queries of student and teacher."""
+    own, theirs = teacher.as_family(student.family).family, teacher.architecture
     return (
-        f"relation heads must divide {whose} width {width}, got {heads}; nearest that divides both widths: "
+        own.attention(student).width_of(student.hidden_size),
+        teacher.family.attention(theirs).width_of(theirs.hidden_size),
+    )
+
+
+def uneven_split(heads: int, both: tuple[int, int], which: int, whose: str) -> str | None:
+    """Say that `heads` does not divide one of two widths, and which count nearest to it divides both."""
+    if both[which] % heads == 0:
+        return None
+    legal = divisors(math.gcd(*both))
+    return (
+        f"relation heads must divide {whose} width {both[which]}, got {heads}; nearest that divides both widths: "
         f"{min(legal, key=lambda count: abs(count - heads))}"
     )
 
@@ -84,7 +97,7 @@ def default_teacher_layers(teacher: TeacherFacts) -> tuple[int, ...]:
     Of a teacher with local layers, the last three that see everything: what a student of fewer layers must hold.
     """
     depth = teacher.architecture.num_layers
-    windows = teacher.family.windows(depth)
+    windows = teacher.family.attention(teacher.architecture).windows
     layers = [each for each in range(depth, 0, -1) if each not in windows]
     return tuple(layers[:3])
 

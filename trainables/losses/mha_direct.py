@@ -26,7 +26,10 @@ def direct_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask_BT: Tensor | None) 
 def loss(pairing: Pairing) -> Loss:
     """`direct_loss` of the student's last layer against the configured teacher layer."""
     ours, theirs = (QKV, pairing.student.num_layers), (QKV, int(pairing.config["teacher_layer"]))
-    projection = Projection(pairing.student.hidden_size, pairing.teacher.hidden_size)
+    projection = Projection(
+        pairing.student_attention.width_of(pairing.student.hidden_size),
+        pairing.attention.width_of(pairing.teacher.hidden_size),
+    )
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
         triples = zip(NAMES, student[ours], teacher[theirs], strict=True)

@@ -47,19 +47,21 @@ def kept_heads(
 
     read_NI: what the layer's map from the heads reads; None for heads that are spaced evenly, the same in each layer.
     A student whose heads are narrower keeps of each of its heads dimensions that are spaced evenly. Heads of queries
-    stay with the head of keys and values that they share.
+    stay with the head of keys and values that they share. All heads together are as much wider or narrower than the
+    stream as the teacher's.
     """
-    maps, size = layer.to_heads, theirs.head_size
+    maps, inner = layer.to_heads, layer.from_heads.in_features
     groups = maps[0].out_features // maps[-1].out_features
+    size, own = inner // theirs.num_heads, inner * ours.hidden_size // (theirs.hidden_size * ours.num_heads)
     many, few = theirs.num_heads // groups, ours.num_heads // groups
-    wide, narrow = many * size, few * ours.head_size
-    if read_NI is not None and ours.head_size >= size and narrow % size == 0 and narrow < wide:
+    wide, narrow = many * size, few * own
+    if read_NI is not None and own >= size and narrow % size == 0 and narrow < wide:
         writing_dI = basis_Dd.T @ layer.from_heads.weight.cpu()
         heads = needed_heads(read_NI, writing_dI, groups * size, narrow // size)
         shared = torch.arange(wide).reshape(many, size)[heads].flatten()
     else:
-        shared = evenly_kept(many, size, few, ours.head_size)
-    of_head = shared.reshape(-1, ours.head_size)
+        shared = evenly_kept(many, size, few, own)
+    of_head = shared.reshape(-1, own)
     queries = [(of_head // size * groups + number) * size + of_head % size for number in range(groups)]
     return Kept(torch.stack(queries, dim=1).flatten(), shared)
 

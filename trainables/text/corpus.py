@@ -184,14 +184,14 @@ def stream_blocks(
 ) -> tuple[dict[str, np.ndarray], CorpusFacts]:
     """`cut` of text of any size: all of it, or a sample of `max_tokens`; and of `limit` held-out tokens."""
     length = spec.sequence_length
-    frame(tokenizer)
+    first, _ = frame(tokenizer)
     source = open_texts(spec, progress)
     found = survey(source)
     rule = None if source.held_out else found.census.held_out(held_out_characters(spec))
     kept = rule and rule.up_to(CHARACTERS_PER_TOKEN * limit)
     stream = Stream(source, rule, kept, share_of(found, tokenizer, spec.max_tokens))
     paths = write_shards(stream, shards, tokenizer, stream.share * found.census.characters, progress)
-    most = None if spec.max_tokens is None else math.ceil(spec.max_tokens / (length - 2))
+    most = None if spec.max_tokens is None else math.ceil(spec.max_tokens / (length - len(first) - 1))
     train = write_blocks(paths, target, tokenizer, length, most)
     texts = sorted(stream.held_out) if source.held_out is None else list(source.held_out())
     held_out = pack(tokenised(texts, tokenizer, limit, progress), tokenizer, length)

@@ -1,7 +1,8 @@
 """Texts to token ids, and token ids to blocks without padding.
 
 A block is [CLS] w ... [SEP] w ... [SEP] of exactly `sequence_length` tokens: documents follow one another with a
-separator between them, so that no position is padding and every block weighs the same in every loss.
+separator between them, so that no position is padding and every block weighs the same in every loss. Tokenizers that
+begin no text with a token of its own have no [CLS] there either.
 """
 
 from array import array
@@ -101,19 +102,29 @@ def pack(documents: Iterable[list[int]], tokenizer: PreTrainedTokenizerBase, seq
     """Blocks (num_blocks, sequence_length) of uint16 or int32; what does not fill the last block is left out."""
     first, last = frame(tokenizer)
     stream = np.fromiter((i for ids in documents for i in (*ids, last)), dtype=np.int32)
-    inner = sequence_length - 2
+    inner = sequence_length - len(first) - 1
     body = stream[: len(stream) // inner * inner].reshape(-1, inner)
     blocks = np.empty((len(body), sequence_length), dtype_of(tokenizer))
-    blocks[:, 0], blocks[:, 1:-1], blocks[:, -1] = first, body, last
+    blocks[:, : len(first)], blocks[:, len(first) : -1], blocks[:, -1] = first, body, last
     return blocks
 
 
-def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """The tokens that a block begins and ends with; the last one also stands after each text. Raises SpecError."""
+def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], int]:
+    """What a block begins with, one token or none, and the token that it ends with, which also stands after each text.
+
+    [CLS] and [SEP]; of a tokenizer that does not name these, what it puts around a text. Raises SpecError where it ends
+    none.
+    """
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
-    if first is None or last is None:
-        raise SpecError(["[teacher] its tokenizer has no [CLS] or [SEP] token: not an encoder of the BERT kind"])
-    return first, last
+    if first is not None and last is not None:
+        return (first,), last
+    ids, special = tokenizer("a")["input_ids"], tokenizer.all_special_ids
+    if ids[-1] not in special:
+        raise SpecError(
+            ["[teacher] its tokenizer ends no text with a special token (it names no [CLS] and [SEP], and puts none "
+             "there by itself): texts that follow one another cannot be told apart"]
+        )  # fmt: skip
+    return tuple(ids[:1]) if ids[0] in special else (), ids[-1]
 
 
 def dtype_of(tokenizer: PreTrainedTokenizerBase) -> type[np.unsignedinteger | np.signedinteger]:
@@ -124,8 +135,11 @@ def dtype_of(tokenizer: PreTrainedTokenizerBase) -> type[np.unsignedinteger | np
 def unknown_share(sequences: Iterable[Sequence[int] | np.ndarray], tokenizer: PreTrainedTokenizerBase) -> float:
     """Of the tokens that are no separators, those that stand for what the tokenizer cannot read."""
     unknown = tokens = 0
+    named = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id
+    separators = [number for number in named if number is not None]
+    unread = None if tokenizer.unk_token_id in separators else tokenizer.unk_token_id  # named so where nothing is
     for each in sequences:
         ids = np.asarray(each)
-        unknown += int((ids == tokenizer.unk_token_id).sum()) if tokenizer.unk_token_id is not None else 0
-        tokens += ids.size - int(np.isin(ids, [tokenizer.cls_token_id, tokenizer.sep_token_id]).sum())
+        unknown += int((ids == unread).sum()) if unread is not None else 0
+        tokens += ids.size - int(np.isin(ids, separators).sum())
     return unknown / tokens if tokens else 0.0

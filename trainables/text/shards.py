@@ -155,7 +155,7 @@ def write_blocks(
 ) -> np.ndarray:
     """All shards as blocks, mapped; where they are more than `most`, so many of them, spread over all."""
     first, last = frame(tokenizer)
-    inner = length - 2
+    inner = length - len(first) - 1
     sizes = [len(ids) for ids in texts_apart(shards, last)]
     count = sum(sizes) // inner
     chosen = np.arange(count) if most is None or most >= count else np.linspace(0, count - 1, most).round().astype(int)
@@ -167,7 +167,8 @@ def write_blocks(
         rest = body[rows.size :]
         start, stop = np.searchsorted(chosen, [passed, passed + len(rows)])
         part = blocks[written : written + stop - start]
-        part[:, 0], part[:, 1:-1], part[:, -1] = first, rows[chosen[start:stop] - passed], last
+        part[:, : len(first)], part[:, -1] = first, last
+        part[:, len(first) : -1] = rows[chosen[start:stop] - passed]
         passed, written = passed + len(rows), written + stop - start
     blocks.flush()
     return blocks

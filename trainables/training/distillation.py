@@ -44,9 +44,9 @@ class Distillation(nn.Module):
         shape = architecture_of(config)
         held = held_by(config["initialisation"], shape, source, corpus)
         own = source.facts.as_family(shape.family).family
-        windows = facts.family.windows(facts.architecture.num_layers), own.windows(shape.num_layers)
+        attention = facts.family.attention(facts.architecture), own.attention(shape)
         skipped = source.facts.embedding.skipped
-        pairing = Pairing(config, shape, facts.architecture, facts.embedding, *windows, held, skipped)
+        pairing = Pairing(config, shape, facts.architecture, facts.embedding, *attention, held, skipped)
         self.first_embedder = embedder_of(student)
         self.terms = losses_of(pairing)
         self.student_signals, self.teacher_signals = signals_of(self.terms)

@@ -21,6 +21,8 @@ from transformers import (
     MPNetConfig,
     MPNetModel,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
 )
 
 from spaces.errors import SpecError, StillhouseError
@@ -73,8 +75,9 @@ def corpus():
         (lambda: DistilBertForMaskedLM(DistilBertConfig(**COMMON, n_layers=1, dim=16, n_heads=2, hidden_dim=32)), 1),
         (lambda: MPNetModel(MPNetConfig(**COMMON, **LAYERS | {"num_hidden_layers": 1}), add_pooling_layer=False), 0),
         (lambda: ModernBertModel(ModernBertConfig(**COMMON, **LAYERS, local_attention=4)), 2),
+        (lambda: Qwen3Model(Qwen3Config(**COMMON, **LAYERS, num_key_value_heads=1, head_dim=16, use_cache=False)), 2),
     ],
-    ids=["distilbert, head", "mpnet", "modernbert, a window"],
+    ids=["distilbert, head", "mpnet", "modernbert, a window", "qwen3, a mask of what follows"],
 )
 def test_the_file_gives_the_numbers_of_torch(tmp_path, build, fused):
     model = build().eval()
@@ -90,7 +93,8 @@ def test_the_file_gives_the_numbers_of_torch(tmp_path, build, fused):
     theirs = torch.from_numpy(onnxruntime.InferenceSession(str(file)).run(["last_hidden_state"], feeds)[0])
     torch.testing.assert_close(theirs[mask.bool()], ours[mask.bool()], atol=1e-5, rtol=0)
     assert [path.name for path in file.parent.iterdir()] == ["model.onnx"] and b".py" not in file.read_bytes()
-    assert "Gelu" in {node.op_type for node in onnx.load(file).graph.node}
+    gelu = getattr(model.config, "hidden_act", "gelu") != "silu"
+    assert ("Gelu" in {node.op_type for node in onnx.load(file).graph.node}) == gelu
     assert attentions(file) == fused and model.config._attn_implementation == before
 
 

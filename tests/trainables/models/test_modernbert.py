@@ -10,7 +10,7 @@ from transformers import AutoModelForMaskedLM, ModernBertForSequenceClassificati
 
 from spaces.errors import SpecError
 from spaces.space.reading import read_space
-from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
+from spaces.students.architecture import Attention, StudentArchitecture, count_parameters, flops_per_token
 from spaces.students.transfer import Pairing
 from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
@@ -129,14 +129,15 @@ def test_every_method_trains_a_student_that_loads_as_it_was(teacher, method, cor
 
 def test_relations_are_learned_from_layers_that_see_everything_and_within_the_window_of_others(teacher):
     facts = teacher.facts
-    assert default_teacher_layers(facts) == (7, 4, 1) and facts.family.windows(8).keys() == {2, 3, 5, 6, 8}
+    attention = facts.family.attention(facts.architecture)
+    assert default_teacher_layers(facts) == (7, 4, 1) and attention.windows.keys() == {2, 3, 5, 6, 8}
     ours, theirs = ([torch.randn(2, 12, 32) for _ in range(3)] for _ in range(2))
     for depth, layer, windows, window in (
         (1, 7, {}, None), (1, 8, {}, 5), (2, 7, {2: 5}, 5), (2, 8, {2: 3}, 3), (2, 8, {2: 7}, 5), (2, 7, {1: 5}, None),
     ):  # fmt: skip
         pairing = Pairing(
             {"relation_heads": 4, "teacher_layer": layer}, StudentArchitecture(depth, 32, 4, 64), facts.architecture,
-            windows=facts.family.windows(8), student_windows=windows,
+            attention=attention, student_attention=Attention(windows=windows),
         )  # fmt: skip
         found = MHA.loss(pairing).value({(QKV, depth): ours}, {(QKV, layer): theirs}, {}, Batch())
         assert found == relation_loss(ours, theirs, None, 4, window)

@@ -30,6 +30,7 @@ PAIRS = {
     "modernbert bert": {"method": "mha", "relation_heads": 8, "teacher_layer": 4},
     "xlm-roberta bert": {"method": "hs", "mapping": "last"},
     "bert distilbert": {"method": "mha_direct", "teacher_layer": 4},
+    "qwen3 bert": {"method": "mha + hs", "relation_heads": 8, "teacher_layer": 4, "mapping": "last"},
 }
 """Families of teacher and student, and the method of the trial."""
 

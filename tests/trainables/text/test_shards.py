@@ -83,7 +83,7 @@ def test_a_sample_is_spread_over_all_text_and_the_rest_is_not_tokenised(prepared
 
 def test_where_texts_end(teacher, tmp_path, monkeypatch):
     """A separator after each text that gives tokens, at the border of a shard as well."""
-    cls, sep = shards.frame(teacher.tokenizer)
+    (cls,), sep = shards.frame(teacher.tokenizer)
     for number, ids in enumerate([[11, 12], [sep, 13], [], [14, sep, 15], [sep, 16]]):
         np.save(tmp_path / f"{number}.npy", np.array(ids, np.uint16))
     paths = sorted(tmp_path.glob("*.npy"))

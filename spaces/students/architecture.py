@@ -189,7 +189,7 @@ class FamilyFacts(Protocol):
     def position_offset(self) -> int:
         """Rows of the position table before the first usable one."""
 
-    def attention(self, architecture: StudentArchitecture) -> Attention:
+    def attention_facts(self, architecture: StudentArchitecture) -> Attention:
         """Of a model of this shape."""
 
     def problems(self, architecture: StudentArchitecture) -> list[str]:

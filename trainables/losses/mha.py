@@ -75,8 +75,8 @@ def widths(student: StudentArchitecture, teacher: TeacherFacts) -> tuple[int, in
     """Of the queries of student and teacher."""
     own, theirs = teacher.as_family(student.family).family, teacher.architecture
     return (
-        own.attention(student).width_of(student.hidden_size),
-        teacher.family.attention(theirs).width_of(theirs.hidden_size),
+        own.attention_facts(student).width_of(student.hidden_size),
+        teacher.family.attention_facts(theirs).width_of(theirs.hidden_size),
     )
 
 
@@ -97,7 +97,7 @@ def default_teacher_layers(teacher: TeacherFacts) -> tuple[int, ...]:
     Of a teacher with local layers, the last three that see everything: what a student of fewer layers must hold.
     """
     depth = teacher.architecture.num_layers
-    windows = teacher.family.attention(teacher.architecture).windows
+    windows = teacher.family.attention_facts(teacher.architecture).windows
     layers = [each for each in range(depth, 0, -1) if each not in windows]
     return tuple(layers[:3])
 

@@ -62,7 +62,7 @@ class RotaryFacts:
     """How many tokens a token of a local layer sees, itself included."""
     position_offset: int = 0
 
-    def attention(self, architecture: StudentArchitecture) -> Attention:
+    def attention_facts(self, architecture: StudentArchitecture) -> Attention:
         """Heads as wide as their share, and windows in the local layers."""
         kinds = types_of_depth(self.layer_types or ("",), architecture.num_layers)
         windows = {layer: self.window for layer, kind in enumerate(kinds, 1) if kind == LOCAL}
@@ -115,7 +115,7 @@ class RotaryFacts:
         width, wide = architecture.hidden_size, architecture.intermediate_size
         queries, depth = int(self.share * width), architecture.num_layers
         layer = 4 * width * (queries + queries // self.groups) + 2 * (2 + self.gated) * width * wide
-        windows = self.attention(architecture).windows
+        windows = self.attention_facts(architecture).windows
         seen = sum(min(sequence_length, windows.get(number, sequence_length)) for number in range(1, depth + 1))
         return depth * layer + 4 * seen * queries
 

@@ -44,7 +44,7 @@ class Distillation(nn.Module):
         shape = architecture_of(config)
         held = held_by(config["initialisation"], shape, source, corpus)
         own = source.facts.as_family(shape.family).family
-        attention = facts.family.attention(facts.architecture), own.attention(shape)
+        attention = facts.family.attention_facts(facts.architecture), own.attention_facts(shape)
         skipped = source.facts.embedding.skipped
         pairing = Pairing(config, shape, facts.architecture, facts.embedding, *attention, held, skipped)
         self.first_embedder = embedder_of(student)

@@ -129,7 +129,7 @@ def test_every_method_trains_a_student_that_loads_as_it_was(teacher, method, cor
 
 def test_relations_are_learned_from_layers_that_see_everything_and_within_the_window_of_others(teacher):
     facts = teacher.facts
-    attention = facts.family.attention(facts.architecture)
+    attention = facts.family.attention_facts(facts.architecture)
     assert default_teacher_layers(facts) == (7, 4, 1) and attention.windows.keys() == {2, 3, 5, 6, 8}
     ours, theirs = ([torch.randn(2, 12, 32) for _ in range(3)] for _ in range(2))
     for depth, layer, windows, window in (

@@ -15,7 +15,7 @@ class BertFacts:
     name: str
     position_offset: int = 0
 
-    def attention(self, architecture: StudentArchitecture) -> Attention:
+    def attention_facts(self, architecture: StudentArchitecture) -> Attention:
         """Every layer sees everything."""
         return Attention()
 

@@ -12,11 +12,12 @@ import toy
 from search.phases.inputs import read_inputs
 from search.phases.promote import Promotion, promote
 from search.phases.runner import Driver, confirm, refuse_other_study, resume, run_spec, stored_study
+from search.proposals.warm_start import refuse_incomparable
 from search.spec.checks import check_all
 from search.spec.writing import to_toml
 from search.store.contents import FILE, digests_of, refuse_changed, write_contents
 from search.store.parts import Store
-from spaces.errors import StillhouseError
+from spaces.errors import SpecError, StillhouseError
 from trainables.models.teacher import read_facts
 
 EMBEDDED = Path(__file__).parents[3] / "trainables/embedded_teacher"
@@ -59,9 +60,9 @@ def study_of(root, spec=SPEC):
     return check_all(json.loads(json.dumps(spec)), root, "own.toml", read_facts)
 
 
-def begin(root):
+def begin(root, spec=SPEC):
     """What a run writes before its first trial."""
-    study, store = study_of(root), Store(root / "studies/own")
+    study, store = study_of(root, spec), Store(root / "studies/own")
     data = read_inputs(study.spec, lambda line: None, lambda line: None)
     meta = dataclasses.replace(_meta(study), contents=digests_of(data.contents), place=store.root)
     write_contents(store, data.contents)
@@ -166,3 +167,30 @@ def test_a_study_without_digests_is_told_of_and_known_by_its_paths(project):
     config = json.loads((weights / "teacher/config.json").read_text())
     (weights / "teacher/config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.3}))
     assert "teacher: its weights or config.json are others" in refusal(weights)
+
+
+def test_another_tokenizer_of_students_is_another_study(project):
+    """Also for a study that would learn from this one."""
+    own = project / "tokenizer"
+    own.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(EMBEDDED / name, own / name)
+    spec = SPEC | {
+        "student": {"tokenizer": "tokenizer"}, "space": SPEC["space"] | {"method": ["embed"]},
+        "corpus": SPEC["corpus"] | {"texts": "single"},
+    }  # fmt: skip
+    shutil.rmtree(project / "studies")
+    begin(project, spec)
+    warm = study_of(project, spec | {"name": "warm", "search": {"warm_start": ["studies/own"]}}).spec
+    assert go_on(study_of(project, spec), project) == []
+    refuse_incomparable(warm, read_inputs(warm, lambda line: None, lambda line: None).contents)
+    config = json.loads((own / "tokenizer_config.json").read_text())
+    (own / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 96}))
+    changed = "student's tokenizer: tokenizer_config.json is changed"
+    with pytest.raises(StillhouseError, match=changed):
+        go_on(study_of(project, spec), project)
+    with pytest.raises(SpecError, match=changed):
+        refuse_incomparable(warm, read_inputs(warm, lambda line: None, lambda line: None).contents)
+    without = {key: value for key, value in spec.items() if key != "student"}
+    with pytest.raises(StillhouseError, match=r"student\.tokenizer|student's tokenizer: was there"):
+        go_on(study_of(project, without), project)

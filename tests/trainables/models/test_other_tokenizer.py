@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_tasks import separable, write
+from small_tasks import separable, write, write_beir
 from small_trials import COMMON, EXACT, fill
 from transformers import AutoModel, AutoTokenizer
 
@@ -20,9 +20,10 @@ from trainables.models.encoder import hidden_states, usable_positions, word_embe
 from trainables.models.signals import states_of
 from trainables.models.student import build_student, untrained
 from trainables.models.teacher import load_teacher, read_facts
+from trainables.tasks.index import with_index
 from trainables.tasks.prepare import as_teacher_reads
 from trainables.tasks.scores import Reference
-from trainables.tasks.scoring import prepare_task
+from trainables.tasks.scoring import load_task, prepare_task, score_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.corpus import blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
@@ -216,3 +217,29 @@ def test_what_students_could_not_do_with_is_refused_by_name(write_teacher, tmp_p
     words = word_embeddings(load_teacher(*named(write_teacher, "bert", "roberta")).source.model)
     assert words.isfinite().all() and not words.requires_grad
     assert replace(read_facts(str(write_teacher("bert"))), reworded=None) == read_facts(str(write_teacher("bert")))
+
+
+def test_the_teacher_embeds_the_documents_in_its_own_tokens_and_students_the_queries_in_theirs(paired, tmp_path, texts):
+    teacher, source, found = paired("bert", "xlm-roberta"), tmp_path / "source", list(dict.fromkeys(texts(60)))
+    documents, queries = {f"d{i}": text for i, text in enumerate(found[:12])}, found[20:26]
+    write_beir(source, documents, {f"q{i}": text for i, text in enumerate(queries)},
+               dev=[(f"q{i}", f"d{i}", 1) for i in range(6)])  # fmt: skip
+    spec, folder = TaskSpec("toy", str(source), "retrieval"), None
+    for each in (teacher, teacher.source):
+        own = embedder_of(each.model)
+        folder = prepare_task(spec, each.tokenizer, tmp_path / "cache", embedder=own, teachers=folder)
+        folder = with_index(folder, teacher)
+    wide = EMBED | {"hidden_size": 32, "num_heads": 4, "intermediate_size": 64, "initialisation": "random"}
+    task, student = load_task(folder), build_student(wide, teacher.source, 0)
+    index = embed(teacher.model, teacher.tokenizer, list(documents.values()))
+    answers = [judged["document"][0] for judged in task.splits["dev"].labels]
+    np.testing.assert_allclose(task.index_NE[answers], unit(index)[:6], atol=1e-5)
+    found = score_task(student, task, EvaluationSpec("zero_shot", documents="teacher"), ["dev"], 0)["dev"]
+    asked = embed(student, teacher.source.tokenizer, queries)
+    ranks = [int((row > row[i]).sum()) + 1 for i, row in enumerate(unit(asked) @ unit(index).T)]
+    assert found.score == pytest.approx(np.mean([1 / np.log2(r + 1) if r <= 10 else 0.0 for r in ranks]), abs=1e-6)
+
+
+def unit(embeddings):
+    """Of length 1."""
+    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)

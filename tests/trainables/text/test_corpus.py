@@ -197,9 +197,21 @@ def test_a_long_document_is_tokenised_as_one(teacher, monkeypatch):
     assert len(list(tokenised([text, "ba de"], teacher.tokenizer, 50, print))) > 1
 
 
-def test_a_tokenizer_without_separators(teacher):
-    with pytest.raises(SpecError, match="CLS"):
-        pack([[1]], SimpleNamespace(cls_token_id=None, sep_token_id=None), 8)
+class Bare:
+    """A tokenizer that names no separators and puts none around a text."""
+
+    cls_token_id = sep_token_id = None
+    all_special_ids = ()
+
+    def __call__(self, text):
+        return {"input_ids": [1] * len(text)}
+
+
+def test_a_tokenizer_without_separators():
+    with pytest.raises(
+        SpecError, match=r"no \[CLS\] and \[SEP\], .*: texts that follow one another cannot be told apart"
+    ):
+        pack([[1]], Bare(), 8)
 
 
 @pytest.mark.parametrize(("blocks", "size"), [(10, 4), (7, 7), (3, 8), (16, 4)])

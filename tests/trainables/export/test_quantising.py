@@ -52,3 +52,16 @@ def test_what_stays_in_float_is_named(graph, tmp_path, precision):
 def test_too_little_text_is_refused(graph, tmp_path):
     with pytest.raises(StillhouseError, match="needs 8 texts to find the range of the activations, the corpus has 7"):
         static_int8(graph, tmp_path / "int8.onnx", FEEDS[1:])
+
+
+def test_what_is_no_map_reads_what_was_not_rounded(graph, tmp_path):
+    """The quantiser itself puts rounded values before all readers of what a map reads."""
+    model, make = onnx.load(graph), onnx.helper
+    model.graph.node.append(make.make_node("Add", ["x", "x"], ["twice"], name="past"))
+    model.graph.output.append(make.make_tensor_value_info("twice", onnx.TensorProto.FLOAT, ["n", 64]))
+    onnx.save(model, tmp_path / "past.onnx")
+    static_int8(tmp_path / "past.onnx", tmp_path / "int8.onnx", FEEDS)
+    nodes = {node.name: node for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    made_by = {name: node.op_type for node in nodes.values() for name in node.output}
+    assert made_by[nodes["first"].input[0]] == "DequantizeLinear"
+    assert set(nodes["past"].input) == {"x"} and made_by["x"] != "DequantizeLinear"

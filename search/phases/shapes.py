@@ -119,7 +119,7 @@ def place_of(spec: StudySpec, teacher: Teacher, architecture: StudentArchitectur
     return (
         cache_folder()
         / "latency"
-        / digest(5, hardware(spec.latency.device), torch.__version__, *own, *setting, *columns)
+        / digest(6, hardware(spec.latency.device), torch.__version__, *own, *setting, *columns)
     )
 
 

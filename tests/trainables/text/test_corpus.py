@@ -208,9 +208,7 @@ class Bare:
 
 
 def test_a_tokenizer_without_separators():
-    with pytest.raises(
-        SpecError, match=r"no \[CLS\] and \[SEP\], .*: texts that follow one another cannot be told apart"
-    ):
+    with pytest.raises(SpecError, match=r"no \[CLS\] and \[SEP\], .* cannot be told apart"):
         pack([[1]], Bare(), 8)
 
 

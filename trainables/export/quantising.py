@@ -29,7 +29,7 @@ LARGE_TABLE = 2**14
 """Values; smaller tables stay in float."""
 SMALL_MATRIX = 2**10
 """Values; of smaller matrices nobody wants to hear."""
-ONLY_MAPS = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True}
+ONLY_MAPS: dict[str, Any] = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True}
 FLOAT_AFTER = {"DefaultTensorType": 1, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]}
 """1 is float in ONNX: the quantiser does not find out what an operator of com.microsoft gives."""
 

@@ -105,7 +105,7 @@ def projected_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus |
     In a student of another family as far as it has them: see `take_embeddings`.
     """
     basis = projection_for(student, teacher, corpus, every_layer(teacher))
-    same = student.config.model_type == teacher.facts.family.name
+    same = teacher.facts.family.name == student.config.model_type
     (project_embeddings if same else take_embeddings)(student, teacher.model, basis)
     if not (same and is_identity(basis)):
         fit_norms(student, teacher, corpus, basis, pairs=((0, 0),))

@@ -49,7 +49,7 @@ def _rows(
         cut = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
         model = as_deployed(cut, spec.deploy, corpus)
         how = [spec.deploy.name, versions().get("onnxruntime")] if spec.deploy.is_scored else []
-        identity = digest("truncated", 1, teacher.facts.digest, corpus.digest, str(shape), which, *how)
+        identity = digest("truncated", 2, teacher.facts.digest, corpus.digest, str(shape), which, *how)
         encoder = ScoredEncoder(model, identity, spec, spec.seed)
         for folder in job.tasks:
             task = load_task(folder)

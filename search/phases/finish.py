@@ -27,7 +27,6 @@ from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
 from spaces.records.shares import weights_text
 from spaces.telling import Say, announced
-from trainables.copies import at_hand
 from trainables.export.artefact import as_deployed, write_artefact
 from trainables.export.facts import ArtefactFacts, ScoreFacts, StudentFacts
 from trainables.export.folders import export_student, verify_with_library
@@ -50,7 +49,7 @@ def score_front(spec: StudySpec, store: Store, aim: Aim, job: TrialJob, say: Say
     `job` is what all trials share: corpus and tasks.
     """
     members = [row for row in front_of(store.read_trials(), aim) if row.student_path]
-    score_tests(spec, store, members, at_hand(job.corpus), [str(at_hand(each)) for each in job.tasks], say)
+    score_tests(spec, store, members, Path(job.corpus), job.tasks, say)
 
 
 def score_tests(

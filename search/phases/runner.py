@@ -40,6 +40,7 @@ from spaces.records.columns import axis_columns
 from spaces.records.meta import StudyMeta
 from spaces.records.state import ENDED, SCORING, SEARCHING, STOPPED
 from spaces.telling import Say, counted
+from trainables.copies import at_hand
 from trainables.lanes.messages import TrialJob
 from trainables.lanes.settings import ClusterSpec
 from trainables.models.loading import quiet_transformers
@@ -136,11 +137,18 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
             outcome = tune_study(plan, store, notice.say, wanted)
         if outcome.ended:
             notice.enter(SCORING)
-            score_front(spec, store, plan.meta.aim, plan.job, notice.say)
+            job = as_read_here(plan.job)
+            score_front(spec, store, plan.meta.aim, job, notice.say)
             if spec.comparison.seeds is not None:  # a search has scored its starts
-                score_baselines(spec, store, plan.job, notice.say)
+                score_baselines(spec, store, job, notice.say)
         notice.enter(ENDED if outcome.ended else STOPPED)
     return outcome
+
+
+def as_read_here(job: TrialJob) -> TrialJob:
+    """The job with the folders of this node, at which the driver reads corpus and tasks."""
+    corpus, *tasks = (str(at_hand(each)) for each in (job.corpus, *job.tasks))
+    return dataclasses.replace(job, corpus=corpus, tasks=tuple(tasks))
 
 
 def make_plan(

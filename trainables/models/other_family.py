@@ -21,7 +21,8 @@ TOKENS = ("pad", "bos", "eos", "cls", "sep", "mask")
 
 def reads_of(config: PretrainedConfig) -> ReadFacts:
     """What a teacher with this config reads."""
-    ids = ((f"{token}_token_id", getattr(config, f"{token}_token_id", None)) for token in TOKENS)
+    found = ((f"{token}_token_id", getattr(config, f"{token}_token_id", None)) for token in TOKENS)
+    ids = ((name, each[0] if isinstance(each, list) else each) for name, each in found)  # decoders may end in several
     types = config.type_vocab_size if family_of(config).has_types else 0
     return ReadFacts(config.vocab_size, usable_positions(config), types, tuple(ids))
 

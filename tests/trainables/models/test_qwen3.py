@@ -191,3 +191,10 @@ def test_blocks_end_texts_as_the_tokenizer_does(teacher, texts, tmp_path):
     teacher.tokenizer.backend_tokenizer.post_processor = None
     with pytest.raises(SpecError, match="ends no text with a special token"):
         frame(teacher.tokenizer)
+
+
+def test_a_teacher_that_may_end_in_several_tokens_has_students_of_another_family(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": [4, 5]}))
+    others = load_teacher(str(folder)).facts.others
+    assert dict(others.read.token_ids)["eos_token_id"] == 4 and isinstance(hash(others), int)

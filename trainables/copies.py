@@ -16,7 +16,16 @@ from typing import Any
 
 from spaces.errors import StillhouseError
 from trainables.cache import cache_folder, digest_files, new_file, new_folder, read_value, store_value
-from trainables.home import get_file, get_folder, put_file, put_folder, record_of, write_record
+from trainables.home import (
+    FileRecord,
+    FolderRecord,
+    get_file,
+    get_folder,
+    put_file,
+    put_folder,
+    record_of,
+    write_record,
+)
 
 READ = ("corpora", "tasks", "targets", "teachers")
 """Folders of the cache that go home for the trials that read them."""
@@ -38,7 +47,7 @@ def silent_home() -> Iterator[str]:
     try:
         local_bytes()
         if (base := home()) is not None:
-            write_record(f"{base}/writable", {})
+            write_record(f"{base}/writable", FolderRecord({}))
     except StillhouseError as error:
         yield str(error)
 
@@ -107,10 +116,10 @@ def is_kept(folder: Path) -> bool:
         return folder.is_dir()
     with one_at_a_time(folder):
         if not folder.is_dir():
-            record = record_of(uri)
+            record = record_of(uri, FolderRecord)
             if record is None:
                 return False
-            make_room(int(str(record["bytes"])))
+            make_room(record.size_bytes)
             with new_folder(folder) as unfinished:
                 get_folder(uri, unfinished, record)
     hold(folder)
@@ -126,8 +135,8 @@ def file_at_hand(path: Path) -> Path:
     hold(path)
     if not path.is_file():
         with one_at_a_time(path):
-            if not path.is_file() and (record := record_of(uri)) is not None:
-                make_room(int(str(record["bytes"])))
+            if not path.is_file() and (record := record_of(uri, FileRecord)) is not None:
+                make_room(record.size_bytes)
                 with new_file(path) as unfinished:
                     get_file(uri, unfinished, record)
     return path
@@ -136,7 +145,7 @@ def file_at_hand(path: Path) -> Path:
 def is_home(path: Path) -> bool:
     """Whether the home has a file, if there is one."""
     uri = uri_of(path)
-    return uri is not None and record_of(uri) is not None
+    return uri is not None and record_of(uri, FileRecord) is not None
 
 
 def cached_value(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

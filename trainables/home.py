@@ -7,15 +7,17 @@ named by its content; it is deleted by whoever owns the bucket.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow.fs as pafs
 
 from spaces.errors import StillhouseError
 from spaces.records.filesystems import open_filesystem, read_text
+from spaces.values import from_json, to_json
 
 RECORD = ".sum"
 """Ends the name of the record of a file or a folder."""
@@ -25,17 +27,41 @@ ATTEMPTS = 2
 """A copy that is not what its record says is fetched once more."""
 
 
-def record_of(uri: str) -> dict[str, object] | None:
+@dataclass(frozen=True)
+class FileRecord:
+    """Of a file that is whole."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FolderRecord:
+    """Of a folder that is whole."""
+
+    files: Mapping[str, FileRecord]
+    """By their paths in it."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(each.size_bytes for each in self.files.values())
+
+
+T = TypeVar("T", FileRecord, FolderRecord)
+
+
+def record_of(uri: str, kind: type[T]) -> T | None:
     """What is said of a whole file or folder; None where there is none, or one that is not whole."""
     with answering(uri):
         filesystem, path = open_filesystem(uri)
         text = read_text(filesystem, path + RECORD)
-    return None if text is None else dict(json.loads(text))
+    return None if text is None else from_json(kind, text)
 
 
-def put_file(file: Path, uri: str) -> dict[str, object]:
+def put_file(file: Path, uri: str) -> FileRecord:
     """Upload a file; its record. One that is there already stays as it is."""
-    if known := record_of(uri):
+    if known := record_of(uri, FileRecord):
         return known
     sha256, size = hashlib.sha256(), 0
     with answering(uri):
@@ -46,21 +72,21 @@ def put_file(file: Path, uri: str) -> dict[str, object]:
                 sha256.update(part)
                 size += len(part)
                 target.write(part)
-    record = {"bytes": size, "sha256": sha256.hexdigest()}
+    record = FileRecord(size, sha256.hexdigest())
     write_record(uri, record)
     return record
 
 
 def put_folder(folder: Path, uri: str, files: Sequence[Path] | None = None) -> None:
     """Upload a folder: the given files of it, or all that is below. One that is there already stays as it is."""
-    if record_of(uri):
+    if record_of(uri, FolderRecord):
         return
     found = files if files is not None else sorted(path for path in folder.rglob("*") if path.is_file())
     records = {(name := path.relative_to(folder).as_posix()): put_file(path, f"{uri}/{name}") for path in found}
-    write_record(uri, {"files": records, "bytes": sum(int(str(each["bytes"])) for each in records.values())})
+    write_record(uri, FolderRecord(records))
 
 
-def get_file(uri: str, target: Path, record: Mapping[str, object]) -> None:
+def get_file(uri: str, target: Path, record: FileRecord) -> None:
     """Copy a file from the home. Raises StillhouseError for one that is not what its record says."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(ATTEMPTS):
@@ -71,27 +97,25 @@ def get_file(uri: str, target: Path, record: Mapping[str, object]) -> None:
                 while part := source.read(PART_BYTES):
                     sha256.update(part)
                     file.write(part)
-        if sha256.hexdigest() == record["sha256"]:
+        if sha256.hexdigest() == record.sha256:
             return
     target.unlink()
     raise StillhouseError(f"{uri} is damaged: its bytes are not those that were written; delete it and its {RECORD}")
 
 
-def get_folder(uri: str, target: Path, record: Mapping[str, object]) -> None:
+def get_folder(uri: str, target: Path, record: FolderRecord) -> None:
     """Copy a folder from the home into `target`, which is there and empty."""
-    files = record["files"]
-    assert isinstance(files, dict)
-    for name, each in files.items():
+    for name, each in record.files.items():
         get_file(f"{uri}/{name}", target / name, each)
 
 
-def write_record(uri: str, record: Mapping[str, object]) -> None:
+def write_record(uri: str, record: FileRecord | FolderRecord) -> None:
     """Say that a file or folder is whole."""
     with answering(uri):
         filesystem, path = open_filesystem(uri)
         make_parent(filesystem, path)
         with filesystem.open_output_stream(path + RECORD) as file:
-            file.write(json.dumps(record).encode())
+            file.write(to_json(record).encode())
 
 
 def make_parent(filesystem: pafs.FileSystem, path: str) -> None:

@@ -10,7 +10,9 @@ import trainables.copies
 from spaces.errors import StillhouseError
 from trainables.cache import cache_folder, new_folder
 from trainables.copies import at_hand, cached_value, file_at_hand, is_home, is_kept, shared, shared_file, silent_home
-from trainables.home import record_of
+from trainables.home import FolderRecord, record_of
+from trainables.models.embedding import Embedder, Normalize, embedder_of
+from trainables.models.sentence_folders import write_embedder
 from trainables.models.teacher import for_nodes, load_teacher, told_name
 
 EMBEDDED = Path(__file__).parents[2] / "trainables/embedded_teacher"
@@ -162,8 +164,9 @@ def test_a_value_is_found_once_for_all_nodes(node):
 def test_a_teacher_that_lies_in_a_folder_is_found_on_every_node(node, tmp_path):
     own = tmp_path / "mine/my-teacher"
     shutil.copytree(EMBEDDED, own)
-    (own / ".git").mkdir()
-    (own / ".git/config.json").write_text("{}")
+    write_embedder(own, Embedder(64, ("max",), steps=(Normalize(),)), 192)
+    (own / "checkpoint-500").mkdir()
+    (own / "checkpoint-500/config.json").write_text("{}")
     node("first")
     name = for_nodes(str(own))
     shutil.rmtree(own)
@@ -171,13 +174,13 @@ def test_a_teacher_that_lies_in_a_folder_is_found_on_every_node(node, tmp_path):
     teacher = load_teacher(name)
     assert teacher.facts.name == told_name(name) == "my-teacher" and name.startswith("cache:teachers/")
     assert teacher.facts.architecture == load_teacher(str(EMBEDDED)).facts.architecture
-    assert not (at_hand(name) / ".git").exists()
+    assert embedder_of(teacher.model).pooling == ("max",) and not (at_hand(name) / "checkpoint-500").exists()
     assert for_nodes("package:trainables/embedded_teacher") == "package:trainables/embedded_teacher"
 
 
 def test_what_is_wrong_with_a_home_is_told_before_anything_starts(node, monkeypatch, tmp_path):
     node("first")
-    assert list(silent_home()) == [] and record_of(f"file://{tmp_path}/home/writable") == {}
+    assert list(silent_home()) == [] and record_of(f"file://{tmp_path}/home/writable", FolderRecord).files == {}
     (tmp_path / "file").touch()
     node("first", f"file://{tmp_path}/file/home")
     (problem,) = silent_home()

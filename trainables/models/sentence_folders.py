@@ -170,6 +170,12 @@ def with_modules(embedder: Embedder, folder: Path, hidden_size: int, problems: l
     return replace(embedder, pooling=pooling, include_prompt=include_prompt, steps=tuple(steps))
 
 
+def module_folders(folder: Path) -> list[Path]:
+    """The folders below a model's in which modules.json keeps its further steps."""
+    entries = read_json(folder / "modules.json", [])
+    return [folder / entry["path"] for entry in entries or () if is_module(entry) and entry["path"]]
+
+
 def is_module(entry: Any) -> bool:
     """Whether an entry of modules.json has a path that stays in the model's folder."""
     path = Path(entry["path"]) if isinstance(entry, dict) and isinstance(entry.get("path"), str) else None

@@ -19,7 +19,7 @@ from trainables.models.encoder import architecture, family_of, labels_of, usable
 from trainables.models.loading import has_lm_head, load_model, read_config, weight_files
 from trainables.models.other_family import OtherFamilies, reads_of
 from trainables.models.other_tokenizer import refuse_tokenizer, reworded, with_students
-from trainables.models.sentence_folders import lowers_case, read_embedder, read_pair_reader
+from trainables.models.sentence_folders import lowers_case, module_folders, read_embedder, read_pair_reader
 from trainables.models.tokenizer import load_tokenizer
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
@@ -95,8 +95,8 @@ def for_nodes(path: str, patterns: Sequence[str] = HUB_FILES) -> str:
     if home() is None or not folder.is_dir():
         return path
     folder = folder.resolve()
-    inside = [file.relative_to(folder) for pattern in patterns for file in sorted(folder.rglob(pattern))]
-    return shared_files(folder, [folder / each for each in inside if not any(p.startswith(".") for p in each.parts)])
+    parts = (folder, *module_folders(folder))  # and no others: checkpoints of a training may lie beside the model
+    return shared_files(folder, [file for each in parts for name in patterns for file in sorted(each.glob(name))])
 
 
 def told_name(path: str) -> str:

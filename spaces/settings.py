@@ -12,7 +12,10 @@ from spaces.errors import nearest
 
 
 def setting(doc: str, default: Any = dataclasses.MISSING, **rules: Any) -> Any:
-    """A documented field; rules are `at_least`, `above`, `below`, `choices`."""
+    """A documented field; rules are `at_least`, `above`, `below`, `choices`, and `refused`.
+
+    refused: what somebody may well ask for, and why it is no choice.
+    """
     metadata = {"doc": doc, **rules}
     if default is dict:
         return dataclasses.field(default_factory=dict, metadata=metadata)
@@ -28,7 +31,9 @@ def broken_rules(where: str, rules: Mapping[str, Any], value: Any) -> list[str]:
         found.append(f"{where} must be above {rules['above']}, got {value!r}")
     if "below" in rules and value >= rules["below"]:
         found.append(f"{where} must be below {rules['below']}, got {value!r}")
-    if "choices" in rules and value not in rules["choices"]:
+    if value in rules.get("refused", ()):
+        found.append(f"{where} {value!r}: {rules['refused'][value]}")
+    elif "choices" in rules and value not in rules["choices"]:
         known = rules["choices"]
         found.append(f"{where}: unknown {value!r}.{nearest(value, known)} Known: {', '.join(known)}")
     return found

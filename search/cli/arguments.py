@@ -4,6 +4,7 @@ import argparse
 import re
 
 from spaces.records.costs import COSTS
+from spaces.records.deploy import REFUSED_PRECISIONS
 
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 
@@ -35,6 +36,13 @@ def parse_limit(text: str) -> tuple[float, bool]:
     if text.strip().endswith("%"):
         return parse_number(text.strip()[:-1]) / 100, True
     return parse_number(text), False
+
+
+def parse_precision(text: str) -> str:
+    """A precision of a file, as it stands; one that no runtime has is refused with the reason."""
+    if text in REFUSED_PRECISIONS:
+        raise argparse.ArgumentTypeError(f"{text!r}: {REFUSED_PRECISIONS[text]}")
+    return text
 
 
 def parse_port(text: str) -> int:

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from search.cli.arguments import add_choice, add_folder, parse_count, parse_number
+from search.cli.arguments import add_choice, add_folder, parse_count, parse_number, parse_precision
 from search.cli.seeing import chosen_trial, say
 from spaces.errors import SpecError
 from spaces.records.deploy import ONNX, PRECISIONS, RUNTIMES
@@ -98,7 +98,10 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime", choices=RUNTIMES, help="onnx: a file for onnxruntime as well; default [deploy] of the study"
     )
-    parser.add_argument("--precision", choices=PRECISIONS, help="of that file; default [deploy] of the study, fp32")
+    parser.add_argument(
+        "--precision", type=parse_precision, choices=PRECISIONS,
+        help="of that file; default [deploy] of the study, fp32",
+    )  # fmt: skip
     parser.add_argument(
         "--tolerance", type=parse_number, metavar="X",
         help="refuse a file whose embeddings have a mean cosine to the student's below 1 - X; default 0.02",

@@ -8,7 +8,15 @@ import json
 import sys
 from pathlib import Path
 
-from search.cli.arguments import add_folder, add_limits, add_port, add_profile_name, parse_count, parse_number
+from search.cli.arguments import (
+    add_folder,
+    add_limits,
+    add_port,
+    add_profile_name,
+    parse_count,
+    parse_number,
+    parse_precision,
+)
 from spaces.errors import SpecError
 from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, RUNTIMES
 
@@ -196,7 +204,10 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu")
     parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="default torch")
-    parser.add_argument("--precision", choices=PRECISIONS, default=FLOAT_PRECISION, help="under onnx; default fp32")
+    parser.add_argument(
+        "--precision", type=parse_precision, choices=PRECISIONS, default=FLOAT_PRECISION,
+        help="under onnx; default fp32",
+    )  # fmt: skip
     parser.add_argument("--threads", type=parse_count, default=1, metavar="N", help="CPU threads; default 1")
     parser.add_argument("--batch", type=parse_count, default=1, metavar="N", help="texts at a time; default 1")
     parser.add_argument("--length", type=parse_count, default=128, metavar="N", help="tokens of a text; default 128")

@@ -186,7 +186,7 @@ def traps(study: Study, row_tokens: float = 0.0) -> Iterator[str]:
             f"[corpus] source {spec.corpus.source!r} is known by its name alone, and what the hub gives under it may "
             f"change: {spec.corpus.source}@REVISION stays the same"
         )
-    if spec.deploy.is_rounded and without_vnni():
+    if spec.deploy.gains_by_vnni and without_vnni():
         yield WITHOUT_VNNI
     count = count_configurations(space)
     if spec.comparison.seeds is None and count is not None and count < spec.budget.trials:

@@ -8,9 +8,21 @@ from spaces.settings import setting
 TORCH, ONNX = "torch", "onnx"
 RUNTIMES = (TORCH, ONNX)
 FLOAT_PRECISION = "fp32"
-FILES = {FLOAT_PRECISION: "model.onnx", "int8": "model_quantized.onnx", "int8-dynamic": "model_quantized.onnx"}
+FILES = {
+    FLOAT_PRECISION: "model.onnx",
+    "fp16": "model_fp16.onnx",
+    "int8": "model_quantized.onnx",
+    "int8-dynamic": "model_quantized.onnx",
+    "int4-weights": "model_q4.onnx",
+}
 """By precision, the name that optimum and transformers.js look for."""
 PRECISIONS = tuple(FILES)
+REFUSED_PRECISIONS = {
+    "bf16": "onnxruntime multiplies no matrices in bfloat16 on a CPU; fp16 is as small, and has more digits"
+}
+"""Precisions that no runtime here has, and why."""
+BY_VNNI = ("int8", "int8-dynamic")
+"""Precisions whose speed is that of a processor's 8-bit products."""
 FOLDER = "onnx"
 """Inside the folder of a student."""
 ARTEFACT, STUDENT = "artefact", "student"
@@ -26,6 +38,7 @@ class DeploySpec:
         "goes by the first",
         FLOAT_PRECISION,
         choices=PRECISIONS,
+        refused=REFUSED_PRECISIONS,
     )
     tolerance: float = setting(
         "of export: how far the mean cosine of its embeddings to those of the student in torch may be from 1",
@@ -66,6 +79,11 @@ class DeploySpec:
     def is_rounded(self) -> bool:
         """Whether its numbers are not those that were trained, in any precision."""
         return self.precisions != (FLOAT_PRECISION,)
+
+    @property
+    def gains_by_vnni(self) -> bool:
+        """Whether a processor without VNNI is slower by it than others."""
+        return any(each in BY_VNNI for each in self.precisions)
 
     @property
     def is_scored(self) -> bool:

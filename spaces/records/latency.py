@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS
+from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, REFUSED_PRECISIONS
 from spaces.settings import setting
 
 STEADY = 0.1
@@ -48,7 +48,9 @@ class ProfileSpec(PassSpec):
     """A pass of `stillhouse profile`, which measures other runtimes too."""
 
     runtime: str = setting("what runs the forward pass", "torch")
-    precision: str = setting("of the file that runs under onnx", FLOAT_PRECISION, choices=PRECISIONS)
+    precision: str = setting(
+        "of the file that runs under onnx", FLOAT_PRECISION, choices=PRECISIONS, refused=REFUSED_PRECISIONS
+    )
 
     @property
     def name(self) -> str:

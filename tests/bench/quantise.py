@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 
 from trainables.export.artefact import calibration_rows, compare, embed_by_file, feeds_of, parity_rows
 from trainables.export.graphs import export_onnx, sample_inputs
-from trainables.export.quantising import FLOAT_AFTER, QUANTISERS, quiet, reader_of
+from trainables.export.quantising import BLOCK, FLOAT_AFTER, IN_FLOAT32, QUANTISERS, quantise_tables, quiet, reader_of
 from trainables.models.embedding import embedder_of, text_tokens
 from trainables.models.file_encoder import EMBEDDING
 from trainables.models.teacher import load_teacher
@@ -54,6 +54,19 @@ def static(graph, to, feeds, *, method="MinMax", signed=True, after=FLOAT, kept=
             calibrate_method=CalibrationMethod[method], nodes_to_exclude=kept(graph),
             nodes_to_quantize=[only] if only else None, **MAPS,
         )  # fmt: skip
+
+
+def four_bits(graph, to, feeds, *, block=BLOCK, level=IN_FLOAT32, symmetric=False):
+    """onnxruntime's own, with tables of embeddings as ours."""
+    with quiet():
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+        found = MatMulNBitsQuantizer(
+            onnx.load(graph), bits=4, block_size=block, is_symmetric=symmetric, accuracy_level=level
+        )
+        found.process()
+    onnx.save(found.model.model, to)
+    quantise_tables(to, to)
 
 
 def narrowing(graph):
@@ -92,6 +105,10 @@ WAYS = {
     "static, unsigned": partial(static, after=FLOAT_AFTER, signed=False),
     "static, unsigned, percentile": partial(static, after=FLOAT_AFTER, signed=False, method="Percentile"),
     "static, unsigned, entropy": partial(static, after=FLOAT_AFTER, signed=False, method="Entropy"),
+    "int4, blocks of 32": partial(four_bits, block=32),
+    "int4, blocks of 64": partial(four_bits, block=64),
+    "int4, no zero points": partial(four_bits, symmetric=True),
+    "int4, products in int8": partial(four_bits, level=4),
     **{f"--precision {name}": quantise for name, quantise in QUANTISERS.items()},
 }
 

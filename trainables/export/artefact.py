@@ -21,6 +21,7 @@ from spaces.records.deploy import FILES, FOLDER, DeploySpec
 from trainables.export.card import SAME
 from trainables.export.facts import ArtefactFacts
 from trainables.export.graphs import OPSET, attentions, export_onnx, sample_inputs
+from trainables.export.half_precision import HALF
 from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS, STATIC, float_weights
 from trainables.machine import WITHOUT_VNNI, without_vnni
 from trainables.models.embedding import embed_tokens, embedder_of
@@ -115,11 +116,11 @@ def write_artefact(
     megabytes = file.stat().st_size / 1e6
     say(f"{file.relative_to(folder)}: {deploy.first}, {megabytes:.1f} MB, {fused} of {layers} attentions fused")
     say(parity.line)
-    if deploy.is_rounded:
-        if left := float_weights(file):
-            say(f"in float, since the quantiser does not take the operator: {'; '.join(left)}")
-        if without_vnni():
-            say(WITHOUT_VNNI)
+    if deploy.is_rounded and (left := float_weights(file)):
+        why = "numbers there are large for float16" if deploy.first == HALF else "the quantiser does not take it"
+        say(f"in float32, since {why}: {'; '.join(left)}")
+    if deploy.gains_by_vnni and without_vnni():
+        say(WITHOUT_VNNI)
     if not 1 - parity.cosine <= deploy.tolerance:
         raise StillhouseError(
             f"the {deploy.first} file is too far from the student: the mean cosine of its embeddings is "

@@ -1,4 +1,6 @@
-"""int8 of an ONNX file: maps by onnxruntime's quantiser, a scale per channel; tables of embeddings, a scale per row.
+"""int8 and int4 of an ONNX file: maps by onnxruntime's quantisers; tables of embeddings in int8, a scale per row.
+
+In int8 a map has a scale per channel.
 
 Weights are unsigned: a signed weight times an unsigned activation is summed in 16 bits on x86 processors without VNNI
 and saturates there, so that the same file would give other embeddings on another machine.
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from spaces.errors import StillhouseError
+from trainables.export.half_precision import HALF, in_half
 
 STATIC = "int8"
 """The precision whose scales are found on text."""
@@ -27,6 +30,10 @@ FEWEST_TEXTS = 8
 """Texts without which the range of an activation is a guess."""
 LARGE_TABLE = 2**14
 """Values; smaller tables stay in float."""
+BLOCK = 16
+"""Weights of a column that share a scale in int4: the fewest that onnxruntime takes, which keep most precision."""
+IN_FLOAT32 = 1
+"""What onnxruntime calls products of int4 weights in float32; in int8 they are slower with so small a block."""
 SMALL_MATRIX = 2**10
 """Values; of smaller matrices nobody wants to hear."""
 ONLY_MAPS: dict[str, Any] = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True}
@@ -70,21 +77,45 @@ def dynamic_int8(graph: Path, to: Path, feeds: Feeds) -> None:
         quantise_tables(maps, to)
 
 
-QUANTISERS: dict[str, Callable[[Path, Path, Feeds], None]] = {STATIC: static_int8, "int8-dynamic": dynamic_int8}
+def int4_weights(graph: Path, to: Path, feeds: Feeds) -> None:
+    """Maps in 4 bits, a scale and a zero point for each BLOCK weights of a column; what they give is in float."""
+    import onnx
+
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+        quantiser = MatMulNBitsQuantizer(onnx.load(graph), bits=4, block_size=BLOCK, accuracy_level=IN_FLOAT32)
+        quantiser.process()
+        maps = Path(scratch) / "maps.onnx"
+        onnx.save(quantiser.model.model, maps)
+        quantise_tables(maps, to)
+
+
+QUANTISERS: dict[str, Callable[[Path, Path, Feeds], None]] = {
+    HALF: in_half,
+    STATIC: static_int8,
+    "int8-dynamic": dynamic_int8,
+    "int4-weights": int4_weights,
+}
 """(float graph, file to write, inputs to calibrate with), by precision."""
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """onnxruntime's quantiser advises its own preprocessing by the root logger, and prints what it is at."""
-    root = logging.getLogger()
+    """onnxruntime's quantiser advises its own preprocessing by the root logger, and prints what it is at.
+
+    Its module for 4 bits gives a root logger without handlers one when it is imported, which would stay.
+    """
+    root, silent = logging.getLogger(), logging.NullHandler()
     before = root.level
+    root.addHandler(silent)
     root.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         root.setLevel(before)
+        root.removeHandler(silent)
 
 
 def reader_of(feeds: Feeds) -> Any:
@@ -160,7 +191,7 @@ def quantise_tables(graph: Path, to: Path) -> None:
 def float_weights(file: Path) -> list[str]:
     """What a file still computes with learned matrices in float, tables of embeddings aside: 'Einsum 7, 384 x 64'.
 
-    The quantiser takes MatMul and Gemm; other operators stay as they are.
+    The quantiser of int8 takes MatMul and Gemm, that of int4 MatMul; other operators stay as they are.
     """
     import onnx
 
@@ -174,7 +205,7 @@ def float_weights(file: Path) -> list[str]:
         f"{node.op_type} {node.name}, {matrices[name]}"
         for node in graph.node
         for name in node.input
-        if name in matrices and not is_lookup(node)
+        if name in matrices and not is_lookup(node) and node.op_type != "MatMulNBits"  # which reads scales
     ]
 
 

@@ -33,8 +33,10 @@ def open_encoder(file: Path, config: PretrainedConfig, embedder: Any, num_layers
     import onnxruntime
 
     graph = onnx.load(file)
+    types = {each.name: each.type.tensor_type.elem_type for each in graph.graph.value_info}
     for layer in range(num_layers):
-        state = onnx.helper.make_tensor_value_info(layer_name(layer), onnx.TensorProto.FLOAT, None)
+        name = layer_name(layer)
+        state = onnx.helper.make_tensor_value_info(name, types.get(name, onnx.TensorProto.FLOAT), None)
         graph.graph.output.append(state)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
@@ -66,8 +68,8 @@ class FileEncoder(nn.Module):
         return self._run([EMBEDDING], input_ids_BT, mask_BT)[0]
 
     def _run(self, outputs: list[str], input_ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, ...]:
-        """All token types are 0, as students are taught."""
+        """All token types are 0, as students are taught; in float32, whatever the file computes in."""
         mask_BT = torch.ones_like(input_ids_BT) if mask_BT is None else mask_BT
         known = {"input_ids": input_ids_BT, "attention_mask": mask_BT, "token_type_ids": torch.zeros_like(input_ids_BT)}
         feeds = {name: known[name].long().numpy() for name in self.inputs}
-        return tuple(torch.from_numpy(each) for each in self.session.run(outputs, feeds))
+        return tuple(torch.from_numpy(each).float() for each in self.session.run(outputs, feeds))

@@ -31,6 +31,13 @@ def test_shares_and_counts():
         parse_count("1.5")
 
 
+def test_a_precision_that_no_runtime_has_is_refused_with_the_reason(capsys):
+    for command in (["export", "DIR", "TO"], ["profile", "DIR"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--precision", "bf16"])
+        assert "'bf16': onnxruntime multiplies no matrices in bfloat16 on a CPU" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_an_example(name, capsys):
     with pytest.raises(SystemExit) as caught:

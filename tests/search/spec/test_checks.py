@@ -366,7 +366,7 @@ def test_several_precisions():
     assert toy.read(to_toml(spec))[0] == spec and from_json(DeploySpec, to_json(spec.deploy)) == spec.deploy
     assert toy.read(several.replace('"fp32", ', ""))[0].deploy == DeploySpec("onnx", "int8")
     assert problems_of(several.replace('"fp32"', '"int8", "int9"')) == [
-        "[deploy] precision: unknown 'int9'. Did you mean 'int8'? Known: fp32, int8, int8-dynamic",
+        "[deploy] precision: unknown 'int9'. Did you mean 'int8'? Known: fp32, fp16, int8, int8-dynamic, int4-weights",
         "[deploy] precision names 'int8' more than once",
     ]
     assert problems_of(several.replace('["fp32", "int8"]', "[]")) == [
@@ -381,11 +381,12 @@ def test_several_precisions():
 def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
     assert toy.read()[0].deploy == DeploySpec()
     assert toy.read(f'{toy.SPEC}\n[deploy]\nruntime = "onnx"\nprecision = "int8"\n')[0].deploy.name == "onnx int8"
-    found = problems_of(f'{toy.SPEC}\n[deploy]\nruntime = "openvino"\nprecision = "int4-weights"\nthreads = 1\n')
+    found = problems_of(f'{toy.SPEC}\n[deploy]\nruntime = "tensorrt"\nprecision = "bf16"\nthreads = 1\n')
     assert found == [
         "[deploy] unknown key 'threads'. [latency] has it. Known: runtime, precision, tolerance, quality_of",
-        "[deploy] runtime: unknown 'openvino'. Known: torch, onnx",
-        "[deploy] precision: unknown 'int4-weights'. Known: fp32, int8, int8-dynamic",
+        "[deploy] runtime: unknown 'tensorrt'. Known: torch, onnx",
+        "[deploy] precision 'bf16': onnxruntime multiplies no matrices in bfloat16 on a CPU; fp16 is as small, and "
+        "has more digits",
     ]
     assert problems_of(f'{toy.SPEC}\n[deploy]\nprecision = "int8"\n') == [
         "[deploy] precision 'int8' is of a file for onnxruntime: set runtime = 'onnx'"

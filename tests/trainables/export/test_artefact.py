@@ -108,11 +108,12 @@ def test_tasks_read_the_file_as_they_read_the_student(student, corpus, graph, mo
     texts = ragged([np.arange(4, 4 + length) for length in (9, 3, 17)], np.int32)
     layers, embeddings = encoded_features(student, texts, 0), embed_tokens(student, texts, 0)
     words = ragged([[0, 2], [1], [5]], np.int32)
-    for precision, near in (("fp32", 1e-5), ("int8", 0.05)):
+    for precision, near in (("fp32", 1e-5), ("fp16", 2e-3), ("int8", 0.05), ("int4-weights", 0.2)):
         file = as_deployed(student, DeploySpec("onnx", precision), corpus)
         found = encoded_features(file, texts, 0)
         assert found.shape == layers.shape == (3, 3, 32) and embedder_of(file) is embedder_of(student)
         for ours, theirs in ((layers, found), (embeddings, embed_tokens(file, texts, 0))):
+            assert theirs.dtype == np.float32
             assert np.abs(ours - theirs).mean() < near * np.abs(ours).mean()
         assert (found != layers).any()
         of_words = encoded_features(file, texts, 0, words, layers=[1])
@@ -201,6 +202,20 @@ def test_an_int8_student_is_compared_and_handed_over_whole(tmp_path, tokenizer, 
     assert np.allclose((theirs * embed(student, tokenizer, texts)).sum(-1), 1, atol=0.01)
     session = onnxruntime.InferenceSession(str(folder / facts["file"]))
     assert [each.name for each in session.get_inputs()] == ["input_ids", "attention_mask", "token_type_ids"]
+
+
+@pytest.mark.parametrize("precision, name", [("fp16", "model_fp16.onnx"), ("int4-weights", "model_q4.onnx")])
+def test_other_precisions_are_handed_over_too(
+    tmp_path, tokenizer, student, corpus, graph, monkeypatch, precision, name
+):
+    monkeypatch.setattr(artefact, "export_onnx", lambda model, file: Path(shutil.copy(graph, file)))
+    said: list[str] = []
+    facts = write_artefact(student, tokenizer, tmp_path, DeploySpec("onnx", precision, 0.1), corpus, said.append)
+    assert (facts.file, facts.precision, facts.fused_attentions) == (f"onnx/{name}", precision, 2)
+    assert 0.9 < facts.lowest_cosine < 1 and facts.megabytes < graph.stat().st_size / 1.6e6
+    assert len(said) == 2  # nothing stays in float, and nothing is said of VNNI
+    _, embedding = onnxruntime.InferenceSession(str(tmp_path / facts.file)).get_outputs()
+    assert (embedding.name, embedding.type) == ("sentence_embedding", "tensor(float)")
 
 
 def test_a_file_too_far_from_the_student_is_refused(tmp_path, tokenizer, student, corpus, graph, monkeypatch):

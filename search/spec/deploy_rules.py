@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from spaces.records.costs import COSTS, THROUGHPUT
+from spaces.records.costs import COSTS, MEMORY, THROUGHPUT
 from spaces.records.deploy import ARTEFACT, ONNX, STUDENT, DeploySpec
 from spaces.records.objectives import named_objectives
 from trainables.tasks.spec import FINETUNE
@@ -74,6 +74,20 @@ def batch_of_throughput(spec: Any) -> Iterator[str]:
         )
 
 
+def process_of_memory(spec: Any) -> Iterator[str]:
+    named = {*spec.search.objectives, *spec.search.constraints}
+    if MEMORY.name in named and not spec.latency.memory:
+        yield (
+            f"[search] {MEMORY.name!r} is measured in a process of its own, where [latency] asks for it: "
+            "set memory = true"
+        )
+    if spec.latency.memory and spec.latency.device != "cpu":
+        yield (
+            f"[latency] memory = true is the memory of a process on the CPU, device is {spec.latency.device!r}: set "
+            "device = 'cpu', or leave memory out"
+        )
+
+
 def device_of_runtime(spec: Any) -> Iterator[str]:
     if spec.deploy.runtime != ONNX or spec.latency.device != "cuda" or find_spec("onnxruntime") is None:
         return
@@ -93,6 +107,7 @@ DEPLOY_RULES = (
     file_to_score,
     costs_of_runtime,
     batch_of_throughput,
+    process_of_memory,
     device_of_runtime,
 )
 """Rules on (spec)."""

@@ -229,6 +229,22 @@ PEAK_MEMORY = Cost(
     measured="trainables.export.measuring:peak_memory_columns",
     runtimes=(TORCH,),
 )
+MEMORY = Cost(
+    name="memory_mb",
+    label="resident memory",
+    head="MB resident",
+    decimals=0,
+    columns=(
+        Column(
+            "memory_mb",
+            FLOAT,
+            "MB",
+            "peak resident memory of a fresh process that loads what is deployed and runs one batch",
+            since=2,
+        ),
+    ),
+    measured="trainables.export.resident:memory_columns",
+)
 DISK = Cost(
     name="disk_mb",
     label="file size",
@@ -254,7 +270,7 @@ INDEX = Cost(
     chosen=index_columns,
 )
 
-OWN = (PARAMETERS, LATENCY, THROUGHPUT, FLOPS, PEAK_MEMORY, DISK, INDEX)
+OWN = (PARAMETERS, LATENCY, THROUGHPUT, FLOPS, PEAK_MEMORY, MEMORY, DISK, INDEX)
 COSTS: Registry[Cost] = Registry(Cost, "stillhouse.costs", {cost.name: cost for cost in OWN})
 """In the order in which they are shown."""
 

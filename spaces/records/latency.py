@@ -41,6 +41,9 @@ class LatencySpec(PassSpec):
         None,
         at_least=1,
     )
+    memory: bool = setting(
+        "whether the cost memory_mb is measured: a process of its own for each shape, some seconds in torch", False
+    )
 
 
 @dataclass(frozen=True)

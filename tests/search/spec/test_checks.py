@@ -400,9 +400,16 @@ def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
     assert "set quality_of = 'student', or protocol = 'probe'" in finetuned
     assert counted == (
         "[search] 'peak_memory_mib' is measured under [deploy] runtime = 'torch' only, here it is 'onnx': take one of "
-        "latency_ms, text_ms, disk_mb, or parameters, or that runtime"
+        "latency_ms, text_ms, memory_mb, disk_mb, or parameters, or that runtime"
     )
     size = f'{toy.SPEC}\n[search]\nobjectives = ["quality", "disk_mb"]\n'
     assert "under [deploy] runtime = 'onnx' only, here it is 'torch'" in problems_of(size)[0]
     many = size.replace("disk_mb", "text_ms")
     assert "set it, to 32 for example" in problems_of(many)[0]
+    resident = size.replace("disk_mb", "memory_mb")
+    (asked,) = problems_of(resident)
+    assert asked.startswith("[search] 'memory_mb' is measured in a process of its own") and "memory = true" in asked
+    assert toy.read(f"{resident}[latency]\nmemory = true\n")[0].latency.memory
+    on_gpu = problems_of(f'{resident}[latency]\nmemory = true\ndevice = "cuda"\n')
+    (on_cpu,) = [each for each in on_gpu if "on the CPU" in each]
+    assert on_cpu.endswith("device is 'cuda': set device = 'cpu', or leave memory out")

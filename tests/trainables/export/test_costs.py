@@ -15,7 +15,7 @@ from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 
 SMALL, LARGE = StudentArchitecture(1, 48, 12, 96), parse_shape("6x192")
-SETTING = LatencySpec(sequence_length=32, throughput_batch=4)
+SETTING = LatencySpec(sequence_length=32, throughput_batch=4, memory=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Cost measurements: counts against the real model, memory against the profiler, nothing left changed."""
 
 import os
+import resource
 import threading
 import time
 from dataclasses import replace
@@ -24,7 +25,7 @@ from spaces.records.deploy import TORCH, DeploySpec
 from spaces.records.latency import LatencySpec
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
 from trainables import machine
-from trainables.export import throughput
+from trainables.export import resident, throughput
 from trainables.export.measuring import (
     measure,
     measure_latency,
@@ -32,6 +33,7 @@ from trainables.export.measuring import (
     measure_peak_memory,
     subject_of,
 )
+from trainables.export.resident import memory_columns
 from trainables.export.throughput import like_lengths, throughput_columns
 from trainables.export.timing import time_passes
 from trainables.machine import fingerprint, hardware, pinned_threads, versions, waits_s
@@ -250,6 +252,26 @@ def test_the_machine_and_the_versions_are_named():
     assert "core" in hardware()
     assert versions()["torch"] == torch.__version__
     assert all(isinstance(value, str) for value in versions().values())
+
+
+@pytest.mark.xdist_group("onnx")
+def test_resident_memory_is_that_of_a_process_of_its_own(tmp_path, graph, monkeypatch):
+    """This process has torch in memory, that of a file has not. The batch is of the longest texts that are timed."""
+    setting = LatencySpec(sequence_length=16, memory=True)
+    subject = Subject(SHAPE, None, setting, None, None, lambda: tmp_path / "nothing", file=graph)
+    found = memory_columns(subject)["memory_mb"]
+    assert 20 < found < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    asked = []
+    monkeypatch.setattr(resident, "memory_script", SimpleNamespace(__file__=str(tmp_path / "told.py")))
+    (tmp_path / "told.py").write_text("import sys; print('a line'); print(len(sys.argv) + int(sys.argv[3]))")
+    assert memory_columns(replace(subject, lengths=(5, 9)))["memory_mb"] == 14
+    (tmp_path / "told.py").write_text("raise ValueError('no such student')")
+    with pytest.raises(StillhouseError, match=r"memory_mb: the process .* failed: ValueError: no such student"):
+        memory_columns(subject)
+    monkeypatch.setattr(resident.subprocess, "run", lambda *args, **options: asked.append(args))
+    for other in (LatencySpec(), replace(setting, device="cuda")):
+        assert memory_columns(replace(subject, latency=other)) == {"memory_mb": None}
+    assert not asked
 
 
 @pytest.mark.xdist_group("onnx")

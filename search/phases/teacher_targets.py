@@ -31,7 +31,7 @@ from spaces.students.layer_mapping import HELD
 from spaces.students.transfer import Pairing, axes_of, terms_of
 from spaces.telling import Say, announced
 from trainables.copies import file_at_hand, is_home, name_of, shared
-from trainables.lanes.trial import kept_teacher
+from trainables.lanes.kept import kept_teacher
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states
 from trainables.models.signals import State

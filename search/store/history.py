@@ -23,6 +23,8 @@ class Ask:
     config: dict[str, Any]
     seed: int
     config_hash: str
+    parent: int | None = None
+    """The finished trial from whose student it may go on."""
 
 
 @dataclass
@@ -117,6 +119,7 @@ class History:
             "seed": ask.seed,
             "asked_at": now(),
             "search_s": search_s,
+            "parent": ask.parent,
         }
         self.store.write_part("asked", ask.trial, [row])
         self.asked[ask.trial] = row
@@ -126,7 +129,7 @@ class History:
 
     def again(self, row: Mapping[str, Any]) -> Running:
         """A trial that was interrupted or stopped: under its number, and from its checkpoint if it has one."""
-        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"])
+        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"], row.get("parent"))
         return Running(ask, now(), self.reports.get(ask.trial, []))
 
     def write_reports(self, live: Running) -> None:

@@ -27,6 +27,22 @@ class Ask:
     """The finished trial from whose student it may go on."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A trial that is to be run, before it has a number."""
+
+    config: Mapping[str, Any]
+    seed: int
+    parent: int | None = None
+    """The trial of the same configuration that it goes on from, or whose seeds it confirms."""
+
+    @property
+    def digest(self) -> str:
+        """Its config_hash, which a trial without a parent has as well."""
+        own = {} if self.parent is None else {"parent": self.parent}
+        return config_hash({**self.config, **own}, self.seed)
+
+
 @dataclass
 class Running:
     """A trial between ask and tell."""
@@ -106,9 +122,13 @@ class History:
             self._configs[trial] = json.loads(self.asked[trial]["config"])
         return self._configs[trial]
 
-    def ended(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> list[tuple[Mapping[str, Any], int]]:
-        """Those (configuration, seed) that have run, whatever came of them."""
-        return [ask for ask in asks if config_hash(*ask) in self.by_hash]
+    def ended(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """Those that have run, whatever came of them."""
+        return [each for each in wanted if each.digest in self.by_hash]
+
+    def ask_for(self, wanted: Wanted) -> Ask:
+        """The next trial, if it is to be this one."""
+        return Ask(self.next_number, dict(wanted.config), wanted.seed, wanted.digest, wanted.parent)
 
     def start(self, ask: Ask, search_s: float) -> Running:
         """Write down that a trial was asked for, so many seconds into the search."""

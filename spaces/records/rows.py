@@ -95,9 +95,7 @@ class TrialRow:
     ] = None
     parent: Annotated[
         int | None,
-        About(
-            "number", "trial whose student it went on from; null: it began as its configuration says", since=2
-        ),
+        About("number", "trial whose student it went on from; null: it began as its configuration says", since=2),
     ] = None
     ancestor_tokens: Annotated[
         int | None,

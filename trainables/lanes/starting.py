@@ -35,6 +35,11 @@ class Start:
     """On dev, where they were asked for."""
 
     @property
+    def quality(self) -> float | None:
+        """On dev."""
+        return None if self.scores is None else self.scores.quality
+
+    @property
     def tokens(self) -> int:
         """That it has come through already."""
         return self.ancestor.tokens if self.ancestor else 0
@@ -56,11 +61,8 @@ def start_of(job: TrialJob, teacher: Teacher, corpus: Corpus, rank: int = 0) -> 
         return Start(own, None, start_scores(own, job, teacher, corpus) if job.keeps_start and rank == 0 else None)
     inherited = copy.deepcopy(own)
     take_over(inherited, job.ancestor)
-    candidates = [
-        Start(own, None, start_scores(own, job, teacher, corpus)),
-        Start(inherited, job.ancestor, score(inherited, replace(job, test_floors={}), corpus)[0]),
-    ]
-    return max(candidates, key=lambda start: start.scores.quality)
+    ours, theirs = start_scores(own, job, teacher, corpus), score(inherited, replace(job, test_floors={}), corpus)[0]
+    return Start(inherited, job.ancestor, theirs) if theirs.quality > ours.quality else Start(own, None, ours)
 
 
 def rebuilt(start: Start, job: TrialJob, teacher: Teacher, corpus: Corpus) -> PreTrainedModel:

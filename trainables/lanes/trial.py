@@ -100,11 +100,12 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     export_student(student, source.tokenizer, job.student_folder, facts)
     return TrialOutcome(
         trained, scores, test_scores,
-        start_quality=start.scores and start.scores.quality, trained_quality=start.scores and after,
+        start_quality=start.quality, trained_quality=None if start.quality is None else after,
         kept_tokens=kept_tokens, costs=costs, variants=variants,
         evaluate_s=scored - started, profile_s=profiled - scored,
         student_path=f"students/{Path(job.student_folder).name}",
-        parent=start.ancestor and start.ancestor.trial, ancestor_tokens=start.ancestor and start.tokens,
+        parent=start.ancestor.trial if start.ancestor else None,
+        ancestor_tokens=start.tokens if start.ancestor else None,
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ as they are, as students like any other, before the first trial trains; they cou
 search is over, what its budget keeps for the end trains the members of the front on.
 """
 
-import contextlib
 import math
 import time
 from collections import Counter
@@ -34,7 +33,6 @@ from search.samplers.registry import FREEZE_THAW, GRID
 from search.store.history import RAN, Ask, History, Running, Wanted, is_untrained, qualities
 from search.store.parts import Store
 from search.store.rows import ended_row, report_row, stopped_row, test_rows, unusable, variant_row
-from spaces.errors import InfeasibleConfig
 from spaces.records.rows import TrialRow
 from trainables.lanes.messages import TrialOutcome
 from trainables.training.reports import TrialReport
@@ -125,12 +123,13 @@ class AskTell:
 
     def _search_on(self) -> Ask | None:
         """The next trial of the search itself."""
-        if (start := self._first_of(self.searched.starts, self.searched.check_limits)) is not None:
+        first = self.history.first_new
+        if (start := first(self.searched.starts, self.searched.seed, self.searched.check_limits)) is not None:
             return self._start(start)
         if any(is_untrained(each.ask.config) for each in self.live.values()):
             return None  # what they score is known before a token is spent
-        if (first := self._first_of(self.searched.try_first, self.searched.check)) is not None:
-            return self._start(first)
+        if (wanted := first(self.searched.try_first, self.searched.seed, self.searched.check)) is not None:
+            return self._start(wanted)
         if self._taker is not None:
             return self._take(self._taker)
         if self.searched.hours is not None and self.clock.seconds >= 3600 * self.searched.hours:
@@ -265,16 +264,6 @@ class AskTell:
         assert self._agenda is not None
         asks, self._to_come = self._agenda(self)
         self._queue = [each for each in asks if each.digest not in self.history.known]
-
-    def _first_of(self, configs: Sequence[Mapping[str, Any]], check: Callable[[Mapping[str, Any]], None]) -> Ask | None:
-        """The first that was not asked for and is within the limits; None when there is none."""
-        for config in configs:
-            wanted = Wanted(config, self.searched.seed)
-            if wanted.digest not in self.history.known:
-                with contextlib.suppress(InfeasibleConfig):
-                    check(config)
-                    return self.history.ask_for(wanted)
-        return None
 
     def _next_on_agenda(self) -> Ask | None:
         if not self._queue and not self.live:

@@ -1,15 +1,17 @@
 """What a study has asked, heard and recorded: read from its store, and written there before anything else happens."""
 
 import bisect
+import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from search.store.parts import Store, now
+from spaces.errors import InfeasibleConfig
 from spaces.records.rows import TrialRow
 from spaces.space.search_space import config_hash
 from spaces.students.transfer import UNTRAINED
@@ -129,6 +131,16 @@ class History:
     def ask_for(self, wanted: Wanted) -> Ask:
         """The next trial, if it is to be this one."""
         return Ask(self.next_number, dict(wanted.config), wanted.seed, wanted.digest, wanted.parent)
+
+    def first_new(self, configs: Iterable[Mapping[str, Any]], seed: int, check: Callable[..., None]) -> Ask | None:
+        """The first that was not asked for and that `check` does not find infeasible; None when there is none."""
+        for config in configs:
+            wanted = Wanted(config, seed)
+            if wanted.digest not in self.known:
+                with contextlib.suppress(InfeasibleConfig):
+                    check(config)
+                    return self.ask_for(wanted)
+        return None
 
     def start(self, ask: Ask, search_s: float) -> Running:
         """Write down that a trial was asked for, so many seconds into the search."""

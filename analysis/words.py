@@ -92,7 +92,7 @@ def student_name(row: Mapping[str, Any] | pd.Series) -> str:
     if row["method"] == UNTRAINED:
         return f"{row['architecture']} {UNTRAINED}{file}"
     kept = ", start kept" if row.get("kept_tokens") == 0 and not row.get("seeds", 1) > 1 else ""
-    if kept and not pd.isna(parent := row.get("parent")):
+    if kept and (parent := row.get("parent")) is not None and not pd.isna(parent):
         kept = f", as trial {int(parent)} left it"
     return f"{row['architecture']} by {row['method']}{kept}{file}"
 

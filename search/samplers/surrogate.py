@@ -35,16 +35,17 @@ def expected_gains(
     front_MK: np.ndarray,
     quality_column: int,
     reference_K: np.ndarray,
-    ends_E: np.ndarray,
+    ends_E: np.ndarray | None = None,
 ) -> np.ndarray:
     """Expected hypervolume improvement of each configuration at the share at which it ends, (N,).
 
-    ends_E: these shares, of the configurations and then of those that run.
+    ends_E: these shares, of the configurations and then of those that run; None: the full budget of each.
 
     Running trials count as if they had ended with the quality that is expected of them (Ginsbourger et al. 2010, the
     "kriging believer"), so that several lanes do not all try the same. The quality column of all costs but the front's
     is not looked at; `reference_K` has the other columns only, NaN where nothing is known to measure a cost by.
     """
+    ends_E = np.ones(len(configs) + len(running)) if ends_E is None else ends_E
     with threads().limit(limits=1):  # the matrices are small, and the other cores are training
         believed: list[Seen] = []
         if running:

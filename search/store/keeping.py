@@ -100,7 +100,7 @@ class Keeper:
 
     def _needed(self, rows: Rows) -> set[int]:
         begun = {*self.running, *self.history.stopped, *(row["trial"] for row in self.history.interrupted)}
-        parents = (self.history.asked[trial].get("parent") for trial in begun)
+        parents = (self.history.asked.get(trial, {}).get("parent") for trial in begun)
         needed_now = needed(rows, self.aim, self.store.read_rows("profiles"))
         return needed_now | {parent for parent in parents if parent is not None}
 

@@ -103,7 +103,7 @@ def tune_study(
                 asktell.narrow(comparison(spec, plan.study.space, progress.say))
             keeper = Keeper(asktell.history, asktell.aim, spec.storage.quota_gb, progress.say)
             keeper.tidy()
-            make_job = job_maker(plan, store, asktell.history, keeper.started)
+            make_job = job_maker(plan, asktell.history, keeper.started)
             searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(plan.cluster))
             sweeper = Sweeper()
             callbacks = [progress, sweeper, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
@@ -176,7 +176,7 @@ def wanted_starts(spec: StudySpec, space: SearchSpace, say: Callable[[str], None
     return starts
 
 
-def job_maker(plan: Plan, store: Store, history: History, started: Callable[[int], None]) -> Callable[[Ask], TrialJob]:
+def job_maker(plan: Plan, history: History, started: Callable[[int], None]) -> Callable[[Ask], TrialJob]:
     """What makes the job of a trial; `started` learns of each."""
     spec = plan.study.spec
     tokens = rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens)
@@ -191,22 +191,22 @@ def job_maker(plan: Plan, store: Store, history: History, started: Callable[[int
             trial=ask.trial,
             config=ask.config,
             seed=ask.seed,
-            ancestor=ancestor(ask, store, history),
+            ancestor=ancestor(ask, history),
             rungs=tokens if is_searched else (),  # a confirmation and what trains the front on run undisturbed
             test_floors={} if is_tuning else plan.job.test_floors,
-            folder=store.uri("checkpoints", number),
-            student_folder=store.uri("students", number),
+            folder=history.store.uri("checkpoints", number),
+            student_folder=history.store.uri("students", number),
         )
 
     return make
 
 
-def ancestor(ask: Ask, store: Store, history: History) -> Ancestor | None:
+def ancestor(ask: Ask, history: History) -> Ancestor | None:
     """What a trial may go on from; None where it has no parent, or where the weights of that are gone."""
     if ask.parent is None or not (row := history.tally.by_trial[ask.parent]).student_path:
         return None
     number = generation(history, ask.parent)
-    return Ancestor(row.trial, store.uri("students", f"{row.trial:05d}"), row.line_tokens or 0, number)
+    return Ancestor(row.trial, history.store.uri("students", f"{row.trial:05d}"), row.line_tokens or 0, number)
 
 
 def log_file(store: Store) -> Path:

@@ -213,7 +213,7 @@ def test_jobs_of_inherited_and_final_trials(tmp_path):
     asktell = ask_tell(replace(plan, meta=plan.meta), store, print)
     assert (asktell.searched.budget, asktell.searched.final, asktell.searched.inherits) == (4, 4, True)
     keeper = Keeper(asktell.history, asktell.aim, 20.0)
-    make_job = job_maker(plan, store, asktell.history, keeper.started)
+    make_job = job_maker(plan, asktell.history, keeper.started)
     jobs = {}
     while (ask := asktell.ask()) is not None:
         jobs[ask.trial] = make_job(ask)
@@ -230,7 +230,7 @@ def test_jobs_of_inherited_and_final_trials(tmp_path):
     lost = rows[final[0].parent]
     asktell.history.forget_student(lost)
     ask = asktell.history.again(asktell.history.asked[final[0].trial]).ask
-    assert ask.parent == lost.trial and ancestor(ask, store, asktell.history) is None
+    assert ask.parent == lost.trial and ancestor(ask, asktell.history) is None
 
 
 def test_a_parent_is_kept_while_what_goes_on_from_it_runs(tmp_path):

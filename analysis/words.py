@@ -83,6 +83,8 @@ def plural(count: int, noun: str) -> str:
 def student_name(row: Mapping[str, Any] | pd.Series) -> str:
     """'3x192 by mha', '3x192 by mha, start kept' where training did not help, or '3x192 untrained'.
 
+    ', as trial 7 left it' where it did not help a student that trial 7 had trained.
+
     ', int8' at the end where the study has students in several precisions.
     """
     precision = row.get("precision")
@@ -90,6 +92,8 @@ def student_name(row: Mapping[str, Any] | pd.Series) -> str:
     if row["method"] == UNTRAINED:
         return f"{row['architecture']} {UNTRAINED}{file}"
     kept = ", start kept" if row.get("kept_tokens") == 0 and not row.get("seeds", 1) > 1 else ""
+    if kept and (parent := row.get("parent")) is not None and not pd.isna(parent):
+        kept = f", as trial {int(parent)} left it"
     return f"{row['architecture']} by {row['method']}{kept}{file}"
 
 

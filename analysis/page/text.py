@@ -8,7 +8,16 @@ from analysis.selection.front import aim, front, front_for, knee
 from analysis.statistics.effects import failures
 from analysis.study.scoring import layer_text
 from analysis.study.table import StudyTable
-from analysis.words import WITHOUT_TEACHER, decimal, in_teacher_units, percent, plural, share_text, student_name
+from analysis.words import (
+    WITHOUT_TEACHER,
+    decimal,
+    in_teacher_units,
+    number,
+    percent,
+    plural,
+    share_text,
+    student_name,
+)
 from spaces.records.shares import NORMAL_95, WEAK, weights_text
 from spaces.students.transfer import UNTRAINED
 
@@ -106,8 +115,21 @@ def lowered(study: StudyTable) -> str:
         return ""
     kept = int((both["kept_tokens"] == 0).sum())
     if not kept:
-        return f"Training raised quality in each of {plural(len(both), 'trial')}."
-    return f"In {kept} of {plural(len(both), 'trial')} training did not raise quality: the start was kept."
+        return f"Training raised quality in each of {plural(len(both), 'trial')}.{gone_on(both)}"
+    return (
+        f"In {kept} of {plural(len(both), 'trial')} training did not raise quality: the start was kept.{gone_on(both)}"
+    )
+
+
+def gone_on(trials: pd.DataFrame) -> str:
+    """How many of them went on from the student of an earlier one, in a sentence; nothing where none did."""
+    heirs = trials[trials["parent"].notna()]
+    if heirs.empty:
+        return ""
+    longest = number(int((heirs["ancestor_tokens"] + heirs["kept_tokens"]).max()))
+    return (
+        f" {len(heirs)} of them went on from the student of an earlier trial, the longest line over {longest} tokens."
+    )
 
 
 def noise_text(study: StudyTable) -> str:

@@ -129,7 +129,7 @@ class StudyTable:
     @cached_property
     def _configuration(self) -> pd.Series:
         """A number per candidate, the same for the seeds of one configuration in one precision."""
-        key = [*self.meta.config_columns, "precision"]
+        key = [*self.meta.config_columns, "precision", "parent"]
         return self.candidates.groupby(key, dropna=False, sort=False).ngroup()
 
     @cached_property

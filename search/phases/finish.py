@@ -242,7 +242,7 @@ def facts_of(
         config=dict(config),
         method=row.config["method"],
         seed=row.seed,
-        train_tokens=row.train_tokens if row.kept_tokens is None else row.kept_tokens,
+        train_tokens=row.line_tokens,
         num_trials=study.num_trials,
         quality=row.quality,
         torch_quality=row.torch_quality,

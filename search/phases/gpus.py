@@ -21,8 +21,8 @@ from spaces.space.search_space import SearchSpace, assemble
 from spaces.students.architecture import count_parameters
 from spaces.telling import Say
 from trainables.copies import shared
+from trainables.lanes.kept import kept_corpus, kept_teacher
 from trainables.lanes.settings import ClusterSpec
-from trainables.lanes.trial import kept_corpus, kept_teacher
 from trainables.models.student import build_student
 from trainables.training.loop import distil
 from trainables.training.settings import TrainingRun

@@ -20,9 +20,9 @@ from search.phases.finish import score_front
 from search.phases.forecast import traps
 from search.phases.gpus import with_gpus
 from search.phases.inputs import STEPS, Inputs, as_nodes_read, read_inputs
-from search.phases.leaders import leading, noise_of
 from search.phases.prepare import cost_columns, prepare
-from search.proposals.asktell import Agenda, Asks, AskTell
+from search.proposals.asktell import Agenda, AskTell
+from search.proposals.leaders import leading, noise_of
 from search.proposals.warm_start import refuse_incomparable
 from search.spec.changes import changed
 from search.spec.checks import Study, check_all, read_spec
@@ -30,6 +30,7 @@ from search.spec.languages import languages_of
 from search.spec.sections import StudySpec
 from search.spec.writing import differences
 from search.store.contents import refuse_changed, stored_table, write_contents
+from search.store.history import Wanted
 from search.store.notice import noticed
 from search.store.parts import Store
 from search.tune.cluster import cluster
@@ -92,12 +93,12 @@ def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
 
     meta = Store.of(folder).read_meta()
 
-    def leaders_with_seeds(asktell: AskTell) -> tuple[Asks, int]:
+    def leaders_with_seeds(asktell: AskTell) -> tuple[Sequence[Wanted], int]:
         own = [row for row in asktell.tally.rows if row.seed == spec.seed]
         margin = noise_of(own, meta)
         chosen = leading(own, asktell.aim, top, margin)
         owners = dict.fromkeys(leader.row.owner for leader in chosen)
-        configs = [asktell.history.config_of(trial) for trial in owners]
+        rows = [asktell.tally.by_trial[trial] for trial in owners]
         if not chosen:
             say_once("nothing to confirm: all that could be on the front are starts that were not trained or were kept")
             return [], 0
@@ -107,7 +108,8 @@ def confirm(folder: str, driver: Driver, top: int, seeds: int) -> Outcome:
         )
         for leader in chosen:
             say_once(f"  {leader.words(margin)}")
-        return [(config, spec.seed + number) for number in range(1, seeds) for config in configs], 0
+        seeded = range(spec.seed + 1, spec.seed + seeds)
+        return [Wanted(row.config, seed, row.parent) for seed in seeded for row in rows], 0
 
     return run_study(study, folder, driver, leaders_with_seeds)
 

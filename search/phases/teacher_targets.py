@@ -31,7 +31,7 @@ from spaces.students.layer_mapping import HELD
 from spaces.students.transfer import Pairing, axes_of, terms_of
 from spaces.telling import Say, announced
 from trainables.copies import file_at_hand, is_home, name_of, shared
-from trainables.lanes.trial import kept_teacher
+from trainables.lanes.kept import kept_teacher
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states
 from trainables.models.signals import State
@@ -41,6 +41,7 @@ from trainables.text.corpus import Corpus, blocks_visited, open_corpus
 from trainables.training.distillation import teacher_states, use_bf16
 from trainables.training.loop import held_out_blocks
 from trainables.training.readings import read_batch
+from trainables.training.settings import GENERATIONS
 from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
 from trainables.training.targets import Needs, Part, TargetPlan, needs_of, shard_path
 
@@ -95,7 +96,7 @@ def make_target_plan(
 ) -> TargetPlan:
     """The cache that would serve every trial of the study under these seeds."""
     length = spec.corpus.sequence_length
-    train_blocks = blocks_of_budget(spec, corpus.tokens_per_row)
+    train_blocks = blocks_of_budget(spec, corpus.tokens_per_row) * generations(spec)
     visited = np.unique(np.concatenate([blocks_visited(corpus, train_blocks, seed) for seed in seeds]))
     return TargetPlan(
         teacher=spec.teacher.path,
@@ -112,6 +113,11 @@ def make_target_plan(
         bf16=use_bf16(spec.training.teacher_precision, torch.device(spec.cluster.device)),
         dtype=spec.targets.dtype,
     )
+
+
+def generations(spec: StudySpec) -> int:
+    """Stretches of text that the trials of a study read, each as long as the budget of one."""
+    return GENERATIONS if spec.search.inherit or spec.budget.final_share else 1
 
 
 def blocks_of_budget(spec: StudySpec, tokens_per_row: float) -> int:

@@ -7,10 +7,10 @@ write `asked`, run, write `reports`, write `trials`. A configuration that was as
 A trial that was stopped at a rung is never told to Optuna, whose samplers know one fidelity only; our own sampler
 (search/samplers/hypervolume.py) learns from every rung. Seeds of one configuration are one point, their mean. Trials of
 another seed than the study's are confirmations: they count against no budget and are never stopped. Starts are scored
-as they are, as students like any other, before the first trial trains; they count against no budget either.
+as they are, as students like any other, before the first trial trains; they count against no budget either. When the
+search is over, what its budget keeps for the end trains the members of the front on.
 """
 
-import contextlib
 import math
 import time
 from collections import Counter
@@ -23,24 +23,21 @@ import optuna
 from search.proposals.draws import Draws
 from search.proposals.freeze_thaw import FreezeThaw
 from search.proposals.grid import Grid
+from search.proposals.inheritance import ancestor_of, best_of_shapes, continued
 from search.proposals.observations import Memory
 from search.proposals.rungs import Rungs, fill
 from search.proposals.searched import Searched
 from search.proposals.taking import Clock, Taker
 from search.proposals.told import branches
 from search.samplers.registry import FREEZE_THAW, GRID
-from search.store.history import RAN, Ask, History, Running, is_untrained, qualities
+from search.store.history import RAN, Ask, History, Running, Wanted, is_untrained, qualities
 from search.store.parts import Store
 from search.store.rows import ended_row, report_row, stopped_row, test_rows, unusable, variant_row
-from spaces.errors import InfeasibleConfig
 from spaces.records.rows import TrialRow
-from spaces.space.search_space import config_hash
 from trainables.lanes.messages import TrialOutcome
 from trainables.training.reports import TrialReport
 
-Asks = Sequence[tuple[Mapping[str, Any], int]]
-"""(configuration, seed) of trials."""
-Agenda = Callable[["AskTell"], tuple[Asks, int]]
+Agenda = Callable[["AskTell"], tuple[Sequence[Wanted], int]]
 """The trials that a narrowed search should have run by now, and how many more it will want when they have."""
 MAX_HAND_BACKS = 10
 """How often one trial may find no place (about two minutes each) while none runs, before it is given up."""
@@ -60,7 +57,9 @@ class AskTell:
         """Trials between ask and tell, by number."""
         self._wait_for_a_result = False
         self._agenda: Agenda | None = None
-        self._queue: list[tuple[Mapping[str, Any], int]] = []
+        self._queue: list[Wanted] = []
+        self._is_final = False
+        """Whether the search is over and members of the front are trained on."""
         self._to_come = 0
         self._handed_back: Counter[int] = Counter()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -98,7 +97,7 @@ class AskTell:
     def left(self) -> int:
         """Trials to come, those that run included."""
         if self._agenda is None:
-            return self.searched.budget - self.spent
+            return self.searched.budget + self.searched.final - self.spent
         return len(self.live) + len(self.history.interrupted) + len(self._queue) + self._to_come
 
     @property
@@ -119,17 +118,22 @@ class AskTell:
             return None
         if self._agenda is not None:
             return self._next_on_agenda()
-        if (start := self._next_start()) is not None:
+        found = None if self._is_final else self._search_on()
+        return self._next_final() if found is None and self._is_final else found
+
+    def _search_on(self) -> Ask | None:
+        """The next trial of the search itself."""
+        first = self.history.first_new
+        if (start := first(self.searched.starts, self.searched.seed, self.searched.check_limits)) is not None:
             return self._start(start)
         if any(is_untrained(each.ask.config) for each in self.live.values()):
             return None  # what they score is known before a token is spent
-        if (first := self._next_first()) is not None:
-            return self._start(first)
+        if (wanted := first(self.searched.try_first, self.searched.seed, self.searched.check)) is not None:
+            return self._start(wanted)
         if self._taker is not None:
             return self._take(self._taker)
         if self.searched.hours is not None and self.clock.seconds >= 3600 * self.searched.hours:
-            if not self.live:
-                self.tally.ended = f"the budget of {self.searched.hours:g} hours is spent"
+            self._over(f"the budget of {self.searched.hours:g} hours is spent")
             return None
         if (promoted := self.rungs.promotable()) is not None:
             self.rungs.go_on(promoted)
@@ -138,8 +142,7 @@ class AskTell:
             return None
         own = sum(each.ask.seed == self.searched.seed for each in self.live.values())
         if self.spent + own >= self.searched.budget:
-            if not self.live:
-                self.tally.ended = f"the budget of {self.searched.budget} trials is spent"
+            self._over(f"the budget of {self.searched.budget} trials is spent")
             return None
         return self._next_of_grid() if self._grid is not None else self._draw()
 
@@ -225,50 +228,48 @@ class AskTell:
             return self._start(taken)
         if taken is not None:
             return self._go_on(taken)
-        if not self.live:
-            self.tally.ended = taker.why_nothing
+        self._over(taker.why_nothing)
         return None
 
     def _draw(self) -> Ask | None:
         if (ask := self._draws.next(self.live, self.spent + len(self.live))) is not None:
             return self._start(ask)
         self._wait_for_a_result = True
-        if self._draws.are_over or not self.live:
-            self.tally.ended = self._draws.why_nothing
+        self._over(self._draws.why_nothing, whatever_runs=self._draws.are_over)
         return None
+
+    def _over(self, why: str, *, whatever_runs: bool = False) -> None:
+        """Nothing is left to search: the end, or the trials that train the front on. Else it waits for what runs."""
+        if not self.live or whatever_runs:
+            self._is_final = bool(self.searched.final)
+            self.tally.ended = "" if self._is_final else why
+
+    def _next_final(self) -> Ask | None:
+        """The next trial that trains a member of the front on."""
+        total, late = self.searched.budget + self.searched.final, self.searched.final_hours
+        running = sum(each.ask.seed == self.searched.seed for each in self.live.values())
+        spent = self.spent + running if self._taker is None else self._taker.trained(self.live)
+        wanted, why = None, "the search is over, and no member of its front can be trained on"
+        if late is not None and self.clock.seconds >= 3600 * late:
+            why = f"the budget of {late:g} hours is spent"
+        elif spent + 1 > total + 1e-9:
+            why = f"the budget of {total} trials is spent"
+        else:
+            wanted = continued(self.tally.rows, self.aim, self.searched.seed, self.history.known)
+        if wanted is None and not self.live:
+            self.tally.ended = why
+        return None if wanted is None else self._start(self.history.ask_for(wanted))
 
     def _read_agenda(self) -> None:
         assert self._agenda is not None
         asks, self._to_come = self._agenda(self)
-        self._queue = [ask for ask in asks if config_hash(*ask) not in self.history.known]
-
-    def _next_start(self) -> Ask | None:
-        """The next student to score as it is; None when all within the limits have been asked for."""
-        for config in self.searched.starts:
-            digest = config_hash(config, self.searched.seed)
-            if digest in self.history.known:
-                continue
-            with contextlib.suppress(InfeasibleConfig):
-                self.searched.check_limits(config)
-                return Ask(self.history.next_number, dict(config), self.searched.seed, digest)
-        return None
-
-    def _next_first(self) -> Ask | None:
-        """The next configuration of try_first; None when all within the limits have been asked for."""
-        for config in self.searched.try_first:
-            digest = config_hash(config, self.searched.seed)
-            if digest not in self.history.known:
-                with contextlib.suppress(InfeasibleConfig):
-                    self.searched.check(config)
-                    return Ask(self.history.next_number, dict(config), self.searched.seed, digest)
-        return None
+        self._queue = [each for each in asks if each.digest not in self.history.known]
 
     def _next_on_agenda(self) -> Ask | None:
         if not self._queue and not self.live:
             self._read_agenda()
         if self._queue:
-            config, seed = self._queue.pop(0)
-            return self._start(Ask(self.history.next_number, dict(config), seed, config_hash(config, seed)))
+            return self._start(self.history.ask_for(self._queue.pop(0)))
         if not self.live:
             self.tally.ended = "every wanted trial has run"
         return None
@@ -276,14 +277,16 @@ class AskTell:
     def _next_of_grid(self) -> Ask | None:
         assert self._grid is not None
         if (config := self._grid.next()) is not None:
-            seed = self.searched.seed
-            return self._start(Ask(self.history.next_number, config, seed, config_hash(config, seed)))
+            return self._start(self.history.ask_for(Wanted(config, self.searched.seed)))
         self._wait_for_a_result = True
-        if not self.live:
-            self.tally.ended = "every configuration of the grid has been tried"
+        self._over("every configuration of the grid has been tried")
         return None
 
     def _start(self, ask: Ask) -> Ask:
+        if self.searched.inherits and self._agenda is None and ask.parent is None:
+            best = best_of_shapes(self.memory.rows(), self.searched.seed)
+            if (ancestor := ancestor_of(ask.config, best)) is not None:
+                ask = replace(ask, parent=ancestor.trial)
         self.live[ask.trial] = self.history.start(ask, self.clock.seconds)
         return ask
 

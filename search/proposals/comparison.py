@@ -2,10 +2,11 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from search.proposals.asktell import Agenda, Asks, AskTell
+from search.proposals.asktell import Agenda, AskTell
 from search.spec.sections import StudySpec
+from search.store.history import Wanted
 from spaces.records.meta import ComparisonMeta
 from spaces.records.rows import TrialRow
 from spaces.space.comparison import Kind, compared_configs, count_trials, kind_of, seeds_of, tuning_configs, tuning_seed
@@ -19,18 +20,18 @@ def comparison(spec: StudySpec, space: SearchSpace, say: Callable[[str], None]) 
     All configurations of one seed come before those of the next, so that a study stopped early is a smaller study.
     """
     seeds = seeds_of(spec.seed, spec.comparison.seeds or 1)
-    tuning = [(config, tuning_seed(spec.seed)) for config in tuning_configs(space, spec.comparison.tune_shape)]
+    tuning = [Wanted(config, tuning_seed(spec.seed)) for config in tuning_configs(space, spec.comparison.tune_shape)]
     _, to_come = count_trials(space, len(seeds))
     say_once = functools.cache(say)
 
-    def agenda(asktell: AskTell) -> tuple[Asks, int]:
+    def agenda(asktell: AskTell) -> tuple[Sequence[Wanted], int]:
         if len(asktell.history.ended(tuning)) < len(tuning):
             return tuning, to_come
         rates = chosen_rates(asktell.tally.rows, space, spec.seed)
         if tuning:
             chosen = ", ".join(f"{method} ({start}) {rate:g}" for (method, start), rate in rates.items())
             say_once(f"learning rates chosen under seed {tuning_seed(spec.seed)}: {chosen}")
-        return [(config, seed) for seed in seeds for config in compared_configs(space, rates)], 0
+        return [Wanted(config, seed) for seed in seeds for config in compared_configs(space, rates)], 0
 
     return agenda
 

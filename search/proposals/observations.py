@@ -5,16 +5,17 @@ is a function of the rows, whatever the order they came in, so that a resume rem
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from search.proposals.inheritance import ancestor_of, best_of_shapes, tokens_before
 from search.proposals.searched import Searched
 from search.proposals.told import finished, written
 from search.samplers.answers import Answers
-from search.samplers.context import Evidence, Seen
+from search.samplers.context import Config, Evidence, Seen
 from search.store.history import History, Running, qualities
 from spaces.records.fronts import Lookup, costs_of, front_costs, looked_up, non_dominated, values_of
 from spaces.records.objectives import QUALITY
@@ -98,7 +99,22 @@ class Memory:
         """
         signs_K = [-1.0 if o.direction == "max" else 1.0 for o in self.aim.objectives]
         running = [each.ask.config for each in live if each.ask.seed == seed and each.ask.trial != staying]
-        return Evidence(self.seen(live), running, (self.front_MK * signs_K).tolist())
+        ends = self._ends(live) if self.searched.inherits else None
+        return Evidence(self.seen(live), running, (self.front_MK * signs_K).tolist(), end_of=ends)
+
+    def _ends(self, live: Sequence[Running]) -> Callable[[Config], float]:
+        """The share at which a configuration would end; one that has begun keeps its ancestor."""
+        best = best_of_shapes(self.rows(), self.searched.seed)
+        asked = [*(each.ask.trial for each in live), *self.history.stopped]
+        begun = {key_of(self.history.config_of(trial)): tokens_before(self.history, trial) for trial in asked}
+
+        def end_of(config: Config) -> float:
+            if (before := begun.get(key_of(config))) is None:
+                ancestor = ancestor_of(config, best)
+                before = 0 if ancestor is None else ancestor.line_tokens or 0
+            return 1.0 + before / self.searched.train_tokens
+
+        return end_of
 
     def seen(self, live: Sequence[Running]) -> list[Seen]:
         """The qualities that the model is fitted to, at whatever share of the budget; the latest of many."""
@@ -110,8 +126,11 @@ class Memory:
         for trial in sorted(known):
             found = qualities(known[trial])
             config = history.config_of(trial) if found else {}
-            seen += [Seen(config, tokens / self.searched.train_tokens, quality) for tokens, quality in found]
-        seen += [Seen(history.config_of(row.trial), 1.0, row.rank_quality) for row in remembered]
+            before = tokens_before(history, trial) if found else 0
+            seen += [Seen(config, (before + tokens) / self.searched.train_tokens, quality) for tokens, quality in found]
+        for row in remembered:
+            before = row.ancestor_tokens or 0
+            seen.append(Seen(history.config_of(row.trial), 1.0 + before / self.searched.train_tokens, row.rank_quality))
         return seen[-MOST_REMEMBERED:]
 
     def write(self, text: str) -> Answers:
@@ -119,3 +138,8 @@ class Memory:
         if text not in self._written:
             self._written[text] = written(self.searched.space, json.loads(text))
         return self._written[text]
+
+
+def key_of(config: Config) -> Hashable:
+    """The same for equal configurations."""
+    return tuple(sorted(config.items()))

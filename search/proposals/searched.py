@@ -25,7 +25,7 @@ class Searched:
     aim: Aim
     seed: int
     budget: int
-    """Trials."""
+    """Trials, without those of `final`."""
     train_tokens: int = 1
     """Of a trial that is not stopped."""
     sampler: str = "tpe"
@@ -36,6 +36,12 @@ class Searched:
     """A name of SCHEDULES: what is decided at rungs."""
     hours: float | None = None
     """Of searching; None: as long as the trials take."""
+    inherits: bool = False
+    """Whether a trial may go on from the student of an earlier one."""
+    final: int = 0
+    """Trials at the end, which train the members of the front on."""
+    final_hours: float | None = None
+    """Hours after which none of those begins, of `hours` and theirs together; None: as long as they take."""
     stop_when: float = 0.0
     """The least hypervolume that an hour of one worker must be expected to add."""
     try_first: tuple[Config, ...] = ()

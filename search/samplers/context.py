@@ -14,7 +14,10 @@ Known = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Seen:
-    """The value of the uncertain objective for a configuration after a share of the budget, 1 being all of it."""
+    """The value of the uncertain objective for a configuration after a share of the budget of one trial.
+
+    Above 1 for what has gone on from an earlier one.
+    """
 
     config: Config
     share: float
@@ -32,6 +35,8 @@ class Evidence:
     """Values of the best trials so far; others may be among them."""
     others: Mapping[int, Sequence[Seen]] = field(default_factory=dict)
     """Observations of the other objectives that nobody knows beforehand, by their index."""
+    end_of: Callable[[Config], float] | None = None
+    """The share at which a configuration would end, above 1 where it goes on from what was trained before; None: 1."""
 
 
 Weights = Callable[[Sequence[Config], int], np.ndarray]

@@ -18,7 +18,7 @@ def promises(
     uncertain: int,
     span: tuple[float, float],
 ) -> np.ndarray:
-    """Expected hypervolume improvement of each configuration at the full budget, (N,).
+    """Expected hypervolume improvement of each configuration at the end of its training, (N,).
 
     known: the objectives of each configuration as far as they are known, in the study's own directions; those that run
     have theirs. signs: 1 for an objective that is minimised, -1 for one that is maximised. reference: as in `Context`.
@@ -40,6 +40,7 @@ def promises(
     front_MK[:, uncertain] = -(np.array([row[uncertain] for row in evidence.front]) - low) / width
     reference_K = costs_of([reference])[0]
     # Volumes count from the reference down to 0, so what is negative (as all that is maximised) is moved up.
+    ends_E = [1.0 if evidence.end_of is None else evidence.end_of(config) for config in everything]
     floor_K = np.fmin.reduce(np.vstack([costs_EK, front_MK]), axis=0, initial=0.0)
     floor_K[uncertain] = 0.0
     costs_EK, front_MK, reference_K = costs_EK - floor_K, front_MK - floor_K, reference_K - floor_K
@@ -52,4 +53,5 @@ def promises(
         front_MK,
         uncertain,
         np.delete(reference_K, uncertain),
+        np.array(ends_E),
     )

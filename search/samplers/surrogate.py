@@ -35,22 +35,27 @@ def expected_gains(
     front_MK: np.ndarray,
     quality_column: int,
     reference_K: np.ndarray,
+    ends_E: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Expected hypervolume improvement of each configuration at the full budget, (N,).
+    """Expected hypervolume improvement of each configuration at the share at which it ends, (N,).
+
+    ends_E: these shares, of the configurations and then of those that run; None: the full budget of each.
 
     Running trials count as if they had ended with the quality that is expected of them (Ginsbourger et al. 2010, the
     "kriging believer"), so that several lanes do not all try the same. The quality column of all costs but the front's
     is not looked at; `reference_K` has the other columns only, NaN where nothing is known to measure a cost by.
     """
+    ends_E = np.ones(len(configs) + len(running)) if ends_E is None else ends_E
     with threads().limit(limits=1):  # the matrices are small, and the other cores are training
         believed: list[Seen] = []
         if running:
-            expected_R, _ = predict(running, seen)
-            believed = [Seen(config, 1.0, float(q)) for config, q in zip(running, expected_R, strict=True)]
+            ends_R = ends_E[len(configs) :]
+            expected_R, _ = predict(running, seen, ends_R)
+            believed = [Seen(*each) for each in zip(running, ends_R.tolist(), expected_R.tolist(), strict=True)]
             running_RK = running_RK.copy()
             running_RK[:, quality_column] = -expected_R
             front_MK = np.concatenate([front_MK, running_RK])
-        mean_N, sd_N = predict(configs, [*seen, *believed])
+        mean_N, sd_N = predict(configs, [*seen, *believed], ends_E[: len(configs)])
     costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
     return improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K)
 
@@ -61,8 +66,10 @@ def threads() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, standard deviation) of the quality of configurations at the full budget.
+def predict(
+    configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen], ends_N: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) of the quality of configurations at these shares; None: at the full budget of each.
 
     A Gaussian process over quality(c, s) = f(c) + g(c) log(1 / s) + noise, s the share of the budget: a level for each
     configuration and what it lacks for every factor of tokens it has not seen, both smooth over configurations. Noise
@@ -74,6 +81,7 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
     apart_SN, alone_SN = closeness(distances(everything), num_seen)
     quality_S = np.array([each.quality for each in seen])
     lack_S = np.log(1.0 / np.array([each.share for each in seen]))
+    lack_N = np.zeros(len(configs)) if ends_N is None else np.log(1.0 / ends_N)
     same_SS = apart_SN[:, :num_seen] == 0
     centre, scale = float(np.median(quality_S)), max(float(np.std(quality_S)), 0.05)
     size_N = sizes(everything)
@@ -92,8 +100,13 @@ def predict(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> tuple
             if likelihood > best[0]:
                 best = likelihood, (level_SN, factor, white_S)
     level_SN, factor, white_S = best[1]
-    cross_SN = solve_triangular(factor, level_SN[:, num_seen:], lower=True)
-    variance_N = 2.0 + SIZE * size_N[num_seen:] ** 2 - (cross_SN**2).sum(axis=0)
+    wanted_SN = level_SN[:, num_seen:]
+    own_N = 2.0 + SIZE * size_N[num_seen:] ** 2
+    if lack_N.any():
+        wanted_SN = wanted_SN + np.outer(lack_S, lack_N) * SLOPE * (0.5 + 0.5 * wanted_SN)
+        own_N = own_N + lack_N**2 * SLOPE * (0.5 + 0.5 * own_N)
+    cross_SN = solve_triangular(factor, wanted_SN, lower=True)
+    variance_N = own_N - (cross_SN**2).sum(axis=0)
     return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))
 
 

@@ -131,6 +131,22 @@ def comparison_without_limits(spec: StudySpec) -> Problems:
         yield "[comparison] runs every student of the space: leave [search] constraints out"
 
 
+def inheritance_in_searches(spec: StudySpec) -> Problems:
+    """Trials that are compared begin alike, and a start is taken over by its score."""
+    asked = {"[search] inherit": spec.search.inherit, "[budget] final_share": spec.budget.final_share}
+    for name in (name for name, value in asked.items() if value):
+        if spec.comparison.seeds is not None:
+            yield f"{name}: a comparison runs every trial from its own start; leave {name.split()[1]} out"
+        elif not spec.evaluation.starts:
+            yield f"{name} takes over the weights that score better: set [evaluation] starts = true"
+    if 0 < spec.budget.final_share * spec.budget.trials < 0.5:
+        least = 1 / spec.budget.trials
+        yield (
+            f"[budget] final_share {spec.budget.final_share:g} of {spec.budget.trials} trials is none; at least "
+            f"{least:.2g}"
+        )
+
+
 def hours_without_a_comparison(spec: StudySpec) -> Problems:
     if spec.budget.hours is not None and spec.comparison.seeds is not None:
         yield "[budget] hours: a comparison runs every trial that it compares; leave hours out"
@@ -211,6 +227,7 @@ SPEC_RULES = (
     comparison_without_rungs,
     comparison_without_limits,
     hours_without_a_comparison,
+    inheritance_in_searches,
     schedule_needs_a_model,
     what_fits_packed_blocks,
     pairs_of_files,

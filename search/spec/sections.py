@@ -47,6 +47,13 @@ class BudgetSpec:
     hours: float | None = setting(
         "hours of searching, over all runs of the study; unset: until the trials are spent", None, above=0
     )
+    final_share: float = setting(
+        "share of trials and hours kept for the end of the search: each member of the front trains on, from its own "
+        "weights and for train_tokens more, that with the fewest tokens first",
+        0.0,
+        at_least=0,
+        below=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,11 @@ class SearchSpec:
         "what is expected of axes, a table for each: weights of values such as { hs = 3 }, the others 1; of a range "
         "{ around = 1e-3, within = 3 }. It fades as trials come in",
         dict,
+    )
+    inherit: bool = setting(
+        "whether a trial goes on from the best student of its shape that the search has trained, or of a deeper one of "
+        "its width, where that is better than the start of its configuration",
+        False,
     )
     warm_start: tuple[str, ...] = setting("folders of earlier studies of the same teacher and tasks to learn from", ())
 

@@ -1,15 +1,17 @@
 """What a study has asked, heard and recorded: read from its store, and written there before anything else happens."""
 
 import bisect
+import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from search.store.parts import Store, now
+from spaces.errors import InfeasibleConfig
 from spaces.records.rows import TrialRow
 from spaces.space.search_space import config_hash
 from spaces.students.transfer import UNTRAINED
@@ -23,6 +25,24 @@ class Ask:
     config: dict[str, Any]
     seed: int
     config_hash: str
+    parent: int | None = None
+    """The finished trial from whose student it may go on."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A trial that is to be run, before it has a number."""
+
+    config: Mapping[str, Any]
+    seed: int
+    parent: int | None = None
+    """The trial of the same configuration that it goes on from, or whose seeds it confirms."""
+
+    @property
+    def digest(self) -> str:
+        """Its config_hash, which a trial without a parent has as well."""
+        own = {} if self.parent is None else {"parent": self.parent}
+        return config_hash({**self.config, **own}, self.seed)
 
 
 @dataclass
@@ -104,9 +124,23 @@ class History:
             self._configs[trial] = json.loads(self.asked[trial]["config"])
         return self._configs[trial]
 
-    def ended(self, asks: Sequence[tuple[Mapping[str, Any], int]]) -> list[tuple[Mapping[str, Any], int]]:
-        """Those (configuration, seed) that have run, whatever came of them."""
-        return [ask for ask in asks if config_hash(*ask) in self.by_hash]
+    def ended(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """Those that have run, whatever came of them."""
+        return [each for each in wanted if each.digest in self.by_hash]
+
+    def ask_for(self, wanted: Wanted) -> Ask:
+        """The next trial, if it is to be this one."""
+        return Ask(self.next_number, dict(wanted.config), wanted.seed, wanted.digest, wanted.parent)
+
+    def first_new(self, configs: Iterable[Mapping[str, Any]], seed: int, check: Callable[..., None]) -> Ask | None:
+        """The first that was not asked for and that `check` does not find infeasible; None when there is none."""
+        for config in configs:
+            wanted = Wanted(config, seed)
+            if wanted.digest not in self.known:
+                with contextlib.suppress(InfeasibleConfig):
+                    check(config)
+                    return self.ask_for(wanted)
+        return None
 
     def start(self, ask: Ask, search_s: float) -> Running:
         """Write down that a trial was asked for, so many seconds into the search."""
@@ -117,6 +151,7 @@ class History:
             "seed": ask.seed,
             "asked_at": now(),
             "search_s": search_s,
+            "parent": ask.parent,
         }
         self.store.write_part("asked", ask.trial, [row])
         self.asked[ask.trial] = row
@@ -126,7 +161,7 @@ class History:
 
     def again(self, row: Mapping[str, Any]) -> Running:
         """A trial that was interrupted or stopped: under its number, and from its checkpoint if it has one."""
-        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"])
+        ask = Ask(row["trial"], json.loads(row["config"]), row["seed"], row["config_hash"], row.get("parent"))
         return Running(ask, now(), self.reports.get(ask.trial, []))
 
     def write_reports(self, live: Running) -> None:

@@ -2,9 +2,10 @@
 
 Needed, and never deleted: the students on the front of quality against all costs together (so that `best` and `export`
 find their pick under any limits, also under the latencies of a measured profile), those on the front right behind it
-(which seeds may move up), and every configuration that has several seeds. When the study takes more than its quota, the
-other students give way, the most beaten first, and then the checkpoints of stopped trials, the worst first. A trial
-that loses its student keeps its row, with an empty `student_path`; each deletion is a line in the study's log.
+(which seeds may move up), every configuration that has several seeds, and what trials that have not ended go on from.
+When the study takes more than its quota, the other students give way, the most beaten first, and then the checkpoints
+of stopped trials, the worst first. A trial that loses its student keeps its row, with an empty `student_path`; each
+deletion is a line in the study's log.
 """
 
 import logging
@@ -98,7 +99,10 @@ class Keeper:
             )
 
     def _needed(self, rows: Rows) -> set[int]:
-        return needed(rows, self.aim, self.store.read_rows("profiles"))
+        begun = {*self.running, *self.history.stopped, *(row["trial"] for row in self.history.interrupted)}
+        parents = (self.history.asked.get(trial, {}).get("parent") for trial in begun)
+        needed_now = needed(rows, self.aim, self.store.read_rows("profiles"))
+        return needed_now | {parent for parent in parents if parent is not None}
 
     def _drop_student(self, row: TrialRow, rows: Rows) -> None:
         if ("students", row.trial) not in self.sizes:

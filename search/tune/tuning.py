@@ -13,6 +13,7 @@ from ray import tune
 
 from search.proposals.asktell import Agenda, AskTell
 from search.proposals.comparison import comparison
+from search.proposals.inheritance import generation
 from search.proposals.rungs import rung_tokens
 from search.proposals.searched import Costs, Searched
 from search.proposals.warm_start import learn_from
@@ -20,7 +21,7 @@ from search.samplers.answers import completed
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from search.spec.writing import to_toml
-from search.store.history import Ask
+from search.store.history import Ask, History
 from search.store.keeping import Keeper
 from search.store.parts import Store
 from search.tune.cluster import Room, Sweeper
@@ -35,12 +36,12 @@ from spaces.records.rows import TrialRow
 from spaces.records.state import GO_ON
 from spaces.space.comparison import tuning_seed
 from spaces.space.prior import read_prior
-from spaces.space.search_space import SearchSpace
+from spaces.space.search_space import SearchSpace, config_hash
 from spaces.space.starts import MOST_STARTS
 from spaces.telling import duration
 from trainables.cache import cache_folder
 from trainables.lanes.lane import lane_trainable
-from trainables.lanes.messages import TrialJob
+from trainables.lanes.messages import Ancestor, TrialJob
 from trainables.lanes.settings import ClusterSpec, LaneSettings
 
 LOST_LANES = 2
@@ -102,7 +103,7 @@ def tune_study(
                 asktell.narrow(comparison(spec, plan.study.space, progress.say))
             keeper = Keeper(asktell.history, asktell.aim, spec.storage.quota_gb, progress.say)
             keeper.tidy()
-            make_job = job_maker(plan, store, keeper.started)
+            make_job = job_maker(plan, asktell.history, keeper.started)
             searcher = StudySearcher(asktell, make_job, lambda row: _ended(row, keeper, progress), Room(plan.cluster))
             sweeper = Sweeper()
             callbacks = [progress, sweeper, *loggers(spec.logging.callbacks, spec.name, log_file(store).parent)]
@@ -120,6 +121,7 @@ def tune_study(
 def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
     """The search of a plan, as far as the store has it."""
     spec = plan.study.spec
+    final = 0 if spec.comparison.seeds is not None else round(spec.budget.final_share * spec.budget.trials)
     searched = Searched(
         plan.study.space,
         plan.costs,
@@ -129,10 +131,13 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
             [column.name for column in axis_columns(plan.study.space.own_axes)],
         ),
         seed=spec.seed,
-        budget=spec.budget.trials,
+        budget=spec.budget.trials - final,
+        final=final,
+        final_hours=spec.budget.hours if final else None,
+        inherits=spec.search.inherit,
         train_tokens=spec.budget.train_tokens,
         schedule=spec.search.schedule,
-        hours=spec.budget.hours,
+        hours=spec.budget.hours and spec.budget.hours * (spec.budget.trials - final) / spec.budget.trials,
         stop_when=spec.search.stop_when,
         try_first=first_configs(spec, plan.study.space),
         prior=read_prior(plan.study.space, spec.search.prior)[0] if spec.search.prior else None,
@@ -171,7 +176,7 @@ def wanted_starts(spec: StudySpec, space: SearchSpace, say: Callable[[str], None
     return starts
 
 
-def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Callable[[Ask], TrialJob]:
+def job_maker(plan: Plan, history: History, started: Callable[[int], None]) -> Callable[[Ask], TrialJob]:
     """What makes the job of a trial; `started` learns of each."""
     spec = plan.study.spec
     tokens = rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens)
@@ -180,18 +185,28 @@ def job_maker(plan: Plan, store: Store, started: Callable[[int], None]) -> Calla
         started(ask.trial)
         number = f"{ask.trial:05d}"
         is_tuning = ask.seed == tuning_seed(spec.seed)  # what is chosen by it must not know the test splits
+        is_searched = ask.config_hash == config_hash(ask.config, spec.seed)
         return replace(
             plan.job,
             trial=ask.trial,
             config=ask.config,
             seed=ask.seed,
-            rungs=tokens if ask.seed == spec.seed else (),  # a confirmation runs undisturbed
+            ancestor=ancestor(ask, history),
+            rungs=tokens if is_searched else (),  # a confirmation and what trains the front on run undisturbed
             test_floors={} if is_tuning else plan.job.test_floors,
-            folder=store.uri("checkpoints", number),
-            student_folder=store.uri("students", number),
+            folder=history.store.uri("checkpoints", number),
+            student_folder=history.store.uri("students", number),
         )
 
     return make
+
+
+def ancestor(ask: Ask, history: History) -> Ancestor | None:
+    """What a trial may go on from; None where it has no parent, or where the weights of that are gone."""
+    if ask.parent is None or not (row := history.tally.by_trial[ask.parent]).student_path:
+        return None
+    number = generation(history, ask.parent)
+    return Ancestor(row.trial, history.store.uri("students", f"{row.trial:05d}"), row.line_tokens or 0, number)
 
 
 def log_file(store: Store) -> Path:

@@ -78,6 +78,7 @@ def asked_columns() -> tuple[Column, ...]:
         Column("seed", INT, "", "seed of the trial"),
         Column("asked_at", TIME, "UTC", "when the sampler asked for it"),
         Column("search_s", FLOAT, "s", "seconds of searching by then, over all runs of the study", since=2),
+        Column("parent", INT, "number", "finished trial from whose student it may go on; null: none", since=2),
     )
 
 

@@ -63,7 +63,7 @@ def front_costs(values: Values, aim: Aim) -> np.ndarray:
 
 def configuration(row: TrialRow, axes: Sequence[str] = ()) -> tuple[Any, ...]:
     """What two rows share that differ in their seed only. axes: those of the study beside CONFIG_COLUMNS."""
-    return (row.precision, *(row.config.get(name) for name in (*CONFIG_COLUMNS, *axes)))
+    return (row.precision, row.parent, *(row.config.get(name) for name in (*CONFIG_COLUMNS, *axes)))
 
 
 def by_configuration(rows: Sequence[TrialRow], axes: Sequence[str] = ()) -> list[TrialRow]:

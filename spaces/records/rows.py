@@ -93,6 +93,14 @@ class TrialRow:
     kept_tokens: Annotated[
         int | None, About("tokens", "tokens that the kept student had trained on; 0: it is its start", since=2)
     ] = None
+    parent: Annotated[
+        int | None,
+        About("number", "trial whose student it went on from; null: it began as its configuration says", since=2),
+    ] = None
+    ancestor_tokens: Annotated[
+        int | None,
+        About("tokens", "tokens that the student of `parent` had trained on, in all its generations", since=2),
+    ] = None
     loss_first: Annotated[float | None, About("", "first training loss; scales differ between methods")] = None
     loss_last: Annotated[float | None, About("", "last training loss; scales differ between methods")] = None
     held_out_loss: Annotated[
@@ -118,6 +126,12 @@ class TrialRow:
     versions: Annotated[str | None, About("JSON", "versions of the packages that matter")] = None
     student_path: Annotated[str, About("", "folder of the student inside the study folder; empty if none")] = ""
     of_trial: Annotated[int | None, About("number", "of a duplicate or variant, the trial that trained")] = None
+
+    @property
+    def line_tokens(self) -> int | None:
+        """Tokens that its student has trained on, in this trial and in those that it went on from."""
+        own = self.train_tokens if self.kept_tokens is None else self.kept_tokens
+        return own if self.ancestor_tokens is None or own is None else own + self.ancestor_tokens
 
     @property
     def owner(self) -> int:

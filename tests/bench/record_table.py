@@ -36,8 +36,9 @@ from search.proposals.rungs import rung_tokens
 from search.spec.checks import check_all
 from spaces.errors import TrialFailed
 from spaces.space.search_space import config_hash
+from trainables.lanes.judging import score
+from trainables.lanes.kept import kept_corpus, kept_targets, kept_teacher
 from trainables.lanes.messages import TrialJob
-from trainables.lanes.trial import kept_corpus, kept_targets, kept_teacher, score
 from trainables.machine import hardware, versions
 from trainables.models.student import build_student
 from trainables.models.teacher import read_facts

@@ -128,7 +128,7 @@ def tuned_alone(plan, store):
     from trainables.lanes.worker import Stopped, attempt  # a driver does without torch
 
     asktell = ask_tell(plan, store, print)
-    make_job = job_maker(plan, store, lambda trial: None)
+    make_job = job_maker(plan, asktell.history, lambda trial: None)
     while (ask := asktell.ask()) is not None:
 
         def report(row, trial=ask.trial):

@@ -19,6 +19,19 @@ from trainables.training.settings import TrainingSpec
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A finished student of the same study that a trial may go on from."""
+
+    trial: int
+    folder: str
+    """Of its weights, a path or a URI."""
+    tokens: int
+    """That it has trained on, those of its own ancestors among them."""
+    generation: int
+    """Of the trial that goes on from it: 1 where it has no ancestor itself."""
+
+
+@dataclass(frozen=True)
 class TrialJob:
     """Everything that one trial needs."""
 
@@ -52,6 +65,8 @@ class TrialJob:
     """Where the finished student goes."""
     checkpoint_copy: str = ""
     """URI of a copy of the checkpoint, for nodes that do not share `folder`; empty when they do."""
+    ancestor: Ancestor | None = None
+    """Whose weights it starts from where their dev quality is above that of the start of its configuration."""
     keeps_start: bool = False
     """Whether the start is scored as well and is the student where training does not raise its dev quality."""
     languages: Mapping[str, str] = field(default_factory=dict)
@@ -109,3 +124,7 @@ class TrialOutcome:
     """Dev quality after the last step, where the start was scored too; `scores` are those of the better one."""
     kept_tokens: int | None = None
     """Tokens that the student which is kept had trained on: 0 for its start."""
+    parent: int | None = None
+    """Trial whose student it went on from."""
+    ancestor_tokens: int | None = None
+    """That this student had trained on."""

@@ -7,10 +7,12 @@ at equal width that is the identity, and what is copied is copied as it is.
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from spaces.errors import SpecError, TrialFailed
@@ -77,12 +79,14 @@ def untrained(
 def load_weights(student: PreTrainedModel, folder: str) -> None:
     """Go on from the weights of an exported student of the same shape; a head that one of them lacks is left out.
 
+    Of one that has more layers and is of the same shape otherwise, evenly spaced ones are taken, the last among them.
     Raises TrialFailed for weights of another shape or a folder that is not whole.
     """
     try:
         saved = load_model(Path(folder))
     except SpecError as error:
         raise TrialFailed(f"the weights in {folder} cannot be taken over: {error}") from error
+    drop_layers(saved, architecture(student.config).num_layers)
     same_heads = type(saved) is type(student)
     theirs, ours = ((model if same_heads else model.base_model).state_dict() for model in (saved, student))
     shapes = ({name: value.shape for name, value in each.items()} for each in (theirs, ours))
@@ -92,6 +96,18 @@ def load_weights(student: PreTrainedModel, folder: str) -> None:
     with torch.no_grad():
         for name, value in ours.items():
             value.copy_(theirs[name])
+
+
+def drop_layers(model: PreTrainedModel, number: int) -> None:
+    """Leave evenly spaced layers of a deeper model, each of the kind that stands at its place in one of this depth."""
+    family, theirs = family_of(model.config), architecture(model.config)
+    if family.one_layer or number >= theirs.num_layers:
+        return
+    before, kinds = layers(model), family.layer_kinds(model.config)
+    set_architecture(model.config, replace(theirs, num_layers=number))
+    wanted = [layer for _, layer in uniform(number, theirs.num_layers)]
+    pairs = copied_layers(wanted, family.layer_kinds(model.config), kinds)
+    model.base_model.set_submodule(family.layers, nn.ModuleList([before[held - 1] for _, held in pairs]))
 
 
 def random_start(student: PreTrainedModel, teacher: Teacher, corpus: Corpus | None) -> None:

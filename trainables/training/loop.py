@@ -95,12 +95,13 @@ def distil(
     optimizer = build_optimizer(module, config["learning_rate"], settings)
     progress = resume(checkpoint, module, optimizer, run.digest, worker)
     wrapped = DistributedDataParallel(module, find_unused_parameters=True) if worker.world_size > 1 else module
-    kept = usable(targets, module, corpus, settings, total_steps * batch_size, seed)
+    first_step = run.first_step(total_steps)
+    kept = usable(targets, module, corpus, settings, (first_step + total_steps) * batch_size, seed)
     if progress.report is not None:
         report(progress.report)
 
     def read(step: int) -> list[Reading]:
-        blocks, epochs = batch_indices(corpus, batch_size, step - 1, seed)
+        blocks, epochs = batch_indices(corpus, batch_size, first_step + step - 1, seed)
         views = epochs % settings.mask_views
         readings = (module.read(corpus, "train", blocks[rows], views[rows], settings, kept) for rows in shares)
         return [reading.to(device) for reading in readings]  # here, so that no step waits for the copy

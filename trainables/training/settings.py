@@ -27,6 +27,10 @@ class TrainingSpec:
     checkpoint_every_s: float = setting("seconds between two checkpoints of a running trial", 60.0, above=0)
 
 
+GENERATIONS = 2
+"""Stretches of text that runs which go on from one another read in turns."""
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """One configuration, trained for so many tokens."""
@@ -37,11 +41,21 @@ class TrainingRun:
     settings: TrainingSpec = field(default_factory=TrainingSpec)
     rungs: tuple[int, ...] = ()
     """Token counts at which the student is scored while it trains."""
+    generation: int = 0
+    """Runs that its start has come through: one that goes on from another reads other text than that did."""
 
     @property
     def digest(self) -> str:
         """Says whose a checkpoint is."""
-        return digest(json.dumps(self.config, sort_keys=True), self.seed, self.train_tokens)
+        known = (json.dumps(self.config, sort_keys=True), self.seed, self.train_tokens)
+        return digest(*known, *([self.generation] if self.generation else []))
+
+    def first_step(self, steps: int) -> int:
+        """Steps of the corpus's order that are passed over, of a run of so many.
+
+        Generations take turns between two stretches of text, so that a cache of the teacher's states holds both.
+        """
+        return steps * (self.generation % GENERATIONS)
 
 
 @dataclass(frozen=True)

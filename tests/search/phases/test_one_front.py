@@ -10,8 +10,8 @@ from rich.console import Console
 from analysis import load
 from analysis.page.report import content
 from search.phases import finish
-from search.phases.leaders import leading
 from search.proposals.asktell import AskTell
+from search.proposals.leaders import leading
 from search.store.keeping import needed
 from search.store.parts import Store
 from search.tune.progress import StudyProgress

@@ -137,7 +137,7 @@ def test_resuming_runs_nothing(tmp_path, proof, payload, study):
     store = Store(folder, ["toy"])
     with store.locked():
         again = ask_tell(plan, store, print)
-        make_job = job_maker(plan, store, lambda trial: None)
+        make_job = job_maker(plan, again.history, lambda trial: None)
         while (ask := again.ask()) is not None:
             again.tell(ask.trial, fake_trials.study_trial(make_job(ask), lambda row: None, 0, 1))
     assert again.tally.ended == "the budget of 8 trials is spent"

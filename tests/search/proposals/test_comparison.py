@@ -86,7 +86,7 @@ def test_a_stopped_comparison_goes_on(tmp_path, stop):
 def test_what_is_chosen_by_never_knows_the_test_splits(tmp_path):
     plan, asktell = start(tmp_path, [])
     plan = replace(plan, job=replace(plan.job, test_floors={"toy": Reference(1.0, 0.0)}))
-    make = job_maker(plan, Store(tmp_path, ["toy"]), lambda trial: None)
+    make = job_maker(plan, asktell.history, lambda trial: None)
     jobs = [make(ask) for ask in run(asktell)]
     assert [bool(job.test_floors) for job in jobs] == [job.seed != 1005 for job in jobs]
 

@@ -10,6 +10,7 @@ import toy
 
 from search.proposals.asktell import AskTell
 from search.proposals.warm_start import learn_from, read_study, refuse_incomparable
+from search.store.history import Wanted
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 
@@ -129,7 +130,7 @@ def test_seeds_of_a_configuration_are_one_point_and_count_against_no_budget(whol
     run(first)
     leader = next(row for row in first.tally.rows if row.status == "finished")
     config = first.history.config_of(leader.trial)
-    wanted = [(config, 5), (config, 6), (config, 7)]
+    wanted = [Wanted(config, seed) for seed in (5, 6, 7)]
     first = make(tmp_path, budget=6, tokens=RUNGS)
     first.narrow(lambda asktell: (wanted, 0))
     ask = first.ask()

@@ -4,9 +4,9 @@ import fake_trials
 import pytest
 import toy
 
-from search.phases.leaders import leading
 from search.phases.promote import finished_trial
 from search.proposals.asktell import AskTell
+from search.proposals.leaders import leading
 from search.store.history import is_untrained
 from search.store.parts import Store
 from spaces.errors import StillhouseError

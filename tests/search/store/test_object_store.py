@@ -78,7 +78,7 @@ def test_a_study_is_resumed_stopped_and_resumed(bucket, ray_cluster, no_sigterm,
     plan = toy.plan(text, journal=str(journal))
     # A first driver ends after two trials, while a third one runs.
     first = ask_tell(plan, Store(folder, ["toy"]), print)
-    make_job = job_maker(plan, first.store, lambda trial: None)
+    make_job = job_maker(plan, first.history, lambda trial: None)
     for _ in range(2):
         job = make_job(first.ask())
         assert job.folder.startswith("s3://") and job.student_folder.startswith("s3://")

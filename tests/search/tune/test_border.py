@@ -37,7 +37,7 @@ def study_of(folder):
     )  # fmt: skip
     plan = replace(plan, job=job)
     asktell = ask_tell(plan, Store(folder, ["toy"], by_language=True), print)
-    make_job = job_maker(plan, asktell.store, lambda trial: None)
+    make_job = job_maker(plan, asktell.history, lambda trial: None)
     return plan, asktell, StudySearcher(asktell, make_job, lambda row: None, lambda: 2)
 
 

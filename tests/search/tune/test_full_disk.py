@@ -46,7 +46,7 @@ def search(folder, journal):
     """Play Tune and one lane until the searcher has nothing more; what it ended of, and what its rows say."""
     plan = toy.plan(journal=str(journal))
     asktell = ask_tell(plan, Store(folder, ["toy"]), print)
-    searcher = StudySearcher(asktell, job_maker(plan, asktell.store, lambda trial: None), lambda row: None, lambda: 1)
+    searcher = StudySearcher(asktell, job_maker(plan, asktell.history, lambda trial: None), lambda row: None, lambda: 1)
     for turn in range(1000):
         if (suggestion := searcher.suggest(str(turn))) is FINISHED:
             return searcher.fatal, [(row.trial, row.config_hash, row.quality) for row in asktell.tally.rows]

@@ -23,7 +23,7 @@ FINE = {"outcome": to_json(fake_trials.outcome(0.5))}
 def search(tmp_path):
     """(searcher, rows as they are recorded, the changeable room) of a new study."""
     asktell, rows, room = ask_tell(toy.plan(), Store(tmp_path, ["toy"]), print), [], [2]
-    make_job = job_maker(toy.plan(), asktell.store, lambda trial: None)
+    make_job = job_maker(toy.plan(), asktell.history, lambda trial: None)
     return StudySearcher(asktell, make_job, rows.append, lambda: room[0]), rows, room
 
 

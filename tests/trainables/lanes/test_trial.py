@@ -15,9 +15,11 @@ from spaces.records.deploy import DeploySpec
 from spaces.records.latency import LatencySpec
 from spaces.students.transfer import UNTRAINED
 from spaces.values import from_json, to_json
-from trainables.lanes import trial
+from trainables.lanes import judging, starting, trial
+from trainables.lanes.judging import score, score_rung, score_tasks
+from trainables.lanes.kept import kept_task
 from trainables.lanes.messages import TrialJob, TrialOutcome
-from trainables.lanes.trial import kept_task, run_trial, score
+from trainables.lanes.trial import run_trial
 from trainables.lanes.worker import attempt
 from trainables.models.embedding import embedder_of
 from trainables.models.teacher import load_teacher
@@ -66,29 +68,29 @@ def test_the_worst_language_is_told_where_tasks_name_theirs(folders):
 
 def test_a_study_that_deploys_a_file_scores_the_file(folders, monkeypatch):
     student, file = make_bert(), make_bert(num_hidden_layers=1)
-    monkeypatch.setattr(trial, "as_deployed", lambda model, deploy, corpus: file if deploy.is_scored else model)
+    monkeypatch.setattr(judging, "as_deployed", lambda model, deploy, corpus: file if deploy.is_scored else model)
     floors = {name: Reference(1.0, 0.4) for name in folders}
     job = job_of(folders, deploy=DeploySpec("onnx", "int8"), test_floors={}, rung_floors=floors)
     found, _ = score(student, job, None)
     own, of_file = (score(model, job_of(folders), None)[0] for model in (student, file))
-    by_its_probes, _ = trial.score_tasks(student, job_of(folders), file)
+    by_its_probes, _ = score_tasks(student, job_of(folders), file)
     assert len({own.quality, of_file.quality, by_its_probes.quality}) == 3
     assert found == replace(of_file, torch_quality=by_its_probes.quality)
     assert {name: each.layer for name, each in by_its_probes.tasks.items()} == {
         name: each.layer for name, each in of_file.tasks.items()
     }
-    assert trial.score_rung(student, job, None) == of_file
+    assert score_rung(student, job, None) == of_file
     in_torch = replace(job, deploy=DeploySpec("onnx", "int8", quality_of="student"))
     assert score(student, in_torch, None)[0] == own
 
 
 def test_a_student_in_each_precision(folders, teacher, monkeypatch):
     student, files = make_bert(), {"fp32": make_bert(), "int8": make_bert(num_hidden_layers=1)}
-    monkeypatch.setattr(trial, "as_deployed", lambda model, deploy, corpus: files[deploy.first])
+    monkeypatch.setattr(judging, "as_deployed", lambda model, deploy, corpus: files[deploy.first])
     job = replace(job_of(folders, deploy=DeploySpec("onnx", ("fp32", "int8"))), config=METHODS["hs"])
     alone = {name: score(student, replace(job, deploy=DeploySpec("onnx", name)), None)[0] for name in files}
     assert score(student, job, None)[0] == alone["fp32"] != alone["int8"]
-    (found,) = trial.variants_of(student, job, teacher, None, is_start=False)
+    (found,) = trial.variants_of(student, job, teacher, None, is_shared_start=False)
     assert (found.precision, found.scores) == ("int8", alone["int8"])
     assert from_json(TrialOutcome, to_json(TrialOutcome(variants=(found,)))).variants == (found,)
 
@@ -145,7 +147,8 @@ def test_a_trial_never_ends_below_its_start(write_teacher, teacher, corpus_folde
         scored.append(student)
         return replace(untrained.scores, quality=untrained.scores.quality + len(scored) - 1.5), {}
 
-    monkeypatch.setattr(trial, "score", worse)
+    for room in (trial, starting):
+        monkeypatch.setattr(room, "score", worse)
     kept = {}
     for number in (1, 2):  # training lowers the first, and raises the second
         own = replace(job, config=config, trial=number, folder=str(tmp_path / f"c{number}"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import toy
 
-from search.phases.leaders import leading, noise_of
+from search.proposals.leaders import leading, noise_of
 from spaces.records.objectives import aim_of
 
 POINTS = [(0.5, 10), (0.501, 14), (0.9, 30), (0.4, 40), (0.88, 31)]

@@ -1,4 +1,4 @@
-"""Whom `stillhouse confirm` runs again: the students that would add most to the front if noise had been against them.
+"""The students that add most to a front: whom `stillhouse confirm` runs again, and whom the end of a search trains on.
 
 A place on the front may be owed to chance, and so may a place just behind it. So every student is taken with its
 quality raised by the noise, alone, and asked what it would add to the volume of the front of all others.

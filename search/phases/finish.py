@@ -3,7 +3,6 @@
 import functools
 import json
 import tempfile
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +12,13 @@ from typing import Any
 import pyarrow.fs
 import tomli_w
 
+from search.phases.agreement import score_both
 from search.phases.confirmed import known_of
 from search.phases.data import corpus_prompts
 from search.phases.scoring import put_on_device, score_all
+from search.spec.checks import read_spec
 from search.spec.sections import StudySpec
+from search.store.contents import stored_table
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 from spaces.records.costs import columns_of_costs
@@ -38,7 +40,6 @@ from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.prepare import as_teacher_reads
 from trainables.tasks.scoring import load_task, recovered, score_task
 from trainables.text.corpus import open_corpus, prepare_corpus
-from trainables.text.sources import CorpusSpec
 
 TEACHER, FLOOR = -1, -2
 
@@ -151,7 +152,7 @@ def export_trial(
     asked = {each["trial"]: each for each in store.read_rows("asked")}
     with local_student(store, row) as source, quiet_transformers():
         student = load_teacher(str(source), where="the student in")
-    spec = tomllib.loads(store.read_text("spec.toml"))
+    spec = stored_table(store)
     config, tested = json.loads(asked[row.owner]["config"]), store.read_rows("test_scores")
     facts = replace(
         facts_of(study, spec, row, config, tested),
@@ -160,7 +161,7 @@ def export_trial(
     )
     add = None
     if weights and deploy.is_file:
-        add = functools.partial(add_artefact, student, CorpusSpec(**spec["corpus"]), deploy, say)
+        add = functools.partial(add_artefact, student, read_spec(spec, Path("/")), deploy, row.seed, say)
     written = export_student(student.model, student.tokenizer, target, facts, weights=weights, add=add)
     if weights:
         verify_with_library(student.model, student.tokenizer, written)
@@ -176,11 +177,17 @@ def deployed(deploy: DeploySpec, changes: Mapping[str, Any]) -> DeploySpec:
     return found
 
 
-def add_artefact(student: Teacher, text: CorpusSpec, deploy: DeploySpec, say: Say, folder: Path) -> ArtefactFacts:
-    """Write what runs in production into a student's folder, compared on the corpus; returns what its card says."""
-    prompts = corpus_prompts(text, embedder_of(student.model))
-    corpus = open_corpus(prepare_corpus(text, student.tokenizer, say, *prompts))
-    return write_artefact(student.model, student.tokenizer, folder, deploy, corpus, say)
+def add_artefact(
+    student: Teacher, spec: StudySpec, deploy: DeploySpec, seed: int, say: Say, folder: Path
+) -> ArtefactFacts:
+    """Write what runs in production into a student's folder, compared on the corpus and by the tasks of its study.
+
+    Returns what its card says.
+    """
+    prompts = corpus_prompts(spec.corpus, embedder_of(student.model))
+    corpus = open_corpus(prepare_corpus(spec.corpus, student.tokenizer, say, *prompts))
+    facts = write_artefact(student.model, student.tokenizer, folder, deploy, corpus, say)
+    return replace(facts, scores=score_both(student, folder / facts.file, spec, seed, say))
 
 
 def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:

@@ -50,7 +50,7 @@ def card_text(facts: StudentFacts) -> str:
         usage(facts),
     ]
     if facts.artefact is not None:
-        blocks += ["## ONNX", artefact_text(facts.artefact)]
+        blocks += ["## ONNX", artefact_text(facts.artefact), agreement_text(facts.artefact)]
     if facts.scores:
         blocks += ["## Scores", scores_table(facts.scores), layers_note(facts.scores)]
     if costs := rows_of({column.name: cost_title(column) for column in columns_of_costs()}, facts.costs):
@@ -236,6 +236,18 @@ def artefact_text(artefact: ArtefactFacts) -> str:
         f"transformers.js looks for this name. {artefact.fused_attentions} of {artefact.attentions} attentions are one "
         f"operator. On {artefact.texts} held-out texts its embeddings have a mean cosine of {artefact.cosine:.4f} to "
         f"those of the weights beside it, {artefact.lowest_cosine:.4f} at the least; the embedding of a text {batch}."
+    )
+
+
+def agreement_text(artefact: ArtefactFacts) -> str:
+    """The scores of the file beside those of the weights; '' where nothing was scored."""
+    if not artefact.scores:
+        return ""
+    rows = [
+        [plain(task), plain(each.metric), cell(each.weights), cell(each.file)] for task, each in artefact.scores.items()
+    ]
+    return "\n\n".join(
+        ["Dev scores of both, by the same probes:", table(["task", "metric", "weights in torch", "file"], rows)]
     )
 
 

@@ -59,6 +59,15 @@ class SeedFacts:
 
 
 @dataclass(frozen=True)
+class BothScores:
+    """A dev score of a student's weights in torch and of its file, by the same probe."""
+
+    metric: str
+    weights: float
+    file: float
+
+
+@dataclass(frozen=True)
 class ArtefactFacts:
     """The file for another runtime, and how it embeds held-out text beside the student in torch.
 
@@ -78,6 +87,8 @@ class ArtefactFacts:
     lowest_cosine: float
     batch_difference: float
     """the largest difference of any value between a text alone and the same text in a batch"""
+    scores: Mapping[str, BothScores] = field(default_factory=dict)
+    """by task, where the export comes from a study"""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from search.cli.arguments import (
 )
 from spaces.errors import SpecError
 from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, RUNTIMES
+from spaces.records.latency import FIXED, OF_TASKS
 
 
 def say(line: str) -> None:
@@ -125,7 +126,9 @@ def profile(args: argparse.Namespace) -> None:
     from search.phases.profiling import profile_study
     from spaces.records.latency import ProfileSpec
 
-    setting = ProfileSpec(args.device, args.threads, args.batch, args.length, args.runtime, args.precision)
+    setting = ProfileSpec(
+        args.device, args.threads, args.batch, args.length, args.runtime, args.precision, args.lengths
+    )
     trials = args.trial or (None if args.all else [int(trial) for trial in _front_trials(args.folder)])
     if args.bundle:
         write_bundle(args.folder, setting, trials, args.bundle, say)
@@ -211,6 +214,10 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=parse_count, default=1, metavar="N", help="CPU threads; default 1")
     parser.add_argument("--batch", type=parse_count, default=1, metavar="N", help="texts at a time; default 1")
     parser.add_argument("--length", type=parse_count, default=128, metavar="N", help="tokens of a text; default 128")
+    parser.add_argument(
+        "--lengths", choices=(FIXED, OF_TASKS), default=FIXED,
+        help="with --bundle, tasks: texts as long as those of the study's tasks; default fixed",
+    )  # fmt: skip
     parser.add_argument("--trial", type=int, nargs="+", metavar="ID", help="these trials instead of the front")
     parser.add_argument("--all", action="store_true", help="every finished trial instead of the front")
     parser.add_argument("--bundle", metavar="TO", help="write files and a program that times them elsewhere")

@@ -15,26 +15,32 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from search.phases.data import prepare_for_both
 from search.phases.finish import TEACHER, local_student
 from search.phases.profiling import measured_students
+from search.spec.checks import read_spec
 from search.store.contents import stored_table
 from search.store.parts import Store
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.deploy import FILES, ONNX
-from spaces.records.latency import STEADY, ProfileSpec
+from spaces.records.latency import FIXED, STEADY, ProfileSpec
 from spaces.records.rows import TrialRow
 from spaces.settings import problems_of
 from spaces.students.architecture import architecture_of
-from spaces.telling import Say
+from spaces.telling import Say, quiet
 from spaces.values import from_json
 from trainables.cache import digest, new_folder
 from trainables.export import bundle_script
+from trainables.export.inputs import TURNS, batches_of
 from trainables.export.measuring import files_of
 from trainables.models.loading import load_model, quiet_transformers
-from trainables.models.teacher import load_teacher
+from trainables.models.teacher import Teacher, load_teacher
+from trainables.tasks.lengths import typical_lengths
+from trainables.tasks.scoring import load_task
 
 FORMAT = 1
 SCRIPT, CONTENTS = "measure.py", "bundle.json"
+ENDS = ("latency_p50_low_ms", "latency_p50_high_ms", "latency_p95_low_ms", "latency_p95_high_ms")
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,11 @@ class MeasuredRow:
     latency_moved: float
     runs: int
     disk_mb: float
+    latency_p50_low_ms: float | None = None
+    """ends of 95 % intervals; None in what earlier programs wrote"""
+    latency_p50_high_ms: float | None = None
+    latency_p95_low_ms: float | None = None
+    latency_p95_high_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,21 +101,36 @@ def write_bundle(folder: str, setting: ProfileSpec, trials: Sequence[int] | None
         by_shape.setdefault(architecture_of(row.config), []).append(row)
     students = []
     with new_folder(to) as unfinished, quiet_transformers():
-        model = load_teacher(stored_table(store)["teacher"]["path"]).model
-        students.append(_add(unfinished, "teacher", [TEACHER], model, setting))
+        table = stored_table(store)
+        teacher = load_teacher(table["teacher"]["path"])
+        lengths = () if setting.lengths == FIXED else lengths_of_tasks(table, teacher, setting)
+        students.append(_add(unfinished, "teacher", [TEACHER], teacher.model, setting))
         for shape in sorted(wanted, key=lambda each: each.name):
             rows = by_shape[shape]
             kept = next((row for row in rows if row.student_path), rows[0])
             with local_student(store, kept) as student:
                 model = load_model(student).eval()
             students.append(_add(unfinished, shape.name, [row.trial for row in rows], model, setting))
-        contents = {"format": FORMAT, "study": identity(store), "setting": asdict(setting), "students": students}
+        contents = {
+            "format": FORMAT, "study": identity(store), "setting": asdict(setting), "students": students,
+            "batches": batches_of(setting, lengths),
+        }  # fmt: skip
         (unfinished / CONTENTS).write_text(json.dumps(contents, indent=1), encoding="utf-8")
         shutil.copyfile(str(bundle_script.__file__), unfinished / SCRIPT)
     size_mb = sum(path.stat().st_size for path in to.iterdir()) / 1e6
     say(f"{to}: {len(students)} files for onnxruntime, {size_mb:.0f} MB. Where they will run:")
     say(f"  pip install onnxruntime numpy; python {SCRIPT}")
     say(f"then here: stillhouse profile {folder} --import measured.json")
+
+
+def lengths_of_tasks(table: Mapping[str, Any], teacher: Teacher, setting: ProfileSpec) -> tuple[int, ...]:
+    """Lengths of texts as the tasks of a study have them, for as many batches as take turns.
+
+    Raises SpecError for a task that cannot be read on this machine.
+    """
+    spec = read_spec(table, Path("/"))
+    tasks = [load_task(prepare_for_both(spec, task, teacher, quiet)) for task in spec.tasks]
+    return typical_lengths(tasks, TURNS * setting.batch_size)
 
 
 def _add(to: Path, name: str, trials: list[int], model: PreTrainedModel, setting: ProfileSpec) -> dict[str, Any]:
@@ -157,7 +183,12 @@ def read_measured(file: Path) -> Measured:
         problems.append(f"format must be {FORMAT}, got {found.format}")
     for row in found.rows:
         values = (row.latency_p50_ms, row.latency_p95_ms)
-        if not all(math.isfinite(each) and each > 0 for each in values) or not row.latency_moved >= 0 or row.runs < 1:
+        ends = [getattr(row, name) for name in ENDS if getattr(row, name) is not None]
+        if (
+            not all(math.isfinite(each) and each > 0 for each in (*values, *ends))
+            or not row.latency_moved >= 0
+            or row.runs < 1
+        ):
             problems.append(f"{row.name}: latencies must be above 0, got {values[0]!r} and {values[1]!r}")
     if problems:
         raise StillhouseError(f"{file} is not what {SCRIPT} of a bundle writes: {'; '.join(problems)}")

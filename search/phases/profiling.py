@@ -20,7 +20,7 @@ from search.store.parts import Store, now
 from spaces.errors import StillhouseError, choose
 from spaces.records.costs import LATENCY
 from spaces.records.deploy import check_precision
-from spaces.records.latency import REFUSED, ProfileSpec
+from spaces.records.latency import FIXED, REFUSED, ProfileSpec
 from spaces.records.rows import STUDENTS, TrialRow
 from spaces.students.architecture import architecture_of
 from trainables.export.measuring import LATENCIES, measure_peak_memory
@@ -34,6 +34,11 @@ def profile_study(
 ) -> str:
     """Measure the teacher and the shapes of these trials (all finished ones unless told); returns the name."""
     choose("runtime", LATENCIES, setting.runtime)
+    if setting.lengths != FIXED:
+        raise StillhouseError(
+            "--lengths tasks is of a bundle: add --bundle TO. Here all texts are as long: say --length N, or search "
+            "with [latency] lengths = 'tasks'"
+        )
     check_precision(setting.runtime, setting.precision)
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
@@ -89,7 +94,7 @@ def _record(
     refused: list[str],
 ) -> None:
     """Measure a model and write the rows of its trials; its name goes to `refused` where the latency is no number."""
-    left_out = {"runtime"} if setting.runtime == "onnx" else {"runtime", "precision"}
+    left_out = {"runtime", "lengths"} if setting.runtime == "onnx" else {"runtime", "precision", "lengths"}
     options = {key: value for key, value in asdict(setting).items() if key not in left_out}
     latency = LATENCIES[setting.runtime](model, **options)
     del options["threads"]

@@ -147,7 +147,13 @@ def profiles_columns() -> tuple[Column, ...]:
         Column("threads", INT, "threads", "CPU threads of the forward pass"),
         Column("batch_size", INT, "texts", "texts at a time"),
         Column("sequence_length", INT, "tokens", "tokens of each text"),
+        Column("lengths", TEXT, "", "tasks: texts were as long as those of the study's tasks instead", since=2),
         *LATENCY.columns,
+        *(
+            Column(f"latency_{which}_{end}_ms", FLOAT, "ms", f"{end} end of the 95 % interval of {which}", since=2)
+            for which in ("p50", "p95")
+            for end in ("low", "high")
+        ),
         Column("runs", INT, "passes", "forward passes that were timed"),
         *PEAK_MEMORY.columns,
         *DISK.columns,

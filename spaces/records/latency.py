@@ -55,8 +55,11 @@ class ProfileSpec(PassSpec):
         "of the file that runs under onnx", FLOAT_PRECISION, choices=PRECISIONS, refused=REFUSED_PRECISIONS
     )
 
+    lengths: str = setting("of a bundle: fixed, or as long as the texts of the tasks", FIXED, choices=(FIXED, OF_TASKS))
+
     @property
     def name(self) -> str:
-        """'cpu-onnx-t2-b1-l128', 'cpu-onnx-int8-t2-b1-l128'."""
+        """'cpu-onnx-t2-b1-l128', 'cpu-onnx-int8-t2-b1-l128', 'cpu-onnx-t1-b1-tasks'."""
+        length = f"l{self.sequence_length}" if self.lengths == FIXED else self.lengths
         how = self.runtime if self.precision == FLOAT_PRECISION else f"{self.runtime}-{self.precision}"
-        return f"{self.device}-{how}-t{self.threads}-b{self.batch_size}-l{self.sequence_length}"
+        return f"{self.device}-{how}-t{self.threads}-b{self.batch_size}-{length}"

@@ -16,8 +16,10 @@ from pathlib import Path
 
 ROUNDS, WARMUP = 40, 3
 ROUND_S, MOST_PASSES = 0.05, 8
-"""Of one file in one round: a pass at least, and as many more as fit."""
+"""Of one file in one round: all of its batches at least, and as often again as fits."""
 BUSY = 0.1
+DRAWS = 200
+"""Of all rounds, from which the intervals of 95 % follow."""
 
 
 def main(folder: Path) -> Path:
@@ -29,36 +31,48 @@ def main(folder: Path) -> Path:
     setting, students = bundle["setting"], bundle["students"]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = setting["threads"], 1
-    shape = (setting["batch_size"], setting["sequence_length"])
+    batches = bundle["batches"]
     passes: list[tuple] = []
     for student in students:
         session = onnxruntime.InferenceSession(str(folder / student["file"]), options, ["CPUExecutionProvider"])
-        ids = np.random.default_rng(0).integers(5, student["vocab_size"], shape)
-        known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        feeds = {each.name: known[each.name] for each in session.get_inputs()}
+        names, feeds = [each.name for each in session.get_inputs()], []
+        for lengths in batches:
+            shape = (len(lengths), max(lengths))
+            mask = (np.arange(shape[1]) < np.array(lengths)[:, None]).astype(np.int64)
+            ids = mask * np.random.default_rng(0).integers(5, student["vocab_size"], shape)
+            known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+            feeds.append({name: known[name] for name in names})
         passes.append((session, feeds, []))
     for number in range(WARMUP + ROUNDS):
-        for session, feeds, times_ms in passes:
-            started, count = time.perf_counter(), 0
-            while count < 1 or (count < MOST_PASSES and time.perf_counter() - started < ROUND_S):
-                before = time.perf_counter()
-                session.run(["sentence_embedding"], feeds)
-                count += 1
-                if number >= WARMUP:
+        for session, feeds, rounds in passes:
+            times_ms: list[float] = []
+            started = time.perf_counter()
+            while not times_ms or (len(times_ms) < MOST_PASSES and time.perf_counter() - started < ROUND_S):
+                for each in feeds:  # each round has all batches equally often
+                    before = time.perf_counter()
+                    session.run(["sentence_embedding"], each)
                     times_ms.append(1000 * (time.perf_counter() - before))
+            if number >= WARMUP:
+                rounds.append(np.array(times_ms))
     rows = []
-    for student, (_, _, times_ms) in zip(students, passes, strict=True):
-        times, tenth = np.array(times_ms), max(1, len(times_ms) // 10)
-        first, last = np.median(times[:tenth]), np.median(times[-tenth:])
+    for student, (_, _, rounds) in zip(students, passes, strict=True):
+        times, tenth = np.concatenate(rounds), max(1, len(rounds) // 10)
+        first, last = np.median(np.concatenate(rounds[:tenth])), np.median(np.concatenate(rounds[-tenth:]))
         p50, p95 = np.percentile(times, [50, 95])
         moved = max(first, last) / min(first, last) - 1
-        draws = np.random.default_rng(0).choice(times, (200, len(times)))
-        low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
-        row = {"latency_p50_ms": p50, "latency_p95_ms": p95, "latency_moved": moved, "runs": len(times)}
+        # Whole rounds are drawn: passes of one round are alike, so that drawn alone they would promise too much.
+        draws = np.random.default_rng(0).integers(0, len(rounds), (DRAWS, len(rounds)))
+        drawn = [np.percentile(np.concatenate([rounds[i] for i in each]), [50, 95]) for each in draws]
+        (low, low95), (high, high95) = np.percentile(drawn, [2.5, 97.5], axis=0)
+        row = {
+            "latency_p50_ms": p50, "latency_p50_low_ms": low, "latency_p50_high_ms": high, "latency_p95_ms": p95,
+            "latency_p95_low_ms": low95, "latency_p95_high_ms": high95, "latency_moved": moved, "runs": len(times),
+        }  # fmt: skip
         size_mb = (folder / student["file"]).stat().st_size / 1e6
         rows.append({"name": student["name"], "trials": student["trials"], **row, "disk_mb": size_mb})
         busy = f"; the first and the last tenth are {moved:.0%} apart: the machine is busy" if moved > BUSY else ""
-        print(f"{student['name']:<12} {p50:8.2f} ms ({low:.2f} to {high:.2f}), 95 %: {p95:.2f} ms{busy}", flush=True)
+        tail = f"95 %: {p95:.2f} ms ({low95:.2f} to {high95:.2f})"
+        print(f"{student['name']:<12} {p50:8.2f} ms ({low:.2f} to {high:.2f}), {tail}{busy}", flush=True)
     found = {
         "format": bundle["format"], "study": bundle["study"], "setting": setting, "rows": rows, "hardware": hardware(),
         "versions": {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__},

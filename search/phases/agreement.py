@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from search.phases.data import prepare_for_both
-from search.spec.sections import StudySpec
+from search.store.contents import StoredData
 from spaces.errors import SpecError
 from spaces.telling import Say, quiet
 from trainables.export.facts import BothScores
@@ -19,7 +19,7 @@ from trainables.tasks.scoring import load_task, score_task
 from trainables.tasks.spec import FINETUNE, protocol_for
 
 
-def score_both(student: Teacher, file: Path, spec: StudySpec, seed: int, say: Say) -> Mapping[str, BothScores]:
+def score_both(student: Teacher, file: Path, data: StoredData, seed: int, say: Say) -> Mapping[str, BothScores]:
     """By task, the dev scores of the weights and of the file; a task that cannot be scored here is said, and left out.
 
     Fine-tuned tasks have no file to score, and those whose documents the teacher embeds would need the teacher.
@@ -27,20 +27,20 @@ def score_both(student: Teacher, file: Path, spec: StudySpec, seed: int, say: Sa
     model = student.model
     encoder = open_encoder(file, model.config, embedder_of(model), architecture(model.config).num_layers)
     found = {}
-    for task in spec.tasks:
-        if protocol_for(task.kind, spec.evaluation.protocol) == FINETUNE:
+    for task in data.tasks:
+        if protocol_for(task.kind, data.evaluation.protocol) == FINETUNE:
             say(f"task {task.name}: fine-tuned in torch, so that the file has no score")
             continue
-        if spec.evaluation.documents == "teacher":
+        if data.evaluation.documents == "teacher":
             say(f"task {task.name}: the teacher embeds its documents, so that the file is not scored here")
             continue
         try:
-            data = load_task(prepare_for_both(spec, task, student, quiet))
+            prepared = load_task(prepare_for_both(data.evaluation, task, student, quiet))
         except SpecError as error:
             say(f"task {task.name}: not scored by the file: {'; '.join(error.problems)}")
             continue
-        its = score_task(encoder, data, spec.evaluation, ["dev"], seed)["dev"]
-        own = score_task(model, data, spec.evaluation, ["dev"], seed, encoder)["dev"]
+        its = score_task(encoder, prepared, data.evaluation, ["dev"], seed)["dev"]
+        own = score_task(model, prepared, data.evaluation, ["dev"], seed, encoder)["dev"]
         found[task.name] = both = BothScores(its.metric, own.score, its.score)
         say(f"task {task.name}: {both.metric} {both.file:.4f} of the file, {both.weights:.4f} of the weights in torch")
     return found

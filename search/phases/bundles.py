@@ -18,8 +18,7 @@ from transformers import PreTrainedModel
 from search.phases.data import prepare_for_both
 from search.phases.finish import TEACHER, local_student
 from search.phases.profiling import measured_students
-from search.spec.checks import read_spec
-from search.store.contents import stored_table
+from search.store.contents import stored_data, stored_table
 from search.store.parts import Store
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.deploy import FILES, ONNX
@@ -128,8 +127,8 @@ def lengths_of_tasks(table: Mapping[str, Any], teacher: Teacher, setting: Profil
 
     Raises SpecError for a task that cannot be read on this machine.
     """
-    spec = read_spec(table, Path("/"))
-    tasks = [load_task(prepare_for_both(spec, task, teacher, quiet)) for task in spec.tasks]
+    data = stored_data(table)
+    tasks = [load_task(prepare_for_both(data.evaluation, task, teacher, quiet)) for task in data.tasks]
     return typical_lengths(tasks, TURNS * setting.batch_size)
 
 

@@ -18,7 +18,7 @@ from trainables.tasks.index import with_index
 from trainables.tasks.prepare import FORMAT
 from trainables.tasks.prompts import OF_DOCUMENTS, OF_QUERIES, first_prompt
 from trainables.tasks.scoring import load_task, prepare_task
-from trainables.tasks.spec import TaskSpec
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.corpus_files import corpus_files, names_of
 from trainables.text.docstrings import docs_place
@@ -57,7 +57,7 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
     for task in announced(spec.tasks, "tasks read: {}", say):
         notes: list[str] = []
         try:
-            folders[task.name] = prepare_for_both(spec, task, teacher, noted(task, notes))
+            folders[task.name] = prepare_for_both(spec.evaluation, task, teacher, noted(task, notes))
         except SpecError as error:
             problems += error.problems
             continue
@@ -73,13 +73,13 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
     return PreparedData(folder, folders, DataFacts(corpus, tasks))
 
 
-def prepare_for_both(spec: StudySpec, task: TaskSpec, teacher: Teacher, say: Say) -> Path:
+def prepare_for_both(evaluation: EvaluationSpec, task: TaskSpec, teacher: Teacher, say: Say) -> Path:
     """A task as students read it; what the teacher reads is found from there (`as_teacher_reads`)."""
     found: Path | None = None
     for each, tell in ((teacher, quiet), (teacher.source, say)) if teacher.reworded else ((teacher, say),):
         own = embedder_of(each.model)
         found = prepare_task(task, each.tokenizer, cache_folder(), embedder=own, say=tell, teachers=found)
-        if spec.evaluation.documents == "teacher":
+        if evaluation.documents == "teacher":
             found = with_index(found, teacher) or found
     assert found is not None
     return found

@@ -16,9 +16,8 @@ from search.phases.agreement import score_both
 from search.phases.confirmed import known_of
 from search.phases.data import corpus_prompts
 from search.phases.scoring import put_on_device, score_all
-from search.spec.checks import read_spec
 from search.spec.sections import StudySpec
-from search.store.contents import stored_table
+from search.store.contents import StoredData, stored_data, stored_table
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 from spaces.records.costs import columns_of_costs
@@ -161,7 +160,7 @@ def export_trial(
     )
     add = None
     if weights and deploy.is_file:
-        add = functools.partial(add_artefact, student, read_spec(spec, Path("/")), deploy, row.seed, say)
+        add = functools.partial(add_artefact, student, stored_data(spec), deploy, row.seed, say)
     written = export_student(student.model, student.tokenizer, target, facts, weights=weights, add=add)
     if weights:
         verify_with_library(student.model, student.tokenizer, written)
@@ -178,16 +177,16 @@ def deployed(deploy: DeploySpec, changes: Mapping[str, Any]) -> DeploySpec:
 
 
 def add_artefact(
-    student: Teacher, spec: StudySpec, deploy: DeploySpec, seed: int, say: Say, folder: Path
+    student: Teacher, data: StoredData, deploy: DeploySpec, seed: int, say: Say, folder: Path
 ) -> ArtefactFacts:
     """Write what runs in production into a student's folder, compared on the corpus and by the tasks of its study.
 
     Returns what its card says.
     """
-    prompts = corpus_prompts(spec.corpus, embedder_of(student.model))
-    corpus = open_corpus(prepare_corpus(spec.corpus, student.tokenizer, say, *prompts))
+    prompts = corpus_prompts(data.corpus, embedder_of(student.model))
+    corpus = open_corpus(prepare_corpus(data.corpus, student.tokenizer, say, *prompts))
     facts = write_artefact(student.model, student.tokenizer, folder, deploy, corpus, say)
-    return replace(facts, scores=score_both(student, folder / facts.file, spec, seed, say))
+    return replace(facts, scores=score_both(student, folder / facts.file, data, seed, say))
 
 
 def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:

@@ -2,13 +2,17 @@
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from search.samplers.registry import HALVING
 from search.spec.paths import moved
+from search.spec.reading import read_section
 from search.store.parts import Store
-from spaces.errors import StillhouseError
+from spaces.errors import SpecError, StillhouseError
 from spaces.records.contents import Content, changes, digest_of, from_json, to_json
+from trainables.tasks.spec import EvaluationSpec, TaskSpec
+from trainables.text.sources import CorpusSpec
 
 FILE = "contents.json"
 STUDENTS_TOKENIZER = "student's tokenizer"
@@ -31,6 +35,29 @@ def stored_table(store: Store) -> dict[str, Any]:
     if store.is_local and store.exists("study.json") and (place := store.read_meta().place):
         return moved(table, place, store.root)
     return table
+
+
+@dataclass(frozen=True)
+class StoredData:
+    """The sections of a stored spec that say what a student reads and how it is scored."""
+
+    corpus: CorpusSpec
+    tasks: tuple[TaskSpec, ...]
+    evaluation: EvaluationSpec
+
+
+def stored_data(table: Mapping[str, Any]) -> StoredData:
+    """Those of a table of `stored_table`, read without the rest of the spec, whose rules load the samplers.
+
+    Raises SpecError for what this version does not read.
+    """
+    problems: list[str] = []
+    corpus = read_section("[corpus]", CorpusSpec, table.get("corpus", {}), problems)
+    tasks = [read_section(f"[[tasks]] {each.get('name')}", TaskSpec, each, problems) for each in table.get("tasks", ())]
+    evaluation = read_section("[evaluation]", EvaluationSpec, table.get("evaluation", {}), problems)
+    if problems:
+        raise SpecError(problems)
+    return StoredData(CorpusSpec(**corpus), tuple(TaskSpec(**each) for each in tasks), EvaluationSpec(**evaluation))
 
 
 def write_contents(store: Store, contents: Contents) -> None:

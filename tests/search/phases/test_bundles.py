@@ -105,7 +105,7 @@ def test_a_bundle_has_texts_as_long_as_those_of_the_tasks(study, tmp_path, monke
         split: {"text": each, "label": labels} for split, each in zip(("train", "dev"), texts, strict=True)
     })  # fmt: skip
     spec = SimpleNamespace(tasks=(TaskSpec("words", str(source), "classification"),), evaluation=EvaluationSpec())
-    monkeypatch.setattr(bundles, "read_spec", lambda *rest: spec)
+    monkeypatch.setattr(bundles, "stored_data", lambda table: spec)
     teacher = SimpleNamespace(model=make_bert(), tokenizer=make_tokenizer(), reworded=False)
     monkeypatch.setattr(bundles, "load_teacher", lambda path: teacher)
 

@@ -168,6 +168,15 @@ def schedule_needs_a_model(spec: StudySpec) -> Problems:
         yield "[search] candidates = 1 asks for no model, which 'freeze_thaw' needs: set schedule = 'halving'"
 
 
+def near_duplicates_of_texts(spec: StudySpec) -> Problems:
+    if spec.corpus.near_duplicates is None:
+        return
+    if spec.corpus.texts == "pairs":
+        yield "[corpus] near_duplicates is of texts, and pairs are queries with passages: leave it out"
+    if find_spec("rensa") is None:
+        yield "[corpus] near_duplicates needs the package rensa: pip install 'stillhouse[dedup]'"
+
+
 def what_fits_packed_blocks(spec: StudySpec) -> Problems:
     if spec.corpus.texts != "packed" and spec.corpus.language_temperature is not None:
         yield "[corpus] language_temperature mixes packed blocks: leave it out, or texts = 'packed'"
@@ -229,6 +238,7 @@ SPEC_RULES = (
     hours_without_a_comparison,
     inheritance_in_searches,
     schedule_needs_a_model,
+    near_duplicates_of_texts,
     what_fits_packed_blocks,
     pairs_of_files,
     named_corpus,

@@ -22,6 +22,8 @@ class CorpusFacts:
     held_out_texts: int = 0
     left_out_texts: int = 0
     """which neither train nor are held out: the same as those that are, or more of them than are needed"""
+    near_duplicates: int = 0
+    """texts left out that say nearly what an earlier one says"""
     tokens: int = 0
     """to train on, once"""
     held_out_tokens: int = 0
@@ -93,6 +95,8 @@ def corpus_lines(facts: CorpusFacts) -> Iterator[str]:
             f"{facts.left_out_texts:,} texts neither train nor are held out: they say the same as one that is, or are "
             "more than are needed"
         )
+    if facts.near_duplicates:
+        yield f"{facts.near_duplicates:,} texts are left out, near duplicates of earlier ones"
     shares = {language: share for language, share in facts.unknown.items() if share >= NOTABLE}
     if shares:
         listed = ", ".join(f"{share:.1%} of the tokens" + f" of {code}" * bool(code) for code, share in shares.items())

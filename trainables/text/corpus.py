@@ -27,7 +27,9 @@ from trainables.text.shards import Stream, shards_of, share_of, survey, write_bl
 from trainables.text.single import same_texts, sentences_of, single_rows
 from trainables.text.sources import (
     CorpusSpec,
+    TextSource,
     held_out_characters,
+    listed,
     open_texts,
     queries_of,
     read_texts,
@@ -118,6 +120,8 @@ def prepare_corpus(
         options.append(spec.query_column)
     if teachers is not None:
         options.append(tokenizer_digest(teachers))
+    if spec.near_duplicates is not None:
+        options.append({"near_duplicates": spec.near_duplicates})
     content = sorted(source_files(spec, progress).items())
     key = digest(7, content, spec.text_column, tokenizer_digest(tokenizer), *options)
     folder = cache_folder() / "corpora" / key
@@ -199,6 +203,7 @@ def stream_blocks(
         texts=stream.texts,
         held_out_texts=len(texts),
         left_out_texts=max(0, found.census.texts - stream.texts - len(texts)) if rule else 0,
+        near_duplicates=source.near_duplicates,
         sampled=stream.share < 1,
         unknown={"": unknown_share(np.array_split(train, max(1, len(train) // WINDOW)), tokenizer)},
     )
@@ -218,8 +223,8 @@ def apart(
     """
     found: dict[str, np.ndarray] = {}
     theirs: dict[str, np.ndarray] = {}
-    of_pairs = spec.texts == "pairs"
-    parts: Sequence[Any] = read_pairs(spec, progress) if of_pairs else prompted_texts(spec, progress, *prompts)
+    source = None if spec.texts == "pairs" else open_texts(spec, progress)
+    parts: Sequence[Any] = read_pairs(spec, progress) if source is None else prompted(spec, source, progress, *prompts)
     for name, texts in zip(("train", "held_out"), parts, strict=True):
         if name == "held_out":
             order = np.random.default_rng(0).permutation(len(texts))[:HELD_OUT_BLOCKS]
@@ -240,19 +245,20 @@ def apart(
         tokens=int(lengths["train"].sum()),
         held_out_tokens=int(lengths["held_out"].sum()),
         row_tokens=float(lengths["train"].mean()),
+        near_duplicates=0 if source is None else source.near_duplicates,
         sampled=spec.max_tokens is not None and int(lengths["train"].sum()) >= spec.max_tokens,
         unknown={"": unknown_share(train, tokenizer)},
     )
     return found, facts, theirs
 
 
-def prompted_texts(spec: CorpusSpec, progress: Say, prompt: str, query_prompt: str) -> list[list[str]]:
+def prompted(spec: CorpusSpec, source: TextSource, progress: Say, prompt: str, query_prompt: str) -> list[list[str]]:
     """The texts of `train` and of `held_out`, cut into sentences where asked for, each after its prompt; then queries.
 
     How many queries there are is said.
     """
     found = []
-    for texts in read_texts(spec, progress):
+    for texts in listed(spec, source):
         cut = [sentence for text in texts for sentence in sentences_of(text)] if spec.texts == "sentences" else texts
         found.append([prompt + text for text in cut])
     if (queries := queries_of(spec)) is not None:

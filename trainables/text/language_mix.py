@@ -19,7 +19,7 @@ from spaces.records.data import PARTS, CorpusFacts
 from spaces.telling import Say
 from trainables.text.corpus_files import corpus_files, part_named
 from trainables.text.packing import pack, tokenised, unknown_share
-from trainables.text.sources import CorpusSpec, listed, open_files
+from trainables.text.sources import CorpusSpec, distinct, listed, open_files
 
 SEED = 0
 """Of the order of documents; a trial's order of blocks has the trial's seed."""
@@ -32,6 +32,8 @@ class Language:
     texts: list[str]
     tokens: list[list[int]]
     held_out: list[str]
+    near_duplicates: int
+    """Texts that are not among them for that."""
     order: list[int] = field(default_factory=list)
 
     @property
@@ -100,12 +102,13 @@ def read_languages(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progres
     problems: list[str] = []
     for language, parts in languages_of(spec).items():
         try:
-            train, held_out = listed(spec, open_files(spec, parts))
+            source = distinct(spec, open_files(spec, parts), progress)
+            train, held_out = listed(spec, source)
         except SpecError as error:
             problems += [f"{problem} (language {language})" for problem in error.problems]
             continue
         tokens = tokenizer(train, add_special_tokens=False, verbose=False)["input_ids"]
-        found[language] = Language(train, tokens, held_out)
+        found[language] = Language(train, tokens, held_out, source.near_duplicates)
     if problems:
         raise SpecError(problems)
     counts = {language: each.num_tokens for language, each in found.items()}
@@ -152,6 +155,7 @@ def mixed_blocks(
     facts = CorpusFacts(
         texts=sum(len(each.texts) for each in languages.values()),
         held_out_texts=sum(len(each.held_out) for each in languages.values()),
+        near_duplicates=sum(each.near_duplicates for each in languages.values()),
         sampled=True,
         unknown={language: unknown_share(each.tokens, tokenizer) for language, each in languages.items()},
     )

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from spaces.errors import SpecError
 from spaces.settings import setting
 from spaces.telling import Say
@@ -14,6 +16,7 @@ from trainables.text.docstrings import docs_table, docs_texts
 from trainables.text.file_texts import file_texts
 from trainables.text.held_out import CHARACTERS_PER_TOKEN, hold_out
 from trainables.text.hub import hub_address, load_hub
+from trainables.text.near_duplicates import near_duplicates
 
 USED = ("train", "held_out")
 
@@ -41,6 +44,13 @@ class CorpusSpec:
         None,
     )
     max_tokens: int | None = setting("use about this many tokens at the most: a sample over all text", None, at_least=1)
+    near_duplicates: float | None = setting(
+        "leave out texts that are so similar to an earlier one, by runs of three words: 0.8 finds pages that differ in "
+        "a few words; unset: only the same is",
+        None,
+        above=0,
+        below=1,
+    )
     language_temperature: float | None = setting(
         "sample the languages, one folder of source each, by size^(1/T), so that small ones get more text; 3.3 is "
         "XLM-R's, 1 keeps the proportions; unset: all text once",
@@ -51,7 +61,9 @@ class CorpusSpec:
 
 def queries_of(spec: CorpusSpec) -> CorpusSpec | None:
     """The queries of a corpus as a corpus of their own, each as it is."""
-    return None if spec.queries is None else replace(spec, source=spec.queries, queries=None, texts="single")
+    if spec.queries is None:
+        return None
+    return replace(spec, source=spec.queries, queries=None, texts="single", near_duplicates=None)
 
 
 @contextmanager
@@ -92,6 +104,13 @@ class TextSource:
     """None: some of those to train on are held out."""
     empty: str = ""
     """What is said where there is no text to train on."""
+    distinct: "Distinct | None" = None
+    """What leaves near duplicates out; None: they stay."""
+
+    @property
+    def near_duplicates(self) -> int:
+        """Texts that were left out as such."""
+        return 0 if self.distinct is None else self.distinct.left_out
 
     def refuse_empty(self, texts: int) -> None:
         """Raise SpecError where no text was found."""
@@ -99,8 +118,39 @@ class TextSource:
             raise SpecError([self.empty])
 
 
+class Distinct:
+    """Those texts to train on that are no near duplicates of earlier ones; found when they are first asked for."""
+
+    def __init__(self, texts: Callable[[], Iterable[str]], similarity: float, progress: Say) -> None:
+        self.texts, self.similarity, self.progress = texts, similarity, progress
+        self._dropped_N: np.ndarray | None = None
+
+    def __call__(self) -> Iterator[str]:
+        if self._dropped_N is None:
+            self._dropped_N = near_duplicates(self.texts(), self.similarity, self.progress)
+        return (text for text, is_dropped in zip(self.texts(), self._dropped_N, strict=True) if not is_dropped)
+
+    @property
+    def left_out(self) -> int:
+        """Texts, once they have been asked for."""
+        return 0 if self._dropped_N is None else int(self._dropped_N.sum())
+
+
+def distinct(spec: CorpusSpec, source: TextSource, progress: Say) -> TextSource:
+    """A source without near duplicates, where the spec wants that."""
+    if spec.near_duplicates is None:
+        return source
+    texts = Distinct(source.train, spec.near_duplicates, progress)
+    return replace(source, train=texts, distinct=texts)
+
+
 def open_texts(spec: CorpusSpec, progress: Say) -> TextSource:
     """The texts of a corpus; of a folder, `part_of` says which files train; a single file trains."""
+    return distinct(spec, opened(spec, progress), progress)
+
+
+def opened(spec: CorpusSpec, progress: Say) -> TextSource:
+    """The same with near duplicates."""
     if spec.source == "docs":
         return TextSource(lambda: docs_texts("train", progress), lambda: docs_texts("dev", progress))
     if spec.source.startswith("hub:"):

@@ -59,9 +59,14 @@ def unwritable(why: str) -> str:
 
 
 def digest(*parts: object) -> str:
-    """16 hex digits over the text of the parts; parts that could run together are kept apart."""
+    """16 hex digits over the text of the parts; parts that could run together are kept apart.
+
+    Raises TypeError for an array: its text leaves out what stands in the middle.
+    """
     hasher = hashlib.sha256()
     for part in parts:
+        if getattr(part, "ndim", 0):
+            raise TypeError("an array is no part of a digest; give its bytes, or a list")
         hasher.update(part if isinstance(part, bytes) else str(part).encode())
         hasher.update(b"\x00")
     return hasher.hexdigest()[:16]

@@ -3,11 +3,12 @@
 import hashlib
 import os
 
+import numpy as np
 import pytest
 
 import trainables.cache
 from spaces.errors import StillhouseError
-from trainables.cache import cache_folder, content_digest, content_digests, digest_files, store_value
+from trainables.cache import cache_folder, content_digest, content_digests, digest, digest_files, store_value
 
 
 @pytest.fixture
@@ -89,3 +90,10 @@ def test_many_small_files_are_read_once(tmp_path, monkeypatch):
     first = content_digests(paths)
     monkeypatch.setattr("trainables.cache.content_digest", lambda path: pytest.fail("read again"))
     assert content_digests(paths) == first and len(set(first.values())) == 3
+
+
+def test_a_digest_is_of_all_of_its_parts():
+    assert digest("a", "b") != digest("ab") and digest([*range(5000)]) != digest([*range(2000), *range(2001, 5001)])
+    assert digest(np.float64(0.5)) == digest(0.5)
+    with pytest.raises(TypeError, match="an array is no part of a digest"):
+        digest(np.arange(3))

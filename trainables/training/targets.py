@@ -93,7 +93,7 @@ class TargetPlan:
     def key(self) -> str:
         """Names the content."""
         facts = {k: v for k, v in self.facts().items() if k not in ("teacher", "corpus", "blocks")}
-        return digest(FORMAT, json.dumps(facts, sort_keys=True), Path(self.corpus).name, np.asarray(self.blocks))
+        return digest(FORMAT, json.dumps(facts, sort_keys=True), Path(self.corpus).name, json.dumps(self.blocks))
 
     def facts(self) -> dict[str, Any]:
         """All of it as JSON values, but for the blocks, of which there are many: their count."""

@@ -96,6 +96,8 @@ def test_the_key_changes_with_the_content_and_not_with_the_place(plan):
     ]  # fmt: skip
     assert len({plan.key, *(other.key for other in others)}) == len(others) + 1
     assert replace(plan, teacher="/moved/teacher", corpus=plan.corpus.replace("cache", "elsewhere")).key == plan.key
+    many, fewer = (replace(plan, blocks=tuple(blocks)) for blocks in (range(4000), [*range(1999), *range(2001, 4000)]))
+    assert many.key != fewer.key  # the same first and last ones
 
 
 def test_the_bytes_are_those_of_the_files(plan, teacher):

@@ -19,6 +19,7 @@ from spaces.records.objectives import QUALITIES, named_objectives
 from spaces.students.architecture import TeacherFacts
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.spec import TaskSpec, protocol_for, protocol_problem, task_problems
+from trainables.text.near_duplicates import MISSING
 
 Problems = Iterator[str]
 WORST = "worst_language_quality"
@@ -174,7 +175,7 @@ def near_duplicates_of_texts(spec: StudySpec) -> Problems:
     if spec.corpus.texts == "pairs":
         yield "[corpus] near_duplicates is of texts, and pairs are queries with passages: leave it out"
     if find_spec("rensa") is None:
-        yield "[corpus] near_duplicates needs the package rensa: pip install 'stillhouse[dedup]'"
+        yield MISSING
 
 
 def what_fits_packed_blocks(spec: StudySpec) -> Problems:

@@ -205,8 +205,13 @@ def ancestor(ask: Ask, history: History) -> Ancestor | None:
     """What a trial may go on from; None where it has no parent, or where the weights of that are gone."""
     if ask.parent is None or not (row := history.tally.by_trial[ask.parent]).student_path:
         return None
-    number = generation(history, ask.parent)
-    return Ancestor(row.trial, history.store.uri("students", f"{row.trial:05d}"), row.line_tokens or 0, number)
+    return Ancestor(
+        row.trial,
+        history.store.uri("students", f"{row.trial:05d}"),
+        row.line_tokens or 0,
+        generation(history, ask.parent),
+        is_given=ask.config_hash != config_hash(ask.config, ask.seed),
+    )
 
 
 def log_file(store: Store) -> Path:

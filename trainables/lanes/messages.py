@@ -29,6 +29,8 @@ class Ancestor:
     """That it has trained on, those of its own ancestors among them."""
     generation: int
     """Of the trial that goes on from it: 1 where it has no ancestor itself."""
+    is_given: bool = False
+    """Whether the trial is there to train this student on, whatever the start of its configuration is worth."""
 
 
 @dataclass(frozen=True)

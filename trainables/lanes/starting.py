@@ -53,15 +53,18 @@ class Start:
 def start_of(job: TrialJob, teacher: Teacher, corpus: Corpus, rank: int = 0) -> Start:
     """The start of a trial, on the device of the teacher, over whose vocabulary it is.
 
-    An ancestor's weights are taken where their dev quality is above that of the configuration's own: each rank scores
-    both then, and comes to the same.
+    An ancestor's weights are taken where they are given, or where their dev quality is above that of the
+    configuration's own: each rank scores both then, and comes to the same.
     """
     own = build(job, teacher, corpus)
     if job.ancestor is None:
         return Start(own, None, start_scores(own, job, teacher, corpus) if job.keeps_start and rank == 0 else None)
     inherited = copy.deepcopy(own)
     take_over(inherited, job.ancestor)
-    ours, theirs = start_scores(own, job, teacher, corpus), score(inherited, replace(job, test_floors={}), corpus)[0]
+    theirs = score(inherited, replace(job, test_floors={}), corpus)[0]
+    if job.ancestor.is_given:
+        return Start(inherited, job.ancestor, theirs)
+    ours = start_scores(own, job, teacher, corpus)
     return Start(inherited, job.ancestor, theirs) if theirs.quality > ours.quality else Start(own, None, ours)
 
 

@@ -31,7 +31,7 @@ MISSED = 0.9
 NOT_APART = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
 """Thai, Japanese and Chinese characters."""
 UNITS = re.compile(rf"[{NOT_APART}]|[^\W{NOT_APART}]+")
-EXTRA = "dedup"
+MISSING = "[corpus] near_duplicates needs the package rensa: pip install 'stillhouse[dedup]'"
 
 
 def near_duplicates(texts: Iterable[str], similarity: float, say: Say) -> np.ndarray:
@@ -65,9 +65,7 @@ def write_signatures(texts: Iterable[str], file: IO[bytes], say: Say) -> int:
     try:
         minhash = importlib.import_module("rensa").RMinHash
     except ImportError as error:
-        raise SpecError(
-            [f"[corpus] near_duplicates needs the package rensa: pip install 'stillhouse[{EXTRA}]'"]
-        ) from error
+        raise SpecError([MISSING]) from error
     number, said = 0, time.time()
     for text in texts:
         sign = minhash(num_perm=PLACES, seed=0)

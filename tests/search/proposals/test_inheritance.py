@@ -222,6 +222,8 @@ def test_jobs_of_inherited_and_final_trials(tmp_path):
     final = [row for row in rows.values() if is_final(row)]
     assert final and all(jobs[row.trial].rungs == () for row in final)
     assert all(jobs[row.trial].rungs for row in rows.values() if not is_final(row))
+    given = {row.trial for row in rows.values() if (job := jobs[row.trial]).ancestor and job.ancestor.is_given}
+    assert given == {row.trial for row in final}
     for row in final:
         given = jobs[row.trial].ancestor
         assert given.trial == row.parent and given.folder == store.uri("students", f"{row.parent:05d}")

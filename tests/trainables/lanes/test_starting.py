@@ -65,6 +65,8 @@ def test_the_better_start_is_taken(job, parent, teacher, monkeypatch, scheme):
         assert all(torch.equal(weights[name], trained[name]) for name in trained)
         assert not all(torch.equal(weights[name], value) for name, value in fresh.items() if name in weights)
     scoring(monkeypatch, own=0.5, inherited=0.5)  # not better
+    given = replace(child, ancestor=replace(child.ancestor, is_given=True))
+    assert start_of(given, teacher, corpus).ancestor == given.ancestor  # it is there to train this student on
     start = start_of(child, teacher, corpus)
     assert start.ancestor is None and (start.quality, start.tokens, start.generation) == (0.5, 0, 0)
     assert all(torch.equal(value, fresh[name]) for name, value in start.student.state_dict().items())

@@ -207,7 +207,7 @@ class AskTell:
         return None
 
     def _record_variants(self, row: TrialRow, outcome: TrialOutcome) -> None:
-        known = self.history.variants_of(row.trial)
+        known = self.history.variants.get(row.trial, {})
         for each in outcome.variants:
             costs = self.searched.variants[each.precision](row.config)
             number = known.get(each.precision, self.history.next_number)
@@ -222,7 +222,8 @@ class AskTell:
         self.history.reports[live.ask.trial] = live.reports
         self.history.record(row)
         if row.status == "finished":
-            self.memory.add(row)
+            for each in (row, *self.history.further(row.trial)):
+                self.memory.add(each)
         return row
 
     def _take(self, taker: Taker) -> Ask | None:

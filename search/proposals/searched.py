@@ -58,7 +58,8 @@ class Searched:
     starts: tuple[Config, ...] = ()
     """Students as they are before training, which are scored before any trial trains; they count against no budget."""
     variants: Mapping[str, Costs] = field(default_factory=dict)
-    """By further precision of [deploy], the costs in it. They are scored at the end of a trial, and guide nothing."""
+    """By further precision of [deploy], the costs in it: each is a further point of the front. They are scored at the
+    end of a trial; rungs, limits before a trial and samplers of Optuna look at the first only."""
     precision: str | None = None
     """That `costs` and qualities are of, where there are further ones."""
     earlier: tuple[Seen, ...] = ()
@@ -81,9 +82,9 @@ class Searched:
             if value is not None and value > limit:
                 raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
 
-    def known(self, config: Config) -> list[float | None]:
-        """The objectives that are known before a configuration runs."""
-        costs = self.costs(config)
+    def known(self, config: Config, precision: str | None = None) -> list[float | None]:
+        """The objectives that are known before a configuration runs, in a further precision if told."""
+        costs = self.costs(config) if precision is None else self.variants[precision](config)
         return [costs.get(objective.column) for objective in self.aim.objectives]
 
     def worst(self) -> list[float | None]:

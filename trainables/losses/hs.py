@@ -51,7 +51,7 @@ def loss(pairing: Pairing) -> Loss:
 
 
 def default_mappings(teacher: TeacherFacts) -> tuple[str, ...]:
-    """`held` alone: a start that has to become other layers than it holds loses what it has (docs/results/starts.md)."""
+    """`held` alone: a start that has to become other layers than it holds loses by it (docs/results/starts.md)."""
     return (HELD,)
 
 

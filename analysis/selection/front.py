@@ -81,21 +81,25 @@ def reference_of(objectives: Sequence[Objective]) -> list[float]:
 def hypervolume_history(study: StudyTable) -> pd.DataFrame:
     """Best hypervolume so far after each finished trial: columns trial, finished (a count), train_s, hypervolume.
 
-    `train_s` is what all trials up to this one trained, stopped and failed ones too.
+    A trial adds its student in each precision, as the front has them. `train_s` is what all trials up to this one
+    trained, stopped and failed ones too.
     """
-    own, rows = aim(study), study.finished
-    costs_NK, reference_K = teacher_shares(study, rows, own), reference_of(own.objectives)
-    kept_MK, volume, volumes = np.empty((0, len(own.objectives))), 0.0, []
-    for row_K in costs_NK:
+    own, rows, students = aim(study), study.finished, study.candidates
+    costs_NK, reference_K = teacher_shares(study, students, own), reference_of(own.objectives)
+    owner_N = students["of_trial"].fillna(students["trial"]).to_numpy()
+    kept_MK, volume, volumes = np.empty((0, len(own.objectives))), 0.0, {}
+    for i in np.argsort(owner_N, kind="stable"):
+        row_K = costs_NK[i]
         beaten = (kept_MK <= row_K).all(axis=1).any()
         if np.isfinite(row_K).all() and (row_K < reference_K).all() and not beaten:
             kept_MK = np.vstack([kept_MK[~(row_K <= kept_MK).all(axis=1)], row_K])
             volume = hypervolume(kept_MK, reference_K)
-        volumes.append(volume)
+        volumes[owner_N[i]] = volume  # the last of its students has all of them
     ran = study.trials["status"] != "duplicate"
     trained_s = study.trials["train_s"].where(ran).fillna(0).cumsum().loc[rows.index]
     counts_N = np.arange(1, len(rows) + 1)
-    return pd.DataFrame({"trial": rows["trial"], "finished": counts_N, "train_s": trained_s, "hypervolume": volumes})
+    volume_N = list(volumes.values())
+    return pd.DataFrame({"trial": rows["trial"], "finished": counts_N, "train_s": trained_s, "hypervolume": volume_N})
 
 
 def knee(members: pd.DataFrame, objectives: Sequence[Objective]) -> int:

@@ -218,7 +218,7 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
         "--lengths", choices=(FIXED, OF_TASKS), default=FIXED,
         help="with --bundle, tasks: texts as long as those of the study's tasks; default fixed",
     )  # fmt: skip
-    parser.add_argument("--trial", type=int, nargs="+", metavar="ID", help="these trials instead of the front")
+    parser.add_argument("--trial", type=int, nargs="+", metavar="ID", help="these students instead of the front")
     parser.add_argument("--all", action="store_true", help="every finished trial instead of the front")
     parser.add_argument("--bundle", metavar="TO", help="write files and a program that times them elsewhere")
     parser.add_argument("--import", dest="measured", metavar="FILE", help="take what that program measured")

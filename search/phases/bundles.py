@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from search.phases.data import prepare_for_both
 from search.phases.finish import TEACHER, local_student
-from search.phases.profiling import measured_students
+from search.phases.profiling import measured_students, students_named
 from search.store.contents import stored_data, stored_table
 from search.store.parts import Store
 from spaces.errors import SpecError, StillhouseError
@@ -92,9 +92,8 @@ def write_bundle(folder: str, setting: ProfileSpec, trials: Sequence[int] | None
     if to.exists():
         raise SpecError([f"{to} is there already; give a folder that is not"])
     finished = measured_students(store, setting)
-    if missing := [trial for trial in trials or () if trial not in finished]:
-        raise StillhouseError(f"{folder} has no finished trial {', '.join(map(str, missing))}")
-    wanted = {architecture_of(finished[trial].config) for trial in (finished if trials is None else trials)}
+    asked = finished.values() if trials is None else students_named(store, finished, trials)
+    wanted = {architecture_of(row.config) for row in asked}
     by_shape: dict[Any, list[TrialRow]] = {}
     for row in finished.values():
         by_shape.setdefault(architecture_of(row.config), []).append(row)

@@ -7,7 +7,7 @@ What moves too much while it is measured is not taken, and missing to the next c
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -44,15 +44,13 @@ def profile_study(
         raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
     store = Store.of(folder)
     finished = measured_students(store, setting)
-    wanted = finished if trials is None else {trial: finished.get(trial) for trial in trials}
-    if missing := [trial for trial, row in wanted.items() if row is None]:
-        raise StillhouseError(f"{folder} has no finished trial {', '.join(map(str, missing))}")
+    wanted = list(finished.values()) if trials is None else students_named(store, finished, trials)
     name = name or f"{setting.name}-{fingerprint(setting.runtime, setting.device)}"
     done = {row["trial"] for row in store.read_rows("profiles") if row["profile"] == name}
     shapes: dict[Any, list[int]] = {}
     for trial, row in finished.items():
         shapes.setdefault(architecture_of(row.config), []).append(trial)
-    todo = [shape for shape in shapes if shape in {architecture_of(row.config) for row in wanted.values() if row}]
+    todo = [shape for shape in shapes if shape in {architecture_of(row.config) for row in wanted}]
     refused: list[str] = []
     with store.locked(say), quiet_transformers():
         if TEACHER not in done:
@@ -81,6 +79,18 @@ def measured_students(store: Store, setting: ProfileSpec) -> dict[int, TrialRow]
     rows = [row for row in store.read_trials() if row.status in STUDENTS]
     own = {row.trial: row for row in rows if row.precision == setting.precision}
     return own or {row.trial: row for row in rows if row.status == "finished"}
+
+
+def students_named(store: Store, students: Mapping[int, TrialRow], trials: Sequence[int]) -> list[TrialRow]:
+    """Of these students those that the numbers name, in the precision that they are in.
+
+    A student is named by its trial as well as by its row in any precision. Raises StillhouseError for other numbers.
+    """
+    owners = {row.trial: row.owner for row in store.read_trials() if row.status in STUDENTS}
+    by_owner = {row.owner: row for row in students.values()}
+    if missing := [trial for trial in trials if owners.get(trial) not in by_owner]:
+        raise StillhouseError(f"{store.folder} has no finished trial {', '.join(map(str, missing))}")
+    return [by_owner[owners[trial]] for trial in trials]
 
 
 def _record(

@@ -5,7 +5,9 @@ is a function of the rows, whatever the order they came in, so that a resume rem
 """
 
 import json
+import math
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from search.proposals.inheritance import ancestor_of, best_of_shapes, tokens_bef
 from search.proposals.searched import Searched
 from search.proposals.told import finished, written
 from search.samplers.answers import Answers
-from search.samplers.context import Config, Evidence, Seen
+from search.samplers.context import Beside, Config, Evidence, Seen
 from search.store.history import History, Running, qualities
 from spaces.records.fronts import Lookup, costs_of, front_costs, looked_up, non_dominated, values_of
 from spaces.records.objectives import QUALITY
@@ -26,18 +28,20 @@ MOST_REMEMBERED, MOST_TOLD = 200, 100
 
 
 class Memory:
-    """The front of the finished trials, and what is remembered of them."""
+    """The front of the finished trials, in each precision of their students, and what is remembered of them."""
 
     def __init__(self, history: History, searched: Searched) -> None:
         self.history, self.searched, self.aim = history, searched, searched.aim
         self._written: dict[str, Answers] = {}
         self._finished: dict[tuple[Any, ...], FrozenTrial] = {}
-        costs_NK = front_costs(values_of(history.finished), self.aim)
-        self._front = [(row.trial, costs_NK[i]) for i, row in enumerate(history.finished)]
+        students = [each for row in history.finished for each in (row, *history.further(row.trial))]
+        students.sort(key=lambda each: each.trial)
+        costs_NK = front_costs(values_of(students), self.aim)
+        self._front = [(row.trial, costs_NK[i]) for i, row in enumerate(students)]
         self._front = [self._front[i] for i in np.flatnonzero(non_dominated(costs_NK))]
 
     def add(self, row: TrialRow) -> None:
-        """A trial has finished."""
+        """A trial has finished, or its student in a further precision is known."""
         costs_K, trial = front_costs(values_of([row]), self.aim)[0], row.trial
         kept = [each for each in self._front if each[0] != trial]
         as_good = [number for number, other_K in kept if (other_K <= costs_K).all()]
@@ -51,8 +55,8 @@ class Memory:
 
     @property
     def front_trials(self) -> list[int]:
-        """Numbers of the members of the front."""
-        return [trial for trial, _ in self._front]
+        """Numbers of the trials that trained the members of the front."""
+        return sorted({self.history.tally.by_trial[number].owner for number, _ in self._front})
 
     @property
     def front_MK(self) -> np.ndarray:
@@ -64,7 +68,7 @@ class Memory:
         finished = self.history.finished
         if len(finished) <= most:
             return finished
-        on_front = [number for number, _ in self._front][-most // 2 :]
+        on_front = self.front_trials[-most // 2 :]
         latest = [row.trial for row in finished[len(on_front) - most :]]
         return [self.history.tally.by_trial[number] for number in sorted({*on_front, *latest})]
 
@@ -100,7 +104,21 @@ class Memory:
         signs_K = [-1.0 if o.direction == "max" else 1.0 for o in self.aim.objectives]
         running = [each.ask.config for each in live if each.ask.seed == seed and each.ask.trial != staying]
         ends = self._ends(live) if self.searched.inherits else None
-        return Evidence(self.seen(live), running, (self.front_MK * signs_K).tolist(), end_of=ends)
+        front = (self.front_MK * signs_K).tolist()
+        return Evidence(self.seen(live), running, front, beside=self._beside(), end_of=ends)
+
+    def _beside(self) -> list[Beside]:
+        """The student of each trial in the further precisions of [deploy]: as much better or worse than in the first as
+        those that are remembered are in the mean. Limits are not looked at: they were in the first."""
+        apart: dict[str | None, list[float]] = {precision: [] for precision in self.searched.variants}
+        for row in self.rows() if apart else ():
+            for each in self.history.further(row.trial):
+                if math.isfinite(difference := each.rank_quality - row.rank_quality):
+                    apart[each.precision].append(difference)
+        return [
+            Beside(partial(self.searched.known, precision=precision), float(np.mean(found)) if found else 0.0)
+            for precision, found in apart.items()
+        ]
 
     def _ends(self, live: Sequence[Running]) -> Callable[[Config], float]:
         """The share at which a configuration would end; one that has begun keeps its ancestor."""

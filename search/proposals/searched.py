@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.proposals.spending import Allowance
 from search.samplers.context import Config, Seen
 from search.samplers.registry import HALVING
 from spaces.errors import InfeasibleConfig
@@ -34,14 +35,14 @@ class Searched:
     """Draws that a trial is chosen from; 1: without a model."""
     schedule: str = HALVING
     """A name of SCHEDULES: what is decided at rungs."""
-    hours: float | None = None
-    """Of searching; None: as long as the trials take."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """Beside the trials."""
     inherits: bool = False
     """Whether a trial may go on from the student of an earlier one."""
     final: int = 0
     """Trials at the end, which train the members of the front on."""
-    final_hours: float | None = None
-    """Hours after which none of those begins, of `hours` and theirs together; None: as long as they take."""
+    final_allowance: Allowance = field(default_factory=Allowance)
+    """What the search and those at its end may spend together."""
     stop_when: float = 0.0
     """The least hypervolume that an hour of one worker must be expected to add."""
     try_first: tuple[Config, ...] = ()
@@ -57,7 +58,8 @@ class Searched:
     starts: tuple[Config, ...] = ()
     """Students as they are before training, which are scored before any trial trains; they count against no budget."""
     variants: Mapping[str, Costs] = field(default_factory=dict)
-    """By further precision of [deploy], the costs in it. They are scored at the end of a trial, and guide nothing."""
+    """By further precision of [deploy], the costs in it: each is a further point of the front. They are scored at the
+    end of a trial; rungs, limits before a trial and samplers of Optuna look at the first only."""
     precision: str | None = None
     """That `costs` and qualities are of, where there are further ones."""
     earlier: tuple[Seen, ...] = ()
@@ -80,9 +82,9 @@ class Searched:
             if value is not None and value > limit:
                 raise InfeasibleConfig(f"{objective.name} {value:,.6g} is above the limit of {limit:,.6g}")
 
-    def known(self, config: Config) -> list[float | None]:
-        """The objectives that are known before a configuration runs."""
-        costs = self.costs(config)
+    def known(self, config: Config, precision: str | None = None) -> list[float | None]:
+        """The objectives that are known before a configuration runs, in a further precision if told."""
+        costs = self.costs(config) if precision is None else self.variants[precision](config)
         return [costs.get(objective.column) for objective in self.aim.objectives]
 
     def worst(self) -> list[float | None]:

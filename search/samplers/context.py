@@ -25,6 +25,16 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A further point of the front that every trial brings, such as its student in another precision."""
+
+    known: Callable[[Config], Known]
+    """Its objectives that are known before a trial runs."""
+    shift: float = 0.0
+    """What its uncertain objective differs by from that of the trial."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What has been observed, at the end of trials and before it."""
 
@@ -35,6 +45,8 @@ class Evidence:
     """Values of the best trials so far; others may be among them."""
     others: Mapping[int, Sequence[Seen]] = field(default_factory=dict)
     """Observations of the other objectives that nobody knows beforehand, by their index."""
+    beside: Sequence[Beside] = ()
+    """What each trial brings beside its own point; `front` holds those of the trials that have ended."""
     end_of: Callable[[Config], float] | None = None
     """The share at which a configuration would end, above 1 where it goes on from what was trained before; None: 1."""
 

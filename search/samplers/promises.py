@@ -36,12 +36,16 @@ def promises(
     for index, others in evidence.others.items():
         costs_EK[:, index] = expected(everything, others) * sign_K[index]
     costs_EK[:, uncertain] = 0.0
+    further = [(costs_of([each.known(config) for config in everything]), each.shift) for each in evidence.beside]
+    for further_EK, _ in further:
+        further_EK[:, uncertain] = 0.0
     front_MK = costs_of(evidence.front)
     front_MK[:, uncertain] = -(np.array([row[uncertain] for row in evidence.front]) - low) / width
     reference_K = costs_of([reference])[0]
     # Volumes count from the reference down to 0, so what is negative (as all that is maximised) is moved up.
     ends_E = [1.0 if evidence.end_of is None else evidence.end_of(config) for config in everything]
-    floor_K = np.fmin.reduce(np.vstack([costs_EK, front_MK]), axis=0, initial=0.0)
+    every_point = [costs_EK, *(further_EK for further_EK, _ in further), front_MK]
+    floor_K = np.fmin.reduce(np.vstack(every_point), axis=0, initial=0.0)
     floor_K[uncertain] = 0.0
     costs_EK, front_MK, reference_K = costs_EK - floor_K, front_MK - floor_K, reference_K - floor_K
     return expected_gains(
@@ -54,4 +58,5 @@ def promises(
         uncertain,
         np.delete(reference_K, uncertain),
         np.array(ends_E),
+        [(further_EK - floor_K, -shift / width) for further_EK, shift in further],
     )

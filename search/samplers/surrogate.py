@@ -22,6 +22,8 @@ from spaces.records.fronts import hypervolume, non_dominated
 
 REACHES, NOISES, SLOPE = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1), 0.05
 """Values that the likelihood chooses from (distance; quality), and the prior variance of the slope per log token."""
+Further = tuple[np.ndarray, float]
+"""Costs of a further point that each configuration brings, and what its quality is lower by, the same for all."""
 SIZE = 0.25
 """Prior variance of a trend of quality with size, so that a few bad trials of one width do not close it for good."""
 
@@ -36,10 +38,12 @@ def expected_gains(
     quality_column: int,
     reference_K: np.ndarray,
     ends_E: np.ndarray | None = None,
+    further: Sequence[Further] = (),
 ) -> np.ndarray:
     """Expected hypervolume improvement of each configuration at the share at which it ends, (N,).
 
-    ends_E: these shares, of the configurations and then of those that run; None: the full budget of each.
+    ends_E: these shares, of the configurations and then of those that run; None: the full budget of each. further: what
+    each brings beside its own point, in the same order.
 
     Running trials count as if they had ended with the quality that is expected of them (Ginsbourger et al. 2010, the
     "kriging believer"), so that several lanes do not all try the same. The quality column of all costs but the front's
@@ -55,9 +59,14 @@ def expected_gains(
             running_RK = running_RK.copy()
             running_RK[:, quality_column] = -expected_R
             front_MK = np.concatenate([front_MK, running_RK])
+            for costs_EK, loss in further:
+                beside_RK = costs_EK[len(configs) :].copy()
+                beside_RK[:, quality_column] = loss - expected_R
+                front_MK = np.concatenate([front_MK, beside_RK])
         mean_N, sd_N = predict(configs, [*seen, *believed], ends_E[: len(configs)])
     costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
-    return improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K)
+    beside = [(np.delete(costs_EK[: len(configs)], quality_column, 1), loss) for costs_EK, loss in further]
+    return improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K, beside)
 
 
 @cache
@@ -172,35 +181,45 @@ def improvement(
     quality_M: np.ndarray,
     front_MK: np.ndarray,
     reference_K: np.ndarray,
+    further: Sequence[Further] = (),
 ) -> np.ndarray:
     """Expected hypervolume improvement of candidates with known costs and normal qualities.
 
     Volume counts from the floor's quality and the reference costs (the teacher's) on; where the reference is NaN, from
     a little more than the largest cost of all. The volume a candidate adds grows with its quality at a rate that is
     constant between two qualities of the front: the part of its box in cost space that no member of at least this
-    quality covers.
+    quality covers. A candidate of several points (`further`, costs (N, K)) adds the union of their boxes: the best in
+    quality first, and of each next one what those before it leave.
     """
-    everything = np.concatenate([costs_NK, front_MK])
+    points = sorted([(costs_NK, 0.0), *further], key=lambda each: each[1])
+    costs_NPK, loss_P = np.stack([costs for costs, _ in points], axis=1), np.array([loss for _, loss in points])
+    everything = np.concatenate([*(costs for costs, _ in points), front_MK])
     known_K = np.isfinite(everything).all(axis=0)
-    costs_NK, front_MK, everything = costs_NK[:, known_K], front_MK[:, known_K], everything[:, known_K]
+    costs_NPK, front_MK, everything = costs_NPK[..., known_K], front_MK[:, known_K], everything[:, known_K]
     high_K = np.maximum(everything.max(axis=0), 1e-12) * 1.1
     high_K = np.where(np.isfinite(reference_K[known_K]), reference_K[known_K], high_K)
-    costs_NK, front_MK = costs_NK / high_K, front_MK / high_K
+    costs_NPK, front_MK = costs_NPK / high_K, front_MK / high_K
     kept = non_dominated(np.column_stack([-quality_M, front_MK])) if len(quality_M) else np.zeros(0, dtype=bool)
     quality_M, front_MK = quality_M[kept], front_MK[kept]
-    reference = [1.0] * costs_NK.shape[1]
+    reference = [1.0] * costs_NPK.shape[-1]
+
+    def volume(boxes: np.ndarray) -> float:
+        return hypervolume(boxes, reference) if reference else float(len(boxes) > 0)
+
     levels = np.concatenate([[0.0], np.sort(quality_M[quality_M > 0]), [np.inf]])
-    few_UK, which_N = np.unique(costs_NK, axis=0, return_inverse=True) if reference else (costs_NK[:1], 0)
-    gains_N = np.zeros(len(mean_N))
-    above_N = expected_excess(mean_N, sd_N, levels[0])
+    number = len(mean_N)
+    few_UPK, which_N = np.unique(costs_NPK, axis=0, return_inverse=True) if reference else (costs_NPK[:1], [0] * number)
+    mean_PN, gains_N = mean_N - loss_P[:, None], np.zeros(number)
+    above_PN = expected_excess(mean_PN, sd_N, levels[0])
     for high in levels[1:]:
-        rivals, below_N = front_MK[quality_M >= high] if high < np.inf else front_MK[:0], above_N
-        above_N = expected_excess(mean_N, sd_N, high)
-        covered = hypervolume(rivals, reference) if reference else float(len(rivals) > 0)
-        rate_U = [
-            (hypervolume(np.vstack([rivals, cost_K]), reference) if reference else 1.0) - covered for cost_K in few_UK
+        rivals, below_PN = front_MK[quality_M >= high] if high < np.inf else front_MK[:0], above_PN
+        above_PN = expected_excess(mean_PN, sd_N, high)
+        covered = volume(rivals)
+        volumes_UP = [
+            [covered, *(volume(np.vstack([rivals, costs_PK[: last + 1]])) for last in range(len(points)))]
+            for costs_PK in few_UPK
         ]
-        gains_N += np.array(rate_U)[which_N] * (below_N - above_N)
+        gains_N += (np.diff(volumes_UP, axis=1)[which_N].T * (below_PN - above_PN)).sum(axis=0)
     return gains_N
 
 

@@ -97,6 +97,8 @@ class History:
         """In the order of their numbers, which a resume does not change."""
         self.stopped: list[int] = []
         """Trials that stand at a rung, by number."""
+        self.variants: dict[int, dict[str | None, int]] = {}
+        """Of a trial, the numbers of the rows of its student in further precisions, by precision."""
         self.ran: Counter[int] = Counter()
         """Trials that were run, by seed; students that are left untrained are none."""
         for row in rows:
@@ -142,8 +144,8 @@ class History:
                     return self.ask_for(wanted)
         return None
 
-    def start(self, ask: Ask, search_s: float) -> Running:
-        """Write down that a trial was asked for, so many seconds into the search."""
+    def start(self, ask: Ask, search_s: float, trials_s: float) -> Running:
+        """Write down that a trial was asked for, so many seconds into the search, of which trials ran so many."""
         row = {
             "trial": ask.trial,
             "config_hash": ask.config_hash,
@@ -151,6 +153,7 @@ class History:
             "seed": ask.seed,
             "asked_at": now(),
             "search_s": search_s,
+            "trials_s": trials_s,
             "parent": ask.parent,
         }
         self.store.write_part("asked", ask.trial, [row])
@@ -171,13 +174,20 @@ class History:
     @property
     def searched_s(self) -> float:
         """Seconds of searching until something was last asked or decided."""
-        rows = [*self.asked.values(), *(row for rows in self.decisions.values() for row in rows)]
-        return max((row["search_s"] for row in rows if row.get("search_s") is not None), default=0.0)
+        return self._latest("search_s")
 
-    def variants_of(self, trial: int) -> dict[str | None, int]:
-        """By precision, the rows of a trial's student in further ones."""
-        rows = (row for row in self.tally.by_trial.values() if row.status == "variant" and row.of_trial == trial)
-        return {row.precision: row.trial for row in rows}
+    @property
+    def trials_s(self) -> float:
+        """Seconds that trials had run by then, all of them together."""
+        return self._latest("trials_s")
+
+    def _latest(self, column: str) -> float:
+        rows = [*self.asked.values(), *(row for rows in self.decisions.values() for row in rows)]
+        return max((row[column] for row in rows if row.get(column) is not None), default=0.0)
+
+    def further(self, trial: int) -> list[TrialRow]:
+        """The rows of a trial's student in further precisions."""
+        return [self.tally.by_trial[number] for number in self.variants.get(trial, {}).values()]
 
     def passed(self, trial: int) -> list[tuple[int, float]]:
         """(tokens, quality) at the rungs that a trial has reached."""
@@ -256,6 +266,8 @@ class History:
             bisect.insort(self.finished, row, key=lambda each: each.trial)
         elif row.status == "stopped":
             bisect.insort(self.stopped, row.trial)
+        elif row.status == "variant":
+            self.variants.setdefault(row.owner, {})[row.precision] = row.trial
         self.last_number = max(self.last_number, row.trial)
         if row.status in RAN and (self.by_hash.get(row.config_hash) or row).trial == row.trial:
             self.by_hash[row.config_hash] = row

@@ -34,8 +34,8 @@ class DeploySpec:
 
     runtime: str = setting("what runs the student where it is used", TORCH, choices=RUNTIMES)
     precision: str | tuple[str, ...] = setting(
-        "of its weights and maps, under onnx; a list: each student is a candidate of the front in each, and the search "
-        "goes by the first",
+        "of its weights and maps, under onnx; a list: each student is a candidate of the front in each; rungs and "
+        "limits before a trial go by the first",
         FLOAT_PRECISION,
         choices=PRECISIONS,
         refused=REFUSED_PRECISIONS,
@@ -53,7 +53,7 @@ class DeploySpec:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """All of them, the one that the search goes by first."""
+        """All of them, in their order."""
         return (self.precision,) if isinstance(self.precision, str) else self.precision
 
     @property

@@ -129,6 +129,21 @@ def test_hypervolume_history_is_the_volume_of_each_prefix(fake: SimpleNamespace)
     assert history["hypervolume"].is_monotonic_increasing and 0 < expected[-1] < 1
 
 
+def test_the_history_counts_a_student_in_each_precision(fake: SimpleNamespace) -> None:
+    rows = [fake.row(trial, quality, precision="fp32") for trial, quality in ((0, 0.5), (2, 0.7))]
+    small = [
+        row | {"trial": row["trial"] + 1, "status": "variant", "of_trial": row["trial"], "precision": "int8"}
+        | {"latency_p50_ms": 0.5 * row["latency_p50_ms"], "quality": row["quality"] - 0.1}
+        for row in rows
+    ]  # fmt: skip
+    folder = fake.study([*rows, *small], objectives=["quality", "latency_ms"])
+    history = hypervolume_history(load(folder))
+    assert history["trial"].tolist() == [0, 2] and history["finished"].tolist() == [1, 2]
+    share = rows[0]["latency_p50_ms"] / fake.teacher["costs"]["latency_p50_ms"]
+    volumes = [slow_volume(np.array([[-q, share], [0.1 - q, share / 2]]), [0.0, 1.0]) for q in (0.5, 0.7)]
+    assert history["hypervolume"].to_numpy() == pytest.approx(volumes)
+
+
 @pytest.fixture
 def ladder(fake: SimpleNamespace) -> str:
     """Four students: the better, the dearer."""

@@ -81,6 +81,12 @@ def test_of_several_precisions_the_rows_of_one_are_measured(study: str, monkeypa
         profile_study(study, setting, None, name=precision, say=lambda line: None)
         rows = load(study).profiles
         assert set(rows[rows["profile"] == precision]["trial"]) == wanted
+    for number, asked in enumerate(([2], [12], [2, 12])):  # its number in either precision; a mixed front has both
+        profile_study(
+            study, ProfileSpec(runtime="onnx", precision="int8"), asked, name=str(number), say=lambda line: None
+        )
+        rows = load(study).profiles
+        assert set(rows[rows["profile"] == str(number)]["trial"]) == {-1, 12}
     fast = load(study).with_profile("int8").students.set_index("trial")["latency_p50_ms"]
     assert fast.loc[[10, 11, 12]].tolist() == [1.5] * 3 and fast.loc[[0, 1, 2]].isna().all()
 

@@ -156,6 +156,34 @@ def test_a_student_in_two_precisions_is_two_rows_and_one_trial(tmp_path):
     again = make(tmp_path, "random", **{**more, "budget": 4})
     assert again.spent == 3 and {row.precision for row in again.memory.rows()} == {"fp32"}
     assert again.ask().trial == 6
+    grown, anew = asktell.memory, again.memory
+    assert grown.front_MK.tolist() == anew.front_MK.tolist() and len(anew.front_MK) == len(members)
+    assert set(anew.front_trials) == {row.owner for row in members}
+
+
+@pytest.mark.parametrize("schedule", ["halving", "freeze_thaw"])
+def test_the_search_counts_all_precisions_of_a_student(schedule, tmp_path):
+    def small(config):
+        return {**toy.costs(config), "latency_p50_ms": 0.3 * toy.costs(config)["latency_p50_ms"]}
+
+    def trained(config):
+        variant = Variant("int8", fake_trials.scored(fake_trials.formula(config) - 0.01), {})
+        return TrialOutcome(scores=fake_trials.scored(fake_trials.formula(config)), variants=(variant,))
+
+    more = {"objectives": ["quality", "latency_ms"], "precision": "fp32", "variants": {"int8": small}}
+    own = {"candidates": 8, "schedule": schedule, "rung_tokens": (1,) if schedule == "freeze_thaw" else ()}
+    asktell = make(tmp_path, **more, **own, train_tokens=1000)
+    for _ in range(6):
+        ask = asktell.ask()
+        asktell.tell(ask.trial, trained(ask.config))
+    evidence = asktell.memory.evidence([], 5)
+    rows = asktell.store.read_trials()
+    assert len(evidence.front) == len(front_of(rows, asktell.aim))
+    (beside,) = evidence.beside
+    assert beside.shift == pytest.approx(-0.01)
+    assert beside.known(ask.config) == [None, small(ask.config)["latency_p50_ms"]]
+    assert {row.precision for row in rows if [row.quality, row.costs["latency_p50_ms"]] in evidence.front} >= {"int8"}
+    assert asktell.ask() is not None
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

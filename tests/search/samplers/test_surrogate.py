@@ -33,6 +33,30 @@ def test_the_closed_form_is_the_mean_of_samples(num_costs, reference):
         assert found[i] == pytest.approx(np.mean(gains), abs=4 * np.std(gains) / np.sqrt(len(gains)) + 1e-4)
 
 
+@pytest.mark.parametrize("num_costs", [1, 2])
+def test_the_union_of_a_students_precisions_is_the_mean_of_samples(num_costs):
+    rng = np.random.default_rng(num_costs)
+    front_q, front_c = rng.random(5), rng.random((5, num_costs))
+    mean, sd, costs = rng.random(4), rng.random(4) * 0.3 + 0.05, rng.random((4, num_costs))
+    further = [(costs * rng.random((4, num_costs)), 0.07), (costs * rng.random((4, num_costs)), -0.02)]
+    found = improvement(mean, sd, costs, front_q, front_c, np.ones(num_costs), further)
+    whole, reference = np.column_stack([-front_q, front_c]), [0.0] + [1.0] * num_costs
+    before = hypervolume(whole, reference)
+    for i in range(4):
+        gains = []
+        for q in rng.normal(mean[i], sd[i], 300):
+            own = [[loss - q, *points[i]] for points, loss in [(costs, 0.0), *further]]
+            gains.append(hypervolume(np.vstack([whole, own]), reference) - before)
+        assert found[i] == pytest.approx(np.mean(gains), abs=4 * np.std(gains) / np.sqrt(len(gains)) + 1e-4)
+
+
+def test_a_student_that_is_beaten_in_float_may_gain_in_int8():
+    """Its own point adds nothing to a front that has a better and cheaper one; its int8 file is the cheapest of all."""
+    known = np.array([0.5]), np.array([1e-4]), np.array([[8.0]]), np.array([0.8]), np.array([[5.0]]), np.array([10.0])
+    assert improvement(*known) == pytest.approx([0.0], abs=1e-9)
+    assert improvement(*known, [(np.array([[2.0]]), 0.1)]) == pytest.approx([0.4 * 0.3], abs=1e-4)
+
+
 def test_quality_alone():
     found = improvement(np.array([0.5, 0.7]), np.array([0.1, 0.1]), np.empty((2, 0)), np.array([0.6]), np.empty((1, 0)),
                         np.empty(0))  # fmt: skip

@@ -278,7 +278,7 @@ def _report_end(
         if status != "stopped" or asktell.rungs.tokens
     )
     allowance = asktell.searched.allowance
-    cost = f"; the workers have cost {allowance.cost_of(asktell.clock):.2f}" if allowance.price else ""
+    cost = f"; the workers have cost {allowance.cost_of(asktell.clock):,.5g}" if allowance.price else ""
     if asktell.tally.ended:
         store.remove("checkpoints")  # of stopped trials; should a larger budget promote one later, it starts over
         say(f"done: {asktell.tally.ended} ({counts}) after {duration(progress.elapsed_s)}{cost}")

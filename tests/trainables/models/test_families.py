@@ -41,6 +41,7 @@ from trainables.models.student import build_student, truncated
 from trainables.models.teacher import read_facts
 from trainables.models.vocabulary import with_words
 from trainables.text.corpus import open_corpus
+from trainables.training.mixing import Mix
 
 SHAPES = [StudentArchitecture(2, 24, 4, 56), StudentArchitecture(3, 16, 2, 64), StudentArchitecture(1, 40, 10, 7)]
 SAME = StudentArchitecture(4, 32, 4, 64)
@@ -221,6 +222,19 @@ def test_a_head_is_its_logits_short_of_the_last_product(with_head):
     with torch.autocast("cpu", torch.bfloat16):
         assert lm_head(model, hidden_ND).words_ND.dtype == torch.bfloat16
         assert lm_logits(model, hidden_ND).dtype == torch.bfloat16
+
+
+@torch.no_grad()
+def test_all_that_layers_read_of_a_text_can_be_mixed(teacher):
+    """Two texts in equal parts are one and the same, whichever of them is asked for, at every depth."""
+    ids_BT = torch.tensor([[9, 12, 15, 20, 8], [30, 9, 22, 7, 11]])
+    alone = hidden_states(teacher.model, ids_BT)
+    mixed = hidden_states(teacher.model, ids_BT, mix=Mix(0.5, 0.0))
+    torch.testing.assert_close(mixed[0][0], alone[0].mean(0))
+    for state_BTD in mixed[1:]:
+        torch.testing.assert_close(state_BTD[0], state_BTD[1])
+    torch.testing.assert_close(hidden_states(teacher.model, ids_BT, None, 0, Mix(0.5, 0.0))[0], mixed[0])
+    assert all(map(torch.equal, hidden_states(teacher.model, ids_BT, mix=Mix(1.0, 0.0)), alone))
 
 
 def test_a_shallow_run_stops_early(teacher):

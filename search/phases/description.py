@@ -49,6 +49,7 @@ def describe(study: Study, data: DataFacts) -> list[str]:
     ]
     head = "with" if facts.has_lm_head else "without"
     limits = ", ".join(f"{name} {limit:,.10g}" for name, limit in spec.search.constraints.items())
+    also = "".join(f"; at most {text}" for text in also_limited(spec))
     return [
         f"study    {spec.name}, seed {spec.seed}",
         f"teacher  {facts.name}: {facts.family.name} {facts.architecture.name}, {head} LM head",
@@ -56,7 +57,7 @@ def describe(study: Study, data: DataFacts) -> list[str]:
         *(f"family   {line}" for line in family_lines(space)),
         f"space    {configurations} configurations: {'; '.join(axes)}",
         f"search   {_search(spec, space)} for {', '.join(spec.search.objectives)}; limits: {limits or 'none'}",
-        f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens",
+        f"budget   {spec.budget.trials} trials x {spec.budget.train_tokens:,} tokens = {tokens:,} tokens{also}",
         f"rungs    {_rungs(spec)}",
         *(f"task     {task}" for task in tasks),
         *([f"deploy   {deploy_text(spec.deploy)}"] if spec.deploy.is_file else []),
@@ -66,6 +67,15 @@ def describe(study: Study, data: DataFacts) -> list[str]:
         *([f"time     {hours_text(hours(study, data, flops_per_s()))}"] if on_cpus else []),
         *told(data),
         *(f"warning: {line}" for line in traps(study, data.corpus.row_tokens)),
+    ]
+
+
+def also_limited(spec: StudySpec) -> list[str]:
+    """What else ends the search, in words."""
+    hours, cost, price = spec.budget.hours, spec.budget.cost, spec.cluster.worker_price
+    return [
+        *([] if hours is None else [f"{hours:g} hours"]),
+        *([] if cost is None else [f"a cost of {cost:g}, at {price or 0:g} an hour of a worker"]),
     ]
 
 

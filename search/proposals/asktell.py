@@ -27,7 +27,8 @@ from search.proposals.inheritance import ancestor_of, best_of_shapes, continued
 from search.proposals.observations import Memory
 from search.proposals.rungs import Rungs, fill
 from search.proposals.searched import Searched
-from search.proposals.taking import Clock, Taker
+from search.proposals.spending import Clock
+from search.proposals.taking import Taker
 from search.proposals.told import branches
 from search.samplers.registry import FREEZE_THAW, GRID
 from search.store.history import RAN, Ask, History, Running, Wanted, is_untrained, qualities
@@ -52,7 +53,7 @@ class AskTell:
         self.history = History(store)
         self.tally = self.history.tally
         self.memory = Memory(self.history, searched)
-        self.clock = Clock(self.history.searched_s, now_s)
+        self.clock = Clock(self.history, now_s)
         self.live: dict[int, Running] = {}
         """Trials between ask and tell, by number."""
         self._wait_for_a_result = False
@@ -132,8 +133,8 @@ class AskTell:
             return self._start(wanted)
         if self._taker is not None:
             return self._take(self._taker)
-        if self.searched.hours is not None and self.clock.seconds >= 3600 * self.searched.hours:
-            self._over(f"the budget of {self.searched.hours:g} hours is spent")
+        if why := self.searched.allowance.spent(self.clock):
+            self._over(why)
             return None
         if (promoted := self.rungs.promotable()) is not None:
             self.rungs.go_on(promoted)
@@ -201,6 +202,7 @@ class AskTell:
                 trial, TrialOutcome(reason=f"handed back {MAX_HAND_BACKS} times while no trial ran: {why}")
             )
         del self.live[trial]
+        self.clock.end(trial)
         self.history.interrupted.append(self.history.asked[trial])
         return None
 
@@ -213,6 +215,7 @@ class AskTell:
 
     def _end(self, live: Running, row: TrialRow) -> TrialRow:
         del self.live[live.ask.trial]
+        self.clock.end(live.ask.trial)
         self._wait_for_a_result = False
         if self._taker is not None and row.status != "stopped":
             self._taker.forget()
@@ -247,15 +250,14 @@ class AskTell:
 
     def _next_final(self) -> Ask | None:
         """The next trial that trains a member of the front on."""
-        total, late = self.searched.budget + self.searched.final, self.searched.final_hours
+        total = self.searched.budget + self.searched.final
         running = sum(each.ask.seed == self.searched.seed for each in self.live.values())
         spent = self.spent + running if self._taker is None else self._taker.trained(self.live)
-        wanted, why = None, "the search is over, and no member of its front can be trained on"
-        if late is not None and self.clock.seconds >= 3600 * late:
-            why = f"the budget of {late:g} hours is spent"
-        elif spent + 1 > total + 1e-9:
+        wanted, why = None, self.searched.final_allowance.spent(self.clock)
+        if not why and spent + 1 > total + 1e-9:
             why = f"the budget of {total} trials is spent"
-        else:
+        if not why:
+            why = "the search is over, and no member of its front can be trained on"
             wanted = continued(self.tally.rows, self.aim, self.searched.seed, self.history.known)
         if wanted is None and not self.live:
             self.tally.ended = why
@@ -288,10 +290,12 @@ class AskTell:
             best = best_of_shapes(self.memory.rows(), self.searched.seed)
             if (ancestor := ancestor_of(ask.config, best)) is not None:
                 ask = replace(ask, parent=ancestor.trial)
-        self.live[ask.trial] = self.history.start(ask, self.clock.seconds)
+        self.live[ask.trial] = self.history.start(ask, self.clock.seconds, self.clock.trial_s)
+        self.clock.begin(ask.trial)
         return ask
 
     def _go_on(self, row: Mapping[str, Any]) -> Ask:
         live = self.history.again(row)
         self.live[live.ask.trial] = live
+        self.clock.begin(live.ask.trial)
         return live.ask

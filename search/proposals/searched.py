@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.proposals.spending import Allowance
 from search.samplers.context import Config, Seen
 from search.samplers.registry import HALVING
 from spaces.errors import InfeasibleConfig
@@ -34,14 +35,14 @@ class Searched:
     """Draws that a trial is chosen from; 1: without a model."""
     schedule: str = HALVING
     """A name of SCHEDULES: what is decided at rungs."""
-    hours: float | None = None
-    """Of searching; None: as long as the trials take."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """Beside the trials."""
     inherits: bool = False
     """Whether a trial may go on from the student of an earlier one."""
     final: int = 0
     """Trials at the end, which train the members of the front on."""
-    final_hours: float | None = None
-    """Hours after which none of those begins, of `hours` and theirs together; None: as long as they take."""
+    final_allowance: Allowance = field(default_factory=Allowance)
+    """What the search and those at its end may spend together."""
     stop_when: float = 0.0
     """The least hypervolume that an hour of one worker must be expected to add."""
     try_first: tuple[Config, ...] = ()

@@ -1,18 +1,18 @@
 """The schedule freeze_thaw as the search runs it: what is taken next, what pauses, what still fits into the budget.
 
-The budget is `trials` whole trials of tokens, which more trials may share, and `hours` if the spec names them. A trial
-that runs counts as whole until it pauses. Every decision is written down before it is done.
+The budget is `trials` whole trials of tokens, which more trials may share, and `hours` and `cost` if the spec has them.
+A trial that runs counts as whole until it pauses. Every decision is written down before it is done.
 """
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from search.proposals.freeze_thaw import Choice, FreezeThaw, Option
 from search.proposals.searched import Searched
+from search.proposals.spending import Clock
 from search.store.history import Ask, History, Running, is_untrained
 from spaces.records.costs import FLOPS
 from spaces.space.search_space import config_hash
@@ -21,19 +21,6 @@ from spaces.students.architecture import outline
 TIMED = 50
 """Trials that say how long one takes, the latest."""
 Live = Mapping[int, Running]
-
-
-class Clock:
-    """Seconds of searching, over all runs of a study."""
-
-    def __init__(self, before_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.before_s, self.now_s = before_s, now_s
-        self.started_s = now_s()
-
-    @property
-    def seconds(self) -> float:
-        """Up to now."""
-        return self.before_s + self.now_s() - self.started_s
 
 
 class Taker:
@@ -80,8 +67,8 @@ class Taker:
         return f"paused at rung {level} ({tokens:,} tokens): {_name(choice.best.option)} {_worth(choice)}"
 
     def end(self, trial: int, rung: int) -> None:
-        """A trial has come to its end; written down so that the hours of a study are known to the last."""
-        self.history.write_decision(trial, {"action": "end", "rung": rung, "search_s": self.clock.seconds})
+        """A trial has come to its end; written down so that what a study has spent is known to the last."""
+        self.history.write_decision(trial, {"action": "end", "rung": rung, **self._spent()})
 
     def forget(self) -> None:
         """Something was heard that may change what is next."""
@@ -109,23 +96,26 @@ class Taker:
 
     def _choose(self, live: Live, staying: int | None = None) -> Choice | None:
         room = self.searched.budget - self.trained(live, staying) + 1e-9
-        if self.searched.hours is None:
+        allowance = self.searched.allowance
+        if not allowance.words:
             return self.rule.choose(live, lambda option: option.left <= room, self.history.taken, staying)
         rate = self._seconds_per_flop(live) or 0.0
-        left_s = 3600 * self.searched.hours - self.clock.seconds
+        to_come_s, is_over = self._to_come_s(live, staying, rate), bool(allowance.spent(self.clock))
 
         def fits(option: Option) -> bool:
-            return left_s > 0 and option.left <= room and self._seconds(option, rate) <= left_s
+            if is_over or option.left > room:
+                return False
+            return allowance.leave(self._seconds(option, rate), self.clock, to_come_s)
 
         return self.rule.choose(live, fits, self.history.taken, staying)
 
     def _what_is_over(self, live: Live) -> str:
-        if self.searched.hours is not None and self.clock.seconds >= 3600 * self.searched.hours:
-            return f"the budget of {self.searched.hours:g} hours is spent"
+        if why := self.searched.allowance.spent(self.clock):
+            return why
         if self.searched.budget - self.trained(live) < 1:
             return f"the budget of {self.searched.budget} trials is spent"
-        if self.searched.hours is not None:
-            return f"no trial would end within what is left of {self.searched.hours:g} hours"
+        if self.searched.allowance.words:
+            return f"no trial would end within what is left of {self.searched.allowance.words}"
         return "every configuration of the space has been tried"
 
     def _seconds_per_flop(self, live: Live) -> float | None:
@@ -143,6 +133,20 @@ class Taker:
         """What training an option to its end takes."""
         return option.left * self.searched.train_tokens * _flops(option.costs) * rate
 
+    def _to_come_s(self, live: Live, but: int | None, rate: float) -> float:
+        """What the trials that run will still train, save one that may pause; at the price of a second of a FLOP."""
+        total = 0.0
+        for trial, each in live.items():
+            if trial != but and not is_untrained(each.ask.config):
+                tokens = max((row["train_tokens"] for row in each.reports), default=0)
+                left = max(0, self.searched.train_tokens - tokens)
+                total += left * _flops(self.searched.costs(each.ask.config)) * rate
+        return total
+
+    def _spent(self) -> dict[str, float]:
+        """The columns that say what the study has spent by now."""
+        return {"search_s": self.clock.seconds, "trials_s": self.clock.trial_s}
+
     def _gain_per_hour(self, choice: Choice, live: Live) -> float | None:
         """Of one worker; None where it cannot be said."""
         rate = self._seconds_per_flop(live)
@@ -154,7 +158,7 @@ class Taker:
         paused = action == "pause"  # then what is taken instead is the rival
         own, rival = (choice.own, choice.best) if paused else (choice.best, choice.rival)
         self.history.write_decision(trial, {
-            "action": action, "rung": rung, "compared": choice.compared, "search_s": self.clock.seconds,
+            "action": action, "rung": rung, "compared": choice.compared, **self._spent(),
             **({} if own is None else {"gain": own.gain, "price": own.price, "left": own.option.left}),
             **({} if rival is None else {
                 "rival": rival.option.trial, "rival_gain": rival.gain, "rival_price": rival.price,

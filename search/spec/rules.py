@@ -148,9 +148,16 @@ def inheritance_in_searches(spec: StudySpec) -> Problems:
         )
 
 
-def hours_without_a_comparison(spec: StudySpec) -> Problems:
-    if spec.budget.hours is not None and spec.comparison.seeds is not None:
-        yield "[budget] hours: a comparison runs every trial that it compares; leave hours out"
+def limits_without_a_comparison(spec: StudySpec) -> Problems:
+    if spec.comparison.seeds is not None:
+        for name in ("hours", "cost"):
+            if getattr(spec.budget, name) is not None:
+                yield f"[budget] {name}: a comparison runs every trial that it compares; leave {name} out"
+
+
+def cost_needs_a_price(spec: StudySpec) -> Problems:
+    if spec.budget.cost is not None and spec.cluster.worker_price is None:
+        yield "[budget] cost needs [cluster] worker_price: what an hour of one worker costs"
 
 
 def schedule_needs_a_model(spec: StudySpec) -> Problems:
@@ -236,7 +243,8 @@ SPEC_RULES = (
     first_rung_within_budget,
     comparison_without_rungs,
     comparison_without_limits,
-    hours_without_a_comparison,
+    limits_without_a_comparison,
+    cost_needs_a_price,
     inheritance_in_searches,
     schedule_needs_a_model,
     near_duplicates_of_texts,

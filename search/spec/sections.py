@@ -47,9 +47,15 @@ class BudgetSpec:
     hours: float | None = setting(
         "hours of searching, over all runs of the study; unset: until the trials are spent", None, above=0
     )
+    cost: float | None = setting(
+        "what the workers of all trials may cost, over all runs of the study, at [cluster] worker_price; unset: until "
+        "the trials are spent",
+        None,
+        above=0,
+    )
     final_share: float = setting(
-        "share of trials and hours kept for the end of the search: each member of the front trains on, from its own "
-        "weights and for train_tokens more, that with the fewest tokens first",
+        "share of trials, hours and cost kept for the end of the search: each member of the front trains on, from its "
+        "own weights and for train_tokens more, that with the fewest tokens first",
         0.0,
         at_least=0,
         below=1,

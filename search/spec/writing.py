@@ -17,6 +17,7 @@ NO_IDENTITY = (
     "storage",
     "budget.trials",
     "budget.hours",
+    "budget.cost",
     "search.schedule",
     "search.stop_when",
     "search.try_first",

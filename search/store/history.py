@@ -144,8 +144,8 @@ class History:
                     return self.ask_for(wanted)
         return None
 
-    def start(self, ask: Ask, search_s: float) -> Running:
-        """Write down that a trial was asked for, so many seconds into the search."""
+    def start(self, ask: Ask, search_s: float, trials_s: float) -> Running:
+        """Write down that a trial was asked for, so many seconds into the search, of which trials ran so many."""
         row = {
             "trial": ask.trial,
             "config_hash": ask.config_hash,
@@ -153,6 +153,7 @@ class History:
             "seed": ask.seed,
             "asked_at": now(),
             "search_s": search_s,
+            "trials_s": trials_s,
             "parent": ask.parent,
         }
         self.store.write_part("asked", ask.trial, [row])
@@ -173,8 +174,16 @@ class History:
     @property
     def searched_s(self) -> float:
         """Seconds of searching until something was last asked or decided."""
+        return self._latest("search_s")
+
+    @property
+    def trials_s(self) -> float:
+        """Seconds that trials had run by then, all of them together."""
+        return self._latest("trials_s")
+
+    def _latest(self, column: str) -> float:
         rows = [*self.asked.values(), *(row for rows in self.decisions.values() for row in rows)]
-        return max((row["search_s"] for row in rows if row.get("search_s") is not None), default=0.0)
+        return max((row[column] for row in rows if row.get(column) is not None), default=0.0)
 
     def further(self, trial: int) -> list[TrialRow]:
         """The rows of a trial's student in further precisions."""

@@ -16,6 +16,7 @@ from search.proposals.comparison import comparison
 from search.proposals.inheritance import generation
 from search.proposals.rungs import rung_tokens
 from search.proposals.searched import Costs, Searched
+from search.proposals.spending import Allowance
 from search.proposals.warm_start import learn_from
 from search.samplers.answers import completed
 from search.spec.checks import Study
@@ -122,6 +123,8 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
     """The search of a plan, as far as the store has it."""
     spec = plan.study.spec
     final = 0 if spec.comparison.seeds is not None else round(spec.budget.final_share * spec.budget.trials)
+    price = (spec.cluster.worker_price or 0.0) * spec.cluster.workers_per_trial
+    allowance = Allowance(spec.budget.hours, spec.budget.cost, price)
     searched = Searched(
         plan.study.space,
         plan.costs,
@@ -133,11 +136,11 @@ def ask_tell(plan: Plan, store: Store, say: Callable[[str], None]) -> AskTell:
         seed=spec.seed,
         budget=spec.budget.trials - final,
         final=final,
-        final_hours=spec.budget.hours if final else None,
+        final_allowance=allowance if final else Allowance(),
         inherits=spec.search.inherit,
         train_tokens=spec.budget.train_tokens,
         schedule=spec.search.schedule,
-        hours=spec.budget.hours and spec.budget.hours * (spec.budget.trials - final) / spec.budget.trials,
+        allowance=allowance.part((spec.budget.trials - final) / spec.budget.trials),
         stop_when=spec.search.stop_when,
         try_first=first_configs(spec, plan.study.space),
         prior=read_prior(plan.study.space, spec.search.prior)[0] if spec.search.prior else None,
@@ -274,8 +277,10 @@ def _report_end(
         for status in ("finished", "stopped", "failed", "duplicate", "infeasible")
         if status != "stopped" or asktell.rungs.tokens
     )
+    allowance = asktell.searched.allowance
+    cost = f"; the workers have cost {allowance.cost_of(asktell.clock):,.5g}" if allowance.price else ""
     if asktell.tally.ended:
         store.remove("checkpoints")  # of stopped trials; should a larger budget promote one later, it starts over
-        say(f"done: {asktell.tally.ended} ({counts}) after {duration(progress.elapsed_s)}")
+        say(f"done: {asktell.tally.ended} ({counts}) after {duration(progress.elapsed_s)}{cost}")
     else:
-        say(f"stopped: {counts}. {GO_ON}stillhouse {command} {store.folder}")
+        say(f"stopped: {counts}{cost}. {GO_ON}stillhouse {command} {store.folder}")

@@ -78,6 +78,7 @@ def asked_columns() -> tuple[Column, ...]:
         Column("seed", INT, "", "seed of the trial"),
         Column("asked_at", TIME, "UTC", "when the sampler asked for it"),
         Column("search_s", FLOAT, "s", "seconds of searching by then, over all runs of the study", since=2),
+        Column("trials_s", FLOAT, "s", "seconds that trials had run by then, all of them together", since=2),
         Column("parent", INT, "number", "finished trial from whose student it may go on; null: none", since=2),
     )
 
@@ -98,6 +99,7 @@ def decisions_columns() -> tuple[Column, ...]:
         Column("rival_price", FLOAT, "trials", "price of what was left of the rival"),
         Column("compared", INT, "options", "configurations and paused trials that were compared"),
         Column("search_s", FLOAT, "s", "seconds of searching so far, over all runs of the study"),
+        Column("trials_s", FLOAT, "s", "seconds that trials have run so far, all of them together", since=2),
         Column("decided_at", TIME, "UTC", "when it was decided"),
     )
 

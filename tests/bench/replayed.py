@@ -7,6 +7,7 @@ from simulate import Recording, Rung
 
 from search.proposals.asktell import AskTell
 from search.proposals.searched import Searched
+from search.proposals.spending import Allowance
 from search.store.parts import Store
 from spaces.records.objectives import aim_of
 from trainables.lanes.messages import TrialOutcome
@@ -27,7 +28,7 @@ class Ours:
         searched = Searched(
             table.space, table.cost_columns, aim_of(OBJECTIVES, {}), seed=seed, budget=10_000,
             train_tokens=table.budget_tokens, rung_tokens=self.rung_tokens, rung_factor=3,
-            reference={"parameters": table.teacher_parameters}, hours=horizon_s / 3600, **chosen,
+            reference={"parameters": table.teacher_parameters}, allowance=Allowance(horizon_s / 3600), **chosen,
         )  # fmt: skip
         self.now_s = 0.0
         self.asktell = AskTell(Store(folder, []), searched, lambda: self.now_s)

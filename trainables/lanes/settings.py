@@ -23,6 +23,11 @@ class ClusterSpec:
         None,
         at_least=0,
     )
+    worker_price: float | None = setting(
+        "what an hour of one worker costs, in the currency of [budget] cost; preparation and idle nodes do not count",
+        None,
+        above=0,
+    )
     hang_after_s: float = setting(
         "a trial that has reported nothing for so many seconds is started again, once; 0: never. A trial reports "
         "twenty times while it trains and not while it is scored: give more than a twentieth of the longest trial",

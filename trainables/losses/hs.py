@@ -51,8 +51,8 @@ def loss(pairing: Pairing) -> Loss:
 
 
 def default_mappings(teacher: TeacherFacts) -> tuple[str, ...]:
-    """All that have a name, but `first`: what is `held` by the start that it is for."""
-    return (HELD, *(name for name in MAPPINGS if name != "first"))
+    """`held` alone: a start that has to become other layers than it holds loses by it (docs/results/starts.md)."""
+    return (HELD,)
 
 
 def unfit_mapping(mapping: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:

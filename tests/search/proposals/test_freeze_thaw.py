@@ -11,6 +11,7 @@ import toy
 
 from search.proposals.asktell import AskTell
 from search.proposals.freeze_thaw import LISTED, Option, draw, listed
+from search.proposals.spending import Allowance
 from search.store.parts import Store
 from spaces.space.prior import read_prior
 from spaces.space.search_space import config_hash
@@ -145,12 +146,31 @@ def test_lanes_do_not_take_the_same_and_the_budget_holds(tmp_path):
 
 def test_hours_end_a_search_in_whole_students(tmp_path):
     """300 s a trial: at the end of the half hour nothing is begun that would not be ready."""
-    asktell = make(tmp_path, budget=100, hours=0.5)
+    asktell = make(tmp_path, budget=100, allowance=Allowance(0.5))
     run(asktell)
     assert "0.5 hours" in asktell.tally.ended
     assert 1500 < asktell.clock.seconds < 1.2 * 1800 and asktell.tally.count("finished") >= 2
-    again = make(tmp_path, budget=100, hours=0.5)
+    again = make(tmp_path, budget=100, allowance=Allowance(0.5))
     assert again.ask() is None and again.clock.seconds == asktell.clock.seconds  # the hours of both runs count
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_cost_ends_a_search_in_whole_students(tmp_path, lanes):
+    """300 s a trial at 12 an hour: a trial costs 1, and of two at a time each waits for the other."""
+    allowance = Allowance(cost=6.0, price=12.0)
+    asktell, live = make(tmp_path, budget=100, allowance=allowance), []
+    while True:
+        while len(live) < lanes and (ask := asktell.ask()) is not None:
+            live.append(ask)
+        if not live:
+            break
+        on(asktell, live.pop(0))
+    assert "a cost of 6" in asktell.tally.ended or "the cost of 6" in asktell.tally.ended
+    spent = 12.0 * asktell.clock.trial_s / 3600
+    assert 5.0 < spent < 1.2 * 6 and asktell.tally.count("finished") >= 1
+    assert asktell.clock.trial_s == pytest.approx(asktell.clock.seconds * lanes, rel=0.2)
+    again = make(tmp_path, budget=100, allowance=allowance)
+    assert again.ask() is None and again.clock.trial_s == asktell.clock.trial_s
 
 
 def test_it_stops_when_an_hour_promises_too_little(tmp_path):
@@ -208,7 +228,7 @@ def test_a_space_is_listed_or_drawn_from(tmp_path):
     assert make(tmp_path / "a").scope.endswith(f"looks at all {len(listed(space))} configurations left of the space")
     assert "looks at 16 draws, since" in make(tmp_path / "b", RANGED).scope
     assert (
-        "1 trials are too few to try each of 8" in make(tmp_path / "c", RANGED, budget=1, rung_tokens=(90_000,)).scope
+        "1 trials are too few to try each of 3" in make(tmp_path / "c", RANGED, budget=1, rung_tokens=(90_000,)).scope
     )
     rng = np.random.default_rng(0)
     near = draw(ranged, rng, None)

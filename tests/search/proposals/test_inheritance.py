@@ -11,6 +11,7 @@ import toy
 
 from search.proposals.asktell import AskTell
 from search.proposals.inheritance import ancestor_of, best_of_shapes, continued, generation, tokens_before
+from search.proposals.spending import Allowance
 from search.samplers.context import Seen
 from search.samplers.surrogate import predict
 from search.store.history import Wanted, is_untrained
@@ -178,7 +179,9 @@ def test_the_member_with_the_fewest_tokens_is_trained_on_first():
 
 def test_the_hours_of_the_end(tmp_path):
     now_s = [0.0]
-    searched = toy.searched(SPEC, budget=20, final=9, train_tokens=TOKENS, hours=1.0, final_hours=1.5)
+    searched = toy.searched(
+        SPEC, budget=20, final=9, train_tokens=TOKENS, allowance=Allowance(1.0), final_allowance=Allowance(1.5)
+    )
     asktell = AskTell(Store(tmp_path, ["toy"]), searched, lambda: now_s[0])
     begun = []
     while (ask := asktell.ask()) is not None:

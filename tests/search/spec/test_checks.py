@@ -9,6 +9,7 @@ from types import FunctionType
 import pytest
 import toy
 
+from search.phases.description import also_limited
 from search.spec import deploy_rules, space_rules
 from search.spec.checks import check_all, load_table, read_spec
 from search.spec.writing import differences, to_table, to_toml
@@ -98,6 +99,10 @@ def test_every_problem_at_once():
             "constraints.parameters must be above 0",
         ),
         ("[cluster]", "[cluster]\nworkers_per_trial = 3\n", "batch_size 16 is not a multiple of 3"),
+        ("[cluster]", "[training]\nmixup = 0.1\n[cluster]", "learned maps, got 'hs'; fitting: 'mha'"),
+        ("[cluster]", "[training]\nmixup = -1\n[cluster]", "mixup must be at least 0, got -1"),
+        ("[cluster]", "[training]\nmixup = 0.1\n[targets]\nmode = 'cache'\n[cluster]", "reads the teacher anew"),
+        ("[cluster]", "[training]\nmixup = 0.1\n[cluster]\nworkers_per_trial = 16\n", "is not a multiple of 32 (2 x"),
         (
             "ffn_ratio = [4.0]",
             "ffn_ratio = [1, 2, 3, 3.5, 4]\n[latency]\nthreads = 4\n[search]\nobjectives = ['quality', 'speed']",
@@ -264,6 +269,7 @@ def test_a_spec_that_is_wrong_everywhere():
 
 def test_gp_is_offered_where_every_configuration_has_the_same_axes():
     gp = changed("[cluster]", "[search]\nsampler = 'gp'\n[cluster]")
+    gp = gp.replace("[[tasks]]", "mapping = ['uniform', 'last']\n[[tasks]]", 1)
     assert [problem for problem in problems_of(gp) if "'gp' needs the same axes" in problem and "mapping" in problem]
     flat = gp.replace('method = ["hs", "mha"]', 'method = ["hs"]\ninitialisation = ["projected"]')
     toy.read(flat)
@@ -307,6 +313,17 @@ def test_what_makes_another_study():
     assert differences(spec, more) == []
     other, _ = toy.read(changed("seed = 5", "seed = 6"))
     assert differences(spec, other) == ["seed: 5 in the study, 6 in the spec"]
+
+
+def test_what_a_search_may_cost():
+    (found,) = problems_of(changed("trials = 8", "trials = 8\ncost = 20.0"))
+    assert "[budget] cost needs [cluster] worker_price" in found
+    priced = changed("trials = 8", "trials = 8\ncost = 20.0").replace("[cluster]", "[cluster]\nworker_price = 0.5")
+    spec, _ = toy.read(priced)
+    assert also_limited(spec) == ["a cost of 20, at 0.5 an hour of a worker"]
+    assert differences(spec, toy.read()[0]) == []
+    compared = priced.replace("[cluster]", "[comparison]\nseeds = 2\n[cluster]").replace("trials = 8\n", "")
+    assert any(problem.startswith("[budget] cost: a comparison runs every trial") for problem in problems_of(compared))
 
 
 def test_relative_paths_start_at_the_spec(tmp_path):

@@ -130,6 +130,8 @@ def why_never_cached(spec: StudySpec, needs: Needs) -> str:
     """Why a cache is out of the question, or nothing."""
     if not needs.anything:
         return "none: no method learns from it"
+    if spec.training.mixup:
+        return "live: no two mixes of texts are the same"
     return "live, as the spec asks" if spec.targets.mode == "live" else ""
 
 

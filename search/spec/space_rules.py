@@ -29,6 +29,28 @@ def batch_is_shared_evenly(spec: StudySpec, space: SearchSpace) -> Problems:
             )
 
 
+def what_can_be_mixed(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Mixed texts have no words to predict, and learned maps lead from a student to its teacher, not to itself."""
+    if not spec.training.mixup:
+        return
+    fitting = ", ".join(repr(name) for name, method in METHODS.items() if method.mixes)
+    for method in space.axes["method"].choices:
+        if not all(term.mixes for term in terms_of(str(method))):
+            yield (
+                f"[training] mixup {spec.training.mixup:g} needs methods of the last layer without learned maps, got "
+                f"{method!r}; fitting: {fitting}. Leave mixup out or take one of these"
+            )
+    if spec.targets.mode == "cache":
+        yield "[training] mixup reads the teacher anew in each step, got [targets] mode 'cache'; take 'auto' or 'live'"
+    pairs = 2 * spec.cluster.workers_per_trial * spec.training.gradient_accumulation
+    for size in space.to_table().get("batch_size", []):
+        if size % pairs:
+            yield (
+                f"[training] mixup mixes pairs: [space] batch_size {size} is not a multiple of {pairs} (2 x "
+                f"workers_per_trial x gradient_accumulation); nearest: {max(pairs, round(size / pairs) * pairs)}"
+            )
+
+
 def budget_is_a_batch(spec: StudySpec, space: SearchSpace) -> Problems:
     for size in space.to_table().get("batch_size", []):
         packed = spec.corpus.texts == "packed"  # how long single texts are is known when they are cut
@@ -227,6 +249,7 @@ def _finite(where: str, space: SearchSpace) -> Problems:
 
 SPACE_RULES = (
     batch_is_shared_evenly,
+    what_can_be_mixed,
     budget_is_a_batch,
     texts_for_methods,
     what_scores_pairs,

@@ -60,6 +60,9 @@ class TransferMethod:
     """Whether the student trains a masked-LM head."""
     scores_pairs: bool = False
     """Whether teacher and student are cross-encoders, and the corpus has pairs of texts."""
+    mixes: bool = False
+    """Whether its texts may be mixed, and a student compared with itself: it reads the same signals of both, of the
+    last layer alone, and has no learned maps."""
     masked_inputs: bool = False
     """Whether the inputs are masked; in a sum, one such method masks the inputs of all."""
 

@@ -86,7 +86,7 @@ class Traced(nn.Module):
     ) -> tuple[Tensor, ...]:
         """(last states BTD, embeddings BE, the states of the layers below, embeddings of the tokens first)."""
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        *below, states_BTD = hidden_states(self.encoder, input_ids, attention_mask, None, **types)
+        *below, states_BTD = hidden_states(self.encoder, input_ids, attention_mask, None, None, **types)
         pooled_BMD = pool(self.embedder.pooling, self.embedder.skipped, states_BTD, attention_mask)
         return states_BTD, finish(self.embedder, pooled_BMD), *below
 

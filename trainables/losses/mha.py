@@ -123,5 +123,5 @@ TEACHER_LAYER = Axis(
 )  # fmt: skip
 MHA = TransferMethod(
     "mha", "relations of queries, keys and values", "arXiv:2012.15828", loss, signals=("qkv",),
-    axes=(RELATION_HEADS, TEACHER_LAYER),
+    axes=(RELATION_HEADS, TEACHER_LAYER), mixes=True,
 )  # fmt: skip

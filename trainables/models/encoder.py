@@ -6,7 +6,7 @@ Layers are counted from 1; H_0 are the embeddings and H_l is the output of layer
 Shapes: B batch, T tokens, D width, N chosen positions, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -150,25 +150,33 @@ def hidden_states(
     input_ids_BT: Tensor,
     mask_BT: Tensor | None = None,
     num_layers: int | None = None,
+    mix: Callable[[Tensor], Tensor] | None = None,
     **more: Tensor,
 ) -> tuple[Tensor, ...]:
     """(H_0, ..., H_n), each BTD; with `num_layers` the layers above it are not run at all.
 
     mask_BT: 1 at valid tokens, on either side; None when every token is valid. more: other inputs of the model.
+    mix: what is made of H_0 before the first layer reads it.
     """
     if isinstance(model, FileEncoder):
+        if mix is not None:
+            raise ValueError("a teacher in a file cannot read mixed embeddings")
         return model.hidden_states(input_ids_BT, mask_BT, num_layers)
     family, base = family_of(model.config), model.base_model
     more = more or types_of_pairs(model, input_ids_BT, mask_BT)
     if num_layers == 0:
         if more:
-            return hidden_states(model, input_ids_BT, mask_BT, 1, **more)[:1]
-        return (family.embed(base, input_ids_BT),)
+            return hidden_states(model, input_ids_BT, mask_BT, 1, mix, **more)[:1]
+        first_BTD = family.embed(base, input_ids_BT)
+        return (first_BTD if mix is None else mix(first_BTD),)
     states: list[Tensor] = []
 
-    def before(module: Any, args: tuple, options: dict) -> None:
-        if not states:
-            states.append(args[0] if args else options["hidden_states"])
+    def before(module: Any, args: tuple, options: dict) -> tuple[tuple, dict] | None:
+        if states:
+            return None
+        given = args[0] if args else options["hidden_states"]
+        states.append(given if mix is None else mix(given))
+        return ((states[0], *args[1:]), options) if args else (args, {**options, "hidden_states": states[0]})
 
     def after(module: Any, args: tuple, out: Any) -> None:
         states.append(out if isinstance(out, Tensor) else out[0])

@@ -208,10 +208,12 @@ def read_states(
     input_ids_BT: Tensor,
     mask_BT: Tensor | None = None,
     positions_BT: Tensor | None = None,
+    mix: Callable[[Tensor], Tensor] | None = None,
 ) -> States:
-    """Run a model as deep as the wanted states need and no deeper."""
+    """Run a model as deep as the wanted states need and no deeper; mix: as in `hidden_states`."""
     wanted = tuple(wanted)
-    hidden = hidden_states(model, input_ids_BT, mask_BT, max((state.layer for state in wanted), default=0))
+    deepest = max((state.layer for state in wanted), default=0)
+    hidden = hidden_states(model, input_ids_BT, mask_BT, deepest, mix)
     return {state: state.positions.take(hidden[state.layer], mask_BT, positions_BT) for state in wanted}
 
 
@@ -229,7 +231,9 @@ def read_signals(
     input_ids_BT: Tensor,
     mask_BT: Tensor | None = None,
     positions_BT: Tensor | None = None,
+    mix: Callable[[Tensor], Tensor] | None = None,
 ) -> Signals:
     """Run a model for these signals. Used for teacher and student alike."""
     wanted = tuple(wanted)
-    return restore_signals(model, wanted, read_states(model, states_of(wanted), input_ids_BT, mask_BT, positions_BT))
+    states = read_states(model, states_of(wanted), input_ids_BT, mask_BT, positions_BT, mix)
+    return restore_signals(model, wanted, states)

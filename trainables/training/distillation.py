@@ -24,6 +24,7 @@ from trainables.models.stream_sample import stream_squares
 from trainables.models.student import every_layer, held_by
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
+from trainables.training.mixing import Mix, both_valid, partner
 from trainables.training.readings import Reading, read_batch
 from trainables.training.settings import TrainingSpec
 from trainables.training.targets import Targets
@@ -101,26 +102,45 @@ class Distillation(nn.Module):
             return replace(reading, teachers=told)
         return replace(reading, states=targets.read(split, states_of(self.teacher_signals), blocks, seen, reading))
 
-    def forward(self, teacher: PreTrainedModel, reading: Reading) -> Tensor:
-        """The weighted sum of the method's losses over one batch."""
+    def forward(self, teacher: PreTrainedModel, reading: Reading, mix: Mix | None = None) -> Tensor:
+        """The weighted sum of the method's losses over one batch; mix: how both models read it mixed."""
         kind, inputs_BT, positions_BT = reading.inputs_BT.device.type, reading.inputs_BT, reading.positions_BT
-        mask_BT = reading.mask_BT
+        mask_BT = reading.mask_BT if mix is None else both_valid(reading.mask_BT)
         theirs: Signals = {}
         if self.needs_teacher:
             started = time.perf_counter()
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.teacher_bf16):
                 if reading.states is None:
                     told = reading.teachers or reading
-                    seen = told.inputs_BT, told.mask_BT, told.positions_BT
-                    theirs = read_signals(teacher, self.teacher_signals, *seen)
+                    seen = told.inputs_BT, told.mask_BT if mix is None else mask_BT, told.positions_BT
+                    theirs = read_signals(teacher, self.teacher_signals, *seen, mix)
                 else:
                     theirs = restore_signals(teacher, self.teacher_signals, reading.states)
             self.teacher_s += time.perf_counter() - started
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
-            ours = read_signals(self.student, self.student_signals, inputs_BT, mask_BT, positions_BT)
+            ours = read_signals(self.student, self.student_signals, inputs_BT, mask_BT, positions_BT, mix)
         labels_N = None if positions_BT is None else reading.words_BT[positions_BT]
         batch = Batch(mask_BT, labels_N, self.squares)
-        return torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in self.terms]).sum()
+        value = torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in self.terms]).sum()
+        return value if mix is None else value + mix.weight * self.consistency(ours, reading, mix)
+
+    def consistency(self, ours: Signals, reading: Reading, mix: Mix) -> Tensor:
+        """How far the student's signals of mixed texts are from those of each of the two, which get no gradient.
+
+        By the method's own losses, with the student in the teacher's place (Ko et al. 2023, arXiv:2302.01530).
+        """
+        inputs_BT, mask_BT = reading.inputs_BT, reading.mask_BT
+        with torch.no_grad(), torch.autocast(inputs_BT.device.type, torch.bfloat16, enabled=self.student_bf16):
+            alone = read_signals(self.student, self.student_signals, inputs_BT, mask_BT)
+        values = []
+        for loss, weight in self.terms:
+            own = {theirs: alone[asked] for asked, theirs in zip(loss.student, loss.teacher, strict=True)}
+            others = {asked: partner(signal) for asked, signal in own.items()}
+            other_mask_BT = None if mask_BT is None else partner(mask_BT)
+            near = self.value(loss, ours, own, Batch(mask_BT))
+            far = self.value(loss, ours, others, Batch(other_mask_BT))
+            values.append(weight * (mix.share * near + (1 - mix.share) * far))
+        return torch.stack(values).sum()
 
     def value(self, loss: Loss, ours: Signals, theirs: Signals, batch: Batch) -> Tensor:
         """One of the losses, shown the signals and the projections that it declares."""
@@ -163,7 +183,7 @@ def usable(
     targets: Targets | None, module: Distillation, corpus: Corpus, training: TrainingSpec, train_blocks: int, seed: int
 ) -> Targets | None:
     """The target cache if it holds everything that this trial asks of the teacher."""
-    if targets is None or not module.needs_teacher:
+    if targets is None or not module.needs_teacher or training.mixup:  # no two mixes are the same
         return None
     blocks = blocks_visited(corpus, train_blocks, seed)
     views = min(training.mask_views, math.ceil(train_blocks / len(corpus.train)))

@@ -24,6 +24,7 @@ from trainables.tasks.scores import Scores
 from trainables.text.corpus import Corpus, batch_indices
 from trainables.training.checkpoint import CheckpointFile, Progress, resume, save_checkpoint, upload
 from trainables.training.distillation import Distillation, usable
+from trainables.training.mixing import Mix, check_pairs, mix_of, paired
 from trainables.training.readings import Reading, ahead
 from trainables.training.reports import Trained, TrialReport
 from trainables.training.settings import ALONE, TrainingRun, TrainingSpec, Worker
@@ -90,6 +91,8 @@ def distil(
     every = max(1, total_steps // REPORTS_PER_TRIAL)
     rung_steps = {math.ceil(tokens / tokens_per_step) for tokens in run.rungs} - {total_steps}
     shares = shards(batch_size, worker, settings.gradient_accumulation)
+    if settings.mixup:
+        check_pairs(batch_size, worker.world_size * settings.gradient_accumulation)
     torch.manual_seed(seed)
     module = Distillation(student, teacher, corpus, config, settings).to(device)
     optimizer = build_optimizer(module, config["learning_rate"], settings)
@@ -102,6 +105,8 @@ def distil(
 
     def read(step: int) -> list[Reading]:
         blocks, epochs = batch_indices(corpus, batch_size, first_step + step - 1, seed)
+        if settings.mixup:
+            blocks, epochs = blocks[paired(batch_size)], epochs[paired(batch_size)]
         views = epochs % settings.mask_views
         readings = (module.read(corpus, "train", blocks[rows], views[rows], settings, kept) for rows in shares)
         return [reading.to(device) for reading in readings]  # here, so that no step waits for the copy
@@ -112,7 +117,8 @@ def distil(
         rate = config["learning_rate"] * schedule(step - 1, total_steps, settings.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = accumulate_gradients(wrapped, teacher.model, parts)
+        mix = mix_of(step, total_steps, seed, settings.mixup) if settings.mixup else None
+        loss = accumulate_gradients(wrapped, teacher.model, parts, mix)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -159,13 +165,15 @@ def distil(
     )
 
 
-def accumulate_gradients(wrapped: nn.Module, teacher: PreTrainedModel, parts: list[Reading]) -> Tensor:
+def accumulate_gradients(
+    wrapped: nn.Module, teacher: PreTrainedModel, parts: list[Reading], mix: Mix | None = None
+) -> Tensor:
     """The mean loss over equal parts of a batch, and its gradients; workers exchange them with the last part only."""
     losses = []
     for number, part in enumerate(parts, start=1):
         alone = isinstance(wrapped, DistributedDataParallel) and number < len(parts)
         with wrapped.no_sync() if alone else contextlib.nullcontext():  # type: ignore[operator]
-            loss = wrapped(teacher, part) / len(parts)
+            loss = wrapped(teacher, part, mix) / len(parts)
             loss.backward()
         losses.append(loss.detach())
     return torch.stack(losses).sum()

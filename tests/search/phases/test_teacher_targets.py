@@ -117,6 +117,8 @@ def test_the_spec_decides_when_it_says_so():
     assert why_never_cached(spec, needs_of_space(space, nothing_held)) == "live, as the spec asks"
     assert why_never_cached(spec_of()[0], Needs()) == "none: no method learns from it"
     assert not why_never_cached(spec_of()[0], needs_of_space(space, nothing_held))
+    mixed = replace(spec, training=replace(spec.training, mixup=0.1))
+    assert why_never_cached(mixed, needs_of_space(space, nothing_held)) == "live: no two mixes of texts are the same"
     spec, space = spec_of(mode="cache", trials=1)
     assert decide(spec, plan_of(spec, space), space, 1e-9, 1, int(1e12)).cached
 

@@ -99,6 +99,10 @@ def test_every_problem_at_once():
             "constraints.parameters must be above 0",
         ),
         ("[cluster]", "[cluster]\nworkers_per_trial = 3\n", "batch_size 16 is not a multiple of 3"),
+        ("[cluster]", "[training]\nmixup = 0.1\n[cluster]", "learned maps, got 'hs'; fitting: 'mha'"),
+        ("[cluster]", "[training]\nmixup = -1\n[cluster]", "mixup must be at least 0, got -1"),
+        ("[cluster]", "[training]\nmixup = 0.1\n[targets]\nmode = 'cache'\n[cluster]", "reads the teacher anew"),
+        ("[cluster]", "[training]\nmixup = 0.1\n[cluster]\nworkers_per_trial = 16\n", "is not a multiple of 32 (2 x"),
         (
             "ffn_ratio = [4.0]",
             "ffn_ratio = [1, 2, 3, 3.5, 4]\n[latency]\nthreads = 4\n[search]\nobjectives = ['quality', 'speed']",

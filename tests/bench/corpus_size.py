@@ -1,6 +1,6 @@
 """How quickly a corpus becomes blocks, and in how much memory, against its tokenizer alone on the same text and cores.
 
-    python tests/bench/corpus_size.py TEXT... [--megabytes 200] [--teacher FOLDER]
+    python tests/bench/corpus_size.py TEXT... [--megabytes 200] [--teacher FOLDER] [--preparation-alone]
 
 TEXT are files of a corpus, whose lines are repeated with another number before each until there are so many megabytes.
 Each measurement runs in a process of its own: `encode_batch_fast` on batches of lines that are in memory (what it gives
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("texts", nargs="+", type=Path)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--teacher", default=EMBEDDED)
+    parser.add_argument("--preparation-alone", action="store_true", help="without what it is held against")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "corpus.txt"
@@ -92,12 +93,15 @@ def main() -> None:
             while written.tell() < options.megabytes * 10**6:
                 written.writelines(f"{number} {line}\n" for line in lines)
                 number += 1
-        alone = measured(LIMIT, str(file), options.teacher)
-        whole = measured(WHOLE, str(file), options.teacher)
+        codes = {"the whole preparation": WHOLE} | ({} if options.preparation_alone else {"the tokenizer alone": LIMIT})
+        found = {name: measured(code, str(file), options.teacher) for name, code in codes.items()}
         size = file.stat().st_size
-    for name, (tokens, seconds, peak) in {"the tokenizer alone": alone, "the whole preparation": whole}.items():
+    print(f"{size / 1e6:,.0f} MB of text")
+    for name, (tokens, seconds, peak) in found.items():
         print(f"{name}: {tokens:,.0f} tokens in {seconds:.0f} s, {tokens / seconds:,.0f} a second; peak {peak:.0f} MiB")
-    print(f"{size / 1e6:.0f} MB of text: {alone[1] / whole[1]:.0%} of what the tokenizer reaches")
+    if not options.preparation_alone:
+        seconds = [each[1] for each in found.values()]
+        print(f"{seconds[1] / seconds[0]:.0%} of what the tokenizer reaches")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from trainables.text.held_out import CHARACTERS_PER_TOKEN
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import frame, pack, tokenised, tokenizer_digest, unknown_share
 from trainables.text.pairs import read_pairs
-from trainables.text.shards import Stream, shards_of, share_of, survey, write_blocks, write_shards
+from trainables.text.shards import Stream, in_turn, shards_of, share_of, survey, write_blocks, write_shards
 from trainables.text.single import same_texts, sentences_of, single_rows
 from trainables.text.sources import (
     CorpusSpec,
@@ -205,7 +205,7 @@ def stream_blocks(
         left_out_texts=max(0, found.census.texts - stream.texts - len(texts)) if rule else 0,
         near_duplicates=source.near_duplicates,
         sampled=stream.share < 1,
-        unknown={"": unknown_share(np.array_split(train, max(1, len(train) // WINDOW)), tokenizer)},
+        unknown={"": unknown_share(in_turn(target, WINDOW), tokenizer)},
     )
 
 

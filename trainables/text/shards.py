@@ -159,19 +159,28 @@ def write_blocks(
     sizes = [len(ids) for ids in texts_apart(shards, last)]
     count = sum(sizes) // inner
     chosen = np.arange(count) if most is None or most >= count else np.linspace(0, count - 1, most).round().astype(int)
-    blocks = np.lib.format.open_memmap(target, "w+", dtype_of(tokenizer), (len(chosen), length))
-    rest, passed, written = np.zeros(0, blocks.dtype), 0, 0
-    for ids in texts_apart(shards, last):
-        body = np.concatenate([rest, ids])
-        rows = body[: len(body) // inner * inner].reshape(-1, inner)
-        rest = body[rows.size :]
-        start, stop = np.searchsorted(chosen, [passed, passed + len(rows)])
-        part = blocks[written : written + stop - start]
-        part[:, : len(first)], part[:, -1] = first, last
-        part[:, len(first) : -1] = rows[chosen[start:stop] - passed]
-        passed, written = passed + len(rows), written + stop - start
-    blocks.flush()
-    return blocks
+    dtype = np.dtype(dtype_of(tokenizer))
+    rest, passed = np.zeros(0, dtype), 0
+    with target.open("wb") as file:  # not through a map, whose pages would count as this process's memory
+        about = {"descr": dtype.str, "fortran_order": False, "shape": (len(chosen), length)}
+        np.lib.format.write_array_header_1_0(file, about)
+        for ids in texts_apart(shards, last):
+            body = np.concatenate([rest, ids])
+            rows = body[: len(body) // inner * inner].reshape(-1, inner)
+            rest = body[rows.size :]
+            start, stop = np.searchsorted(chosen, [passed, passed + len(rows)])
+            part = np.empty((stop - start, length), dtype)
+            part[:, : len(first)], part[:, -1] = first, last
+            part[:, len(first) : -1] = rows[chosen[start:stop] - passed]
+            file.write(part.data)
+            passed += len(rows)
+    return np.load(target, mmap_mode="r")
+
+
+def in_turn(file: Path, rows: int) -> Iterator[np.ndarray]:
+    """The blocks of a file, so many at a time, each part mapped anew: what has been read leaves the memory."""
+    for start in range(0, len(np.load(file, mmap_mode="r")), rows):
+        yield np.load(file, mmap_mode="r")[start : start + rows]
 
 
 def texts_apart(shards: Sequence[Path], separator: int) -> Iterator[np.ndarray]:

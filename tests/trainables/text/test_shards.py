@@ -91,3 +91,7 @@ def test_where_texts_end(teacher, tmp_path, monkeypatch):
     assert blocks[:, 1:-1].reshape(-1).tolist() == [11, 12, sep, 13, 14, sep, 15, sep, 16]
     few = shards.write_blocks(paths, tmp_path / "few", teacher.tokenizer, 5, 2)
     assert few.tolist() == [blocks[0].tolist(), blocks[2].tolist()] and (few[:, 0] == cls).all()
+    np.save(tmp_path / "saved.npy", np.array(blocks))
+    assert (tmp_path / "saved.npy").read_bytes() == (tmp_path / "blocks").read_bytes()
+    parts = list(shards.in_turn(tmp_path / "blocks", 2))
+    assert [len(part) for part in parts] == [2, 1] and np.concatenate(parts).tolist() == blocks.tolist()

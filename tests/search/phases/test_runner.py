@@ -25,6 +25,9 @@ RUNGS = (
     .replace("concurrent_trials = 2", "concurrent_trials = 1")
     .replace("seed = 5", "seed = 4")
     .replace("[cluster]", "[search]\nschedule = 'halving'\n[cluster]")
+    .replace(
+        "[space]\n", "[space]\nmapping = ['held', 'last', 'uniform', 'last_k', 'uniform_consecutive', 'uniform_last']\n"
+    )
 )
 """Trials of this study finish, fail, are stopped, and are promoted twice over."""
 SOONER_GONE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}

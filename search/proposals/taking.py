@@ -134,7 +134,7 @@ class Taker:
         return option.left * self.searched.train_tokens * _flops(option.costs) * rate
 
     def _to_come_s(self, live: Live, but: int | None, rate: float) -> float:
-        """What the trials that run will still train, save one that may pause; at the price of a second of a FLOP."""
+        """Seconds that the trials which run will still train, save one that may pause. rate: seconds of a FLOP."""
         total = 0.0
         for trial, each in live.items():
             if trial != but and not is_untrained(each.ask.config):

@@ -18,12 +18,13 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import ray
 import torch
 
+from search.phases.encoders import write_shard_there
 from search.phases.inputs import as_nodes_read
 from search.spec.sections import StudySpec
-from search.tune.cluster import lanes
+from search.tune.calls import START_S, on_workers, with_start
+from search.tune.cluster import workers
 from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
@@ -31,7 +32,6 @@ from spaces.students.layer_mapping import HELD
 from spaces.students.transfer import Pairing, axes_of, terms_of
 from spaces.telling import Say, announced
 from trainables.copies import file_at_hand, is_home, name_of, shared
-from trainables.lanes.kept import kept_teacher
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states
 from trainables.models.signals import State
@@ -49,10 +49,7 @@ GB = 1e9
 PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
-BUILD_ATTEMPTS = 2
 SHARDS = "teacher targets: {} shards"
-WORKER_START_S = 8.0
-"""What a Ray worker takes until it has imported what a teacher needs, about."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +151,8 @@ def decide(
     live_s = spec.budget.trials * learning * spec.budget.train_tokens * teacher_s_per_token
     passes = sum(plan.rows(part) for part in plan.parts()) * plan.sequence_length
     alone_s = passes * teacher_s_per_token
-    here = alone_s < WORKER_START_S
-    build_s = alone_s if here else WORKER_START_S + alone_s / places
+    here = alone_s < START_S
+    build_s = alone_s if here else with_start(alone_s, places)
     numbers = f"about {build_s:.0f} s to write once, {live_s / places:.0f} s of teacher in {spec.budget.trials} trials"
     if wanted.mode == "auto" and build_s >= live_s / places:
         return Decision(False, f"live: a cache would take {numbers}")
@@ -207,7 +204,7 @@ def prepare_targets(
             return name_of(plan.folder)
     base = plan.folder.parent
     base.mkdir(parents=True, exist_ok=True)
-    places = lanes(spec.cluster) * spec.cluster.workers_per_trial
+    places = workers(spec.cluster)
     speed = teacher_speed(plan, teacher, corpus, spec.cluster.cpus_per_worker)
     decision = decide(spec, plan, space, speed, places, shutil.disk_usage(base).free)
     say(f"teacher targets: {decision.why}")
@@ -235,21 +232,11 @@ def build(spec: StudySpec, plan: TargetPlan, say: Say, here: Teacher | None = No
 
 
 def build_by_workers(spec: StudySpec, plan: TargetPlan, missing: Sequence[tuple[Part, int]], say: Say) -> list[float]:
-    """The rounding error of each shard. One whose process died is tried once more."""
-    options = {"num_cpus": spec.cluster.cpus_per_worker, "num_gpus": spec.cluster.gpus_per_worker}
-    write = ray.remote(max_retries=BUILD_ATTEMPTS - 1, **options)(write_shard)  # type: ignore[call-overload]
-    errors: list[float] = []
-    waiting = {
-        write.remote(plan, part, number, spec.cluster.cpus_per_worker, spec.cluster.device): part
-        for part, number in missing
-    }
-    for _ in announced(missing, SHARDS, say):
-        (done,), _ = ray.wait(list(waiting), num_returns=1)
-        del waiting[done]
-        try:
-            errors.append(ray.get(done))
-        except ray.exceptions.RayError as error:
-            raise StillhouseError(f"the teacher's targets could not be written: {reason(error)}") from error
+    """The rounding error of each shard."""
+    own = as_nodes_read(spec)
+    calls = [(own, plan, part, number) for part, number in missing]
+    done = on_workers(write_shard_there, calls, spec.cluster, "the teacher's targets could not be written")
+    errors = [next(done) for _ in announced(missing, SHARDS, say)]
     written = [shard_path(plan.folder, *shard) for shard in plan.shards()]
     if not all(path.is_file() or is_home(path) for path in written):
         raise StillhouseError(
@@ -257,18 +244,6 @@ def build_by_workers(spec: StudySpec, plan: TargetPlan, missing: Sequence[tuple[
             "shared folder on all nodes, or the URI of an object store; or set [targets] mode = 'live'"
         )
     return errors
-
-
-def write_shard(plan: TargetPlan, part: Part, number: int, threads: int, device: str) -> float:
-    """The task of one Ray worker."""
-    torch.set_num_threads(max(1, threads))
-    return build_shard(plan, part, number, kept_teacher(plan.teacher, plan.embedding, device))
-
-
-def reason(error: Exception) -> str:
-    """What a person needs of a remote error."""
-    cause = getattr(error, "cause", None) or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
 
 
 def make_room(base: Path, keep: Path, allowed: int, say: Say) -> None:

@@ -174,6 +174,11 @@ def lanes(wanted: ClusterSpec) -> int:
     ])  # fmt: skip
 
 
+def workers(wanted: ClusterSpec) -> int:
+    """How many workers of trials run at the same time. Raises SpecError as `lanes` does."""
+    return lanes(wanted) * wanted.workers_per_trial
+
+
 class Sweeper(tune.Callback):
     """Gives back what a worker group has reserved whose controller was killed, in this run or an earlier one.
 

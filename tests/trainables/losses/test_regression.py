@@ -83,7 +83,9 @@ def test_errors_are_never_held_for_all_positions():
         draw(*shape, dtype=torch.float32) for shape in ((8, 512, 32), (32, 1024), (8, 512, 1024))
     )
     inputs = [x.requires_grad_() for x in (student, matrix)]
-    for loss, most in ((mapped_mse, 1 / 8), (plain_mse, 4)):
+    peaks = {}
+    for loss in (mapped_mse, plain_mse):
         with LiveBytes({x.untyped_storage().data_ptr() for x in (*inputs, teacher)}) as live:
             loss(*inputs, teacher, None).backward()
-        assert most / 4 * teacher.nbytes < live.peak < most * teacher.nbytes
+        peaks[loss] = live.peak
+    assert peaks[mapped_mse] < teacher.nbytes / 8 and peaks[plain_mse] > 2 * teacher.nbytes

@@ -183,25 +183,25 @@ def is_held(path: Path) -> bool:
 @cache
 def lock_for_life(folder: Path) -> int:
     """The descriptor of a lock that is never given back. Raises FileNotFoundError for a folder that is gone."""
-    with contextlib.ExitStack() as closing:
-        descriptor = closing.enter_context(locked(folder))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
         os.utime(folder)
         if not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
             raise FileNotFoundError(folder)
-        closing.pop_all()
+    except FileNotFoundError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, exclusive: bool = False) -> Iterator[int]:
-    """Hold a cache folder that is read or filled, or, exclusively, one that is to go (BlockingIOError when it is held).
-
-    Yields the descriptor.
-    """
+def locked(folder: Path, *, exclusive: bool = False) -> Iterator[None]:
+    """Hold a cache folder that is read or filled, or, exclusively, one that is to go (BlockingIOError when it is held)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
-        yield descriptor
+        yield
     finally:
         os.close(descriptor)
 

@@ -172,8 +172,9 @@ def test_a_copy_that_is_deleted_as_it_is_found_is_fetched_again(node, monkeypatc
     trainables.copies.lock_for_life.cache_clear()
     flock, gone = trainables.copies.fcntl.flock, []
 
-    def late(descriptor, mode):
+    def late(file, mode):
         """Another process is quicker: what is locked here has just been deleted."""
+        descriptor = file if isinstance(file, int) else file.fileno()
         if not gone and os.readlink(f"/proc/self/fd/{descriptor}").endswith("second/corpora/a"):
             gone.append(shutil.rmtree(cache_folder() / "corpora/a"))
         flock(descriptor, mode)

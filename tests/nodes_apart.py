@@ -68,7 +68,7 @@ class NodesApart:
 
     def environment(self, name):
         """Of a node or a driver, whose home folder is made."""
-        (self.folder / name).mkdir()
+        (self.folder / name).mkdir(exist_ok=True)
         own = {key: value for key, value in os.environ.items() if key not in CACHES}
         return {**own, **self.variables, "HOME": str(self.folder / name)}
 

@@ -197,7 +197,7 @@ def lock_for_life(folder: Path) -> int:
 
 @contextlib.contextmanager
 def locked(folder: Path, *, exclusive: bool = False) -> Iterator[None]:
-    """Hold a cache folder that is read or filled, or, exclusively, one that is to go (BlockingIOError when it is held)."""
+    """Hold a cache folder that is used, or, exclusively, one that is to go (BlockingIOError when it is used)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from search.phases.encoders import put_on_device, score_cut, score_cut_there
-from search.phases.forecast import testing_s
+from search.phases.forecast import seconds_of_tests
 from search.phases.spreading import spread
 from search.spec.sections import StudySpec
 from search.store.parts import Store
@@ -41,7 +41,7 @@ def score_baselines(spec: StudySpec, store: Store, data: DataFacts | None, job: 
     calls = [
         (shape, which, splits_of(job, shape, teacher.facts.architecture)) for shape in missing for which in TRUNCATIONS
     ]
-    expected_s = testing_s(spec, data, teacher.facts, [shape for shape, *_ in calls])
+    expected_s = seconds_of_tests(spec, data, teacher.facts, [shape for shape, *_ in calls])
     scored = spread(
         spec, functools.partial(score_cut, teacher, kept_corpus(job.corpus), spec),
         functools.partial(score_cut_there, job.corpus), calls, expected_s, "the cut teacher could not be scored",

@@ -123,7 +123,7 @@ def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
     }
 
 
-def testing_s(
+def seconds_of_tests(
     spec: StudySpec, data: DataFacts | None, facts: TeacherFacts, shapes: Sequence[StudentArchitecture]
 ) -> float:
     """Seconds in which encoders of these shapes meet the test splits, one after the other; 0 on GPUs, or unknown."""

@@ -7,7 +7,6 @@ reads it, and the caches that no study has used for longest give way.
 """
 
 import contextlib
-import fcntl
 import math
 import os
 import shutil
@@ -20,18 +19,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from search.phases.encoders import write_shard_there
 from search.phases.inputs import as_nodes_read
+from search.phases.writing_targets import build
 from search.spec.sections import StudySpec
-from search.tune.calls import START_S, on_workers, with_start
+from search.tune.calls import START_S, with_start
 from search.tune.cluster import workers
 from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.layer_mapping import HELD
 from spaces.students.transfer import Pairing, axes_of, terms_of
-from spaces.telling import Say, announced
-from trainables.copies import file_at_hand, is_home, name_of, shared
+from spaces.telling import Say
+from trainables.copies import file_at_hand, is_home, locked, name_of, shared
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states
 from trainables.models.signals import State
@@ -42,14 +41,13 @@ from trainables.training.distillation import teacher_states, use_bf16
 from trainables.training.loop import held_out_blocks
 from trainables.training.readings import read_batch
 from trainables.training.settings import GENERATIONS
-from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
-from trainables.training.targets import Needs, Part, TargetPlan, needs_of, shard_path
+from trainables.training.target_shards import unfinished_shards
+from trainables.training.targets import Needs, TargetPlan, needs_of
 
 GB = 1e9
 PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
-SHARDS = "teacher targets: {} shards"
 
 
 @dataclass(frozen=True)
@@ -218,34 +216,6 @@ def prepare_targets(
     return name_of(plan.folder)
 
 
-def build(spec: StudySpec, plan: TargetPlan, say: Say, here: Teacher | None = None) -> None:
-    """Write what is missing, with the teacher that is at hand or by workers."""
-    missing, started = unfinished_shards(plan), time.time()
-    if here is None:
-        errors = build_by_workers(spec, plan, missing, say)
-    else:
-        with pinned_threads(spec.cluster.cpus_per_worker):
-            errors = [build_shard(plan, *shard, here) for shard in announced(missing, SHARDS, say)]
-    write_plan(plan)
-    worst = f", relative rounding error {max(errors):.2g} (RMS)" if errors else ""
-    say(f"teacher targets: {len(missing)} shards written in {time.time() - started:.0f} s{worst}")
-
-
-def build_by_workers(spec: StudySpec, plan: TargetPlan, missing: Sequence[tuple[Part, int]], say: Say) -> list[float]:
-    """The rounding error of each shard."""
-    own = as_nodes_read(spec)
-    calls = [(own, plan, part, number) for part, number in missing]
-    done = on_workers(write_shard_there, calls, spec.cluster, "the teacher's targets could not be written")
-    errors = [next(done) for _ in announced(missing, SHARDS, say)]
-    written = [shard_path(plan.folder, *shard) for shard in plan.shards()]
-    if not all(path.is_file() or is_home(path) for path in written):
-        raise StillhouseError(
-            f"the workers wrote the teacher's targets elsewhere than {plan.folder}: STILLHOUSE_CACHE must be the same "
-            "shared folder on all nodes, or the URI of an object store; or set [targets] mode = 'live'"
-        )
-    return errors
-
-
 def make_room(base: Path, keep: Path, allowed: int, say: Say) -> None:
     """Delete the caches unused for longest until those left take no more than `allowed` bytes; none that is read."""
     others = sorted((p for p in base.iterdir() if p.is_dir() and p != keep), key=lambda p: p.stat().st_mtime)
@@ -258,14 +228,3 @@ def make_room(base: Path, keep: Path, allowed: int, say: Say) -> None:
             shutil.rmtree(path)
             total -= sizes[path]
             say(f"teacher targets: {sizes[path] / GB:.2f} GB of another study deleted, to keep [targets] quota_gb")
-
-
-@contextlib.contextmanager
-def locked(folder: Path, *, exclusive: bool = False) -> Iterator[None]:
-    """Hold a cache folder that is read, or, exclusively, one that is to go (BlockingIOError when it is read)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.phases.encoders import put_on_device, score_student, score_student_there
-from search.phases.forecast import testing_s
+from search.phases.forecast import seconds_of_tests
 from search.phases.scoring import score_all
 from search.phases.spreading import spread
 from search.phases.students import FLOOR, TEACHER
@@ -59,7 +59,7 @@ def score_tests(
     say(f"test scores of teacher, {floors} untrained encoder{'s' * (floors > 1)}{own}")
     teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
     told = {name: as_teacher_reads(folders[folder]) for name, folder in tasks.items()}
-    expected_s = testing_s(spec, data, teacher.facts, [teacher.facts.architecture] * (1 + floors))
+    expected_s = seconds_of_tests(spec, data, teacher.facts, [teacher.facts.architecture] * (1 + floors))
     references = score_all(spec, teacher, told, ["test"], say, expected_s=expected_s)["test"]
     for number in (TEACHER, FLOOR):
         its = number == TEACHER
@@ -70,7 +70,7 @@ def score_tests(
             for name, each in references.items()
         ]  # fmt: skip
         store.write_part("test_scores", number, rows)
-    expected_s = testing_s(spec, data, teacher.facts, [architecture_of(row.config) for row in missing])
+    expected_s = seconds_of_tests(spec, data, teacher.facts, [architecture_of(row.config) for row in missing])
     scored = spread(
         spec, functools.partial(score_student, store, spec), functools.partial(score_student_there, store.uri()),
         [(row, corpus, tasks) for row in missing], expected_s, "the front could not be scored on the test splits",

@@ -30,7 +30,7 @@ from transformers import (
 from spaces.errors import SpecError, StillhouseError
 from spaces.records import runtimes
 from spaces.records.deploy import DeploySpec
-from spaces.records.runtimes import FILE_RUNTIMES, RUNTIMES
+from spaces.records.runtimes import FILE_RUNTIMES
 from trainables.export import artefact, graphs
 from trainables.export.artefact import (
     as_deployed,

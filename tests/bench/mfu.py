@@ -22,7 +22,6 @@ from transformers import BertConfig
 
 from spaces.students.architecture import StudentArchitecture, parse_shape
 from trainables.losses.hs import hidden_state_loss
-from trainables.losses.regression import full
 from trainables.models.encoder import build_model, hidden_states, set_architecture
 from trainables.models.families.bert import BertFacts
 from trainables.training.loop import build_optimizer
@@ -51,7 +50,7 @@ def training_step(
         ids_BT = torch.from_numpy(blocks.astype(np.int64)).to(device)
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             last_BTD = student(input_ids=ids_BT).last_hidden_state if compiled else hidden_states(student, ids_BT)[-1]
-        loss = hidden_state_loss([(module["map"](full(last_BTD)), teacher_BTD)], None)
+        loss = hidden_state_loss([(last_BTD, module["map"].weight.T, teacher_BTD)], None)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), TrainingSpec().gradient_clip)
         optimizer.step()

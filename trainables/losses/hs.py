@@ -1,7 +1,7 @@
 """`hs`, hidden-state transfer: layers of the student learn the hidden states of teacher layers, through learned maps.
 
 TinyBERT, arXiv:1909.10351; which layer learns from which: Udagawa et al., arXiv:2310.08797.
-Shapes: B batch, T tokens, D width.
+Shapes: B batch, T tokens, D student width, E teacher width.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from spaces.students.axis import Axis, Rule, Scalar, text
 from spaces.students.layer_mapping import HELD, MAPPINGS, NAMES, canonical_mapping, resolve_mapping
 from spaces.students.transfer import Pairing, TransferMethod
 from trainables.losses.loss import Batch, Loss, Maps, Projection
-from trainables.losses.regression import full, masked_mse
+from trainables.losses.regression import mapped_mse
 from trainables.models.signals import HIDDEN, Signals
 
 
 def hidden_state_loss(
-    pairs: Sequence[tuple[Tensor, Tensor]], mask_BT: Tensor | None, squares: Sequence[float] | None = None
+    mapped: Sequence[tuple[Tensor, Tensor, Tensor]], mask_BT: Tensor | None, squares: Sequence[float] | None = None
 ) -> Tensor:
-    """Mean over pairs of MSE(H_S W, H_T); each pair is (projected student BTD, teacher BTD) (TinyBERT, eq. 8).
+    """Mean over pairs of MSE(H_S W, H_T); of each pair (student BTD, map DE, teacher BTE) (TinyBERT, eq. 8).
 
     squares: the mean square of each pair's H_T, in units of which its error is taken. Without them the error of a
     stream that grows from layer to layer would be that of its highest layer.
     """
-    errors = torch.stack([masked_mse(student, teacher, mask_BT) for student, teacher in pairs])
+    errors = torch.stack([mapped_mse(*each, mask_BT) for each in mapped])
     return (errors if squares is None else errors / errors.new_tensor(squares)).mean()
 
 
@@ -38,9 +38,9 @@ def loss(pairing: Pairing) -> Loss:
     projection = Projection(pairing.student.hidden_size, pairing.teacher.hidden_size, of_states=True)
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
-        projected = [(full(student[HIDDEN, i]) @ maps[f"hidden_{i}_{j}"], teacher[HIDDEN, j]) for i, j in pairs]
+        mapped = [(student[HIDDEN, i], maps[f"hidden_{i}_{j}"], teacher[HIDDEN, j]) for i, j in pairs]
         squares = [batch.squares[j] for _, j in pairs] if batch.squares else None
-        return hidden_state_loss(projected, batch.mask_BT, squares)
+        return hidden_state_loss(mapped, batch.mask_BT, squares)
 
     return Loss(
         student=tuple(dict.fromkeys((HIDDEN, i) for i, _ in pairs)),

@@ -1,7 +1,7 @@
 """`mha_direct`, direct regression of the queries, keys and values of one layer, through learned maps (DirectMiniLM,
 arXiv:2310.08797).
 
-Shapes: B batch, T tokens, D width.
+Shapes: B batch, T tokens, D student width, E teacher width.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,16 @@ from torch import Tensor
 from spaces.students.transfer import Pairing, TransferMethod
 from trainables.losses.loss import Batch, Loss, Maps, Projection
 from trainables.losses.mha import TEACHER_LAYER
-from trainables.losses.regression import full, masked_mse
+from trainables.losses.regression import mapped_mse
 from trainables.models.signals import QKV, Signals
 
 NAMES = ("query", "key", "value")
 
 
-def direct_loss(pairs: Sequence[tuple[Tensor, Tensor]], mask_BT: Tensor | None) -> Tensor:
-    """Sum over Q, K, V of MSE(X_S W_X, X_T), as DirectMiniLM (Udagawa et al. 2023, section 3.3)."""
-    return torch.stack([masked_mse(student, teacher, mask_BT) for student, teacher in pairs]).sum()
+def direct_loss(mapped: Sequence[tuple[Tensor, Tensor, Tensor]], mask_BT: Tensor | None) -> Tensor:
+    """Sum over Q, K, V of MSE(X_S W_X, X_T), each (X_S BTD, W_X DE, X_T BTE), as DirectMiniLM (Udagawa et al. 2023,
+    section 3.3)."""
+    return torch.stack([mapped_mse(*each, mask_BT) for each in mapped]).sum()
 
 
 def loss(pairing: Pairing) -> Loss:
@@ -33,7 +34,7 @@ def loss(pairing: Pairing) -> Loss:
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:
         triples = zip(NAMES, student[ours], teacher[theirs], strict=True)
-        return direct_loss([(full(x) @ maps[name], y) for name, x, y in triples], batch.mask_BT)
+        return direct_loss([(x, maps[name], y) for name, x, y in triples], batch.mask_BT)
 
     return Loss((ours,), (theirs,), value, dict.fromkeys(NAMES, projection))
 

@@ -4,11 +4,12 @@ Kept are the states that the signals of the study's methods are restored from (t
 states of some layers, at all tokens or at masked positions; never logits or relations. A shard is one safetensors file,
 written whole or not at all, that carries the key of its cache and a checksum; readers map it into memory, so that all
 trials of a node share one copy.
-Shapes: n blocks of a shard, T tokens, R kept rows of a block, P masked positions of a block at most, D width.
+Shapes: n blocks of a shard, B blocks of a batch, T tokens, R kept rows of a block, P masked positions of a block at
+most, D width.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -173,7 +174,7 @@ class Targets:
         rows = np.searchsorted(self.blocks, blocks) if split == "train" else blocks
         parts = [Part(split, view) for view in ([None] * len(rows) if views is None else views.tolist())]
         shards = [self.shard(part, int(row)) for part, row in zip(parts, rows, strict=True)]
-        found = {state: torch.stack([value(shard, state.key, row) for shard, row in shards]) for state in states}
+        found = {state: decoded_rows(shards, state.key) for state in states}
         longest = reading.inputs_BT.shape[1]  # single texts are kept as rows of the longest length
         found = {state: kept[:, :longest] if state.positions is TOKENS else kept for state, kept in found.items()}
         return {state: state.positions.unpack(tensor, reading.positions_BT) for state, tensor in found.items()}
@@ -188,9 +189,14 @@ class Targets:
         return self.open[path], place
 
 
-def value(shard: dict[str, Tensor], name: str, place: int) -> Tensor:
-    """One block's state in float32, RD."""
-    return decoded(shard[name][place], shard.get(f"{name}:scale"))
+def decoded_rows(shards: Sequence[tuple[dict[str, Tensor], int]], name: str) -> Tensor:
+    """A state of some blocks in float32, BRD, each of (tensors of its shard, its place there), decoded in its row."""
+    batch_BRD = torch.empty(len(shards), *shards[0][0][name].shape[1:])
+    for row_RD, (shard, place) in zip(batch_BRD, shards, strict=True):
+        row_RD.copy_(shard[name][place])
+        if (scale_1D := shard.get(f"{name}:scale")) is not None:
+            row_RD *= scale_1D
+    return batch_BRD
 
 
 def decoded(values: Tensor, scale: Tensor | None) -> Tensor:

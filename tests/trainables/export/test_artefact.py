@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from modes import wrong_modes
 from small_tasks import write
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -60,6 +62,7 @@ pytestmark = pytest.mark.xdist_group("onnx")  # the first export of a process lo
 WORDS = 600
 COMMON = {"vocab_size": WORDS, "max_position_embeddings": 40, "pad_token_id": 0}
 LAYERS = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+SHARED_HEADS = {"num_key_value_heads": 1, "head_dim": 16, "use_cache": False}
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +84,25 @@ def corpus():
     return Corpus(train, held_out, WORDS, None, (0, 2, 3), "corpus")
 
 
+@pytest.fixture
+def umask():
+    """One that lets no other user read; what is written follows it."""
+    before = os.umask(0o027)
+    yield 0o027
+    os.umask(before)
+
+
 @pytest.mark.parametrize(
     "build, fused",
     [
         (lambda: DistilBertForMaskedLM(DistilBertConfig(**COMMON, n_layers=1, dim=16, n_heads=2, hidden_dim=32)), 1),
         (lambda: MPNetModel(MPNetConfig(**COMMON, **LAYERS | {"num_hidden_layers": 1}), add_pooling_layer=False), 0),
         (lambda: ModernBertModel(ModernBertConfig(**COMMON, **LAYERS, local_attention=4)), 2),
-        (lambda: Qwen3Model(Qwen3Config(**COMMON, **LAYERS, num_key_value_heads=1, head_dim=16, use_cache=False)), 2),
+        (lambda: Qwen3Model(Qwen3Config(**COMMON, **LAYERS | {"num_hidden_layers": 1}, **SHARED_HEADS)), 1),
     ],
     ids=["distilbert, head", "mpnet", "modernbert, a window", "qwen3, a mask of what follows"],
 )
-def test_the_file_gives_the_numbers_of_torch(tmp_path, build, fused):
+def test_the_file_gives_the_numbers_of_torch(tmp_path, umask, build, fused):
     model = build().eval()
     before = model.config._attn_implementation
     file = export_onnx(model, tmp_path / "out" / "model.onnx")
@@ -108,6 +119,7 @@ def test_the_file_gives_the_numbers_of_torch(tmp_path, build, fused):
     gelu = getattr(model.config, "hidden_act", "gelu") != "silu"
     assert ("Gelu" in {node.op_type for node in onnx.load(file).graph.node}) == gelu
     assert attentions(file) == fused and model.config._attn_implementation == before
+    assert not wrong_modes(tmp_path, umask) and list(tmp_path.glob("cache/graphs/*/graph.onnx"))
 
 
 def refuse(*_):
@@ -160,6 +172,11 @@ def test_a_shape_is_traced_once(tmp_path, student, graph, cache, monkeypatch):
     other = BertModel(student.config, add_pooling_layer=False).eval()  # its biases are all 0, its norms all 1
     set_embedder(other, embedder_of(student))
     verify_onnx(other, export_onnx(other, tmp_path / "other.onnx"))
+    other.save_pretrained(tmp_path / "saved")
+    loaded = BertModel.from_pretrained(tmp_path / "saved", add_pooling_layer=False).eval()
+    set_embedder(loaded, embedder_of(student))
+    for each in (other, loaded):  # whose configs name the class, the type of the weights, and the folder
+        verify_onnx(each, export_onnx(each, tmp_path / "again.onnx"))
     assert {
         path.stat().st_size for path in cache.glob("graphs/*/graph.onnx")
     }.pop() < graph.stat().st_size / 2  # a graph without weights is small

@@ -13,7 +13,7 @@ from trainables.losses.mha import relation_loss
 from trainables.losses.mha_direct import NAMES, direct_loss
 from trainables.losses.mlm import masked_lm_loss
 from trainables.losses.od import output_distribution_loss
-from trainables.losses.regression import masked_mse
+from trainables.losses.regression import mapped_mse
 from trainables.models.encoder import Head
 from trainables.models.signals import HIDDEN, LOGITS, QKV
 
@@ -81,10 +81,10 @@ def test_relation_loss_is_the_loops(mask, heads):
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_regression_losses_are_the_loops(mask):
-    pairs = list(zip(three(18, 0), three(18, 10), strict=True))
-    slow = [slow_mse(*pair, mask) for pair in pairs]
-    assert hidden_state_loss(pairs, mask).item() == pytest.approx(sum(slow) / 3, rel=1e-5)
-    assert direct_loss(pairs, mask).item() == pytest.approx(sum(slow), rel=1e-5)
+    mapped = list(zip(three(12, 0), [draw(12, 18, seed=i) for i in range(3)], three(18, 10), strict=True))
+    slow = [slow_mse(x.double() @ map_DE.double(), y, mask) for x, map_DE, y in mapped]
+    assert hidden_state_loss(mapped, mask).item() == pytest.approx(sum(slow) / 3, rel=1e-6)
+    assert direct_loss(mapped, mask).item() == pytest.approx(sum(slow), rel=1e-6)
 
 
 def head(positions, width, vocabulary, seed, dtype=torch.float32):
@@ -131,8 +131,9 @@ def test_exactly_zero_at_equality(mask, dtype):
     same = three(12, 0, dtype)
     alike, _ = head(7, 3, 11, 0, dtype)
     assert relation_loss(same, same, mask, 6).item() == 0.0
-    assert hidden_state_loss([(x, x) for x in same], mask).item() == 0.0
-    assert direct_loss([(x, x) for x in same], mask).item() == 0.0
+    mapped = [(x, torch.eye(12, dtype=torch.promote_types(dtype, torch.float32)), x) for x in same]
+    assert hidden_state_loss(mapped, mask).item() == 0.0
+    assert direct_loss(mapped, mask).item() == 0.0
     assert output_distribution_loss(alike, alike, 2.0).item() == 0.0
 
 
@@ -142,9 +143,10 @@ def test_gradients(mask):
     for x in student:
         x.requires_grad_()
     assert torch.autograd.gradcheck(lambda *qkv: relation_loss(qkv, teacher, mask, 2), student, fast_mode=True)
-    wide = three(4, 20, torch.float64)
-    assert torch.autograd.gradcheck(lambda *x: hidden_state_loss(list(zip(x, wide, strict=True)), mask), student)
-    assert torch.autograd.gradcheck(lambda *x: direct_loss(list(zip(x, wide, strict=True)), mask), student)
+    maps = tuple(draw(4, 6, seed=20 + i, dtype=torch.float64).requires_grad_() for i in range(3))
+    for loss in (hidden_state_loss, direct_loss):
+        mapped = lambda *x, loss=loss: loss(list(zip(x[:3], x[3:], teacher, strict=True)), mask)  # noqa: E731
+        assert torch.autograd.gradcheck(mapped, (*student, *maps), fast_mode=True)
 
 
 def test_gradients_of_the_head():
@@ -174,13 +176,13 @@ def test_each_method_takes_the_layers_it_is_configured_for():
     expected = {
         "od": output_distribution_loss(ours[LOGITS, 2], theirs[LOGITS, 4], 2.0),
         "hs": (
-            masked_mse(ours[HIDDEN, 1] @ hs["hidden_1_2"], theirs[HIDDEN, 2], RIGHT)
-            + masked_mse(ours[HIDDEN, 2] @ hs["hidden_2_4"], theirs[HIDDEN, 4], RIGHT)
+            mapped_mse(ours[HIDDEN, 1], hs["hidden_1_2"], theirs[HIDDEN, 2], RIGHT)
+            + mapped_mse(ours[HIDDEN, 2], hs["hidden_2_4"], theirs[HIDDEN, 4], RIGHT)
         )
         / 2,
         "mha": relation_loss(ours[QKV, 2], theirs[QKV, 3], RIGHT, 6),
         "mha_direct": sum(
-            masked_mse(ours[QKV, 2][i] @ direct[name], theirs[QKV, 3][i], RIGHT) for i, name in enumerate(NAMES)
+            mapped_mse(ours[QKV, 2][i], direct[name], theirs[QKV, 3][i], RIGHT) for i, name in enumerate(NAMES)
         ),
         "mlm": masked_lm_loss(ours[LOGITS, 2], batch.labels_N),
     }

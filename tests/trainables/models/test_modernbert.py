@@ -159,9 +159,10 @@ def test_hidden_states_count_in_units_of_their_layer(teacher, corpus):
     module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, TrainingSpec())
     states = sampled_states(teacher.model, corpus)
     assert module.squares == {number: pytest.approx(float(each.square().mean())) for number, each in enumerate(states)}
-    x, y = torch.randn(2, 2, 5, 8)
-    plain = hidden_state_loss([(x, y)], None)
-    torch.testing.assert_close(hidden_state_loss([(x, y), (10 * x, 10 * y)], None, [2.0, 200.0]), plain / 2)
+    (x, y), same = torch.randn(2, 2, 5, 8), torch.eye(8)
+    plain = hidden_state_loss([(x, same, y)], None)
+    both = [(x, same, y), (10 * x, same, 10 * y)]
+    torch.testing.assert_close(hidden_state_loss(both, None, [2.0, 200.0]), plain / 2)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ FLOAT32: dict[str, Any] = {
     "NUM_STREAMS": 1,
     "ENABLE_CPU_PINNING": False,
 }
-"""For OpenVINO: what a file says in float is computed in float32, and no thread is bound to a core, since trials run side
-by side on a machine."""
+"""For OpenVINO: what a file says in float is computed in float32, and no thread is bound to a core, since trials run
+side by side on a machine."""
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ class Runtime:
     """by precision, the name that others look for; none: it runs the weights themselves"""
     folder: str = ""
     """of these files, inside the folder of a student"""
-    suffixes: tuple[str, ...] = ()
-    """of all that belongs to a file, its own first"""
+    beside: tuple[str, ...] = ()
+    """suffixes of what belongs to a file and lies beside it under its name"""
     needs: tuple[str, ...] = ()
     """packages; the extra that installs them is called as the runtime is"""
     moved_by: tuple[str, ...] = ()
@@ -65,7 +65,11 @@ class Runtime:
 
     def size_mb(self, file: Path) -> float:
         """Of a file and what belongs to it."""
-        return sum(file.with_suffix(suffix).stat().st_size for suffix in self.suffixes) / 1e6
+        return sum(part.stat().st_size for part in self.parts(file)) / 1e6
+
+    def parts(self, file: Path) -> list[Path]:
+        """A file and what belongs to it."""
+        return [file, *(file.with_suffix(suffix) for suffix in self.beside)]
 
 
 RUNTIMES: dict[str, Runtime] = {
@@ -82,7 +86,6 @@ RUNTIMES: dict[str, Runtime] = {
             "int4-weights": "model_q4.onnx",
         },
         folder="onnx",
-        suffixes=(".onnx",),
         needs=BY_ONNX,
         moved_by=("onnxruntime",),
         opens="trainables.models.sessions:by_onnxruntime",
@@ -96,7 +99,7 @@ RUNTIMES: dict[str, Runtime] = {
         devices=("cpu",),
         files=dict.fromkeys((FLOAT_PRECISION, "fp16", "int8", "int4-weights"), "openvino_model.xml"),
         folder="openvino",
-        suffixes=(".xml", ".bin"),
+        beside=(".bin",),
         needs=(*BY_ONNX, "openvino"),
         moved_by=("onnxruntime", "openvino"),
         opens="trainables.models.sessions:by_openvino",

@@ -33,7 +33,7 @@ def open_encoder(runtime: str, file: Path, config: PretrainedConfig, embedder: A
     """
     layers = [layer_name(layer) for layer in range(num_layers)]
     session = opener(runtime)(file, torch.get_num_threads(), "cpu", layers)
-    content = digest(runtime, *(file.with_suffix(suffix).read_bytes() for suffix in RUNTIMES[runtime].suffixes))
+    content = digest(runtime, *(part.read_bytes() for part in RUNTIMES[runtime].parts(file)))
     return FileEncoder(session, content, config, embedder, num_layers)
 
 

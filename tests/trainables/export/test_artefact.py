@@ -254,7 +254,9 @@ def test_the_file_of_openvino_is_compared_and_handed_over_whole(
         facts = json.loads((folder / "recipe.json").read_text())["artefact"]
         file = folder / "openvino/openvino_model.xml"
         assert facts["file"] == "openvino/openvino_model.xml" and facts["runtime"] == "openvino"
-        assert 0.9 < facts["lowest_cosine"] <= facts["cosine"] < 1 + 1e-6 and facts["batch_difference"] < 1e-5
+        assert 0.9 < facts["lowest_cosine"] <= facts["cosine"] < 1 + 1e-6 and facts["batch_difference"] < (
+            0.05 if precision == "int8" else 1e-5
+        )
         assert sorted(path.name for path in file.parent.iterdir()) == ["openvino_model.bin", "openvino_model.xml"]
         assert facts["megabytes"] == pytest.approx(sum(each.stat().st_size for each in file.parent.iterdir()) / 1e6)
         assert "fused" not in said[0] and not [line for line in said if line.startswith("in float32")], said

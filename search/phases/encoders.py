@@ -22,7 +22,7 @@ from trainables.copies import at_hand, is_kept, shared
 from trainables.export.artefact import as_deployed
 from trainables.lanes.kept import kept_corpus, kept_task, kept_teacher
 from trainables.lanes.settings import ClusterSpec
-from trainables.machine import versions
+from trainables.machine import versions_of
 from trainables.models.embedding import embedder_of
 from trainables.models.file_encoder import FileEncoder
 from trainables.models.loading import quiet_transformers
@@ -136,7 +136,7 @@ def score_cut(
     """What the teacher cut to a shape scores, by task and split. `tasks`: the splits of each task's folder."""
     cut = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
     model = as_deployed(cut, spec.deploy, corpus)
-    how = [spec.deploy.name, versions().get("onnxruntime")] if spec.deploy.is_scored else []
+    how = [spec.deploy.name, *versions_of(spec.deploy.runtime)] if spec.deploy.is_scored else []
     identity = digest("truncated", 2, teacher.facts.digest, corpus.digest, str(shape), which, *how)
     encoder = ScoredEncoder(model, identity, spec, spec.seed)
     return {task: encoder.scores(at_hand(task), splits) for task, splits in tasks.items()}

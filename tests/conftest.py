@@ -1,7 +1,6 @@
 """One Ray cluster and one S3 server for all tests that need them."""
 
 import gc
-import logging
 import os
 import sys
 import time
@@ -77,20 +76,7 @@ def ray_cluster(tmp_path_factory):
 @pytest.fixture(scope="session")
 def bucket():
     """A bucket of a real S3 server on loopback, reached as any other: by the usual variables of the environment."""
-    from moto.server import ThreadedMotoServer
-    from pyarrow import fs
+    from nodes_apart import s3_server
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "invented", "AWS_SECRET_ACCESS_KEY": "invented", "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():  # fmt: skip
-            patch.setenv(name, value)
-        filesystem, _ = fs.FileSystem.from_uri("s3://studies/?allow_bucket_creation=true")
-        filesystem.create_dir("studies")
+    with s3_server("studies"):
         yield "s3://studies"
-    server.stop()

@@ -1,19 +1,12 @@
 """Two nodes and a driver with nothing in common but an S3 server: targets, rungs, a node that is lost, a resume."""
 
-import contextlib
-import os
-import secrets
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import toy
 from docstring_task import write_docstring_task
-from processes import marked
+from nodes_apart import LIMIT_S, NodesApart, until
 
 from search.store.parts import Store
 
@@ -51,7 +44,6 @@ starts = false
 [search]
 schedule = "halving"
 """
-LIMIT_S = 300
 
 
 @pytest.fixture
@@ -68,62 +60,12 @@ def data(tmp_path):
 
 @pytest.fixture
 def nodes(tmp_path, bucket):
-    """(address, environment of the driver, the processes of both nodes): each of them has a home folder of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mark, token = f"{tmp_path.name}-{os.getpid()}", secrets.token_hex(32)
-    started: list[subprocess.Popen] = []
-
-    def environment(name):
-        (tmp_path / name).mkdir()
-        own = {key: value for key, value in os.environ.items() if key not in ("STILLHOUSE_CACHE", "XDG_CACHE_HOME")}
-        return {
-            **own, **toy.ENVIRONMENT, "HOME": str(tmp_path / name), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token,
-            "RAY_USAGE_STATS_ENABLED": "0", "STILLHOUSE_TEST_MARK": mark, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
-            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",
-        }  # fmt: skip
-
-    def start(name, *arguments):
-        command = ["start", "--block", "--num-cpus=1", "--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
-        ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-        again = 'for attempt in 1 2 3; do "$@" && break; done'  # Ray gives a node 30 s to start
-        with (tmp_path / f"{name}.txt").open("w") as log:
-            started.append(subprocess.Popen(
-                ["bash", "-c", again, "ray", *ray, *command, *arguments], env=environment(name), cwd=tmp_path,
-                stdout=log, stderr=log, start_new_session=True,
-            ))  # fmt: skip
-
-    start("node1", "--head", f"--port={port}", "--include-dashboard=false")
-    until(lambda: answers(port))
-    start("node2", f"--address=127.0.0.1:{port}")
-    driver = {**environment("driver"), "STILLHOUSE_CACHE": f"{bucket}/{tmp_path.name}/cache"}
-    yield f"127.0.0.1:{port}", driver, started
-    until(lambda: not killed(mark))
-
-
-def killed(mark):
-    """The processes that carry the mark and were still there."""
-    found = marked(mark)
-    for pid in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return found
-
-
-def until(found):
-    """Wait for the first thing that `found` gives."""
-    deadline = time.time() + LIMIT_S
-    while not (result := found()):
-        assert time.time() < deadline
-        time.sleep(0.1)
-    return result
-
-
-def answers(port):
-    """Whether somebody listens."""
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+    """Two nodes with a home folder each."""
+    nodes = NodesApart(tmp_path, f"{bucket}/{tmp_path.name}/cache")
+    for _ in range(2):
+        nodes.add()
+    yield nodes
+    nodes.end()
 
 
 def cache_of(folder):
@@ -133,17 +75,17 @@ def cache_of(folder):
 
 
 def test_nodes_that_share_no_disk_run_lose_and_resume_a_study(nodes, data, bucket):
-    address, environment, started = nodes
+    environment = nodes.driver()
     study = f"{bucket}/{data.name}/study"
     command = [sys.executable, "-m", "search.cli"]
     run = subprocess.Popen(
-        [*command, "run", "spec.toml", study, "--address", address], env=environment, cwd=data, text=True,
+        [*command, "run", "spec.toml", study, "--address", nodes.address], env=environment, cwd=data, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     store = Store(study, ["origin"])
     both = [data / name / ".cache/stillhouse/targets" for name in ("node1", "node2")]
     until(lambda: run.poll() is not None or all(folder.is_dir() for folder in both))  # both nodes train
-    os.killpg(started[1].pid, signal.SIGKILL)
+    nodes.lose(nodes.started[1])
     output, _ = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, output
     rows = store.read_rows("trials")
@@ -155,7 +97,7 @@ def test_nodes_that_share_no_disk_run_lose_and_resume_a_study(nodes, data, bucke
     # What the driver has prepared is gone, and comes from home as it does for others.
     (data / "driver/.cache/stillhouse").rename(data / "driver/gone")
     more = subprocess.run(
-        [*command, "resume", study, "--address", address, "--set", "budget.trials=4"], env=environment, cwd=data,
+        [*command, "resume", study, "--address", nodes.address, "--set", "budget.trials=4"], env=environment, cwd=data,
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S,
     )  # fmt: skip
     assert more.returncode == 0, more.stdout

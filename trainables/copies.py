@@ -73,7 +73,7 @@ def shared(folder: Path | str) -> str:
     path = Path(folder)
     if (uri := uri_of(path)) is not None:
         put_folder(path, uri)
-        hold(path)
+        is_held(path)
     return name_of(path)
 
 
@@ -115,14 +115,13 @@ def is_kept(folder: Path) -> bool:
     if uri is None:
         return folder.is_dir()
     with one_at_a_time(folder):
-        if not folder.is_dir():
+        while not (folder.is_dir() and is_held(folder)):
             record = record_of(uri, FolderRecord)
             if record is None:
                 return False
             make_room(record.size_bytes)
-            with new_folder(folder) as unfinished:
+            with new_folder(folder) as unfinished, locked(unfinished):
                 get_folder(uri, unfinished, record)
-    hold(folder)
     return True
 
 
@@ -132,7 +131,8 @@ def file_at_hand(path: Path) -> Path:
     if uri is None:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    hold(path)
+    while not is_held(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         with one_at_a_time(path):
             if not path.is_file() and (record := record_of(uri, FileRecord)) is not None:
@@ -166,39 +166,71 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-def hold(path: Path) -> None:
-    """Keep what this process reads from being deleted, for as long as it lives; when it was used is noted."""
+def is_held(path: Path) -> bool:
+    """Keep what this process reads from being deleted, for as long as it lives; when it was used is noted.
+
+    False when another process has just deleted it.
+    """
     kind, key = path.relative_to(cache_folder()).parts[:2]
-    if kind in READ:
-        lock_for_life(cache_folder() / kind / key)
+    try:
+        if kind in READ:
+            lock_for_life(cache_folder() / kind / key)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @cache
 def lock_for_life(folder: Path) -> int:
-    """The descriptor of a lock that is never given back."""
-    os.utime(folder)
+    """The descriptor of a lock that is never given back. Raises FileNotFoundError for a folder that is gone."""
     descriptor = os.open(folder, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        os.utime(folder)
+        if not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            raise FileNotFoundError(folder)
+    except FileNotFoundError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
+@contextlib.contextmanager
+def locked(folder: Path, *, exclusive: bool = False) -> Iterator[None]:
+    """Hold a cache folder that is used, or, exclusively, one that is to go (BlockingIOError when it is used)."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def make_room(wanted_bytes: int) -> None:
-    """Delete what is unused for longest, until `wanted_bytes` more fit; what is read stays."""
-    folders = [path for kind in READ for path in (cache_folder() / kind).glob("*") if path.is_dir()]
-    sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in folders}
-    left = local_bytes() - wanted_bytes - sum(sizes.values())
-    for path in sorted(folders, key=lambda each: each.stat().st_mtime):
-        if left >= 0:
-            return
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-            left += sizes[path]
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(descriptor)
+    """Delete what is unused for longest, until `wanted_bytes` more fit; what is read or being copied stays."""
+    with one_at_a_time(cache_folder() / "room"):
+        folders = [path for kind in READ for path in (cache_folder() / kind).glob("*")]
+        found = sorted((*used(path), path) for path in folders)
+        left = local_bytes() - wanted_bytes - sum(size for _, size, _ in found)
+        for _, size, path in found:
+            if left >= 0:
+                return
+            with contextlib.suppress(BlockingIOError, FileNotFoundError), locked(path, exclusive=True):
+                shutil.rmtree(path, ignore_errors=True)
+                left += size
+
+
+def used(folder: Path) -> tuple[float, int]:
+    """(when a folder was used last, its bytes); zeros for what has gone, as a copy does that is whole by now."""
+    size = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += os.stat(os.path.join(base, name)).st_size
+    try:
+        return folder.stat().st_mtime, size
+    except FileNotFoundError:
+        return 0.0, 0
 
 
 def local_bytes() -> int:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from spaces.records.runtimes import RUNTIMES
+
 PACKAGES = (
     "stillhouse",
     "torch",
@@ -21,6 +23,7 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
     "onnxruntime",
+    "openvino",
 )
 
 
@@ -75,9 +78,15 @@ def hardware(device: str = "cpu") -> str:
 
 def fingerprint(runtime: str, device: str = "cpu") -> str:
     """Eight hex digits that stand for the machine and the runtime's version: equal where latencies compare."""
-    package = {"torch": "torch", "onnx": "onnxruntime"}[runtime]
+    package = RUNTIMES[runtime].engine
     known = (hardware(device), platform.machine(), package, versions().get(package, ""))
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
+
+
+def versions_of(runtime: str) -> list[str | None]:
+    """Versions of what writes and runs the files of a runtime: scores and costs of a file are of these."""
+    known = versions()
+    return [known.get(package) for package in RUNTIMES[runtime].moved_by]
 
 
 def cpu_model() -> str:

@@ -5,13 +5,14 @@ is what the page's script pins by; its trace for that is told by `meta`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.figures.points import hover, short
+from analysis.figures.points import Hovers, short
 from analysis.figures.scale import add_baseline, add_shapes
 from analysis.figures.style import GREY, SYMBOLS, buttons, cost_axis, evenly, method_colours, style
 from analysis.selection.front import aim, front, knee, values_of
@@ -33,6 +34,17 @@ Box = tuple[float, float, float, float]
 """Left, right, low and high of a name: shares of the axis, and qualities."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """How students are drawn, in every view alike."""
+
+    colours: dict[str, str]
+    """By method."""
+    symbols: dict[int, str]
+    """By depth."""
+    hovers: Hovers
+
+
 def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
     """Quality against a cost, switched between all that were measured; `cost` comes first.
 
@@ -45,15 +57,16 @@ def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
     colours = method_colours(study)
     depths = sorted(rows["num_layers"].dropna().astype(int).unique())
     symbols = {depth: SYMBOLS[i % len(SYMBOLS)] for i, depth in enumerate(depths)}
+    look = Look(colours, symbols, Hovers(study.meta.config_columns))
     figure = go.Figure()
-    _legend(figure, study, rows, colours, symbols)
+    _legend(figure, study, rows, look)
     views, always = [], len(figure.data)
     first = [] if cost is None else [choose("cost", COSTS, cost)]
     for each in dict.fromkeys([*first, *study.meta.aim.costs, *COSTS.values()]):
         measured = rows[rows[each.column].notna()]
         if len(measured):
             start, costs_N = len(figure.data), _drawn_costs(study, measured, each)
-            _add_view(figure, study, measured, each, colours, symbols)
+            _add_view(figure, study, measured, each, look)
             views.append((each, start, len(figure.data), cost_axis(costs_N, each.title)))
     ring = {"size": 20, "symbol": "circle-open", "color": GREY, "line": {"width": 2}}
     figure.add_scatter(
@@ -84,17 +97,15 @@ def front_figure(study: StudyTable, cost: str | None = None) -> go.Figure:
     return figure
 
 
-def _legend(
-    figure: go.Figure, study: StudyTable, rows: pd.DataFrame, colours: dict[str, str], symbols: dict[int, str]
-) -> None:
+def _legend(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, look: Look) -> None:
     def entry(name: str, marker: dict[str, Any], group: str = "") -> None:
         marker = {"size": 10, **marker}
         group = group or f" {name}"
         figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, legendgroup=group)
 
-    for method, colour in colours.items():
+    for method, colour in look.colours.items():
         entry(short(method), {"color": colour, "symbol": "circle"}, method)
-    for depth, symbol in symbols.items():
+    for depth, symbol in look.symbols.items():
         entry(plural(depth, "layer"), {"color": GREY, "symbol": symbol})
     entry("teacher", {"color": GREY, "symbol": "star", "size": 13})
     if len(study.stopped):
@@ -104,14 +115,7 @@ def _legend(
         figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name="without the teacher (mlm)")
 
 
-def _add_view(
-    figure: go.Figure,
-    study: StudyTable,
-    rows: pd.DataFrame,
-    cost: Cost,
-    colours: dict[str, str],
-    symbols: dict[int, str],
-) -> None:
+def _add_view(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: Cost, look: Look) -> None:
     column, own = cost.column, front(study)
     best = knee(own, study.meta.aim.objectives) if len(own) else 0
     members = rows.iloc[front_indices(values_of(rows), aim(study, ["quality", cost.name]))]
@@ -125,17 +129,16 @@ def _add_view(
             showlegend=False, hovertemplate=words + "<extra></extra>",
         )  # fmt: skip
     stopped = evenly(study.stopped[study.stopped[["quality", column]].notna().all(axis=1)], MAX_STOPPED)
-    _add_points(
-        figure, study, stopped, column, {}, "stopped", {"color": GREY, "size": 6, "opacity": 0.5}, "x-thin-open"
-    )
-    for method, colour in colours.items():
+    grey = {"color": GREY, "size": 6, "opacity": 0.5}
+    _add_points(figure, stopped, column, replace(look, symbols={}), "stopped", grey, "x-thin-open")
+    for method, colour in look.colours.items():
         some = beaten[(beaten["method"] == method) & ~beaten["trial"].isin(own["trial"])]
-        _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 7, "opacity": 0.45})
+        _add_points(figure, some, column, look, method, {"color": colour, "size": 7, "opacity": 0.45})
     add_baseline(figure, study, cost)
     elsewhere = beaten[beaten["trial"].isin(own["trial"])]  # on the front by another cost than this one
-    for method, colour in colours.items():
+    for method, colour in look.colours.items():
         some = elsewhere[elsewhere["method"] == method]
-        _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 12})
+        _add_points(figure, some, column, look, method, {"color": colour, "size": 12})
     line = {"shape": "hv", "color": GREY, "width": 1.5}
     costs, quality = members[column], members["quality"]
     figure.add_scatter(x=costs, y=quality, mode="lines", line=line, hoverinfo="skip", showlegend=False)
@@ -143,7 +146,7 @@ def _add_view(
         _join_precisions(figure, rows, members, cost)
     else:
         _add_in_float(figure, members, cost)
-    _add_members(figure, study, members, cost, symbols, colours)
+    _add_members(figure, study, members, cost, look)
     if len(own) > 1 and pd.notna(own.iloc[best][column]):
         ring = {"size": 18, "symbol": "circle-open", "color": GREY, "line": {"width": 1.5}}
         figure.add_scatter(
@@ -195,10 +198,7 @@ def _add_in_float(figure: go.Figure, members: pd.DataFrame, cost: Cost) -> None:
     )  # fmt: skip
 
 
-def _add_members(
-    figure: go.Figure, study: StudyTable, members: pd.DataFrame, cost: Cost, symbols: dict[int, str],
-    colours: dict[str, str],
-) -> None:  # fmt: skip
+def _add_members(figure: go.Figure, study: StudyTable, members: pd.DataFrame, cost: Cost, look: Look) -> None:
     """The front itself: large points with intervals, and names where they are few."""
     column, teacher = cost.column, study.meta.teacher.costs.get(cost.column)
     axis = cost_axis(_drawn_costs(study, study.students, cost), cost.title)
@@ -214,11 +214,11 @@ def _add_members(
     placed = _label_places(members["architecture"].tolist(), own, spots(others[column], others["quality"]), star)
     places = pd.Series(placed, members.index, dtype=object)
     outline = {"color": "rgba(255,255,255,0.9)", "width": 1}
-    for method, colour in colours.items():
+    for method, colour in look.colours.items():
         some = members[members["method"] == method]
         if some.empty:
             continue
-        _add_points(figure, study, some, column, symbols, method, {"color": colour, "size": 12, "line": outline})
+        _add_points(figure, some, column, look, method, {"color": colour, "size": 12, "line": outline})
         if some["low"].notna().any():
             above, below = some["high"] - some["quality"], some["quality"] - some["low"]
             bar = {"type": "data", "array": above, "arrayminus": below, "color": colour, "thickness": 1.2, "width": 4}
@@ -268,8 +268,8 @@ def _meet(one: Box, other: Box) -> bool:
 
 
 def _add_points(
-    figure: go.Figure, study: StudyTable, rows: pd.DataFrame, column: str, symbols: dict[int, str], group: str,
-    marker: dict[str, Any], symbol: str = "circle",
+    figure: go.Figure, rows: pd.DataFrame, column: str, look: Look, group: str, marker: dict[str, Any],
+    symbol: str = "circle",
 ) -> None:  # fmt: skip
     if rows.empty:
         return
@@ -277,10 +277,10 @@ def _add_points(
         x=rows[column],
         y=rows["quality"],
         mode="markers",
-        marker={**marker, "symbol": [symbols.get(depth, symbol) for depth in rows["num_layers"]]},
+        marker={**marker, "symbol": [look.symbols.get(depth, symbol) for depth in rows["num_layers"]]},
         legendgroup=group,
         showlegend=False,
         customdata=rows["trial"],
-        hovertext=[hover(row, study.meta.config_columns) for row in rows.to_dict("records")],
+        hovertext=look.hovers.of(rows),
         hovertemplate="%{hovertext}<extra></extra>",
     )

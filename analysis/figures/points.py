@@ -32,6 +32,20 @@ def hover(row: dict[str, Any], columns: Sequence[str]) -> str:
     return "<br>".join(lines)
 
 
+class Hovers:
+    """The texts of `hover` by trial, each made once: all views of a figure draw the same students."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = columns
+        self._known: dict[int, str] = {}
+
+    def of(self, rows: pd.DataFrame) -> list[str]:
+        """One for each row."""
+        new = rows[~rows["trial"].isin(list(self._known))]
+        self._known |= {row["trial"]: hover(row, self.columns) for row in new.to_dict("records")}
+        return [self._known[trial] for trial in rows["trial"]]
+
+
 def _quality_text(row: dict[str, Any]) -> str:
     text = f"quality {row['quality']:.3f}"
     if row.get("low") == row.get("low") and row.get("low") is not None:

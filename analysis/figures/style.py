@@ -90,6 +90,10 @@ def buttons(figure: go.Figure, choices: Sequence[dict[str, Any]]) -> None:
 
 def style(figure: go.Figure, height: int, y_title: str) -> None:
     """The look that all figures share."""
+    line = {"showline": False, "zeroline": False, "gridcolor": "#e6e8eb", "showgrid": True, "ticks": ""}
+    across = {**line, "showgrid": False, "showline": True, "linecolor": "#c4c8ce", "ticks": "outside"}
+    hovering = {"align": "left", "bgcolor": "#fff", "bordercolor": "#ccc", "font": {"color": "#222", "size": 12}}
+    title = {"font": {"size": 12}}
     figure.update_layout(
         template="none",
         height=height,
@@ -98,9 +102,8 @@ def style(figure: go.Figure, height: int, y_title: str) -> None:
         plot_bgcolor="rgba(0,0,0,0)",
         margin={"l": 60, "r": 14, "t": 34, "b": 48},
         hovermode="closest",
-        hoverlabel={"align": "left", "bgcolor": "#fff", "bordercolor": "#ccc", "font": {"color": "#222", "size": 12}},
+        hoverlabel=hovering,
+        legend={"font": {"size": 12}},
+        xaxis={**across, "title": title},
+        yaxis={**line, "title": {**title, "text": y_title, "standoff": 8}},
     )
-    figure.update_layout(xaxis_title_font_size=12, yaxis_title_font_size=12, legend_font_size=12)
-    line = {"showline": False, "zeroline": False, "gridcolor": "#e6e8eb", "showgrid": True, "ticks": ""}
-    figure.update_xaxes(**{**line, "showgrid": False, "showline": True, "linecolor": "#c4c8ce", "ticks": "outside"})
-    figure.update_yaxes(**line, title_text=y_title, title_standoff=8)

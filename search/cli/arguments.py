@@ -4,7 +4,7 @@ import argparse
 import re
 
 from spaces.records.costs import COSTS
-from spaces.records.deploy import REFUSED_PRECISIONS
+from spaces.records.runtimes import REFUSED_PRECISIONS
 
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 

@@ -6,7 +6,7 @@ import json
 from search.cli.arguments import add_choice, add_folder, parse_count, parse_number, parse_precision
 from search.cli.seeing import chosen_trial, say
 from spaces.errors import SpecError
-from spaces.records.deploy import ONNX, PRECISIONS, RUNTIMES
+from spaces.records.runtimes import FILE_RUNTIMES, PRECISIONS, RUNTIMES
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -38,9 +38,9 @@ def trim(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a student folder."""
-    if args.runtime == ONNX and args.config_only:
+    if args.runtime in FILE_RUNTIMES and args.config_only:
         raise SpecError(
-            ["--config-only leaves out the weights, which a file of --runtime onnx holds: drop one of them"]
+            [f"--config-only leaves out the weights, which a file of --runtime {args.runtime} holds: drop one of them"]
         )
     trial = chosen_trial(args)
     from search.phases.finish import export_trial
@@ -96,7 +96,9 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add_choice(parser)
     parser.add_argument("--config-only", action="store_true", help="config, tokenizer and recipe without weights")
     parser.add_argument(
-        "--runtime", choices=RUNTIMES, help="onnx: a file for onnxruntime as well; default [deploy] of the study"
+        "--runtime",
+        choices=RUNTIMES,
+        help="onnx, openvino: a file for that runtime as well; default [deploy] of the study",
     )
     parser.add_argument(
         "--precision", type=parse_precision, choices=PRECISIONS,

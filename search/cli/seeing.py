@@ -18,8 +18,8 @@ from search.cli.arguments import (
     parse_precision,
 )
 from spaces.errors import SpecError
-from spaces.records.deploy import FLOAT_PRECISION, PRECISIONS, RUNTIMES
 from spaces.records.latency import FIXED, OF_TASKS
+from spaces.records.runtimes import FLOAT_PRECISION, PRECISIONS, RUNTIMES
 
 
 def say(line: str) -> None:
@@ -209,7 +209,7 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="default torch")
     parser.add_argument(
         "--precision", type=parse_precision, choices=PRECISIONS, default=FLOAT_PRECISION,
-        help="under onnx; default fp32",
+        help="under onnx and openvino; default fp32",
     )  # fmt: skip
     parser.add_argument("--threads", type=parse_count, default=1, metavar="N", help="CPU threads; default 1")
     parser.add_argument("--batch", type=parse_count, default=1, metavar="N", help="texts at a time; default 1")

@@ -19,13 +19,15 @@ from trainables.tasks.scoring import load_task, score_task
 from trainables.tasks.spec import FINETUNE, protocol_for
 
 
-def score_both(student: Teacher, file: Path, data: StoredData, seed: int, say: Say) -> Mapping[str, BothScores]:
+def score_both(
+    student: Teacher, runtime: str, file: Path, data: StoredData, seed: int, say: Say
+) -> Mapping[str, BothScores]:
     """By task, the dev scores of the weights and of the file; a task that cannot be scored here is said, and left out.
 
     Fine-tuned tasks have no file to score, and those whose documents the teacher embeds would need the teacher.
     """
     model = student.model
-    encoder = open_encoder(file, model.config, embedder_of(model), architecture(model.config).num_layers)
+    encoder = open_encoder(runtime, file, model.config, embedder_of(model), architecture(model.config).num_layers)
     found = {}
     for task in data.tasks:
         if protocol_for(task.kind, data.evaluation.protocol) == FINETUNE:

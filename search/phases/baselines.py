@@ -12,7 +12,7 @@ from spaces.telling import Say, announced
 from trainables.cache import digest
 from trainables.export.artefact import as_deployed
 from trainables.lanes.messages import TrialJob
-from trainables.machine import versions
+from trainables.machine import versions_of
 from trainables.models.student import TRUNCATIONS, truncated
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scoring import load_task, recovered
@@ -48,7 +48,7 @@ def _rows(
     for which in TRUNCATIONS:
         cut = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
         model = as_deployed(cut, spec.deploy, corpus)
-        how = [spec.deploy.name, versions().get("onnxruntime")] if spec.deploy.is_scored else []
+        how = [spec.deploy.name, *versions_of(spec.deploy.runtime)] if spec.deploy.is_scored else []
         identity = digest("truncated", 2, teacher.facts.digest, corpus.digest, str(shape), which, *how)
         encoder = ScoredEncoder(model, identity, spec, spec.seed)
         for folder in job.tasks:

@@ -21,9 +21,9 @@ from search.phases.profiling import measured_students, students_named
 from search.store.contents import stored_data, stored_table
 from search.store.parts import Store
 from spaces.errors import SpecError, StillhouseError
-from spaces.records.deploy import FILES, ONNX
 from spaces.records.latency import FIXED, STEADY, ProfileSpec
 from spaces.records.rows import TrialRow
+from spaces.records.runtimes import ONNX, RUNTIMES
 from spaces.settings import problems_of
 from spaces.students.architecture import architecture_of
 from spaces.telling import Say, quiet
@@ -132,8 +132,8 @@ def lengths_of_tasks(table: Mapping[str, Any], teacher: Teacher, setting: Profil
 
 
 def _add(to: Path, name: str, trials: list[int], model: PreTrainedModel, setting: ProfileSpec) -> dict[str, Any]:
-    with files_of(model, setting, setting.precision) as files:
-        file = f"{name}-{FILES[setting.precision]}"
+    with files_of(model, setting, ONNX, setting.precision) as files:
+        file = f"{name}-{RUNTIMES[ONNX].files[setting.precision]}"
         shutil.copyfile(files[setting.precision][1], to / file)
     return {"name": name, "file": file, "trials": trials, "vocab_size": model.config.vocab_size}
 

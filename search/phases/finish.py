@@ -21,17 +21,17 @@ from search.store.contents import StoredData, stored_data, stored_table
 from search.store.parts import Store
 from spaces.errors import StillhouseError
 from spaces.records.costs import columns_of_costs
-from spaces.records.deploy import FLOAT_PRECISION, TORCH, DeploySpec, check_precision
+from spaces.records.deploy import DeploySpec
 from spaces.records.fronts import configuration, front_of, values_of, within
 from spaces.records.meta import StudyMeta
 from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
+from spaces.records.runtimes import FLOAT_PRECISION, TORCH, check_precision, need_runtime
 from spaces.records.shares import weights_text
 from spaces.telling import Say, announced
 from trainables.export.artefact import as_deployed, write_artefact
 from trainables.export.facts import ArtefactFacts, ScoreFacts, StudentFacts
 from trainables.export.folders import export_student, verify_with_library
-from trainables.export.graphs import need_onnx
 from trainables.lanes.messages import TrialJob
 from trainables.models.embedding import embedder_of
 from trainables.models.loading import quiet_transformers
@@ -147,7 +147,7 @@ def export_trial(
         row = rows[row.owner]
     deploy = deployed(study.deploy.of(row.precision), changes or {})
     if weights and deploy.is_file:
-        need_onnx()
+        need_runtime(deploy.runtime)
     asked = {each["trial"]: each for each in store.read_rows("asked")}
     with local_student(store, row) as source, quiet_transformers():
         student = load_teacher(str(source), where="the student in")
@@ -186,7 +186,7 @@ def add_artefact(
     prompts = corpus_prompts(data.corpus, embedder_of(student.model))
     corpus = open_corpus(prepare_corpus(data.corpus, student.tokenizer, say, *prompts))
     facts = write_artefact(student.model, student.tokenizer, folder, deploy, corpus, say)
-    return replace(facts, scores=score_both(student, folder / facts.file, data, seed, say))
+    return replace(facts, scores=score_both(student, deploy.runtime, folder / facts.file, data, seed, say))
 
 
 def place_on_front(row: TrialRow, rows: Sequence[TrialRow], aim: Aim) -> str:

@@ -11,7 +11,7 @@ import ray
 import torch
 
 from search.phases.inputs import Inputs, as_nodes_read
-from search.phases.teacher_targets import reason
+from search.phases.writing_targets import reason
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
 from search.tune.cluster import alive, gpu_share

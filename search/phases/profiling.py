@@ -19,9 +19,9 @@ from search.store.contents import stored_table
 from search.store.parts import Store, now
 from spaces.errors import StillhouseError, choose
 from spaces.records.costs import LATENCY
-from spaces.records.deploy import check_precision
 from spaces.records.latency import FIXED, REFUSED, ProfileSpec
 from spaces.records.rows import STUDENTS, TrialRow
+from spaces.records.runtimes import RUNTIMES, TORCH, check_precision, need_runtime
 from spaces.students.architecture import architecture_of
 from trainables.export.measuring import LATENCIES, measure_peak_memory
 from trainables.machine import fingerprint, hardware, versions
@@ -40,6 +40,7 @@ def profile_study(
             "with [latency] lengths = 'tasks'"
         )
     check_precision(setting.runtime, setting.precision)
+    need_runtime(setting.runtime, setting.device)
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise StillhouseError("this machine has no CUDA device that torch can use; measure with --device cpu")
     store = Store.of(folder)
@@ -104,11 +105,11 @@ def _record(
     refused: list[str],
 ) -> None:
     """Measure a model and write the rows of its trials; its name goes to `refused` where the latency is no number."""
-    left_out = {"runtime", "lengths"} if setting.runtime == "onnx" else {"runtime", "precision", "lengths"}
+    left_out = {"runtime", "lengths"} | (set() if RUNTIMES[setting.runtime].files else {"precision"})
     options = {key: value for key, value in asdict(setting).items() if key not in left_out}
     latency = LATENCIES[setting.runtime](model, **options)
     del options["threads"]
-    memory_mib = measure_peak_memory(model, **options) if setting.runtime == "torch" else None
+    memory_mib = measure_peak_memory(model, **options) if setting.runtime == TORCH else None
     row = {
         "profile": name, **asdict(setting), **latency.columns,
         "runs": latency.runs, "disk_mb": latency.disk_mb, "peak_memory_mib": memory_mib,

@@ -27,7 +27,7 @@ from trainables.cache import cache_folder, digest, read_value, store_value
 from trainables.export.inputs import TURNS
 from trainables.export.measuring import measure
 from trainables.export.timing import reference_ms
-from trainables.machine import hardware, versions
+from trainables.machine import hardware, versions_of
 from trainables.models.teacher import Teacher
 from trainables.tasks.lengths import typical_lengths
 from trainables.tasks.scoring import load_task
@@ -113,7 +113,7 @@ def place_of(spec: StudySpec, teacher: Teacher, architecture: StudentArchitectur
     """Where the costs of a shape are kept, for all studies on such a machine."""
     facts, setting = teacher.facts, (*dataclasses.astuple(spec.latency), lengths)
     if spec.deploy.is_file:
-        setting = (*setting, spec.deploy.name, versions().get("onnxruntime"))
+        setting = (*setting, spec.deploy.name, *versions_of(spec.deploy.runtime))
     columns = sorted(column.name for column in columns_of_costs())
     own = (facts.family.name, facts.vocab_size, facts.max_positions, shape_key(architecture))
     return (

@@ -7,7 +7,6 @@ reads it, and the caches that no study has used for longest give way.
 """
 
 import contextlib
-import fcntl
 import math
 import os
 import shutil
@@ -18,20 +17,19 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import ray
 import torch
 
 from search.phases.inputs import as_nodes_read
+from search.phases.writing_targets import build
 from search.spec.sections import StudySpec
-from search.tune.cluster import lanes
+from search.tune.cluster import room
 from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.layer_mapping import HELD
 from spaces.students.transfer import Pairing, axes_of, terms_of
-from spaces.telling import Say, announced
-from trainables.copies import file_at_hand, is_home, name_of, shared
-from trainables.lanes.kept import kept_teacher
+from spaces.telling import Say
+from trainables.copies import file_at_hand, is_home, locked, name_of, shared
 from trainables.machine import pinned_threads
 from trainables.models.encoder import hidden_states
 from trainables.models.signals import State
@@ -42,15 +40,13 @@ from trainables.training.distillation import teacher_states, use_bf16
 from trainables.training.loop import held_out_blocks
 from trainables.training.readings import read_batch
 from trainables.training.settings import GENERATIONS
-from trainables.training.target_shards import build_shard, unfinished_shards, write_plan
-from trainables.training.targets import Needs, Part, TargetPlan, needs_of, shard_path
+from trainables.training.target_shards import unfinished_shards
+from trainables.training.targets import Needs, TargetPlan, needs_of
 
 GB = 1e9
 PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
-BUILD_ATTEMPTS = 2
-SHARDS = "teacher targets: {} shards"
 WORKER_START_S = 8.0
 """What a Ray worker takes until it has imported what a teacher needs, about."""
 
@@ -207,7 +203,7 @@ def prepare_targets(
             return name_of(plan.folder)
     base = plan.folder.parent
     base.mkdir(parents=True, exist_ok=True)
-    places = lanes(spec.cluster) * spec.cluster.workers_per_trial
+    places = max(1, room(spec.cluster) * spec.cluster.workers_per_trial)
     speed = teacher_speed(plan, teacher, corpus, spec.cluster.cpus_per_worker)
     decision = decide(spec, plan, space, speed, places, shutil.disk_usage(base).free)
     say(f"teacher targets: {decision.why}")
@@ -219,56 +215,6 @@ def prepare_targets(
     here = decision.here and teacher.model.device.type == spec.cluster.device
     build(spec, plan, say, teacher if here else None)
     return name_of(plan.folder)
-
-
-def build(spec: StudySpec, plan: TargetPlan, say: Say, here: Teacher | None = None) -> None:
-    """Write what is missing, with the teacher that is at hand or by workers."""
-    missing, started = unfinished_shards(plan), time.time()
-    if here is None:
-        errors = build_by_workers(spec, plan, missing, say)
-    else:
-        with pinned_threads(spec.cluster.cpus_per_worker):
-            errors = [build_shard(plan, *shard, here) for shard in announced(missing, SHARDS, say)]
-    write_plan(plan)
-    worst = f", relative rounding error {max(errors):.2g} (RMS)" if errors else ""
-    say(f"teacher targets: {len(missing)} shards written in {time.time() - started:.0f} s{worst}")
-
-
-def build_by_workers(spec: StudySpec, plan: TargetPlan, missing: Sequence[tuple[Part, int]], say: Say) -> list[float]:
-    """The rounding error of each shard. One whose process died is tried once more."""
-    options = {"num_cpus": spec.cluster.cpus_per_worker, "num_gpus": spec.cluster.gpus_per_worker}
-    write = ray.remote(max_retries=BUILD_ATTEMPTS - 1, **options)(write_shard)  # type: ignore[call-overload]
-    errors: list[float] = []
-    waiting = {
-        write.remote(plan, part, number, spec.cluster.cpus_per_worker, spec.cluster.device): part
-        for part, number in missing
-    }
-    for _ in announced(missing, SHARDS, say):
-        (done,), _ = ray.wait(list(waiting), num_returns=1)
-        del waiting[done]
-        try:
-            errors.append(ray.get(done))
-        except ray.exceptions.RayError as error:
-            raise StillhouseError(f"the teacher's targets could not be written: {reason(error)}") from error
-    written = [shard_path(plan.folder, *shard) for shard in plan.shards()]
-    if not all(path.is_file() or is_home(path) for path in written):
-        raise StillhouseError(
-            f"the workers wrote the teacher's targets elsewhere than {plan.folder}: STILLHOUSE_CACHE must be the same "
-            "shared folder on all nodes, or the URI of an object store; or set [targets] mode = 'live'"
-        )
-    return errors
-
-
-def write_shard(plan: TargetPlan, part: Part, number: int, threads: int, device: str) -> float:
-    """The task of one Ray worker."""
-    torch.set_num_threads(max(1, threads))
-    return build_shard(plan, part, number, kept_teacher(plan.teacher, plan.embedding, device))
-
-
-def reason(error: Exception) -> str:
-    """What a person needs of a remote error."""
-    cause = getattr(error, "cause", None) or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
 
 
 def make_room(base: Path, keep: Path, allowed: int, say: Say) -> None:
@@ -283,14 +229,3 @@ def make_room(base: Path, keep: Path, allowed: int, say: Say) -> None:
             shutil.rmtree(path)
             total -= sizes[path]
             say(f"teacher targets: {sizes[path] / GB:.2f} GB of another study deleted, to keep [targets] quota_gb")
-
-
-@contextlib.contextmanager
-def locked(folder: Path, *, exclusive: bool = False) -> Iterator[None]:
-    """Hold a cache folder that is read, or, exclusively, one that is to go (BlockingIOError when it is read)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)

@@ -5,12 +5,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from spaces.records.costs import COSTS, MEMORY, THROUGHPUT
-from spaces.records.deploy import ARTEFACT, ONNX, STUDENT, DeploySpec
+from spaces.records.deploy import ARTEFACT, STUDENT, DeploySpec
 from spaces.records.objectives import named_objectives
+from spaces.records.runtimes import ONNX, RUNTIMES, what_lacks, why_not
 from trainables.tasks.spec import FINETUNE
-
-PACKAGES = {ONNX: ("onnx", "onnxscript", "onnxruntime")}
-"""That a runtime needs; its name is that of the extra."""
 
 
 def deploy_of(spec: Any) -> DeploySpec:
@@ -20,9 +18,9 @@ def deploy_of(spec: Any) -> DeploySpec:
 
 def precision_of_runtime(spec: Any) -> Iterator[str]:
     deploy = deploy_of(spec)
-    if deploy.is_rounded and not deploy.is_file:
-        wanted = ", ".join(map(repr, deploy.precisions))
-        yield f"[deploy] precision {wanted} is of a file for onnxruntime: set runtime = 'onnx'"
+    for precision in deploy.precisions:
+        if why := why_not(deploy.runtime, precision, "runtime = {!r}"):
+            yield f"[deploy] precision {why}"
 
 
 def several_precisions(spec: Any) -> Iterator[str]:
@@ -39,10 +37,8 @@ def several_precisions(spec: Any) -> Iterator[str]:
 
 
 def installed_runtime(spec: Any) -> Iterator[str]:
-    for package in PACKAGES.get(spec.deploy.runtime, ()):
-        if find_spec(package) is None:
-            rule = f"[deploy] runtime {spec.deploy.runtime!r} needs the package {package}"
-            yield f"{rule}: pip install 'stillhouse[{spec.deploy.runtime}]'"
+    for line in what_lacks(spec.deploy.runtime):
+        yield f"[deploy] {line}"
 
 
 def file_to_score(spec: Any) -> Iterator[str]:
@@ -60,8 +56,8 @@ def costs_of_runtime(spec: Any) -> Iterator[str]:
         own = getattr(known.get(name), "runtimes", (runtime,))
         if runtime not in own:
             yield (
-                f"[search] {name!r} is measured under [deploy] runtime = {own[0]!r} only, here it is {runtime!r}: take "
-                f"one of {', '.join(there)}, or parameters, or that runtime"
+                f"[search] {name!r} is measured under [deploy] runtime = {' or '.join(map(repr, own))} only, here it "
+                f"is {runtime!r}: take one of {', '.join(there)}, or parameters, or that runtime"
             )
 
 
@@ -89,7 +85,13 @@ def process_of_memory(spec: Any) -> Iterator[str]:
 
 
 def device_of_runtime(spec: Any) -> Iterator[str]:
-    if spec.deploy.runtime != ONNX or spec.latency.device != "cuda" or find_spec("onnxruntime") is None:
+    runtime, device = spec.deploy.runtime, spec.latency.device
+    if device not in (known := RUNTIMES[runtime].devices):
+        yield (
+            f"[latency] device {device!r} with [deploy] runtime {runtime!r}, which is measured on {', '.join(known)} "
+            f"only: set device = {known[0]!r}"
+        )
+    if runtime != ONNX or device != "cuda" or find_spec("onnxruntime") is None:
         return
     from onnxruntime import get_available_providers
 

@@ -18,6 +18,7 @@ from search.tune.leftovers import end_with_workers
 from spaces.errors import SpecError, StillhouseError
 from trainables.copies import home
 from trainables.lanes.lane import GROUP_MEMORY
+from trainables.lanes.notice import leaving_nodes
 from trainables.lanes.settings import ClusterSpec
 
 OBJECT_STORE_BYTES = 100_000_000
@@ -110,8 +111,15 @@ def first_line(error: Exception) -> str:
 
 
 def alive() -> list[dict[str, float]]:
-    """What each node of the cluster has at this moment."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    """What each node of the cluster has at this moment, but for those that are about to go."""
+    leaving = leaving_nodes()
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+
+
+def room(wanted: ClusterSpec) -> int:
+    """How many trials may run at this moment: as many as fit, and no more than the spec says."""
+    fit = places(wanted, alive())
+    return fit if wanted.concurrent_trials is None else min(wanted.concurrent_trials, fit)
 
 
 def places(wanted: ClusterSpec, nodes: Sequence[Mapping[str, float]]) -> int:
@@ -142,22 +150,22 @@ def gpu_share(wanted: ClusterSpec, nodes: Sequence[Mapping[str, float]], fit: in
 
 
 class Room:
-    """How many trials may run at this moment: nodes come and go, and a trial without a place would only wait."""
+    """`room`, looked up now and then: nodes come and go, and a trial without a place would only wait."""
 
     def __init__(self, wanted: ClusterSpec) -> None:
-        self.wanted, self.known, self.looked_s = wanted, lanes(wanted), time.monotonic()
+        self.wanted, self.known, self.looked_s = wanted, room(wanted), time.monotonic()
 
     def __call__(self) -> int:
         if time.monotonic() - self.looked_s > LOOK_EVERY_S:
-            fits = places(self.wanted, alive())
-            self.known, self.looked_s = min(self.wanted.concurrent_trials or fits, fits), time.monotonic()
+            self.known, self.looked_s = room(self.wanted), time.monotonic()
         return self.known
 
 
 def lanes(wanted: ClusterSpec) -> int:
-    """How many trials run at the same time: what the spec says, else as many as fit.
+    """How many trials run at the same time, as a study begins: what the spec says, else as many as fit.
 
-    Raises SpecError for what would wait for ever: Ray queues a request that no node can serve, without a word.
+    Raises SpecError for what would wait for ever: Ray queues a request that no node can serve, without a word. Nodes
+    that are lost later are waited for.
     """
     nodes = alive()
     room = places(wanted, nodes)

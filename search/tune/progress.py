@@ -101,7 +101,7 @@ class StudyProgress(ray.tune.Callback):
         self.waiting_since = time.time()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.say("a lane was lost with its node; its trial goes on elsewhere as soon as CPUs or GPUs are free")
+        self.say("a lane ended with its node; its trial goes on elsewhere as soon as CPUs or GPUs are free")
         self.waiting_since = time.time()
 
     def view(self) -> Group:

@@ -144,7 +144,7 @@ def profiles_columns() -> tuple[Column, ...]:
         Column("profile", TEXT, "", "name of the setting and the machine, the same for all rows of one measurement"),
         Column("trial", INT, "number", "number of the trial; -1 the teacher"),
         Column("device", TEXT, "", "cpu or cuda"),
-        Column("runtime", TEXT, "", "torch or onnx"),
+        Column("runtime", TEXT, "", "torch, onnx or openvino"),
         Column("precision", TEXT, "", "of the file that was run; fp32 under torch", since=2),
         Column("threads", INT, "threads", "CPU threads of the forward pass"),
         Column("batch_size", INT, "texts", "texts at a time"),

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from spaces.errors import StillhouseError
-from spaces.records.deploy import ONNX, RUNTIMES, TORCH, DeploySpec
+from spaces.records.deploy import DeploySpec
 from spaces.records.latency import REFUSED, STEADY, LatencySpec
+from spaces.records.runtimes import FILE_RUNTIMES, RUNTIMES, TORCH
 from spaces.records.schemas import FLOAT, INT, Column
 from spaces.registry import Registry
 from spaces.students.architecture import (
@@ -83,7 +84,7 @@ class Cost:
     """the column that tells by what share it moved while it was measured; empty: it cannot"""
     inverse: str = ""
     """what people say of its reciprocal against the teacher: 'speed'; empty: they say shares"""
-    runtimes: tuple[str, ...] = RUNTIMES
+    runtimes: tuple[str, ...] = tuple(RUNTIMES)
     """under which it is measured"""
     unrounded: str = ""
     """the column of the same before numbers were rounded, where it differs; null where they are not"""
@@ -255,7 +256,7 @@ DISK = Cost(
         Column("float_disk_mb", FLOAT, "MB", "size of the file in fp32, where it is rounded", since=2),
     ),
     measured="trainables.export.measuring:disk_columns",
-    runtimes=(ONNX,),
+    runtimes=FILE_RUNTIMES,
     unrounded="float_disk_mb",
 )
 

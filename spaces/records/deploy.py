@@ -2,29 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from spaces.errors import SpecError
+from spaces.records.runtimes import FLOAT_PRECISION, PRECISIONS, REFUSED_PRECISIONS, RUNTIMES, TORCH
 from spaces.settings import setting
 
-TORCH, ONNX = "torch", "onnx"
-RUNTIMES = (TORCH, ONNX)
-FLOAT_PRECISION = "fp32"
-FILES = {
-    FLOAT_PRECISION: "model.onnx",
-    "fp16": "model_fp16.onnx",
-    "int8": "model_quantized.onnx",
-    "int8-dynamic": "model_quantized.onnx",
-    "int4-weights": "model_q4.onnx",
-}
-"""By precision, the name that optimum and transformers.js look for."""
-PRECISIONS = tuple(FILES)
-REFUSED_PRECISIONS = {
-    "bf16": "onnxruntime multiplies no matrices in bfloat16 on a CPU; fp16 is as small, and has more digits"
-}
-"""Precisions that no runtime here has, and why."""
 BY_VNNI = ("int8", "int8-dynamic")
 """Precisions whose speed is that of a processor's 8-bit products."""
-FOLDER = "onnx"
-"""Inside the folder of a student."""
 ARTEFACT, STUDENT = "artefact", "student"
 
 
@@ -32,10 +14,10 @@ ARTEFACT, STUDENT = "artefact", "student"
 class DeploySpec:
     """`[deploy]` of a spec: what is handed over, and so what is scored, timed and sized."""
 
-    runtime: str = setting("what runs the student where it is used", TORCH, choices=RUNTIMES)
+    runtime: str = setting("what runs the student where it is used", TORCH, choices=tuple(RUNTIMES))
     precision: str | tuple[str, ...] = setting(
-        "of its weights and maps, under onnx; a list: each student is a candidate of the front in each; rungs and "
-        "limits before a trial go by the first",
+        "of its weights and maps, under onnx and openvino; a list: each student is a candidate of the front in "
+        "each; rungs and limits before a trial go by the first",
         FLOAT_PRECISION,
         choices=PRECISIONS,
         refused=REFUSED_PRECISIONS,
@@ -73,7 +55,12 @@ class DeploySpec:
     @property
     def is_file(self) -> bool:
         """Whether another runtime than torch runs a file of its own."""
-        return self.runtime != TORCH
+        return bool(RUNTIMES[self.runtime].files)
+
+    @property
+    def place(self) -> str:
+        """Of its file in the first precision, inside the folder of a student."""
+        return f"{RUNTIMES[self.runtime].folder}/{RUNTIMES[self.runtime].files[self.first]}"
 
     @property
     def is_rounded(self) -> bool:
@@ -94,9 +81,3 @@ class DeploySpec:
     def name(self) -> str:
         """'onnx int8', 'onnx fp32 and int8'; 'torch'."""
         return f"{self.runtime} {' and '.join(self.precisions)}" if self.is_file else self.runtime
-
-
-def check_precision(runtime: str, precision: str) -> None:
-    """Raises SpecError for a precision that the runtime has no file for."""
-    if runtime == TORCH and precision != FLOAT_PRECISION:
-        raise SpecError([f"--precision {precision} is of a file for onnxruntime: add --runtime onnx"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -24,6 +25,12 @@ class Column:
 
 def schema(columns: Sequence[Column]) -> pa.Schema:
     """The Arrow schema of these columns, with unit and meaning as field metadata."""
+    return _schema(tuple(columns))
+
+
+@lru_cache
+def _schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """It is asked for with every file of a study, and takes longer to make than to look up."""
     return pa.schema(
         [
             pa.field(column.name, column.type, metadata={"unit": column.unit, "meaning": column.meaning})

@@ -10,9 +10,9 @@ from fake_studies import META, TASKS, TEACHER, add_reports, add_test_scores, fin
 
 @pytest.fixture
 def fake(tmp_path: Path) -> SimpleNamespace:
-    """Everything above; `fake.study(rows, **meta)` writes a folder and returns its path."""
+    """Everything above; `fake.study(rows, **meta)` writes a folder, a file for all rows, and returns its path."""
     return SimpleNamespace(
-        study=lambda rows, **more: str(write_study(tmp_path / "study", rows, **more)),
+        study=lambda rows, **more: str(write_study(tmp_path / "study", rows, **{"per_part": len(rows) or 1, **more})),
         row=finished_row,
         rows=random_rows,
         reports=lambda folder, rows, **more: add_reports(Path(folder), rows, **more),

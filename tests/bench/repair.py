@@ -151,7 +151,7 @@ def main() -> None:
                 in_float, as_file = losses(student, teacher, corpus, config)
                 file = as_deployed(student, DeploySpec("onnx", "int8"), corpus)
                 with tempfile.TemporaryDirectory() as scratch:
-                    path = write_file(student, Path(scratch) / "model.onnx", "int8", corpus)
+                    path = write_file(student, Path(scratch) / "model.onnx", DeploySpec("onnx", "int8"), corpus)
                     cosine = compare(student, path, parity_rows(corpus), teacher.tokenizer.pad_token_id).cosine
                 line = json.dumps({
                     "asked": asked, "quality": quality(scores(file)), "torch": quality(scores(student, file)),

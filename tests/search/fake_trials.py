@@ -14,9 +14,14 @@ import torch.distributed as dist
 
 import spaces.errors
 from spaces.errors import TrialFailed
+from trainables.cache import new_file
+from trainables.copies import shared_file
 from trainables.lanes.messages import TrialOutcome
+from trainables.lanes.notice import given
 from trainables.tasks.scores import Scores, StudentScore
+from trainables.training.loop import Leaving
 from trainables.training.reports import Trained, TrialReport
+from trainables.training.targets import shard_path
 
 CODE = spaces.errors.__file__
 """Where this process has our packages from."""
@@ -143,3 +148,36 @@ def formula(config):
     """Larger students are better, with a peak in the learning rate."""
     size = config["num_layers"] * config["hidden_size"]
     return size / (size + 500) - 0.1 * abs(config["learning_rate"] / 1e-3 - 1)
+
+
+def leaving_trial(job, report, rank, world_size):
+    """A trial of a hundred short steps that keeps a checkpoint only when it is told to leave, and notes each start."""
+    orders, checkpoint = json.loads(job.teacher), Path(job.folder) / "step"
+    begun = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    note = {"trial": job.trial, "begun": begun, "home": os.environ["HOME"]}
+    with open(orders["journal"], "a") as journal:
+        journal.write(json.dumps(note) + "\n")
+    for step in range(begun, 100):
+        if given.is_set():
+            keep(checkpoint, step)
+            with open(orders["journal"], "a") as journal:
+                journal.write(json.dumps({"trial": job.trial, "left": step, "home": os.environ["HOME"]}) + "\n")
+            raise Leaving(f"after step {step}")
+        time.sleep(orders["step_s"])
+        if not step % 10:
+            report(said(step, train_tokens=3_000 * step))
+    return TrialOutcome(Trained(1.0, 0.3, 100, 300_000, 0.3, None, 0.4, "live"), scored(formula(job.config)))
+
+
+def write_slowly(plan, part, number, threads, device):
+    """A task that writes a shard in a second, and notes that it began; the first one waits until two nodes are lost."""
+    path, shard = shard_path(plan.folder, part, number), f"{part.name}/{number}"
+    journal = Path(os.environ["STILLHOUSE_TEST_JOURNAL"])
+    begun = journal.read_text().count(f"{shard} ") if journal.exists() else 0
+    with journal.open("a") as notes:
+        notes.write(f"{shard} {os.environ['HOME']}\n")
+    time.sleep(3600 if shard == "train-plain/0" and begun < 2 else 1)
+    with new_file(path) as unfinished:
+        unfinished.write_bytes(b"states")
+    shared_file(path)
+    return 0.0

@@ -1,7 +1,7 @@
 """A small study on an invented teacher, whose trials are formulas.
 
-As a script, `toy.py FOLDER OPTIONS`, it is a driver that can be killed; the options are JSON: address, spec, and what
-goes to the fake trials.
+As a script, `toy.py FOLDER OPTIONS`, it is a driver that can be killed; the options are JSON: address, spec, function,
+and what goes to the fake trials.
 """
 
 import json
@@ -156,7 +156,8 @@ def meta(spec, space):
 if __name__ == "__main__":
     options = json.loads(sys.argv[2])
     address, text = options.pop("address", None), options.pop("spec", SPEC)
-    wanted, store = plan(text, **options), Store(sys.argv[1], ["toy"])
+    function = options.pop("function", "fake_trials:study_trial")
+    wanted, store = replace(plan(text, **options), function=function), Store(sys.argv[1], ["toy"])
     try:
         with store.locked(), cluster(wanted.study.spec.cluster, address, log_file(store)):
             tune_study(wanted, store)

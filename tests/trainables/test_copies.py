@@ -9,7 +9,18 @@ import pytest
 import trainables.copies
 from spaces.errors import StillhouseError
 from trainables.cache import cache_folder, new_folder
-from trainables.copies import at_hand, cached_value, file_at_hand, is_home, is_kept, shared, shared_file, silent_home
+from trainables.copies import (
+    at_hand,
+    cached_value,
+    file_at_hand,
+    is_home,
+    is_kept,
+    locked,
+    make_room,
+    shared,
+    shared_file,
+    silent_home,
+)
 from trainables.home import FolderRecord, record_of
 from trainables.models.embedding import Embedder, Normalize, embedder_of
 from trainables.models.sentence_folders import write_embedder
@@ -139,6 +150,38 @@ def test_copies_give_way_to_newer_ones_but_not_while_they_are_read(node, monkeyp
     at_hand(names[3])
     assert a.is_dir() and not b.is_dir()
     os.close(held[0])
+
+
+def test_a_copy_that_is_under_way_stays_and_one_that_a_killed_process_began_goes(node, monkeypatch, tmp_path):
+    monkeypatch.setenv("STILLHOUSE_LOCAL_GB", "0.001")
+    node("first")
+    begun, abandoned = (tmp_path / "first/corpora" / name for name in (".a.12345678", ".b.12345678"))
+    for folder in (begun, abandoned):
+        folder.mkdir(parents=True)
+        (folder / "train.npy").write_bytes(b"x" * 900_000)
+    with locked(begun):
+        make_room(100_000)
+    assert begun.is_dir() and not abandoned.is_dir()
+
+
+def test_a_copy_that_is_deleted_as_it_is_found_is_fetched_again(node, monkeypatch, copied):
+    node("first")
+    name = shared(made("corpora/a"))
+    node("second")
+    at_hand(name)
+    trainables.copies.lock_for_life.cache_clear()
+    flock, gone = trainables.copies.fcntl.flock, []
+
+    def late(file, mode):
+        """Another process is quicker: what is locked here has just been deleted."""
+        descriptor = file if isinstance(file, int) else file.fileno()
+        if not gone and os.readlink(f"/proc/self/fd/{descriptor}").endswith("second/corpora/a"):
+            gone.append(shutil.rmtree(cache_folder() / "corpora/a"))
+        flock(descriptor, mode)
+
+    monkeypatch.setattr(trainables.copies.fcntl, "flock", late)
+    assert (at_hand(name) / "train.npy").read_bytes() == b"xxx"
+    assert gone and sorted(copied) == ["meta.json", "meta.json", "train.npy", "train.npy"]
 
 
 def others(kept):

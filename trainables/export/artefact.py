@@ -1,39 +1,43 @@
-"""What runs in production: a student as one ONNX file that is compared with the student before it is handed over.
+"""What runs in production: a student as a file of another runtime, compared with the student before it is handed over.
 
-The file lies in onnx/ under the name that optimum and transformers.js look for, beside an example that needs
-onnxruntime and tokenizers alone. Held-out text says how far its embeddings are from the student's, and from its own in
+The file lies where others look for it (spaces/records/runtimes.py), beside an example that needs the runtime and
+tokenizers alone. Held-out text says how far its embeddings are from the student's, and from its own in
 another batch. A search scores that file in the place of the student (`as_deployed`).
 
 Shapes: N texts, E width of an embedding.
 """
 
-import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spaces.errors import SpecError, StillhouseError
-from spaces.records.deploy import FILES, FOLDER, DeploySpec
+from spaces.records.deploy import DeploySpec
+from spaces.records.runtimes import ONNX, RUNTIMES, entry, opener
 from trainables.export.card import SAME
+from trainables.export.examples import example
 from trainables.export.facts import ArtefactFacts
-from trainables.export.graphs import OPSET, attentions, export_onnx, sample_inputs
+from trainables.export.graphs import export_onnx, sample_inputs
 from trainables.export.half_precision import HALF
-from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS, STATIC, float_weights
+from trainables.export.inside import Inside
+from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS, STATIC
 from trainables.machine import WITHOUT_VNNI, without_vnni
 from trainables.models.embedding import embed_tokens, embedder_of
 from trainables.models.encoder import architecture
 from trainables.models.file_encoder import EMBEDDING, FileEncoder, open_encoder
+from trainables.models.sessions import Session
 from trainables.text.batching import padded
 from trainables.text.corpus import Corpus
 from trainables.text.ragged import ragged
 
 CALIBRATION_TEXTS, PARITY_TEXTS = 64, 128
 BATCH = 16
-EXAMPLE = "onnx_example.py"
 
 Rows = Sequence[np.ndarray]
 """Token ids of texts, special tokens included."""
@@ -62,15 +66,23 @@ class Parity:
         )
 
 
-def write_file(model: PreTrainedModel, file: Path, precision: str, corpus: Corpus) -> Path:
+def write_file(model: PreTrainedModel, file: Path, deploy: DeploySpec, corpus: Corpus) -> Path:
     """The file of a student, its scales found on text of the corpus. The same input gives the same file."""
-    quantise = QUANTISERS.get(precision)
-    if quantise is None:
-        return export_onnx(model, file)
     with tempfile.TemporaryDirectory() as scratch:
-        graph, names = export_onnx(model, Path(scratch) / "model.onnx"), sample_inputs(model)
-        quantise(graph, file, [feeds_of([row], 0, names) for row in calibration_rows(corpus)])  # none is padded
-    return file
+        graph = export_onnx(model, Path(scratch) / "float.onnx")
+        if (quantise := QUANTISERS.get(deploy.first)) is not None:
+            names, small = sample_inputs(model), Path(scratch) / "small.onnx"
+            quantise(graph, small, [feeds_of([row], 0, names) for row in calibration_rows(corpus)])  # none is padded
+            graph = small
+        return file_of(graph, file, deploy.runtime)
+
+
+def file_of(graph: Path, file: Path, runtime: str) -> Path:
+    """An ONNX graph as the file that a runtime reads."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if writes := RUNTIMES[runtime].writes:
+        return entry(writes)(graph, file)
+    return Path(shutil.copyfile(graph, file))
 
 
 def need_calibration(deploy: DeploySpec, corpus: Corpus) -> None:
@@ -91,8 +103,9 @@ def as_deployed(model: PreTrainedModel, deploy: DeploySpec, corpus: Corpus) -> P
     if not deploy.is_scored:
         return model
     with tempfile.TemporaryDirectory() as scratch:
-        file = write_file(model, Path(scratch) / FILES[deploy.first], deploy.first, corpus)
-        return open_encoder(file, model.config, embedder_of(model), architecture(model.config).num_layers)
+        file = write_file(model, Path(scratch) / Path(deploy.place).name, deploy, corpus)
+        layers = architecture(model.config).num_layers
+        return open_encoder(deploy.runtime, file, model.config, embedder_of(model), layers)
 
 
 def write_artefact(
@@ -107,18 +120,19 @@ def write_artefact(
 
     Raises StillhouseError when the mean cosine to the student is further from 1 than `deploy.tolerance`.
     """
-    file = folder / FOLDER / FILES[deploy.first]
-    file.parent.mkdir(exist_ok=True)
+    file, runtime = folder / deploy.place, RUNTIMES[deploy.runtime]
     pad_id = tokenizer.pad_token_id or 0
-    fused = attentions(write_file(model, file, deploy.first, corpus))
-    parity = compare(model, file, parity_rows(corpus), pad_id)
+    write_file(model, file, deploy, corpus)
+    inside: Inside = entry(runtime.inspects)(file)
+    parity = compare(model, file, parity_rows(corpus), pad_id, deploy.runtime)
     layers = architecture(model.config).num_layers
-    megabytes = file.stat().st_size / 1e6
-    say(f"{file.relative_to(folder)}: {deploy.first}, {megabytes:.1f} MB, {fused} of {layers} attentions fused")
+    megabytes = runtime.size_mb(file)
+    fused = "" if inside.fused_attentions is None else f", {inside.fused_attentions} of {layers} attentions fused"
+    say(f"{deploy.place}: {deploy.first}, {megabytes:.1f} MB{fused}")
     say(parity.line)
-    if deploy.is_rounded and (left := float_weights(file)):
+    if deploy.is_rounded and inside.in_float:
         why = "numbers there are large for float16" if deploy.first == HALF else "the quantiser does not take it"
-        say(f"in float32, since {why}: {'; '.join(left)}")
+        say(f"in float32, since {why}: {'; '.join(inside.in_float)}")
     if deploy.gains_by_vnni and without_vnni():
         say(WITHOUT_VNNI)
     if not 1 - parity.cosine <= deploy.tolerance:
@@ -127,10 +141,12 @@ def write_artefact(
             f"{1 - parity.cosine:.2g} below 1, more than --tolerance {deploy.tolerance:g}; it was not kept. "
             f"--tolerance {round_up(1 - parity.cosine):g} would keep it"
         )
-    (folder / EXAMPLE).write_text(example(model, tokenizer, file.relative_to(folder).as_posix()), encoding="utf-8")
+    program = example(deploy.runtime, model, tokenizer, deploy.place)
+    (folder / runtime.example).write_text(program, encoding="utf-8")
     return ArtefactFacts(
-        file.relative_to(folder).as_posix(), deploy.first, OPSET, megabytes, fused, layers, **asdict(parity)
-    )
+        deploy.place, deploy.first, inside.opset, megabytes, inside.fused_attentions, layers, **asdict(parity),
+        runtime=deploy.runtime,
+    )  # fmt: skip
 
 
 def round_up(value: float) -> float:
@@ -169,57 +185,21 @@ def feeds_of(rows: Rows, pad_id: int, names: Iterable[str]) -> dict[str, np.ndar
     return {name: found[name] for name in names}
 
 
-def embed_by_file(file: Path, rows: Rows, pad_id: int, batch: int) -> np.ndarray:
-    """Embeddings NE of texts by onnxruntime, in batches of their own order."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
+def embed_by_file(file: Path, rows: Rows, pad_id: int, batch: int, runtime: str = ONNX) -> np.ndarray:
+    """Embeddings NE of texts by the runtime of a file, in batches of their own order."""
+    session: Session = opener(runtime)(file, torch.get_num_threads())
     batches = (rows[start : start + batch] for start in range(0, len(rows), batch))
-    return np.concatenate([session.run([EMBEDDING], feeds_of(each, pad_id, names))[0] for each in batches])
+    return np.concatenate([session.run([EMBEDDING], feeds_of(each, pad_id, session.inputs))[0] for each in batches])
 
 
-def compare(model: PreTrainedModel, file: Path, rows: Rows, pad_id: int) -> Parity:
+def compare(model: PreTrainedModel, file: Path, rows: Rows, pad_id: int, runtime: str = ONNX) -> Parity:
     """Embeddings of texts by torch, by the file alone, and by the file in batches."""
     ours, alone, together = (
         found_NE / np.maximum(np.linalg.norm(found_NE, axis=-1, keepdims=True), 1e-12)
         for found_NE in (
             embed_tokens(model, ragged(rows, np.int64), pad_id),
-            *(embed_by_file(file, rows, pad_id, batch) for batch in (1, BATCH)),
+            *(embed_by_file(file, rows, pad_id, batch, runtime) for batch in (1, BATCH)),
         )
     )
     cosines_N = (ours * alone).sum(-1)
     return Parity(len(rows), float(cosines_N.mean()), float(cosines_N.min()), float(np.abs(alone - together).max()))
-
-
-def example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: str) -> str:
-    """A program that embeds two texts with onnxruntime and tokenizers alone."""
-    embedder, pad = embedder_of(model), tokenizer.pad_token or ""
-    return f'''"""Embeddings of texts with onnxruntime and tokenizers alone: pip install onnxruntime tokenizers numpy"""
-
-from pathlib import Path
-
-import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
-
-FOLDER = Path(__file__).parent
-PROMPT = {json.dumps(embedder.prompt)}
-tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-tokenizer.enable_truncation({embedder.max_length})
-tokenizer.enable_padding(pad_id={tokenizer.pad_token_id or 0}, pad_token={json.dumps(pad)})
-session = onnxruntime.InferenceSession(str(FOLDER / "{file}"))
-
-
-def embed(texts):
-    found = tokenizer.encode_batch([PROMPT + text for text in texts])
-    feeds = {{"input_ids": [x.ids for x in found], "attention_mask": [x.attention_mask for x in found],
-             "token_type_ids": [x.type_ids for x in found]}}
-    wanted = [each.name for each in session.get_inputs()]
-    return session.run(["{EMBEDDING}"], {{name: np.array(feeds[name], np.int64) for name in wanted}})[0]
-
-
-if __name__ == "__main__":
-    first, second = embed(["A text.", "Another one."])
-    print("cosine", first @ second / np.linalg.norm(first) / np.linalg.norm(second))
-'''

@@ -25,6 +25,8 @@ from trainables.models.embedding import Dense, Embedder, embedder_of, set_embedd
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript")
 """That make a graph what it is."""
 GRAPH, PLACES = "graph.onnx", "weights.json"
+ABOUT = ("_name_or_path", "architectures", "dtype", "transformers_version")
+"""What a config says of a folder and its weights, and no graph depends on: a student is built, saved and loaded."""
 SPREAD = 0.02
 """Of random weights: small, so that no activation overflows."""
 
@@ -56,7 +58,8 @@ def identity(model: PreTrainedModel) -> list[object]:
         (step.activation, step.weight.shape, step.bias is not None) if isinstance(step, Dense) else "Normalize"
         for step in embedder.steps
     ]
-    config = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
+    known = {name: value for name, value in model.config.to_dict().items() if name not in ABOUT}
+    config = json.dumps(known, sort_keys=True, default=str)
     how = (type(model.base_model).__name__, config, embedder.pooling, embedder.skipped, steps, embedder.dims)
     return [*how, *(importlib.metadata.version(package) for package in PACKAGES)]
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from spaces.records.costs import columns_of_costs
+from spaces.records.runtimes import RUNTIMES
 from spaces.records.schemas import Column
 from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
 from spaces.students.transfer import UNTRAINED
@@ -50,7 +51,11 @@ def card_text(facts: StudentFacts) -> str:
         usage(facts),
     ]
     if facts.artefact is not None:
-        blocks += ["## ONNX", artefact_text(facts.artefact), agreement_text(facts.artefact)]
+        blocks += [
+            f"## {RUNTIMES[facts.artefact.runtime].title}",
+            artefact_text(facts.artefact),
+            agreement_text(facts.artefact),
+        ]
     if facts.scores:
         blocks += ["## Scores", scores_table(facts.scores), layers_note(facts.scores)]
     if costs := rows_of({column.name: cost_title(column) for column in columns_of_costs()}, facts.costs):
@@ -227,15 +232,17 @@ def usage(facts: StudentFacts) -> str:
 
 
 def artefact_text(artefact: ArtefactFacts) -> str:
-    """What the file for onnxruntime is, how to run it, and how far it is from the student in torch."""
-    moves = artefact.batch_difference
+    """What the file for another runtime is, how to run it, and how far it is from the student in torch."""
+    runtime, moves = RUNTIMES[artefact.runtime], artefact.batch_difference
     batch = "is the same in any batch" if moves <= SAME else f"moves by up to {cell(moves)} with its batch"
+    opset = "" if artefact.opset is None else f", opset {artefact.opset}"
+    fused = f"{artefact.fused_attentions} of {artefact.attentions} attentions are one operator. "
     return (
-        f"`{artefact.file}` ({plain(artefact.precision)}, {cell(artefact.megabytes)} MB, opset {artefact.opset}) runs "
-        "with onnxruntime; `onnx_example.py` needs nothing else but tokenizers. optimum loads it from here, and "
-        f"transformers.js looks for this name. {artefact.fused_attentions} of {artefact.attentions} attentions are one "
-        f"operator. On {artefact.texts} held-out texts its embeddings have a mean cosine of {artefact.cosine:.4f} to "
-        f"those of the weights beside it, {artefact.lowest_cosine:.4f} at the least; the embedding of a text {batch}."
+        f"`{artefact.file}` ({plain(artefact.precision)}, {cell(artefact.megabytes)} MB{opset}) runs "
+        f"with {runtime.engine}; `{runtime.example}` needs nothing else but tokenizers. {runtime.loaded_by}. "
+        f"{'' if artefact.fused_attentions is None else fused}On {artefact.texts} held-out texts its embeddings have a "
+        f"mean cosine of {artefact.cosine:.4f} to those of the weights beside it, {artefact.lowest_cosine:.4f} at the "
+        f"least; the embedding of a text {batch}."
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from spaces.records.latency import LatencySpec
+from spaces.records.runtimes import ONNX
 from spaces.records.shares import Gap
 
 
@@ -77,9 +78,10 @@ class ArtefactFacts:
     file: str
     """relative to the folder"""
     precision: str
-    opset: int
+    opset: int | None
     megabytes: float
-    fused_attentions: int
+    fused_attentions: int | None
+    """that are one operator; None: the runtime fuses them when it opens the file"""
     attentions: int
     texts: int
     cosine: float
@@ -87,6 +89,7 @@ class ArtefactFacts:
     lowest_cosine: float
     batch_difference: float
     """the largest difference of any value between a text alone and the same text in a batch"""
+    runtime: str = ONNX
     scores: Mapping[str, BothScores] = field(default_factory=dict)
     """by task, where the export comes from a study"""
 

@@ -17,7 +17,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +26,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from spaces.errors import StillhouseError
+from spaces.records.runtimes import ONNX, need_runtime
 from trainables.cache import new_file
 from trainables.export.blank_graphs import fill_graph
 from trainables.models.embedding import embedder_of, finish, pool
@@ -96,7 +96,7 @@ def export_onnx(model: PreTrainedModel, file: str | Path) -> Path:
 
     Raises StillhouseError when a package is missing, or the file gives other numbers than the model.
     """
-    need_onnx()
+    need_runtime(ONNX)
     file = Path(file)
     module: nn.Module = model
     home, was_training = model.device, model.training
@@ -113,13 +113,6 @@ def export_onnx(model: PreTrainedModel, file: str | Path) -> Path:
     finally:
         module.to(home).train(was_training)
     return file
-
-
-def need_onnx() -> None:
-    """Raises StillhouseError, which names it, when a package is missing."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(package) is None:
-            raise StillhouseError(f"ONNX export needs the package {package}: pip install 'stillhouse[onnx]'")
 
 
 @contextmanager

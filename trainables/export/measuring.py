@@ -26,18 +26,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
-from spaces.errors import StillhouseError
 from spaces.records.costs import COSTS, DISK, LATENCY, Subject, known_costs
-from spaces.records.deploy import FLOAT_PRECISION, ONNX, TORCH, DeploySpec
+from spaces.records.deploy import DeploySpec
 from spaces.records.latency import LatencySpec, PassSpec
+from spaces.records.runtimes import FILE_RUNTIMES, FLOAT_PRECISION, RUNTIMES, TORCH, need_runtime, opener
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
-from trainables.export.graphs import export_onnx, need_onnx, reads_types
+from trainables.export.artefact import file_of
+from trainables.export.graphs import export_onnx, reads_types
 from trainables.export.inputs import Batches, batches_of, by_turns, inputs_of
 from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS
 from trainables.export.timing import Latency, time_passes, works_alone
 from trainables.machine import hardware, pinned_threads
 from trainables.models.file_encoder import EMBEDDING
 from trainables.models.loading import quiet_transformers
+from trainables.models.sessions import Session
 
 MIB = 2**20
 
@@ -94,7 +96,7 @@ def subject_of(
             passes=in_torch,
         )  # fmt: skip
         if deploy.is_file:
-            files = scratch.enter_context(files_of(model, latency, deploy.first))
+            files = scratch.enter_context(files_of(model, latency, deploy.runtime, deploy.first))
             by_precision = {
                 name: replace(subject, forward=passes(batches), file=file, passes=passes)
                 for name, (passes, file) in files.items()
@@ -119,7 +121,7 @@ def latency_columns(subject: Subject) -> dict[str, float | None]:
 def disk_columns(subject: Subject) -> dict[str, float | None]:
     """The size of the file."""
     own, before = (
-        None if each is None or each.file is None else each.file.stat().st_size / 1e6
+        None if each is None or each.file is None else RUNTIMES[each.deploy.runtime].size_mb(each.file)
         for each in (subject, subject.unrounded)
     )
     return {DISK.column: own, DISK.unrounded: before}
@@ -143,7 +145,8 @@ def measure_latency(
         return time_passes(lambda: run(encoder, inputs, device), alone=works_alone(threads, device))
 
 
-def measure_onnx_latency(
+def measure_file_latency(
+    runtime: str,
     model: PreTrainedModel,
     *,
     batch_size: int,
@@ -152,34 +155,28 @@ def measure_onnx_latency(
     device: str = "cpu",
     precision: str = FLOAT_PRECISION,
 ) -> Latency:
-    """The same by onnxruntime, on the encoder as `export_onnx` writes it, or quantised (`files_of`)."""
+    """The same by another runtime, on the file of the encoder in a precision (`files_of`)."""
     setting = PassSpec(device, threads, batch_size, sequence_length)
-    with files_of(model, setting, precision) as files:
+    with files_of(model, setting, runtime, precision) as files:
         passes, file = files[precision]
         forward = passes(batches_of(setting))
-        return replace(time_passes(forward, alone=works_alone(threads, device)), disk_mb=file.stat().st_size / 1e6)
+        size_mb = RUNTIMES[runtime].size_mb(file)
+        return replace(time_passes(forward, alone=works_alone(threads, device)), disk_mb=size_mb)
 
 
 @contextmanager
 def files_of(
-    model: PreTrainedModel, setting: PassSpec, precision: str
+    model: PreTrainedModel, setting: PassSpec, runtime: str, precision: str
 ) -> Iterator[dict[str, tuple[Callable[[Batches], Callable[[], object]], Path]]]:
-    """By precision, forward passes by onnxruntime to the embedding, and the file that they run: in float, and as asked.
+    """By precision, forward passes by a runtime to the embedding, and the file that it runs: in float, and as asked.
 
     The scales of static int8 come from the random tokens that are timed: they move embeddings, and no time.
 
-    Raises StillhouseError when a package is missing or onnxruntime does not know the device.
+    Raises StillhouseError when a package is missing or the runtime does not know the device.
     """
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[setting.device]
-    need_onnx()
-    import onnxruntime
-
-    if provider not in onnxruntime.get_available_providers():
-        raise StillhouseError(
-            f"onnxruntime has no {provider} here; it has {', '.join(onnxruntime.get_available_providers())}"
-        )
+    need_runtime(runtime, setting.device)
     with tempfile.TemporaryDirectory() as scratch:
-        graph = export_onnx(model, Path(scratch) / "model.onnx")
+        graph = export_onnx(model, Path(scratch) / "float.onnx")
         with_types = reads_types(model)
 
         def feeds_of(batches: Batches) -> list[dict[str, np.ndarray]]:
@@ -190,24 +187,29 @@ def files_of(
                 [each | {"token_type_ids": np.zeros_like(each["input_ids"])} for each in feeds] if with_types else feeds
             )
 
-        files = {FLOAT_PRECISION: graph}
+        graphs = {FLOAT_PRECISION: graph}
         if precision != FLOAT_PRECISION:
-            files[precision] = Path(scratch) / "quantised.onnx"
+            graphs[precision] = Path(scratch) / "quantised.onnx"
             calibration = feeds_of([[setting.sequence_length]])
-            QUANTISERS[precision](graph, files[precision], calibration * FEWEST_TEXTS)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = setting.threads, 1
-        sessions = {
-            name: onnxruntime.InferenceSession(str(file), options, providers=[provider]) for name, file in files.items()
+            QUANTISERS[precision](graph, graphs[precision], calibration * FEWEST_TEXTS)
+        files = {
+            name: file_of(each, Path(scratch) / name / RUNTIMES[runtime].files[name], runtime)
+            for name, each in graphs.items()
+        }
+        sessions: dict[str, Session] = {
+            name: opener(runtime)(file, setting.threads, setting.device) for name, file in files.items()
         }
 
-        def passes(session: Any, batches: Batches) -> Callable[[], object]:
+        def passes(session: Session, batches: Batches) -> Callable[[], object]:
             return by_turns([partial(session.run, [EMBEDDING], each) for each in feeds_of(batches)])
 
         yield {name: (partial(passes, session), files[name]) for name, session in sessions.items()}
 
 
-LATENCIES: dict[str, Callable[..., Latency]] = {TORCH: measure_latency, ONNX: measure_onnx_latency}
+LATENCIES: dict[str, Callable[..., Latency]] = {
+    TORCH: measure_latency,
+    **{name: partial(measure_file_latency, name) for name in FILE_RUNTIMES},
+}
 """How latency is measured, by runtime."""
 
 

@@ -3,7 +3,7 @@
     python -P memory_script.py WHAT BATCH_SIZE LENGTH THREADS
 
 It stands by itself, so that nothing is loaded but what a service loads. WHAT is the folder of a student, which torch
-and transformers read, or a file for onnxruntime, which needs neither.
+and transformers read, or a file for onnxruntime or OpenVINO, which need neither.
 """
 
 import sys
@@ -15,7 +15,7 @@ PEAK = "VmHWM:"
 
 def main(what: Path, batch_size: int, length: int, threads: int) -> None:
     """Load, run once, print."""
-    run = in_torch if what.is_dir() else in_onnxruntime
+    run = in_torch if what.is_dir() else BY_SUFFIX[what.suffix]
     run(what, batch_size, length, threads)
     print(peak_bytes() / 1e6)
 
@@ -31,6 +31,23 @@ def in_onnxruntime(file: Path, batch_size: int, length: int, threads: int) -> No
     ids_BT = np.full((batch_size, length), 5)
     known = {"input_ids": ids_BT, "attention_mask": np.ones_like(ids_BT), "token_type_ids": np.zeros_like(ids_BT)}
     session.run(["sentence_embedding"], {each.name: known[each.name] for each in session.get_inputs()})
+
+
+def in_openvino(file: Path, batch_size: int, length: int, threads: int) -> None:
+    """One pass over tokens BT to the embedding, without the message that importing openvino sends to Intel."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import numpy as np
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(str(file), "CPU", settings)
+    ids_BT = np.full((batch_size, length), 5)
+    known = {"input_ids": ids_BT, "attention_mask": np.ones_like(ids_BT), "token_type_ids": np.zeros_like(ids_BT)}
+    model({each.get_any_name(): known[each.get_any_name()] for each in model.inputs})
+
+
+BY_SUFFIX = {".onnx": in_onnxruntime, ".xml": in_openvino}
+"""What runs a file."""
 
 
 def in_torch(folder: Path, batch_size: int, length: int, threads: int) -> None:

@@ -9,7 +9,8 @@ workers wait at a mailbox actor:
 
 A group that loses a process, or that has said nothing for `hang_after_s`, is booted again and the trial is tried once
 more (it resumes from its own checkpoint); the second loss is its outcome. A lane whose group finds no free CPUs or GPUs
-hands its trial back, to be run later.
+hands its trial back, to be run later. When a node of the lane is about to go (notice.py), the trial writes its
+checkpoint and the lane ends, as if its node were gone already: Tune starts the trial on another lane.
 """
 
 import contextlib
@@ -32,6 +33,7 @@ from spaces.values import from_json, to_json
 from trainables.lanes.group import WorkerGroup
 from trainables.lanes.mailbox import Mailbox
 from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.lanes.notice import LOOK_EVERY_S, leaving_nodes
 from trainables.lanes.settings import LaneSettings, load_function
 
 LANE_MEMORY = 1_000_000
@@ -87,10 +89,12 @@ class Lane(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        if not self.key:
-            self._submit()
         heard_s = time.monotonic()
         while True:
+            if self._has_to_leave() and not self.is_taken:
+                raise gone("before it had begun")
+            if not self.key:
+                self._submit()
             message = self._next_message()
             if message is None and self.thread.is_alive():
                 if self.is_taken and 0 < self.cluster.hang_after_s < time.monotonic() - heard_s:
@@ -100,6 +104,8 @@ class Lane(tune.Trainable):
             if kind in ("taken", "again"):
                 self.is_taken, heard_s = kind == "taken", time.monotonic()
                 continue
+            if kind == "left":
+                raise gone(content)
             if kind == "handed_back":
                 return {"handed_back": content, "done": True}
             if kind == "report":
@@ -123,6 +129,7 @@ class Lane(tune.Trainable):
     def _boot(self) -> None:
         self.loss: BaseException | None = None
         self.hung = ""
+        self.is_leaving, self.looked_s = False, -LOOK_EVERY_S
         beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self.mailbox = RemoteMailbox.options(scheduling_strategy=beside).remote(
             self.cluster.workers_per_trial, self.settings.ranks_apart_s
@@ -163,6 +170,15 @@ class Lane(tune.Trainable):
         # Short while the group may be dead, long enough not to be polling while it works.
         return ray.get(self.mailbox.next_message.remote(self.key, 1.0 if self.thread.is_alive() else 0.01))
 
+    def _has_to_leave(self) -> bool:
+        """Whether a node of this lane is about to go; its workers are told."""
+        if not self.is_leaving and time.monotonic() - self.looked_s > LOOK_EVERY_S:
+            self.looked_s = time.monotonic()
+            if leaving := leaving_nodes():
+                here = ray.get_runtime_context().get_node_id() in leaving
+                self.is_leaving = ray.get(self.mailbox.warn.remote(leaving, here))
+        return self.is_leaving
+
     def _kill_group(self) -> None:
         """End a group that hangs; its controller notices and ends as well."""
         self.hung, self.is_taken = f"it said nothing for {self.cluster.hang_after_s:g} s", False
@@ -171,6 +187,8 @@ class Lane(tune.Trainable):
 
     def _after_loss(self) -> tuple[str, Any]:
         """The group is gone: try the trial once more, or give it up. One that never came up costs the trial nothing."""
+        if self.is_leaving:
+            raise gone("without a word")
         if (why := self.hung or loss_of(self.loss)) == NO_ROOM:
             return "handed_back", why
         self.losses.append(why)
@@ -186,6 +204,11 @@ class Lane(tune.Trainable):
         return dataclasses.replace(
             outcome, start_up_s=start_up_s, started_at=datetime.fromtimestamp(self.started_s, UTC)
         )
+
+
+def gone(when: str) -> ray.exceptions.RayActorError:
+    """What Tune takes for the end of a node that was announced, which costs a trial none of its attempts."""
+    return ray.exceptions.RayActorError(error_msg=f"a node of this lane is about to go; left {when}", preempted=True)
 
 
 def loss_of(error: BaseException | None) -> str:

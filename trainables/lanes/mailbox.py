@@ -22,6 +22,8 @@ class Mailbox:
         self.messages: asyncio.Queue[tuple[str, str, Any]] = asyncio.Queue()
         self.current: str | None = None
         self.ranks: dict[int, bytes] = {}
+        self.nodes: set[str] = set()
+        self.notice = asyncio.Event()
         self.ended: dict[int, TrialOutcome] = {}
         self.all_ended = asyncio.Event()
         self.judged = asyncio.Event()
@@ -38,9 +40,24 @@ class Mailbox:
         self.current = None
         self.judged.set()
 
-    async def join(self, rank: int, actor: bytes) -> None:
-        """A rank is up; `actor` is its pickled handle."""
+    async def join(self, rank: int, actor: bytes, node: str) -> None:
+        """A rank is up; `actor` is its pickled handle, `node` where it is."""
         self.ranks[rank] = actor
+        self.nodes.add(node)
+
+    async def warn(self, leaving: set[str], anyway: bool) -> bool:
+        """Tell all ranks to leave if one of them is on these nodes, or anyway; whether they were told."""
+        if anyway or self.nodes & leaving:
+            self.notice.set()
+        return self.notice.is_set()
+
+    async def told(self) -> None:
+        """Wait until the ranks have to leave."""
+        await self.notice.wait()
+
+    async def leave(self, key: str, why: str) -> None:
+        """All ranks have left a trial, whose checkpoint is written."""
+        await self.messages.put((key, "left", why))
 
     async def members(self) -> list[bytes]:
         """The pickled handles of the ranks that are up."""

@@ -16,7 +16,7 @@ from trainables.cache import cache_folder, digest, digest_files
 from trainables.copies import at_hand, cached_value
 from trainables.lanes.judging import score
 from trainables.lanes.messages import Ancestor, TrialJob
-from trainables.machine import versions
+from trainables.machine import versions_of
 from trainables.models.loading import weight_files
 from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher
@@ -102,7 +102,7 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
         architecture_of(job.config), job.config["initialisation"],
         weights and digest_files(weight_files(at_hand(weights))), job.seed, tasks,
         job.evaluation, job.floors, job.languages, job.weights,
-        *([job.deploy.of(job.deploy.first), versions().get("onnxruntime")] if job.deploy.is_scored else []),
+        *([job.deploy.of(job.deploy.first), *versions_of(job.deploy.runtime)] if job.deploy.is_scored else []),
     )  # fmt: skip
     own = replace(job, test_floors={})
     folder = cache_folder() / "scores" / digest(*known)

@@ -22,6 +22,7 @@ from trainables.export.measuring import measure
 from trainables.lanes.judging import score, score_rung
 from trainables.lanes.kept import kept_corpus, kept_targets, kept_task, kept_teacher
 from trainables.lanes.messages import TrialJob, TrialOutcome, Variant
+from trainables.lanes.notice import given
 from trainables.lanes.starting import Start, rebuilt, start_of, start_scores
 from trainables.machine import versions
 from trainables.models.embedding import embedder_of
@@ -40,7 +41,7 @@ def run_trial(job: TrialJob, report: Callable[[TrialReport], None], rank: int = 
     """Run a trial to its end; what ranks other than 0 return says nothing.
 
     A study on an object store gets its student, and each checkpoint, by upload. Raises TrialFailed when training leaves
-    the road.
+    the road, and Leaving when the worker was told to leave while it trained.
     """
     if "://" not in job.student_folder:
         return run_local(job, report, rank, world_size)
@@ -79,6 +80,7 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
         targets=kept_targets(job.targets),
         checkpoint=CheckpointFile(Path(job.folder) / CHECKPOINT, job.checkpoint_copy),
         worker=Worker(rank, world_size),
+        is_told=given.is_set,
     )
     if rank:
         return TrialOutcome()

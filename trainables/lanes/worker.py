@@ -22,7 +22,9 @@ from ray import train
 from spaces.errors import TrialFailed
 from spaces.values import to_json
 from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.lanes.notice import listen
 from trainables.lanes.settings import load_function
+from trainables.training.loop import Leaving
 from trainables.training.reports import TrialReport
 
 Report = Callable[[TrialReport], None]
@@ -38,7 +40,10 @@ class Stopped(Exception):
 def attempt(
     function: TrialFunction, job: TrialJob, report: Report, rank: int = 0, world_size: int = 1
 ) -> TrialOutcome | None:
-    """Run one trial; whatever it raises becomes the outcome's reason. None: nobody waits for it."""
+    """Run one trial; whatever it raises becomes the outcome's reason. None: nobody waits for it.
+
+    Raises Leaving when the trial was told to.
+    """
     random.seed(job.seed)
     np.random.seed(job.seed % 2**32)
     torch.manual_seed(job.seed)
@@ -48,6 +53,8 @@ def attempt(
         return outcome
     except Stopped:
         return None
+    except Leaving:
+        raise
     except TrialFailed as error:
         return TrialOutcome(reason=str(error))
     except Exception as error:
@@ -76,18 +83,25 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def serve(config: dict[str, Any]) -> None:
-    """What every rank of a worker group does until it is sent away: wait, run, hand over."""
+    """What every rank of a worker group does until it is sent away, or its node is to go: wait, run, hand over."""
     settings, mailbox = config["settings"], config["mailbox"]
     context = train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(max(1, int(settings.cluster.cpus_per_worker)))
     function: TrialFunction = load_function(settings.function)
     # As bytes: who unpickles the handle of a worker loads Ray Train, and the mailbox only keeps it.
-    ray.get(mailbox.join.remote(rank, ray.cloudpickle.dumps(ray.get_runtime_context().current_actor)))
+    here = ray.get_runtime_context()
+    ray.get(mailbox.join.remote(rank, ray.cloudpickle.dumps(here.current_actor), here.get_node_id()))
+    listen(mailbox)
     while (delivery := ray.get(mailbox.next_job.remote(rank))) is not None:
         key, job = delivery
         report = functools.partial(_report, mailbox, key, rank, world_size)
-        outcome = attempt(function, job, report, rank, world_size)
+        try:
+            outcome = attempt(function, job, report, rank, world_size)
+        except Leaving as leaving:
+            if rank == 0:
+                ray.get(mailbox.leave.remote(key, str(leaving)))
+            return
         if outcome is None:
             continue
         if not ray.get(mailbox.finish.remote(key, rank, outcome)):

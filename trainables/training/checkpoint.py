@@ -9,7 +9,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +30,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Unsaid:
+    """The sums since the last report, means over all workers: what the next report is made of."""
+
+    loss: float = 0.0
+    gradient_norm: float = 0.0
+    steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a trial has come, and the losses that its outcome and its divergence check depend on."""
 
@@ -40,6 +50,8 @@ class Progress:
     last: float = math.nan
     report: TrialReport | None = None
     """What is said of this step. Nobody may have heard it, so whoever goes on from here says it again."""
+    unsaid: Unsaid = field(default_factory=Unsaid)
+    """Of the steps since the last report, where it was written between two."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from spaces.errors import TrialFailed
 from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Scores
 from trainables.text.corpus import Corpus, batch_indices
-from trainables.training.checkpoint import CheckpointFile, Progress, resume, save_checkpoint, upload
+from trainables.training.checkpoint import CheckpointFile, Progress, Unsaid, resume, save_checkpoint, upload
 from trainables.training.distillation import Distillation, usable
 from trainables.training.mixing import Mix, check_pairs, mix_of, paired
 from trainables.training.readings import Reading, ahead
@@ -36,14 +36,21 @@ REPORTS_PER_TRIAL = 20
 HELD_OUT_BLOCKS = 64
 HELD_OUT_CHUNK = 16  # not the trial's batch size, so that all trials of a study see the same masks
 DIVERGED_FACTOR = 4.0
+LOOKS_PER_REPORT = 20
+"""How often several workers ask one another whether any of them has to leave."""
+
+
+class Leaving(Exception):
+    """Raised between two steps when the workers are told to leave, after the checkpoint is written."""
 
 
 class Meter:
     """Sums of loss and gradient norm since the last report; on the device, so that no step waits for them."""
 
-    def __init__(self, device: torch.device, world_size: int):
-        self.sums, self.world_size = torch.zeros(2, device=device), world_size
-        self.steps, self.since = 0, time.perf_counter()
+    def __init__(self, device: torch.device, world_size: int, unsaid: Unsaid):
+        self.sums = torch.tensor([unsaid.loss, unsaid.gradient_norm], device=device)
+        self.steps, self.since = unsaid.steps, time.perf_counter() - unsaid.seconds
+        self.world_size = world_size
 
     def add(self, loss: Tensor, gradient_norm: Tensor) -> None:
         """Count one step."""
@@ -52,15 +59,24 @@ class Meter:
 
     def read(self) -> tuple[float, float, float]:
         """(mean loss over all workers, mean gradient norm, steps per second) since the last call."""
-        if self.world_size > 1:
-            dist.all_reduce(self.sums)
-            self.sums /= self.world_size
+        self._meet()
         loss, norm = (self.sums / self.steps).tolist()
         now = time.perf_counter()
         rate = self.steps / (now - self.since)
         self.sums.zero_()
         self.steps, self.since = 0, now
         return loss, norm, rate
+
+    def unsaid(self) -> Unsaid:
+        """What `read` has not given yet, for a run that goes on elsewhere."""
+        self._meet()
+        loss, norm = self.sums.tolist()
+        return Unsaid(loss, norm, self.steps, time.perf_counter() - self.since)
+
+    def _meet(self) -> None:
+        if self.world_size > 1:
+            dist.all_reduce(self.sums)
+            self.sums /= self.world_size
 
 
 def distil(
@@ -74,15 +90,18 @@ def distil(
     targets: Targets | None = None,
     checkpoint: CheckpointFile | None = None,
     worker: Worker = ALONE,
+    is_told: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train `student` in place until the tokens of `run` are seen.
 
     The teacher is read from `targets` where they hold all that the trial needs, and run live otherwise.
+    is_told: whether this worker has to leave, for its machine is about to go; then all workers of the run leave.
 
     Every rank makes the same number of reports. At each of the rungs there is one more, to which rank 0 adds what
     `score` says of the student, whose seconds are not training. A checkpoint is written before it, so that a trial that
     is stopped there can be promoted at once; who goes on makes its last report again.
-    Raises TrialFailed when the loss is not finite or diverges.
+    Raises TrialFailed when the loss is not finite or diverges; Leaving, with a checkpoint of the last step that was
+    made, so that a run elsewhere goes on with the next one.
     """
     config, settings, seed = dict(run.config), run.settings, run.seed
     device, batch_size = next(student.parameters()).device, config["batch_size"]
@@ -111,9 +130,24 @@ def distil(
         readings = (module.read(corpus, "train", blocks[rows], views[rows], settings, kept) for rows in shares)
         return [reading.to(device) for reading in readings]  # here, so that no step waits for the copy
 
-    meter, saved_s = Meter(device, worker.world_size), time.perf_counter()
+    def save(reached: Progress) -> None:
+        if checkpoint is not None and worker.rank == 0:
+            save_checkpoint(checkpoint.path, module, optimizer, reached, run.digest)
+            if checkpoint.copy:
+                upload(checkpoint.path, checkpoint.copy)
+
+    def leave_if_told(made: int) -> None:
+        if any_of(is_told(), worker.world_size, device):
+            elapsed_s = time.perf_counter() - started_s
+            save(replace(progress, step=made, elapsed_s=elapsed_s, report=None, unsaid=meter.unsaid()))
+            raise Leaving(f"after step {made} of {total_steps}")
+
+    look = 1 if worker.world_size == 1 else max(1, every // LOOKS_PER_REPORT)
+    meter, saved_s = Meter(device, worker.world_size, progress.unsaid), time.perf_counter()
     started_s = saved_s - progress.elapsed_s
     for step, parts in ahead(read, progress.step + 1, total_steps):
+        if (step - 1) % look == 0:
+            leave_if_told(step - 1)
         rate = config["learning_rate"] * schedule(step - 1, total_steps, settings.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -143,13 +177,11 @@ def distil(
             module.take_back()
             meter.since = time.perf_counter()
             started_s += meter.since - now
-        due = step in rung_steps or now - saved_s > settings.checkpoint_every_s
-        if checkpoint is not None and worker.rank == 0 and due:
-            save_checkpoint(checkpoint.path, module, optimizer, replace(progress, report=said), run.digest)
-            if checkpoint.copy:
-                upload(checkpoint.path, checkpoint.copy)
+        if step in rung_steps or now - saved_s > settings.checkpoint_every_s:
+            save(replace(progress, report=said))
             saved_s = now
         report(said)
+    leave_if_told(total_steps)
     train_s = time.perf_counter() - started_s
     held_out = held_out_loss(module, teacher, corpus, settings, device, kept)
     module.hand_over()
@@ -163,6 +195,15 @@ def distil(
         held_out_loss=held_out,
         targets="none" if not module.needs_teacher else "live" if kept is None else "cache",
     )
+
+
+def any_of(told: bool, world_size: int, device: torch.device) -> bool:
+    """Whether any worker says so; all of them ask at the same step."""
+    if world_size == 1:
+        return told
+    flag = torch.tensor([told], dtype=torch.int32, device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
 
 
 def accumulate_gradients(

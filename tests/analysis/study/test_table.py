@@ -50,7 +50,7 @@ def test_an_absent_study_is_an_error_and_an_empty_one_says_so(fake: SimpleNamesp
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1", b"not parquet at all", None])
 def test_a_damaged_part_is_named(fake: SimpleNamespace, damage: bytes | None) -> None:
-    folder = fake.study([fake.row(trial, 0.5) for trial in range(3)])
+    folder = fake.study([fake.row(trial, 0.5) for trial in range(3)], per_part=1)
     part = Path(folder) / "trials" / "part-00001.parquet"
     part.write_bytes(part.read_bytes()[:-40] if damage is None else damage)
     with pytest.raises(StillhouseError, match=r"part-00001\.parquet is damaged.*set it\s+aside"):

@@ -37,7 +37,7 @@ def test_both_are_read_by_what_was_fitted_on_the_file(setting, monkeypatch):
             weight += 0.05 * torch.randn_like(weight)
     for encoder, same in ((student.model, True), (other, False)):
         monkeypatch.setattr(agreement, "open_encoder", lambda *rest, encoder=encoder: encoder)
-        found = score_both(student, None, spec, 0, said.append)
+        found = score_both(student, "onnx", None, spec, 0, said.append)
         assert list(found) == ["words"] and found["words"].file > 0.8
         assert (found["words"].weights == found["words"].file) == same
     assert said[0].startswith("task words: accuracy ") and said[0].endswith(" of the weights in torch")
@@ -55,7 +55,7 @@ def test_what_has_no_score_of_a_file_is_said(setting, monkeypatch, evaluation, w
     student, spec, said = setting
     monkeypatch.setattr(agreement, "open_encoder", lambda *rest: None)
     spec.tasks, spec.evaluation = spec.tasks[:1], evaluation
-    assert not score_both(student, None, spec, 0, said.append) and why in said[0]
+    assert not score_both(student, "onnx", None, spec, 0, said.append) and why in said[0]
 
 
 def test_the_card_tells_both():

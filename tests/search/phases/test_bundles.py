@@ -45,7 +45,7 @@ def measured(study, tmp_path, monkeypatch):
     """(study, what its bundle found); tracing students takes seconds each, another graph stands for them."""
 
     @contextlib.contextmanager
-    def files_of(model, setting, precision):
+    def files_of(model, setting, runtime, precision):
         yield {precision: (None, mean_of_ids(tmp_path / "model.onnx"))}
 
     monkeypatch.setattr(bundles, "files_of", files_of)
@@ -110,7 +110,7 @@ def test_a_bundle_has_texts_as_long_as_those_of_the_tasks(study, tmp_path, monke
     monkeypatch.setattr(bundles, "load_teacher", lambda path: teacher)
 
     @contextlib.contextmanager
-    def files_of(model, setting, precision):
+    def files_of(model, setting, runtime, precision):
         yield {precision: (None, mean_of_ids(tmp_path / "model.onnx"))}
 
     monkeypatch.setattr(bundles, "files_of", files_of)
@@ -132,8 +132,9 @@ def test_a_bundle_has_texts_as_long_as_those_of_the_tasks(study, tmp_path, monke
 
 
 def test_what_cannot_be_bundled_is_said(study, tmp_path):
-    with pytest.raises(SpecError, match="add --runtime onnx"):
-        write_bundle(study, ProfileSpec(), None, str(tmp_path / "bundle"), print)
+    for runtime in ("torch", "openvino"):
+        with pytest.raises(SpecError, match="add --runtime onnx"):
+            write_bundle(study, ProfileSpec(runtime=runtime), None, str(tmp_path / "bundle"), print)
     with pytest.raises(SpecError, match="is there already"):
         write_bundle(study, SETTING, None, study, print)
     with pytest.raises(StillhouseError, match="no finished trial 9"):

@@ -12,17 +12,16 @@ from safetensors import safe_open
 
 from search.phases.teacher_targets import (
     blocks_of_budget,
-    build,
     decide,
-    locked,
     make_room,
     make_target_plan,
     needs_of_space,
     why_never_cached,
-    write_shard,
 )
+from search.phases.writing_targets import build, write_shard
 from search.spec.writing import differences
 from spaces.errors import StillhouseError
+from trainables.copies import locked
 from trainables.models.signals import TOKENS, State
 from trainables.models.teacher import load_teacher
 from trainables.text.corpus import Corpus, open_corpus, prepare_corpus
@@ -132,7 +131,7 @@ def test_how_the_teacher_is_read_does_not_make_another_study():
 
 def test_shards_that_land_on_another_disk_are_missed(ray_cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path))
-    monkeypatch.setattr("search.phases.teacher_targets.write_shard", fake_trials.write_elsewhere)
+    monkeypatch.setattr("search.phases.writing_targets.write_shard", fake_trials.write_elsewhere)
     spec, space = toy.read(f"{toy.SPEC}cpus_per_worker = 2\n")  # one worker writes them one after the other
     with pytest.raises(StillhouseError, match=f"targets elsewhere than {tmp_path}.*must be the same"):
         build(spec, plan_of(spec, space, num_blocks=100), print)

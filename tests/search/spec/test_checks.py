@@ -10,10 +10,11 @@ import pytest
 import toy
 
 from search.phases.description import also_limited
-from search.spec import deploy_rules, space_rules
+from search.spec import space_rules
 from search.spec.checks import check_all, load_table, read_spec
 from search.spec.writing import differences, to_table, to_toml
 from spaces.errors import SpecError
+from spaces.records import runtimes
 from spaces.records.deploy import DeploySpec
 from spaces.registry import Registry
 from spaces.values import from_json, to_json
@@ -401,15 +402,16 @@ def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
     found = problems_of(f'{toy.SPEC}\n[deploy]\nruntime = "tensorrt"\nprecision = "bf16"\nthreads = 1\n')
     assert found == [
         "[deploy] unknown key 'threads'. [latency] has it. Known: runtime, precision, tolerance, quality_of",
-        "[deploy] runtime: unknown 'tensorrt'. Known: torch, onnx",
-        "[deploy] precision 'bf16': onnxruntime multiplies no matrices in bfloat16 on a CPU; fp16 is as small, and "
-        "has more digits",
+        "[deploy] runtime: unknown 'tensorrt'. Known: torch, onnx, openvino",
+        "[deploy] precision 'bf16': onnxruntime multiplies no matrices in bfloat16 on a CPU, OpenVINO only on a "
+        "processor that has it; fp16 is as small, and has more digits",
     ]
     assert problems_of(f'{toy.SPEC}\n[deploy]\nprecision = "int8"\n') == [
-        "[deploy] precision 'int8' is of a file for onnxruntime: set runtime = 'onnx'"
+        "[deploy] precision 'int8' is of a file for another runtime than 'torch': add runtime = 'onnx' or "
+        "runtime = 'openvino'"
     ]
-    find = deploy_rules.find_spec
-    monkeypatch.setattr(deploy_rules, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    find = runtimes.find_spec
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == "onnxscript" else find(name))
     finetuning = changed("[evaluation]\n", '[evaluation]\nprotocol = "finetune"\n')
     memory = '[search]\nobjectives = ["quality", "peak_memory_mib"]\n[deploy]\nruntime = "onnx"\n'
     needs, finetuned, counted = problems_of(f"{finetuning}\n{memory}")
@@ -420,7 +422,7 @@ def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
         "latency_ms, text_ms, memory_mb, disk_mb, or parameters, or that runtime"
     )
     size = f'{toy.SPEC}\n[search]\nobjectives = ["quality", "disk_mb"]\n'
-    assert "under [deploy] runtime = 'onnx' only, here it is 'torch'" in problems_of(size)[0]
+    assert "under [deploy] runtime = 'onnx' or 'openvino' only, here it is 'torch'" in problems_of(size)[0]
     many = size.replace("disk_mb", "text_ms")
     assert "set it, to 32 for example" in problems_of(many)[0]
     resident = size.replace("disk_mb", "memory_mb")

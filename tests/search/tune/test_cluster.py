@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from search.tune.cluster import Room, Sweeper, cluster, gpu_share, join, lanes, places, unused_groups
+from search.tune.cluster import Room, Sweeper, cluster, gpu_share, join, lanes, places, room, unused_groups
 from spaces.errors import SpecError, StillhouseError
 from trainables.lanes.lane import GROUP_MEMORY
 from trainables.lanes.settings import ClusterSpec
@@ -68,6 +68,15 @@ def test_room_follows_the_nodes_within_the_limit_of_the_spec(monkeypatch):
         change()
         now[0] += 3
         assert (free(), limited()) == expected
+
+
+def test_nodes_that_are_gone_or_about_to_go_have_no_room(monkeypatch):
+    nodes = [{"NodeID": name, "Alive": name != "dead", "Resources": node(2)} for name in ("stays", "leaves", "dead")]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    monkeypatch.setattr("search.tune.cluster.leaving_nodes", lambda: {"leaves"})
+    assert room(ClusterSpec(None, 1, 1, 0.0)) == room(ClusterSpec(3, 1, 1, 0.0)) == 2  # less than asked is no error
+    with pytest.raises(SpecError, match="concurrent_trials can be at most 2"):
+        lanes(ClusterSpec(3, 1, 1, 0.0))
 
 
 def test_ray_client_is_refused_with_the_command_that_works():

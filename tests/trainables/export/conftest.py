@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from spaces.records.runtimes import what_lacks
 from trainables.export.graphs import export_onnx
 from trainables.models.embedding import Embedder, Normalize, set_embedder
 
@@ -37,3 +38,14 @@ def graph(student, tmp_path_factory, cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STILLHOUSE_CACHE", str(cache))
         return export_onnx(student, tmp_path_factory.mktemp("graph") / "model.onnx")
+
+
+@pytest.fixture
+def needs():
+    """Skips a test whose runtime is not installed, with what would install it."""
+
+    def skip(runtime: str) -> None:
+        if lines := what_lacks(runtime):
+            pytest.skip(lines[0])
+
+    return skip

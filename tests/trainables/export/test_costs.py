@@ -7,8 +7,8 @@ import pytest
 
 from spaces.records.columns import trials_columns
 from spaces.records.costs import COSTS
-from spaces.records.deploy import TORCH
 from spaces.records.latency import LatencySpec
+from spaces.records.runtimes import TORCH
 from spaces.students.architecture import StudentArchitecture, parse_shape
 from trainables.export.measuring import subject_of
 from trainables.models.student import build_student

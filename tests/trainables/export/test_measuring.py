@@ -21,15 +21,16 @@ from transformers import (
 
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.costs import COSTS, Subject
-from spaces.records.deploy import TORCH, DeploySpec
+from spaces.records.deploy import DeploySpec
 from spaces.records.latency import LatencySpec
+from spaces.records.runtimes import FILE_RUNTIMES, RUNTIMES, TORCH
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, flops_per_token
 from trainables import machine
 from trainables.export import resident, throughput
 from trainables.export.measuring import (
+    LATENCIES,
     measure,
     measure_latency,
-    measure_onnx_latency,
     measure_peak_memory,
     subject_of,
 )
@@ -275,23 +276,27 @@ def test_resident_memory_is_that_of_a_process_of_its_own(tmp_path, graph, monkey
 
 
 @pytest.mark.xdist_group("onnx")
-def test_onnxruntime_times_the_same_encoder(student, graph, cache, monkeypatch):
+@pytest.mark.parametrize("runtime", FILE_RUNTIMES)
+def test_a_runtime_times_the_same_encoder(student, graph, cache, monkeypatch, needs, runtime):
+    needs(runtime)
     monkeypatch.setenv("STILLHOUSE_CACHE", str(cache))  # where the student's shape has been traced
     model = BertModel(student.config, add_pooling_layer=False).train()
     set_embedder(model, embedder_of(student))
-    latency = measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1)
+    latency = LATENCIES[runtime](model, batch_size=1, sequence_length=16, threads=1)
     assert 0 < latency.p50_ms <= latency.p95_ms and latency.runs >= 5 and model.training
     shape = StudentArchitecture(2, 32, 2, 64)
     facts = TeacherFacts("t", BertFacts("bert", 0), SHAPE, 600, 40, 2, False, "0")
-    found = measure(model, shape, facts, LatencySpec(sequence_length=16), DeploySpec("onnx", "int8"))
-    assert 0 < found["disk_mb"] < found["float_disk_mb"] == latency.disk_mb and found["float_latency_ms"] > 0
+    setting = LatencySpec(sequence_length=16, memory=True)
+    found = measure(model, shape, facts, setting, DeploySpec(runtime, "int8"))
+    assert 0 < found["disk_mb"] < found["float_disk_mb"] == pytest.approx(latency.disk_mb, rel=1e-3)
+    assert found["float_latency_ms"] > 0 and found["memory_mb"] > 20
     assert "peak_memory_mib" not in found  # which is counted in torch
-    with pytest.raises(StillhouseError, match="has no CUDAExecutionProvider"):
-        measure_onnx_latency(model, batch_size=1, sequence_length=16, threads=1, device="cuda")
+    with pytest.raises(StillhouseError, match=r"has no CUDAExecutionProvider|'openvino' is measured on cpu only"):
+        LATENCIES[runtime](model, batch_size=1, sequence_length=16, threads=1, device="cuda")
 
 
 def test_a_fingerprint_is_of_machine_and_runtime(monkeypatch):
-    assert fingerprint("torch") == fingerprint("torch") != fingerprint("onnx")
+    assert fingerprint("torch") == fingerprint("torch") and len({fingerprint(each) for each in RUNTIMES}) == 3
     before = fingerprint("torch")
     monkeypatch.setattr("trainables.machine.hardware", lambda device: "another machine")
     assert fingerprint("torch") != before

@@ -48,6 +48,17 @@ SAME = StudentArchitecture(4, 32, 4, 64)
 TEXTS = ("ba den fi gort ku ban", "dert ba", "ka ke ki ko")
 
 
+@pytest.fixture(scope="session")
+def cache_of_all(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache_of_all, monkeypatch):
+    """What is found of a teacher and its corpus (which layers it can do without) is found once for all tests."""
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(cache_of_all))
+
+
 @pytest.fixture(params=FAMILIES)
 def teacher(request, teachers):
     """A teacher of each family, with a masked-LM head where the family has any."""

@@ -122,7 +122,7 @@ def test_calibration_brings_normalised_states_closer(teacher, corpus):
 @pytest.mark.parametrize("method", ["od", "hs", "mha", "mha_direct", "sum"])
 def test_every_method_trains_a_student_that_loads_as_it_was(teacher, method, corpus, tmp_path):
     config = METHODS[method] | {"num_layers": 2, "initialisation": "projected_layers"}
-    student, _, outcome = run(config, teacher, corpus, steps=30)
+    student, _, outcome = run(config, teacher, corpus, steps=15)
     assert outcome.loss_last < outcome.loss_first
     export_student(student, teacher.tokenizer, tmp_path / "student", StudentFacts())
 

@@ -1,5 +1,7 @@
 """A checkpoint on an object store: copied whole, fetched where it is missing, set aside when it is of no use."""
 
+from dataclasses import replace
+
 import fsspec
 import pytest
 import torch
@@ -7,8 +9,10 @@ from small_trials import EXACT, METHODS, STEP
 
 from trainables.models.student import build_student
 from trainables.training.checkpoint import CheckpointFile, fetch, upload
-from trainables.training.loop import distil
+from trainables.training.loop import Leaving, distil
 from trainables.training.settings import TrainingRun
+
+SELDOM = replace(EXACT, checkpoint_every_s=1e9)
 
 
 class Interrupted(Exception):
@@ -38,6 +42,30 @@ def test_a_trial_goes_on_elsewhere_in_the_same_bits(teacher, corpus, tmp_path):
     again, steps = train(teacher, corpus, tmp_path / "another", copy)
     assert steps == [4, 5, 6]  # the fourth report was not heard
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in straight.state_dict().items())
+
+
+@pytest.mark.parametrize("made", [0, 1, 5, 43])
+def test_a_trial_that_has_to_leave_goes_on_with_the_next_step(teacher, corpus, tmp_path, made):
+    copy, heard = f"memory://{tmp_path.name}/{made}/checkpoint.safetensors", {}
+
+    def run(name, is_told=lambda: False):
+        said = heard.setdefault(name, [])
+        student = build_student(METHODS["hs"], teacher, 0, corpus)
+        place = CheckpointFile(tmp_path / name / "checkpoint.safetensors", copy if name != "straight" else "")
+        run = TrainingRun(METHODS["hs"], 43 * STEP, 0, SELDOM)  # a report every two steps
+        trained = distil(student, teacher, corpus, run, said.append, checkpoint=place, is_told=is_told)
+        return student, trained
+
+    straight, trained = run("straight")
+    looks = iter(range(made + 1))
+    with pytest.raises(Leaving, match=f"after step {made} of 43"):
+        run("one node", lambda: next(looks) == made)
+    again, trained_again = run("another")
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in straight.state_dict().items())
+    assert trained_again.held_out_loss == trained.held_out_loss and trained_again.loss_last == trained.loss_last
+    both = [*heard["one node"], *heard["another"]]
+    facts = [[(each.step, each.loss, each.gradient_norm) for each in reports] for reports in (heard["straight"], both)]
+    assert facts[0] == facts[1]  # each report is made once, of the same losses
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "another learning rate", "another shape"])

@@ -32,13 +32,13 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_learns(teacher, corpus, name):
-    _, rows, outcome = run(METHODS[name], teacher, corpus, steps=60)
+    _, rows, outcome = run(METHODS[name], teacher, corpus, steps=40)
     assert outcome.loss_first == rows[0].loss
     assert outcome.loss_last == rows[-1].loss < 0.97 * rows[0].loss
     assert 0 < outcome.held_out_loss < rows[0].loss
-    assert [row.step for row in rows] == list(range(3, 61, 3))
-    assert outcome.steps == 60
-    assert rows[-1].train_tokens == outcome.train_tokens == 60 * STEP
+    assert [row.step for row in rows] == list(range(2, 41, 2))
+    assert outcome.steps == 40
+    assert rows[-1].train_tokens == outcome.train_tokens == 40 * STEP
     assert all(row.tokens_per_s > 0 and row.gradient_norm > 0 for row in rows)
 
 
@@ -104,7 +104,7 @@ def test_an_interrupted_trial_ends_in_the_same_bits(teacher, corpus, tmp_path, n
 
 def test_a_rung_is_one_more_report_with_a_score_and_leaves_a_checkpoint(teacher, corpus, tmp_path):
     config = METHODS["hs"]
-    straight, plain, _ = run(config, teacher, corpus, steps=100)
+    straight, plain, _ = run(config, teacher, corpus, steps=40)
     rows, scored = [], []
     student = build_student(config, teacher, 0, corpus)
     checkpoint = tmp_path / "trial" / "checkpoint.safetensors"
@@ -118,20 +118,20 @@ def test_a_rung_is_one_more_report_with_a_score_and_leaves_a_checkpoint(teacher,
         if row.scores is not None:  # who stops it here may promote it at once
             with safe_open(checkpoint, framework="pt") as file:
                 assert from_json(Progress, file.metadata()["progress"]).report == row
-        if row.step == 20:
+        if row.step == 8:
             raise Interrupted
 
     training = replace(EXACT, checkpoint_every_s=1e9)
-    course = TrainingRun(config, 100 * STEP, 0, training, rungs=(12 * STEP - 1, 100 * STEP))
+    course = TrainingRun(config, 40 * STEP, 0, training, rungs=(5 * STEP - 1, 40 * STEP))
     options = {"score": score, "checkpoint": CheckpointFile(checkpoint)}
     with pytest.raises(Interrupted):
         distil(student, teacher, corpus, course, stop, **options)
-    assert [row.step for row in rows] == [5, 10, 12, 15, 20] and scored == [student]
-    assert [row.step for row in rows if row.scores] == [12]
+    assert [row.step for row in rows] == [2, 4, 5, 6, 8] and scored == [student]
+    assert [row.step for row in rows if row.scores] == [5]
     again, later = build_student(config, teacher, 0, corpus), []
     distil(again, teacher, corpus, course, later.append, **options)
-    assert later[0] == rows[2] and later[1].step == 15 and len(scored) == 1  # from the rung on
-    assert [row.step for row in plain][-1] == later[-1].step == 100
+    assert later[0] == rows[2] and later[1].step == 6 and len(scored) == 1  # from the rung on
+    assert [row.step for row in plain][-1] == later[-1].step == 40
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in straight.state_dict().items())
 
 

@@ -26,12 +26,25 @@ def small_shards(monkeypatch):
     monkeypatch.setattr("trainables.training.targets.SHARD_BYTES", 2**17)
 
 
+@pytest.fixture(scope="module")
+def live():
+    """name, teacher, corpus -> the trial of a method with a live teacher; each is run once."""
+    known = {}
+
+    def trial(name, teacher, corpus):
+        if name not in known:
+            known[name] = run(METHODS[name], teacher, corpus)
+        return known[name]
+
+    return trial
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_a_trial_from_the_cache_has_the_curve_of_the_live_teacher(plan, teacher, corpus, small_shards, dtype):
+def test_a_trial_from_the_cache_has_the_curve_of_the_live_teacher(plan, teacher, corpus, small_shards, live, dtype):
     targets = fill(replace(plan, dtype=dtype), teacher)
     assert len(list(plan.folder.parent.rglob("*.safetensors"))) > len(plan.parts())
     for name, config in METHODS.items():
-        student, rows, outcome = run(config, teacher, corpus)
+        student, rows, outcome = live(name, teacher, corpus)
         again, cached_rows = build_student(config, teacher, 0, corpus), []
         cached = distil(
             again, teacher, corpus, TrainingRun(config, 10 * STEP, 0, EXACT), cached_rows.append, targets=targets

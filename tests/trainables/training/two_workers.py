@@ -1,9 +1,16 @@
-"""One worker of test_loop's comparison: `two_workers.py FOLDER RANK WORLD_SIZE`, joined through a file."""
+"""One worker of test_loop's comparison: `two_workers.py FOLDER RANK WORLD_SIZE`, joined through a file.
+
+Under "mha" rank 1 alone is told to leave after two steps; both leave, and go on from their checkpoint.
+"""
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -12,9 +19,15 @@ import torch.distributed as dist
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
 from trainables.text.corpus import open_corpus
-from trainables.training.loop import distil
+from trainables.training.checkpoint import CheckpointFile
+from trainables.training.loop import Leaving, distil
 from trainables.training.reports import TrialReport
 from trainables.training.settings import TrainingRun, TrainingSpec, Worker
+
+
+def tells(rank: int, looks: Iterator[int], told_after: int | None) -> bool:
+    """Whether a worker is told to leave now."""
+    return next(looks) == told_after and rank == 1
 
 
 def main(folder: Path, rank: int, world_size: int) -> None:
@@ -28,9 +41,13 @@ def main(folder: Path, rank: int, world_size: int) -> None:
     for name, config in jobs["configs"].items():
         rows: list[TrialReport] = []
         training = replace(TrainingSpec(**jobs["training"]), gradient_accumulation=2 if name == "hs" else 1)
-        student = build_student(config, teacher, 0, corpus)
-        run = TrainingRun(config, jobs["tokens"], 0, training)
-        out = distil(student, teacher, corpus, run, rows.append, worker=Worker(rank, world_size))
+        run, place = TrainingRun(config, jobs["tokens"], 0, training), CheckpointFile(folder / f"{name}.safetensors")
+        for told_after in (2, None) if name == "mha" else (None,):
+            looks, student = count(), build_student(config, teacher, 0, corpus)
+            own = {"worker": Worker(rank, world_size), "is_told": partial(tells, rank, looks, told_after)}
+            with suppress(Leaving):
+                out = distil(student, teacher, corpus, run, rows.append, checkpoint=place, **own)
+                assert told_after is None
         curves[name] = [[row.loss, row.gradient_norm] for row in rows] + [[out.held_out_loss, 0.0]]
     if rank == 0:
         (folder / "curves.json").write_text(json.dumps(curves))

@@ -89,13 +89,12 @@ class Lane(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        if not self.key:
-            if self._has_to_leave():
-                raise gone("before its first step")
-            self._submit()
         heard_s = time.monotonic()
         while True:
-            self._has_to_leave()
+            if self._has_to_leave() and not self.is_taken:
+                raise gone("before it had begun")
+            if not self.key:
+                self._submit()
             message = self._next_message()
             if message is None and self.thread.is_alive():
                 if self.is_taken and 0 < self.cluster.hang_after_s < time.monotonic() - heard_s:

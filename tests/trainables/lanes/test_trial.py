@@ -19,6 +19,7 @@ from trainables.lanes import judging, starting, trial
 from trainables.lanes.judging import score, score_rung, score_tasks
 from trainables.lanes.kept import kept_task
 from trainables.lanes.messages import TrialJob, TrialOutcome
+from trainables.lanes.notice import given
 from trainables.lanes.trial import run_trial
 from trainables.lanes.worker import attempt
 from trainables.models.embedding import embedder_of
@@ -28,6 +29,7 @@ from trainables.tasks.scoring import prepare_task, score_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.corpus import prepare_corpus
 from trainables.text.sources import CorpusSpec
+from trainables.training.loop import Leaving
 
 
 def job_of(folders, **more):
@@ -108,6 +110,15 @@ def test_a_whole_trial_from_its_job_to_its_outcome(write_teacher, teacher, corpu
         folder=str(tmp_path / "checkpoints/00007"), student_folder=str(tmp_path / "students/00007"),
     )  # fmt: skip
     reports = []
+
+    def told_at_step_3(report):
+        reports.append(report)
+        if report.step == 3:
+            given.set()
+
+    with pytest.raises(Leaving, match="after step 3 of 10"):
+        attempt(run_trial, job, told_at_step_3)
+    given.clear()
     outcome = attempt(run_trial, from_json(TrialJob, to_json(job)), reports.append)
     assert outcome is not None and not outcome.reason and not torch.cuda.is_initialized()
     assert from_json(TrialOutcome, to_json(outcome)) == outcome

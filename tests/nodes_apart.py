@@ -73,7 +73,11 @@ class NodesApart:
         return {**own, **self.variables, "HOME": str(self.folder / name)}
 
     def driver(self):
-        """The environment of a driver, which tells the nodes where the cache is kept."""
+        """The environment of a driver, which tells the nodes where the cache is kept; once they all run.
+
+        A study that finds no place is refused.
+        """
+        until(lambda: all(self.runs(place) for place in range(len(self.started))))
         return {**self.environment("driver"), "STILLHOUSE_CACHE": self.cache}
 
     def add(self, cpus=None):
@@ -99,6 +103,11 @@ class NodesApart:
                 stdout=log, stderr=log, start_new_session=True,
             ))  # fmt: skip
         return self.started[-1]
+
+    def runs(self, place):
+        """Whether a node has started, or ended since."""
+        told = (self.folder / f"node{place + 1}.txt").read_text()
+        return "will now block forever" in told or self.started[place].poll() is not None
 
     def answers(self):
         """Whether the head listens."""

@@ -49,22 +49,24 @@ def place_of(home):
 
 def test_a_node_that_is_told_to_go_hands_its_trial_on(nodes):
     journal, study, (stays, goes) = nodes.folder / "trials", nodes.folder / "study", workers(nodes)
-    orders = {"address": nodes.address, "spec": TRIALS, "journal": str(journal), "step_s": 0.3}
+    orders = {"address": nodes.address, "spec": TRIALS, "journal": str(journal), "step_s": 0.2}
     run = driver(nodes, "toy.py", study, json.dumps(orders | {"function": "fake_trials:leaving_trial"}))
 
     def notes(kind):
         """(trial, step, place) of what trials noted so far."""
-        assert kind == "begun" or run.poll() is None, run.communicate()[0]
+        assert is_over or run.poll() is None, run.communicate()[0]
         lines = journal.read_text().splitlines() if journal.exists() else []
         found = [json.loads(line) for line in lines]
         return [(each["trial"], each[kind], place_of(each["home"])) for each in found if kind in each]
 
+    is_over = False
     until(lambda: {place for _, _, place in notes("begun")} == {stays, goes})
     nodes.tell(nodes.started[goes])
     ((trial, step, place),) = until(lambda: notes("left"))
     nodes.started[goes].wait(LIMIT_S)
     output, _ = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, output
+    is_over = True
     assert place == goes
     assert [each for each in notes("begun") if each[0] == trial] == [(trial, 0, goes), (trial, step, stays)]
     assert {row["status"] for row in Store(study, ["toy"]).read_rows("trials")} == {"finished"}

@@ -10,7 +10,7 @@ import pytest
 from analysis import load
 from analysis.page.report import content
 from search.cli.main import main
-from search.phases.finish import facts_of, place_on_front
+from search.phases.exporting import facts_of, place_on_front
 from search.phases.runner import refuse_other_study, stored_study
 from search.proposals.asktell import AskTell
 from search.proposals.searched import Searched

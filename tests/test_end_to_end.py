@@ -17,7 +17,7 @@ from modes import wrong_modes
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from search.cli.main import main
-from search.phases.finish import space_of
+from search.phases.students import space_of
 from search.store.parts import Store
 
 ROOT = Path(__file__).parents[1]

@@ -43,7 +43,7 @@ def export(args: argparse.Namespace) -> None:
             [f"--config-only leaves out the weights, which a file of --runtime {args.runtime} holds: drop one of them"]
         )
     trial = chosen_trial(args)
-    from search.phases.finish import export_trial
+    from search.phases.exporting import export_trial
 
     changes = {name: getattr(args, name) for name in ("runtime", "precision", "tolerance") if getattr(args, name)}
     written = export_trial(args.folder, trial, args.to, weights=not args.config_only, changes=changes, say=say)

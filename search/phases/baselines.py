@@ -1,25 +1,27 @@
 """What a student's shape is worth without distillation: the teacher's own layers, cut to it and scored."""
 
+import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from search.phases.scoring import ScoredEncoder, put_on_device
+from search.phases.encoders import put_on_device, score_cut, score_cut_there
+from search.phases.forecast import seconds_of_tests
+from search.phases.spreading import spread
 from search.spec.sections import StudySpec
 from search.store.parts import Store
+from spaces.records.data import DataFacts
 from spaces.students.architecture import SHAPE_KEYS, StudentArchitecture, architecture_of
 from spaces.telling import Say, announced
-from trainables.cache import digest
-from trainables.export.artefact import as_deployed
+from trainables.lanes.kept import kept_corpus, kept_task
 from trainables.lanes.messages import TrialJob
-from trainables.machine import versions_of
-from trainables.models.student import TRUNCATIONS, truncated
-from trainables.models.teacher import Teacher, load_teacher
-from trainables.tasks.scoring import load_task, recovered
-from trainables.text.corpus import Corpus, open_corpus
+from trainables.models.student import TRUNCATIONS
+from trainables.models.teacher import load_teacher
+from trainables.tasks.data import TaskData
+from trainables.tasks.scores import EncoderScore, Reference
+from trainables.tasks.scoring import recovered
 
 
-def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> None:
+def score_baselines(spec: StudySpec, store: Store, data: DataFacts | None, job: TrialJob, say: Say) -> None:
     """Score every truncation to each shape of a comparison that is of the teacher's family.
 
     `job` is what all trials share: teacher, corpus, tasks and the scores of teacher and floor.
@@ -36,36 +38,51 @@ def score_baselines(spec: StudySpec, store: Store, job: TrialJob, say: Say) -> N
     say(f"the teacher cut to {len(missing)} shape{'s' * (len(missing) > 1)}, without distillation")
     loaded = load_teacher(spec.teacher.path, spec.embedding, spec.student.tokenizer)
     teacher = put_on_device(loaded.source, spec)
-    corpus = open_corpus(Path(job.corpus))
+    calls = [
+        (shape, which, splits_of(job, shape, teacher.facts.architecture)) for shape in missing for which in TRUNCATIONS
+    ]
+    expected_s = seconds_of_tests(spec, data, teacher.facts, [shape for shape, *_ in calls])
+    scored = spread(
+        spec, functools.partial(score_cut, teacher, kept_corpus(job.corpus), spec),
+        functools.partial(score_cut_there, job.corpus), calls, expected_s, "the cut teacher could not be scored",
+    )  # fmt: skip
     for shape in announced(missing, "the teacher cut to shapes: {}", say):
-        kept += _rows(spec, job, shape, teacher, corpus)
+        for which in TRUNCATIONS:
+            kept += rows_of(job, shape, which, next(scored))
     store.write_part("baselines", 0, kept)
 
 
-def _rows(
-    spec: StudySpec, job: TrialJob, shape: StudentArchitecture, teacher: Teacher, corpus: Corpus
+def splits_of(job: TrialJob, shape: StudentArchitecture, teacher: StudentArchitecture) -> dict[str, tuple[str, ...]]:
+    """The splits on which a shape is scored, by the folder of a task."""
+    found = {}
+    for folder in job.tasks:
+        task = kept_task(folder)
+        if task.index_NE is not None and shape.hidden_size != teacher.hidden_size:
+            continue  # its embeddings are not as wide as those of the documents, and nothing maps them
+        found[folder] = tuple(by_split(job, task))
+    return found
+
+
+def by_split(job: TrialJob, task: TaskData) -> dict[str, Reference]:
+    """Teacher and floor on the splits of a task on which the study knows them."""
+    return {
+        split: references[task.name]
+        for split, references in (("dev", job.floors), ("test", job.test_floors))
+        if task.name in references and split in task.splits
+    }
+
+
+def rows_of(
+    job: TrialJob, shape: StudentArchitecture, which: str, scores: dict[str, dict[str, EncoderScore]]
 ) -> Iterator[dict[str, Any]]:
-    for which in TRUNCATIONS:
-        cut = truncated(teacher, shape, which, corpus).to(teacher.model.device)  # type: ignore[arg-type]
-        model = as_deployed(cut, spec.deploy, corpus)
-        how = [spec.deploy.name, *versions_of(spec.deploy.runtime)] if spec.deploy.is_scored else []
-        identity = digest("truncated", 2, teacher.facts.digest, corpus.digest, str(shape), which, *how)
-        encoder = ScoredEncoder(model, identity, spec, spec.seed)
-        for folder in job.tasks:
-            task = load_task(folder)
-            if task.index_NE is not None and shape.hidden_size != teacher.facts.architecture.hidden_size:
-                continue  # its embeddings are not as wide as those of the documents, and nothing maps them
-            by_split = {
-                split: references[task.name]
-                for split, references in (("dev", job.floors), ("test", job.test_floors))
-                if task.name in references and split in task.splits
-            }
-            found = encoder.scores(Path(folder), list(by_split))
-            for split, reference in by_split.items():
-                own = found[split]
-                yield {
-                    "kept": which, **{key: getattr(shape, key) for key in SHAPE_KEYS}, "task": task.name,
-                    "split": split, "protocol": own.protocol, "score": own.score,
-                    "recovered": recovered(own.score, reference.teacher, reference.floor),
-                    "metric": own.metric,
-                }  # fmt: skip
+    """The rows of a cut, one for each task and split."""
+    for folder, found in scores.items():
+        task = kept_task(folder)
+        for split, reference in by_split(job, task).items():
+            own = found[split]
+            yield {
+                "kept": which, **{key: getattr(shape, key) for key in SHAPE_KEYS}, "task": task.name,
+                "split": split, "protocol": own.protocol, "score": own.score,
+                "recovered": recovered(own.score, reference.teacher, reference.floor),
+                "metric": own.metric,
+            }  # fmt: skip

@@ -16,8 +16,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from search.phases.data import prepare_for_both
-from search.phases.finish import TEACHER, local_student
 from search.phases.profiling import measured_students, students_named
+from search.phases.students import TEACHER, local_student
 from search.store.contents import stored_data, stored_table
 from search.store.parts import Store
 from spaces.errors import SpecError, StillhouseError

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search.phases.data_doors import told
+from search.phases.encoders import sees_gpu
 from search.phases.forecast import (
     MAX_COUNTED,
     count_configurations,
@@ -15,7 +16,6 @@ from search.phases.forecast import (
     shape_lines,
     traps,
 )
-from search.phases.scoring import sees_gpu
 from search.proposals.rungs import rung_tokens
 from search.samplers.registry import FREEZE_THAW
 from search.spec.checks import Study

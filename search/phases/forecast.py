@@ -6,7 +6,7 @@ a factor of two or so, and tell minutes from days.
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
@@ -15,7 +15,7 @@ from search.spec.sections import StudySpec
 from spaces.records.data import DataFacts
 from spaces.space.search_space import SearchSpace
 from spaces.space.starts import MOST_STARTS
-from spaces.students.architecture import StudentArchitecture, count_parameters, flops_per_token
+from spaces.students.architecture import StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
 from spaces.students.transfer import terms_of
 from trainables.machine import WITHOUT_VNNI, own_cores, pinned_threads, without_vnni
 from trainables.tasks.protocols.finetune import usual_epochs
@@ -35,6 +35,7 @@ FIT_S = 0.2
 """What fitting a probe takes, about, beside reading its texts."""
 BYTES = 4
 """Of a weight."""
+SPLITS = ("train", "dev", "test")
 SHOWN_SHAPES = 8
 GB = 1e9
 
@@ -103,7 +104,7 @@ def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
         return flops_per_token(shape, facts, length)
 
     student, teacher = sum(map(cost, shapes)) / len(shapes), cost(facts.architecture)
-    read = tokens_read(spec, data)
+    read = tokens_read(spec, data, SPLITS[:-1] if spec.comparison.seeds is None else SPLITS)
     trials, tokens = spec.budget.trials, spec.budget.train_tokens
     cores = spec.cluster.workers_per_trial * spec.cluster.cpus_per_worker
     at_a_time = spec.cluster.concurrent_trials or max(1, own_cores() // cores)
@@ -122,8 +123,22 @@ def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
     }
 
 
-def tokens_read(spec: StudySpec, data: DataFacts) -> float:
-    """Tokens of the forward passes by which one encoder is scored on all tasks, fine-tuning counted in such passes."""
+def seconds_of_tests(
+    spec: StudySpec, data: DataFacts | None, facts: TeacherFacts, shapes: Sequence[StudentArchitecture]
+) -> float:
+    """Seconds in which encoders of these shapes meet the test splits, one after the other; 0 on GPUs, or unknown."""
+    if data is None or spec.cluster.gpus_per_worker:
+        return 0.0
+    per_token = sum(flops_per_token(shape, facts, spec.corpus.sequence_length) for shape in shapes)
+    tokens = tokens_read(spec, data, ("test",))
+    return tokens * per_token / (flops_per_s() * EFFICIENCY)
+
+
+def tokens_read(spec: StudySpec, data: DataFacts, splits: Collection[str]) -> float:
+    """Tokens of the forward passes by which one encoder is scored on all tasks, fine-tuning counted in such passes.
+
+    Of the rows of these splits; documents are read with any.
+    """
     recipe, found = spec.evaluation.recipe, 0.0
     rates = len(recipe.learning_rates)
     fits = recipe.seeds * (1 if rates < 2 else 1 + rates)
@@ -131,12 +146,10 @@ def tokens_read(spec: StudySpec, data: DataFacts) -> float:
         if task.name not in data.tasks:
             continue
         facts = data.tasks[task.name]
-        rows = {
-            name: count for name, count in facts.rows.items() if name != "test" or spec.comparison.seeds is not None
-        }
+        rows = {name: count for name, count in facts.rows.items() if name in splits or name not in SPLITS}
         if protocol_for(task.kind, spec.evaluation.protocol) == FINETUNE:
-            epochs = recipe.epochs or usual_epochs(rows["train"], recipe.batch_size)
-            rows["train"] *= epochs * fits * BACKWARD
+            epochs = recipe.epochs or usual_epochs(facts.rows["train"], recipe.batch_size)
+            rows["train"] = facts.rows["train"] * epochs * fits * BACKWARD
         found += sum(rows.values()) * facts.row_tokens
     return found
 

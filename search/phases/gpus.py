@@ -11,9 +11,9 @@ import ray
 import torch
 
 from search.phases.inputs import Inputs, as_nodes_read
-from search.phases.writing_targets import reason
 from search.spec.checks import Study
 from search.spec.sections import StudySpec
+from search.tune.calls import reason
 from search.tune.cluster import alive, gpu_share
 from spaces.errors import StillhouseError
 from spaces.space.axes import axes_of_trial

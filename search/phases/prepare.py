@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.phases.encoders import put_on_device
 from search.phases.forecast import family_lines, few_steps, flops_per_s, hours
 from search.phases.inputs import Inputs
-from search.phases.scoring import better_by_cosine, put_on_device, references, score_all, score_rungs
+from search.phases.scoring import better_by_cosine, references, score_all, score_rungs
 from search.phases.shapes import SHAPE_S, measure_shapes, shape_key, shapes_to_measure, timed_lengths
 from search.phases.teacher_doors import head_lines, removal_lines
 from search.phases.teacher_targets import prepare_targets

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from search.phases.finish import TEACHER, local_student
+from search.phases.students import TEACHER, local_student
 from search.store.contents import stored_table
 from search.store.parts import Store, now
 from spaces.errors import StillhouseError, choose

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from search.phases.finish import export_trial, score_tests, space_of
+from search.phases.exporting import export_trial
 from search.phases.inputs import read_inputs
 from search.phases.runner import Driver, Outcome, run_study, stored_study
+from search.phases.students import space_of
+from search.phases.tested import score_tests
 from search.spec.checks import check_all
 from search.store.contents import refuse_changed, stored_table
 from search.store.history import is_untrained
@@ -129,7 +131,8 @@ def score_search_time_self(folder: str, row: TrialRow, say: Say) -> None:
             say(f"the weights of trial {row.trial} were not kept: its test scores stay unknown")
             return
         say(f"first the test scores of trial {row.trial} of the search, which the promoted student has to beat")
-        score_tests(spec, store, [row], inputs.data.corpus, [str(path) for path in inputs.data.tasks.values()], say)
+        folders = [str(path) for path in inputs.data.tasks.values()]
+        score_tests(spec, store, [row], inputs.data.facts, str(inputs.data.corpus), folders, say)
 
 
 def tell_gain(folder: str, target: str, row: TrialRow, say: Say) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from search.phases.baselines import score_baselines
 from search.phases.doors import open_doors
-from search.phases.finish import score_front
 from search.phases.forecast import traps
 from search.phases.gpus import with_gpus
 from search.phases.inputs import STEPS, Inputs, as_nodes_read, read_inputs
 from search.phases.prepare import cost_columns, prepare
+from search.phases.tested import score_front
 from search.proposals.asktell import Agenda, AskTell
 from search.proposals.leaders import leading, noise_of
 from search.proposals.warm_start import refuse_incomparable
@@ -41,7 +41,6 @@ from spaces.records.columns import axis_columns
 from spaces.records.meta import StudyMeta
 from spaces.records.state import ENDED, SCORING, SEARCHING, STOPPED
 from spaces.telling import Say, counted
-from trainables.copies import at_hand
 from trainables.lanes.messages import TrialJob
 from trainables.lanes.settings import ClusterSpec
 from trainables.models.loading import quiet_transformers
@@ -139,18 +138,12 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
             outcome = tune_study(plan, store, notice.say, wanted)
         if outcome.ended:
             notice.enter(SCORING)
-            job = as_read_here(plan.job)
-            score_front(spec, store, plan.meta.aim, job, notice.say)
+            known = dataclasses.replace(spec, cluster=plan.cluster)
+            score_front(known, store, plan.meta, plan.job, notice.say)
             if spec.comparison.seeds is not None:  # a search has scored its starts
-                score_baselines(spec, store, job, notice.say)
+                score_baselines(known, store, plan.meta.data, plan.job, notice.say)
         notice.enter(ENDED if outcome.ended else STOPPED)
     return outcome
-
-
-def as_read_here(job: TrialJob) -> TrialJob:
-    """The job with the folders of this node, at which the driver reads corpus and tasks."""
-    corpus, *tasks = (str(at_hand(each)) for each in (job.corpus, *job.tasks))
-    return dataclasses.replace(job, corpus=corpus, tasks=tuple(tasks))
 
 
 def make_plan(

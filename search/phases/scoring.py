@@ -1,78 +1,28 @@
-"""What teacher and floor score on a task: measured once per model, task, protocol, split and seed, and kept.
+"""What teacher and floor score on the tasks of a study; what is known is not measured again.
 
 The floor is the mean score of untrained encoders of the teacher's shape.
 """
 
 import dataclasses
-import json
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel
-
+from search.phases.encoders import reference_encoder, score_reference, score_reference_there
+from search.phases.spreading import spread
 from search.spec.sections import StudySpec
 from spaces.records.shares import Gap
 from spaces.telling import Say, announced
-from trainables.cache import cache_folder, digest, read_value, store_value
-from trainables.copies import cached_value, is_kept, shared
-from trainables.lanes.settings import ClusterSpec
+from trainables.cache import cache_folder, digest
+from trainables.copies import cached_value, shared
+from trainables.machine import pinned_threads
 from trainables.models.embedding import embedder_of
-from trainables.models.file_encoder import FileEncoder
-from trainables.models.student import untrained
 from trainables.models.teacher import Teacher
 from trainables.tasks.kind import Terms
 from trainables.tasks.protocols.cosine import score_of_cosine
 from trainables.tasks.scores import EncoderScore, MeasuredReference, Reference
-from trainables.tasks.scoring import TaskData, load_task, metric_of, score_task
-from trainables.tasks.spec import FINETUNE
-
-
-def put_on_device(teacher: Teacher, spec: StudySpec) -> Teacher:
-    """The teacher on the GPU when this process sees one and the study does not keep to CPUs."""
-    if sees_gpu(spec.cluster):
-        for each in (teacher, teacher.source):
-            each.model.to("cuda")  # type: ignore[arg-type]
-    return teacher
-
-
-def sees_gpu(wanted: ClusterSpec) -> bool:
-    """Whether this process has a GPU that the study may use."""
-    return wanted.gpus_per_worker != 0 and torch.cuda.is_available()
-
-
-@dataclass(frozen=True)
-class ScoredEncoder:
-    """An encoder whose scores are kept in the cache: measured once per task, way of scoring, split and seed."""
-
-    model: PreTrainedModel | FileEncoder
-    identity: str
-    """a digest of what it is made of"""
-    spec: StudySpec
-    seed: int
-
-    def scores(self, task: Path, splits: Sequence[str]) -> dict[str, EncoderScore]:
-        """By split; what is missing is measured, after one fit."""
-        folders = self.folders(task, splits)
-        if missing := [split for split, folder in folders.items() if not is_kept(folder)]:
-            for split, result in score_task(
-                self.model, load_task(task), self.spec.evaluation, missing, self.seed
-            ).items():
-                found = EncoderScore(result.score, result.layer, result.metric, result.protocol)
-                store_value(folders[split], asdict(found))
-                shared(folders[split])
-        return {split: EncoderScore(**read_value(folder)) for split, folder in folders.items()}
-
-    def folders(self, task: Path, splits: Sequence[str]) -> dict[str, Path]:
-        """Where the cache keeps the score on each split, or will."""
-        own = self.spec.evaluation
-        how = [own.protocol, own.layer, *embedder_of(self.model).identity()]
-        if own.protocol == FINETUNE:
-            how.append(str(own.recipe))
-        scores = cache_folder() / "scores"
-        return {split: scores / digest(4, self.identity, task.name, *how, split, self.seed) for split in splits}
+from trainables.tasks.scoring import TaskData, load_task, metric_of
 
 
 def score_all(
@@ -87,27 +37,30 @@ def score_all(
 ) -> dict[str, dict[str, MeasuredReference]]:
     """What teacher and untrained encoders score, by split and task.
 
-    For the time that is told: expected_s that this takes if nothing is in the cache, later_s of the preparation after.
+    expected_s: what this takes alone if nothing is in the cache; later_s: what the preparation after this takes.
     """
     found: dict[str, dict[str, MeasuredReference]] = {split: {} for split in splits}
-    seeds = range(spec.evaluation.floor_seeds)
-    todo = [(name, seed) for name in tasks for seed in (None, *seeds)]
     loaded = {name: load_task(folder) for name, folder in tasks.items()}
     sizes = {name: float(tokens_of(task)) for name, task in loaded.items()}
     known = {name: [split for split in splits if split in task.splits] for name, task in loaded.items()}
-    itself = ScoredEncoder(teacher.model, teacher.facts.digest, spec, spec.seed)
+    itself = reference_encoder(teacher, spec, None)
     folders = {name: itself.folders(folder, known[name]) for name, folder in tasks.items()}
     new = sum(size for name, size in sizes.items() if not all(each.is_dir() for each in folders[name].values()))
     expected_s *= new / max(1.0, sum(sizes.values()))
+    seeds = range(spec.evaluation.floor_seeds)
+    todo = [(name, seed) for name in tasks for seed in (None, *seeds)]
+    calls = [(shared(tasks[name]), known[name], seed) for name, seed in todo]
+    here = functools.partial(score_reference, teacher, spec)
+    done = spread(spec, here, score_reference_there, calls, expected_s, "teacher and floor could not be scored")
     what = "scores: {} of teacher and untrained encoders"
     own: dict[str, EncoderScore] = {}
     lowest: list[dict[str, EncoderScore]] = []
     each_size = [sizes[name] for name, _ in todo]
     for name, seed in announced(todo, what, say, sizes=each_size, expected_s=expected_s, later_s=later_s):
         if seed is None:
-            own, lowest = itself.scores(tasks[name], known[name]), []
+            own, lowest = next(done), []
             continue
-        lowest.append(untrained_encoder(spec, teacher, seed).scores(tasks[name], known[name]))
+        lowest.append(next(done))
         if len(lowest) < len(seeds):
             continue
         for split in known[name]:
@@ -154,7 +107,8 @@ def better_by_cosine(
         def compute(task: TaskData = task, terms: Terms = Terms(metric, spec.seed)) -> dict[str, Any]:  # noqa: B008
             return {"score": score_of_cosine(teacher.model, task, terms)}
 
-        found = cached_value(cache_folder() / "scores" / digest(*how), compute)["score"]
+        with pinned_threads(max(1, spec.cluster.cpus_per_worker)):
+            found = cached_value(cache_folder() / "scores" / digest(*how), compute)["score"]
         if found is None or metric.sign * (found - probe) <= 0:
             continue
         rule = (
@@ -187,10 +141,3 @@ def score_rungs(
 def references(scored: Mapping[str, MeasuredReference]) -> dict[str, Reference]:
     """What a score is measured against, by task."""
     return {name: each.reference for name, each in scored.items()}
-
-
-def untrained_encoder(spec: StudySpec, teacher: Teacher, seed: int) -> ScoredEncoder:
-    """One of the floor: the teacher's shape and tokenizer, never trained."""
-    model = untrained(teacher, teacher.facts.architecture, seed).to(teacher.model.device)  # type: ignore[arg-type]
-    shape = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
-    return ScoredEncoder(model, digest("untrained", shape, seed), spec, seed)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from search.phases.latency_doors import refuse_unsettled
-from search.phases.scoring import untrained
 from search.spec.sections import StudySpec
 from spaces.records.costs import LATENCY, columns_of_costs
 from spaces.records.latency import FIXED, MAX_SHAPES, STEADY
@@ -28,6 +27,7 @@ from trainables.export.inputs import TURNS
 from trainables.export.measuring import measure
 from trainables.export.timing import reference_ms
 from trainables.machine import hardware, versions_of
+from trainables.models.student import untrained
 from trainables.models.teacher import Teacher
 from trainables.tasks.lengths import typical_lengths
 from trainables.tasks.scoring import load_task

@@ -22,7 +22,8 @@ import torch
 from search.phases.inputs import as_nodes_read
 from search.phases.writing_targets import build
 from search.spec.sections import StudySpec
-from search.tune.cluster import room
+from search.tune.calls import START_S, with_start
+from search.tune.cluster import workers
 from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
@@ -47,8 +48,6 @@ GB = 1e9
 PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
-WORKER_START_S = 8.0
-"""What a Ray worker takes until it has imported what a teacher needs, about."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,8 @@ def decide(
     live_s = spec.budget.trials * learning * spec.budget.train_tokens * teacher_s_per_token
     passes = sum(plan.rows(part) for part in plan.parts()) * plan.sequence_length
     alone_s = passes * teacher_s_per_token
-    here = alone_s < WORKER_START_S
-    build_s = alone_s if here else WORKER_START_S + alone_s / places
+    here = alone_s < START_S
+    build_s = alone_s if here else with_start(alone_s, places)
     numbers = f"about {build_s:.0f} s to write once, {live_s / places:.0f} s of teacher in {spec.budget.trials} trials"
     if wanted.mode == "auto" and build_s >= live_s / places:
         return Decision(False, f"live: a cache would take {numbers}")
@@ -203,7 +202,7 @@ def prepare_targets(
             return name_of(plan.folder)
     base = plan.folder.parent
     base.mkdir(parents=True, exist_ok=True)
-    places = max(1, room(spec.cluster) * spec.cluster.workers_per_trial)
+    places = workers(spec.cluster)
     speed = teacher_speed(plan, teacher, corpus, spec.cluster.cpus_per_worker)
     decision = decide(spec, plan, space, speed, places, shutil.disk_usage(base).free)
     say(f"teacher targets: {decision.why}")

@@ -78,7 +78,7 @@ class Memory:
         for row in self.rows(MOST_TOLD):
             if not self.searched.space.holds(row.config):  # untrained, or of a release that gave its shape other heads
                 continue
-            groups.setdefault(self.history.asked[row.trial]["config"], []).append(row.value)
+            groups.setdefault(self.history.asked[row.trial]["config"], []).append(partial(reached, row))
         for each in (each for each in self.searched.earlier if each.share == 1.0):
             known = {**self.searched.costs(each.config), QUALITY.column: each.quality}
             if np.isfinite(costs_of(looked_up([known.get]), self.aim.objectives)).all():
@@ -147,8 +147,8 @@ class Memory:
             before = tokens_before(history, trial) if found else 0
             seen += [Seen(config, (before + tokens) / self.searched.train_tokens, quality) for tokens, quality in found]
         for row in remembered:
-            before = row.ancestor_tokens or 0
-            seen.append(Seen(history.config_of(row.trial), 1.0 + before / self.searched.train_tokens, row.rank_quality))
+            end = 1.0 + (row.ancestor_tokens or 0) / self.searched.train_tokens
+            seen.append(Seen(history.config_of(row.trial), end, row.reached_quality))
         return seen[-MOST_REMEMBERED:]
 
     def write(self, text: str) -> Answers:
@@ -156,6 +156,11 @@ class Memory:
         if text not in self._written:
             self._written[text] = written(self.searched.space, json.loads(text))
         return self._written[text]
+
+
+def reached(row: TrialRow, column: str) -> float | None:
+    """The value of an objective as training left it. A kept start would say of each method that it loses nothing."""
+    return row.reached_quality if column == QUALITY.column else row.value(column)
 
 
 def key_of(config: Config) -> Hashable:

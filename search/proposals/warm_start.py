@@ -82,7 +82,7 @@ def read_study(store: Store, tasks: Sequence[str], space: SearchSpace, train_tok
         for tokens, quality in qualities(reports[trial])
     ]
     seen += [
-        Seen(usable[row.trial], (row.train_tokens or 0) / train_tokens, row.rank_quality)
+        Seen(usable[row.trial], (row.train_tokens or 0) / train_tokens, row.reached_quality)
         for row in store.read_trials()
         if row.status == "finished" and row.trial in usable
     ]

@@ -122,6 +122,11 @@ def room(wanted: ClusterSpec) -> int:
     return fit if wanted.concurrent_trials is None else min(wanted.concurrent_trials, fit)
 
 
+def workers(wanted: ClusterSpec) -> int:
+    """How many workers of trials there may be at this moment; where there is no room, one, which waits."""
+    return max(1, room(wanted) * wanted.workers_per_trial)
+
+
 def places(wanted: ClusterSpec, nodes: Sequence[Mapping[str, float]]) -> int:
     """How many trials fit on these nodes at the same time."""
     needs = {"CPU": wanted.cpus_per_worker, "GPU": wanted.gpus_per_worker or 0}

@@ -143,6 +143,11 @@ class TrialRow:
         """The quality for comparing trials: minus infinity where there is none."""
         return float("-inf") if self.quality is None else self.quality
 
+    @property
+    def reached_quality(self) -> float:
+        """The quality that its training led to, whether that was kept or the start: what a model of quality learns."""
+        return self.rank_quality if self.trained_quality is None else self.trained_quality
+
     def value(self, column: str) -> float | None:
         """The number in the column of an objective; None where there is none."""
         found: float | None = self.costs.get(column)

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 import spaces.errors
-from spaces.errors import TrialFailed
+from spaces.errors import StillhouseError, TrialFailed
 from trainables.cache import new_file
 from trainables.copies import shared_file
 from trainables.lanes.messages import TrialOutcome
@@ -139,9 +139,33 @@ def kill_lane():
     time.sleep(3600)
 
 
-def write_elsewhere(plan, part, number, threads, device):
+def write_elsewhere(spec, plan, part, number):
     """A task that writes a shard, but not where the driver looks for it."""
     return 0.0
+
+
+def after(wait_s, name):
+    """A call that takes a while."""
+    time.sleep(wait_s)
+    return name, os.getpid(), torch.get_num_threads()
+
+
+def half(number):
+    """A call that refuses odd numbers."""
+    if number % 2 if isinstance(number, int) else number / 2:
+        raise StillhouseError(f"{number} is no even number; {number + 1} is")
+    return number // 2
+
+
+def dies_at_first(counter, times):
+    """A call whose process is killed so many times; which attempt came through."""
+    with open(counter, "a+") as file:
+        file.write("x")
+        file.flush()
+        attempt = file.tell()
+    if attempt <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return attempt
 
 
 def formula(config):
@@ -169,7 +193,7 @@ def leaving_trial(job, report, rank, world_size):
     return TrialOutcome(Trained(1.0, 0.3, 100, 300_000, 0.3, None, 0.4, "live"), scored(formula(job.config)))
 
 
-def write_slowly(plan, part, number, threads, device):
+def write_slowly(spec, plan, part, number):
     """A task that writes a shard in a second, and notes that it began; the first one waits until two nodes are lost."""
     path, shard = shard_path(plan.folder, part, number), f"{part.name}/{number}"
     journal = Path(os.environ["STILLHOUSE_TEST_JOURNAL"])

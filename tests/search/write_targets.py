@@ -24,7 +24,7 @@ def main(address):
     targets.SHARD_BYTES = 1
     needs = targets.Needs((State(2, TOKENS),))
     plan = make_target_plan(spec, needs, toy.facts(), "/corpora/c", corpus, (0,))
-    writing_targets.write_shard = fake_trials.write_slowly
+    writing_targets.write_shard_there = fake_trials.write_slowly
     plan.folder.mkdir(parents=True)
     writing_targets.build(spec, plan, print)
 

@@ -5,7 +5,7 @@ from fake_studies import TASKS, finished_row, write_study
 
 from analysis import load
 from search.phases.confirmed import known_of
-from search.phases.finish import place_on_front
+from search.phases.exporting import place_on_front
 from spaces.records.rows import TrialRow
 
 

@@ -1,6 +1,7 @@
 """What `check` says of a study that has not begun: sizes, hours, traps."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from search.phases.forecast import (
     disk_gb,
     hours,
     hours_text,
+    seconds_of_tests,
     shape_lines,
     starts_scored,
     tokens_read,
@@ -20,6 +22,7 @@ from search.phases.forecast import (
 )
 from search.spec.checks import check_all
 from spaces.records.data import CorpusFacts, DataFacts, TaskFacts
+from spaces.students.architecture import flops_per_token
 
 LISTED = "learning_rate = [0.001]\nmapping = ['uniform']\n"
 
@@ -50,9 +53,24 @@ def test_hours_follow_the_budget():
     assert starts_scored(scored) == len(scored.space.starts()) > 0 == starts_scored(study())
     fine = study(toy.SPEC.replace("starts", 'protocol = "finetune"\nfinetune_learning_rates = [1e-5, 1e-4]\nstarts'))
     rows = 1000 * 10 * 3 * forecast.BACKWARD + 100  # 10 passes are 630 steps; two rates are tried, and one is taken
-    assert tokens_read(fine.spec, data) == rows * 20 > tokens_read(study().spec, data) == 1100 * 20
+    read = {name: tokens_read(each.spec, data, ("train", "dev")) for name, each in (("fine", fine), ("probe", study()))}
+    assert read == {"fine": rows * 20, "probe": 1100 * 20}
+    assert tokens_read(fine.spec, data, ("test",)) == (1000 * 10 * 3 * forecast.BACKWARD + 10**9) * 20  # fitted again
     assert hours_text(one).startswith("about ") and "training" in hours_text(one)
     assert forecast.flops_per_s() > 1e8
+
+
+def test_the_test_splits_take_what_their_tokens_cost(monkeypatch):
+    monkeypatch.setattr(forecast, "flops_per_s", lambda: 1e10 / forecast.EFFICIENCY)
+    spec, facts = study().spec, study().teacher
+    data = DataFacts(CorpusFacts(), {"toy": TaskFacts(rows={"train": 9, "dev": 9, "test": 100, "documents": 50})})
+    data = replace(data, tasks={"toy": replace(data.tasks["toy"], row_tokens=20)})
+    shape = facts.architecture
+    one_s = 150 * 20 * flops_per_token(shape, facts, spec.corpus.sequence_length) / 1e10
+    assert seconds_of_tests(spec, data, facts, [shape, shape]) == pytest.approx(2 * one_s)
+    assert seconds_of_tests(spec, None, facts, [shape]) == 0.0  # nobody knows
+    on_gpus = replace(spec, cluster=replace(spec.cluster, gpus_per_worker=0.5))
+    assert seconds_of_tests(on_gpus, data, facts, [shape]) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 import toy
 
 from search.phases import gpus
+from search.phases.encoders import sees_gpu
 from search.phases.gpus import largest, take_steps, trials_that_fit, with_gpus
-from search.phases.scoring import sees_gpu
 from search.spec.checks import check_all
 from trainables.lanes.settings import ClusterSpec
 from trainables.machine import hardware

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from analysis import load
 from analysis.page.report import content
-from search.phases import finish
+from search.phases import tested
+from search.phases.exporting import place_on_front
 from search.proposals.asktell import AskTell
 from search.proposals.leaders import leading
 from search.store.keeping import needed
@@ -63,10 +64,10 @@ def test_whoever_asks(store, monkeypatch):
     assert len(asktell.memory.front_MK) == len(FRONT)
     assert set(FRONT) <= needed(rows, asktell.aim)
 
-    tested = []
-    monkeypatch.setattr(finish, "score_tests", lambda spec, store, members, *rest: tested.extend(members))
-    finish.score_front(spec, store, asktell.aim, toy.plan(SPEC).job, print)
-    assert numbers(tested) == FRONT
+    members, plan = [], toy.plan(SPEC)
+    monkeypatch.setattr(tested, "score_tests", lambda spec, store, found, *rest: members.extend(found))
+    tested.score_front(spec, store, plan.meta, plan.job, print)
+    assert numbers(members) == FRONT
 
     terminal = io.StringIO()
     progress = StudyProgress(asktell, terminal)
@@ -75,9 +76,9 @@ def test_whoever_asks(store, monkeypatch):
     shown = [line.split()[0] for line in terminal.getvalue().splitlines() if " hs " in line]
     assert shown == [str(trial) for trial in FRONT]
 
-    assert "One of 3 students on the front" in finish.place_on_front(rows[1], rows, asktell.aim)
-    assert "beyond the limits of its study (latency_ms <= 6)" in finish.place_on_front(rows[BEYOND], rows, asktell.aim)
-    assert "as good in all of these and better in one" in finish.place_on_front(rows[4], rows, asktell.aim)
+    assert "One of 3 students on the front" in place_on_front(rows[1], rows, asktell.aim)
+    assert "beyond the limits of its study (latency_ms <= 6)" in place_on_front(rows[BEYOND], rows, asktell.aim)
+    assert "as good in all of these and better in one" in place_on_front(rows[4], rows, asktell.aim)
 
     page = content(study)
     assert f"{len(FRONT)} of 5 finished students are beaten by no other" in page

@@ -10,6 +10,7 @@ import pytest
 import toy
 from safetensors import safe_open
 
+from search.phases.encoders import write_shard_there
 from search.phases.teacher_targets import (
     blocks_of_budget,
     decide,
@@ -18,7 +19,8 @@ from search.phases.teacher_targets import (
     needs_of_space,
     why_never_cached,
 )
-from search.phases.writing_targets import build, write_shard
+from search.phases.writing_targets import build
+from search.spec.sections import TeacherSpec
 from search.spec.writing import differences
 from spaces.errors import StillhouseError
 from trainables.copies import locked
@@ -131,7 +133,7 @@ def test_how_the_teacher_is_read_does_not_make_another_study():
 
 def test_shards_that_land_on_another_disk_are_missed(ray_cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path))
-    monkeypatch.setattr("search.phases.writing_targets.write_shard", fake_trials.write_elsewhere)
+    monkeypatch.setattr("search.phases.writing_targets.write_shard_there", fake_trials.write_elsewhere)
     spec, space = toy.read(f"{toy.SPEC}cpus_per_worker = 2\n")  # one worker writes them one after the other
     with pytest.raises(StillhouseError, match=f"targets elsewhere than {tmp_path}.*must be the same"):
         build(spec, plan_of(spec, space, num_blocks=100), print)
@@ -155,7 +157,7 @@ def test_a_small_cache_is_written_by_the_driver_as_workers_write_it(tmp_path, mo
     here = shards_in(plan.folder)
     shutil.rmtree(plan.folder)
     for shard in plan.shards():
-        write_shard(plan, *shard, threads=1, device="cpu")
+        write_shard_there(replace(spec, teacher=TeacherSpec(EMBEDDED)), plan, *shard)
     assert len(here) > 1 and shards_in(plan.folder) == here
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pytest
 import toy
 
@@ -12,6 +13,7 @@ from search.store.history import History
 from search.store.parts import Store
 from spaces.records.fronts import costs_of_rows, non_dominated
 from spaces.records.objectives import aim_of
+from spaces.space.search_space import config_hash
 
 AIM = aim_of(["quality", "parameters"], {})
 
@@ -55,3 +57,19 @@ def test_rows_are_counted_as_they_change(tmp_path):
     history.remember(replace(row, status="finished"))
     assert (history.stopped, history.ran[0], history.tally.count("stopped", "failed")) == ([], 1, 0)
     assert [each.status for each in history.finished] == ["finished"] == [r.status for r in history.tally.rows]
+
+
+def test_what_training_led_to_is_learned_also_where_the_start_was_kept(tmp_path):
+    store, (_, space) = Store(tmp_path, ["toy"]), toy.read()
+    config = dict(space.suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()))
+    text, digest = json.dumps(config, sort_keys=True), config_hash(config, 5)
+    store.write_part("asked", 0, [{"trial": 0, "config_hash": digest, "config": text, "seed": 5}])
+    history = History(store)
+    memory = memory_of(history)
+    row = toy.row(trial=0, config_hash=digest, quality=0.9, **toy.costs(config))
+    kept = replace(row, config=config, start_quality=0.9, trained_quality=0.4, kept_tokens=0)
+    history.remember(kept)
+    memory.add(kept)
+    assert memory.front_MK[0, 0] == -0.9
+    assert [each.quality for each in memory.seen([])] == [0.4]
+    assert [each.values[0] for each in memory.told()] == [0.4]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import toy
 
-from search.phases.finish import local_student
+from search.phases.students import local_student
 from search.store.history import History
 from search.store.keeping import Keeper, beaten, needed
 from search.store.parts import Store

@@ -11,7 +11,7 @@ from analysis import load
 from analysis.page.report import content
 from analysis.page.terminal import front_text
 from search.cli.main import main
-from search.phases.finish import facts_of
+from search.phases.exporting import facts_of
 from search.store.parts import Store
 from spaces.records.costs import COSTS
 from spaces.records.latency import LatencySpec

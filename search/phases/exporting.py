@@ -1,22 +1,16 @@
-"""After the search: the students on the front meet the test splits, once, and leave as folders of their own."""
+"""A student leaves its study as a folder of its own, with a card that says where it comes from and what it scores."""
 
 import functools
 import json
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
-import tomli_w
-
 from search.phases.agreement import score_both
 from search.phases.confirmed import known_of
 from search.phases.data import corpus_prompts
-from search.phases.scoring import put_on_device, score_all
-from search.spec.sections import StudySpec
+from search.phases.students import FLOOR, TEACHER, local_student
 from search.store.contents import StoredData, stored_data, stored_table
 from search.store.parts import Store
 from spaces.errors import StillhouseError
@@ -28,99 +22,14 @@ from spaces.records.objectives import Aim
 from spaces.records.rows import TrialRow
 from spaces.records.runtimes import FLOAT_PRECISION, TORCH, check_precision, need_runtime
 from spaces.records.shares import weights_text
-from spaces.telling import Say, announced
-from trainables.export.artefact import as_deployed, write_artefact
+from spaces.telling import Say
+from trainables.export.artefact import write_artefact
 from trainables.export.facts import ArtefactFacts, ScoreFacts, StudentFacts
 from trainables.export.folders import export_student, verify_with_library
-from trainables.lanes.messages import TrialJob
 from trainables.models.embedding import embedder_of
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import Teacher, load_teacher
-from trainables.tasks.prepare import as_teacher_reads
-from trainables.tasks.scoring import load_task, recovered, score_task
 from trainables.text.corpus import open_corpus, prepare_corpus
-
-TEACHER, FLOOR = -1, -2
-
-
-def score_front(spec: StudySpec, store: Store, aim: Aim, job: TrialJob, say: Say) -> None:
-    """Test scores of teacher, floor and every member of the front; what is already scored stays.
-
-    `job` is what all trials share: corpus and tasks.
-    """
-    members = [row for row in front_of(store.read_trials(), aim) if row.student_path]
-    score_tests(spec, store, members, Path(job.corpus), job.tasks, say)
-
-
-def score_tests(
-    spec: StudySpec, store: Store, members: Sequence[TrialRow], corpus: Path, task_folders: Sequence[str], say: Say
-) -> None:
-    """Test scores of teacher, floor and these trials, as the study deploys them."""
-    tasks = {load_task(folder).name: Path(folder) for folder in task_folders}
-    tasks = {name: folder for name, folder in tasks.items() if "test" in load_task(folder).splits}
-    done = set(store.numbers("test_scores"))
-    missing = [row for row in members if row.trial not in done]
-    if not tasks or not members or (not missing and TEACHER in done):
-        return
-    students, floors = len(missing), spec.evaluation.floor_seeds
-    own = f" and {students} student{'s' * (students > 1)}" if missing else ""
-    say(f"test scores of teacher, {floors} untrained encoder{'s' * (floors > 1)}{own}")
-    teacher = put_on_device(load_teacher(spec.teacher.path, spec.embedding), spec)
-    told = {name: as_teacher_reads(folder) for name, folder in tasks.items()}
-    references = score_all(spec, teacher, told, ["test"], say)["test"]
-    for number in (TEACHER, FLOOR):
-        its = number == TEACHER
-        rows = [
-            {"trial": number, "task": name, "protocol": each.teacher.protocol,
-             "score": each.teacher.score if its else each.floor, "recovered": float(its),
-             "layer": each.teacher.layer if its else None, "metric": each.teacher.metric}
-            for name, each in references.items()
-        ]  # fmt: skip
-        store.write_part("test_scores", number, rows)
-    for member in announced(missing, "test scores: {} students", say):
-        with local_student(store, member) as folder:
-            student = put_on_device(load_teacher(str(folder), where="the student in"), spec).model
-            model = as_deployed(student, spec.deploy.of(member.precision), open_corpus(corpus))
-        rows = []
-        for name, path in tasks.items():
-            found = score_task(model, load_task(path), spec.evaluation, ["test"], member.seed)["test"]
-            reference = references[name].reference
-            share = recovered(found.score, reference.teacher, reference.floor)
-            rows.append({
-                "trial": member.trial, "task": name, "protocol": found.protocol, "score": found.score,
-                "recovered": share, "layer": found.layer, "metric": found.metric,
-            })  # fmt: skip
-        store.write_part("test_scores", member.trial, rows)
-
-
-@contextmanager
-def local_student(store: Store, row: TrialRow) -> Iterator[Path]:
-    """The folder of a trial's student on this machine, fetched when the study is on an object store."""
-    if row.status == "finished" and not row.student_path:
-        raise StillhouseError(
-            f"the weights of trial {row.trial} were not kept: the study had reached [storage] quota_gb, and others "
-            f"beat it (log.txt lists what was deleted). To have them again, train it alone in a new folder, from "
-            f"{store.folder}/spec.toml with [budget] trials = 1, seed = {row.seed} and\n\n"
-            f"{space_of(row)}"
-        )
-    if not row.student_path or not store.exists(row.student_path):
-        raise StillhouseError(f"trial {row.trial} left no student in {store.folder}/students")
-    if store.is_local:
-        yield Path(store.path(row.student_path))
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        pyarrow.fs.copy_files(
-            store.path(row.student_path), scratch, source_filesystem=store.filesystem,
-            destination_filesystem=pyarrow.fs.LocalFileSystem(),
-        )  # fmt: skip
-        yield Path(scratch)
-
-
-def space_of(row: TrialRow) -> str:
-    """The `[space]` that holds the configuration of a trial and nothing else, as TOML."""
-    config = {name: value for name, value in row.config.items() if name != "intermediate_size"}
-    config["ffn_ratio"] = row.config["intermediate_size"] / row.config["hidden_size"]
-    return tomli_w.dumps({"space": {name: [value] for name, value in config.items()}})
 
 
 def export_trial(

@@ -155,8 +155,8 @@ def trainer_od(setup: Setup) -> Loop:
 def sentence_transformers_embed(setup: Setup, live: bool) -> Loop:
     """MSELoss under SentenceTransformerTrainer, with a learned map to the teacher's width.
 
-    The library takes embeddings of the teacher that are there before training; live, they are made when the trainer
-    asks for a batch. Words are numbers already, so that no tokenizer takes time.
+    The library takes embeddings of the teacher that are there before training; live, the loss makes them. Words are
+    numbers already, so that no tokenizer takes time.
     """
     from datasets import Dataset
     from sentence_transformers import (
@@ -188,10 +188,9 @@ def sentence_transformers_embed(setup: Setup, live: bool) -> Loop:
     def told(ids_BT: Tensor) -> Tensor:
         return teacher(ids_BT).last_hidden_state.mean(1)
 
-    class Collator(BaseDataCollator):
-        def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-            batch = super().__call__(rows)
-            return batch | {"label": told(batch["text_input_ids"])} if live else batch
+    class Live(MSELoss):
+        def forward(self, texts: list[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
+            return super().forward(texts, told(texts[0]["input_ids"]))
 
     labels_NE = torch.zeros(len(ids_NT), 1) if live else torch.cat([told(some) for some in ids_NT.split(setup.batch)])
     columns = {"text": [str(row) for row in range(len(ids_NT))], "label": labels_NE.cpu().numpy()}
@@ -199,12 +198,12 @@ def sentence_transformers_embed(setup: Setup, live: bool) -> Loop:
     folder = tempfile.TemporaryDirectory()
     modules = [Encoder(setup.model("embed")), Pooling(setup.student.hidden_size, "mean")]
     student = SentenceTransformer(modules=modules, device=setup.device)
-    loss = MSELoss(student, projection_dim=setup.teacher.facts.architecture.hidden_size)
+    loss = (Live if live else MSELoss)(student, projection_dim=setup.teacher.facts.architecture.hidden_size)
 
     def loop() -> None:
         trainer = SentenceTransformerTrainer(
             student, arguments_of(setup, SentenceTransformerTrainingArguments, folder.name), train_dataset=rows,
-            loss=loss, data_collator=Collator(student.preprocess),
+            loss=loss, data_collator=BaseDataCollator(student.preprocess),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.train()

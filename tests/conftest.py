@@ -18,11 +18,11 @@ from processes import marked  # noqa: E402 - from the folders above
 quiet_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that each want both cores wait for one another
 GROUPS = {
-    "stillhouse": "trials", "run_lane": "trials", "bucket": "trials",
+    "nodes": "nodes", "stillhouse": "trials", "run_lane": "trials", "bucket": "trials",
     "two_nodes": "clusters", "ray_cluster": "clusters", "browser": "pages",
 }  # fmt: skip
 """Under pytest-xdist, tests that share what is slow to start run in one process: the group of a test is that of the
-first such fixture. The tests of Ray, about equally long, are two of the groups."""
+first such fixture. The tests of Ray are three of the groups; those of nodes that go mostly wait."""
 
 
 def pytest_collection_modifyitems(items):

@@ -58,7 +58,7 @@ class NodesApart:
             **toy.ENVIRONMENT, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0", "STILLHOUSE_TEST_MARK": self.mark,
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # a node with the address 127.0.0.1 is taken for one of those
-            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5", **variables,
+            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "10", **variables,
         }  # fmt: skip
         self.started: list[subprocess.Popen] = []
 
@@ -119,7 +119,7 @@ class NodesApart:
         os.killpg(node.pid, signal.SIGKILL)
 
     def tell(self, node):
-        """It has to go, and goes when it is idle or Ray's time for that is up: 30 s."""
+        """It has to go, and goes when it is idle or the time for that is up."""
         node.terminate()
 
     def stop(self):

@@ -4,9 +4,9 @@ python tests/bench/deployed_search.py FOLDER [--minutes 9]    # about 15 minutes
 
 Two shapes with two initialisations, as many trials as starts, tokens and tasks as in `make search`; random draws, so
 that both searches train the same students. The cache is theirs alone, and warm: a trial of each search without starts
-comes before. CPU seconds are of all processes, whatever else the machine does. Those of lanes are what trials take; the
-rest is preparation and Ray, once per turn. A call that has used its minutes stops, and the next call on the same folder
-goes on.
+comes before. CPU seconds are of all processes, whatever else the machine does. Those of the lanes' workers are what
+trials take; the rest is preparation and Ray, once per turn. A call that has used its minutes stops, and the next call
+on the same folder goes on.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PART = (
 TURNS = (2, 4)
 """Trials of a search at the end of each of its turns."""
 WARM = ("evaluation.starts=false", "budget.trials=1")
-LANES = "Ray: lanes"
+WORKERS = "Ray: trials"
 PHASES = ("start_up_s", "train_s", "evaluate_s", "profile_s")
 EVERY_S, GRACE_S = 0.5, 60
 
@@ -57,7 +57,7 @@ def run(folder: Path, changes: Sequence[str], until: float) -> tuple[bool, Count
     while process.poll() is None:
         for key, (text, cpu_s) in suite_cost.read(mark, known).items():
             kind = suite_cost.kind_of(text)
-            kinds[key] = LANES if kinds.get(key) == LANES else kind  # between trials a lane is called idle
+            kinds[key] = WORKERS if kinds.get(key) == WORKERS else kind  # between trials a worker may be called idle
             spent[key] = cpu_s
         if time.time() > max(until, stopped + GRACE_S):
             stopped = time.time()
@@ -72,15 +72,15 @@ def run(folder: Path, changes: Sequence[str], until: float) -> tuple[bool, Count
 def show(folder: Path, spent: dict[str, dict[str, float]]) -> None:
     """Print what both took, and the students of the search that is scored by its files."""
     print(
-        "\n| search | trials | CPU s | of lanes | " + " | ".join(PHASES) + " |\n" + "| --- " * (4 + len(PHASES)) + "|"
+        "\n| search | trials | CPU s | of workers | " + " | ".join(PHASES) + " |\n" + "| --- " * (4 + len(PHASES)) + "|"
     )
     for name in SEARCHES:
         rows = load(str(folder / name)).finished
         sums = " | ".join(f"{rows[phase].sum():.1f}" for phase in PHASES)
-        print(f"| {name} | {len(rows)} | {sum(spent[name].values()):.0f} | {spent[name][LANES]:.0f} | {sums} |")
+        print(f"| {name} | {len(rows)} | {sum(spent[name].values()):.0f} | {spent[name][WORKERS]:.0f} | {sums} |")
     own, other = spent[WITH], spent[WITHOUT]
-    lanes, whole = own[LANES] / other[LANES], sum(own.values()) / sum(other.values())
-    print(f"\nlanes: {lanes:.2f} times; with preparation and Ray, {whole:.2f} times\n")
+    workers, whole = own[WORKERS] / other[WORKERS], sum(own.values()) / sum(other.values())
+    print(f"\nworkers: {workers:.2f} times; with preparation and Ray, {whole:.2f} times\n")
     print("| student | quality, file | in torch | MB | ms |\n| --- | --- | --- | --- | --- |")
     rows = load(str(folder / WITH)).finished.sort_values("quality")
     for _, row in rows.iterrows():

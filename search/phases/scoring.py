@@ -51,7 +51,11 @@ def score_all(
     todo = [(name, seed) for name in tasks for seed in (None, *seeds)]
     calls = [(shared(tasks[name]), known[name], seed) for name, seed in todo]
     here = functools.partial(score_reference, teacher, spec)
-    done = spread(spec, here, score_reference_there, calls, expected_s, "teacher and floor could not be scored")
+    if new:
+        failure = "teacher and floor could not be scored"
+        done = spread(spec, here, score_reference_there, calls, expected_s, failure)
+    else:  # nothing waits for a worker, or for a GPU that only workers have
+        done = (here(*call) for call in calls)
     what = "scores: {} of teacher and untrained encoders"
     own: dict[str, EncoderScore] = {}
     lowest: list[dict[str, EncoderScore]] = []

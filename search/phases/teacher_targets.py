@@ -95,7 +95,6 @@ def make_target_plan(
     visited = np.unique(np.concatenate([blocks_visited(corpus, train_blocks, seed) for seed in seeds]))
     return TargetPlan(
         teacher=spec.teacher.path,
-        embedding=spec.embedding,
         teacher_digest=facts.digest,
         corpus=folder,
         needs=needs,

@@ -10,7 +10,7 @@ most, D width.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from trainables.cache import cache_folder, digest
 from trainables.copies import file_at_hand
-from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.signals import TOKENS, State, States
 from trainables.text.masking import masked_per_block
 from trainables.training.readings import Reading
@@ -87,8 +86,6 @@ class TargetPlan:
     bf16: bool
     """Whether the teacher runs under bf16 autocast."""
     dtype: str = "float16"
-    embedding: EmbeddingSpec = field(default_factory=EmbeddingSpec)
-    """What the spec says of the teacher's embeddings; its digest covers it."""
 
     @cached_property
     def key(self) -> str:
@@ -100,7 +97,7 @@ class TargetPlan:
         """All of it as JSON values, but for the blocks, of which there are many: their count."""
         kept = {"plain": self.needs.plain, "masked": self.needs.masked}
         needs = {name: {state.key: self.kept_rows(state) for state in states} for name, states in kept.items()}
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "embedding"}
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
         return own | {"needs": needs, "blocks": len(self.blocks)}
 
     @property

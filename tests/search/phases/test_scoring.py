@@ -101,3 +101,13 @@ def test_workers_are_asked_where_they_end_sooner(ray_cluster, monkeypatch):
     assert sooner(elsewhere, 0.0)  # only they have a GPU
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     assert not sooner(spec, 1e6)
+
+
+def test_what_is_known_waits_for_no_worker(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path))
+    teacher, (spec, _) = load_teacher(EMBEDDED), toy.read()
+    spec = replace(spec, teacher=TeacherSpec(EMBEDDED), evaluation=EvaluationSpec(floor_seeds=1))
+    tasks = task_of_words(tmp_path, teacher)
+    first = score_all(spec, teacher, tasks, ["dev"], print)
+    monkeypatch.setattr("search.phases.scoring.spread", None)
+    assert score_all(spec, teacher, tasks, ["dev"], print) == first

@@ -152,7 +152,6 @@ def test_a_small_cache_is_written_by_the_driver_as_workers_write_it(tmp_path, mo
     spec, space = spec_of(train_tokens=3_000)
     needs = needs_of_space(space, nothing_held)
     plan = make_target_plan(spec, needs, teacher.facts, str(corpus), open_corpus(corpus), (0,))
-    plan = replace(plan, teacher=EMBEDDED)
     build(spec, plan, print, teacher)
     here = shards_in(plan.folder)
     shutil.rmtree(plan.folder)

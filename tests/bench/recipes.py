@@ -2,7 +2,7 @@
 
 Students of the embedded teacher from evenly spaced layers (`projected_layers`) or its embeddings alone (`projected`).
 One part trains on the docs corpus. The other is the case of supplementary tasks: the target is the text of one labelled
-task (`order`, of which there is little), the supplement the docs corpus. Quality is the mean share recovered on dev.
+task (`order`, 800 texts), the supplement the docs corpus. Quality is the mean share recovered on dev.
 
     python tests/bench/recipes.py --out recipes.jsonl            # resumable, one core
 """
@@ -10,6 +10,7 @@ task (`order`, of which there is little), the supplement the docs corpus. Qualit
 import argparse
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -39,13 +40,14 @@ SETUPS = (
         ("hs + mha for 0.6 then od for 0.2 then mlm", LAST, 0.0),
     )),
     *(("docs", {"method": method, **more}, "projected", 0.0) for method, more in (
-        ("hs", {}), ("mha", {}), ("hs + mha", LAST), (STAGES, LAST),
+        ("hs", {}), (STAGES, LAST),
     )),
     *(("order", {"method": method}, "projected_layers", mixup) for method, mixup in (
         ("hs", 0.0), ("mha", 0.0), ("mha", 0.1), ("mha on supplement", 0.0), ("mha on supplement then mha", 0.0),
         ("mha on supplement then mha", 0.1),
     )),
 )  # fmt: skip
+TARGET_TEXTS = 800
 SPEC = CorpusSpec("docs", 64, max_tokens=2_000_000)
 
 
@@ -62,7 +64,7 @@ def main() -> None:
     teacher = load_teacher("package:trainables/embedded_teacher")
     target = options.out.with_name("order.txt")
     _, rows, _ = read_task(next(task for task in TASKS if task.name == "order"), print)
-    target.write_text("\n".join(" ".join(text.split()) for text in texts_of(rows["train"])))
+    target.write_text("\n".join(" ".join(text.split()) for text in islice(texts_of(rows["train"]), TARGET_TEXTS)))
     own = replace(SPEC, source=str(target.resolve()), supplement=SPEC.source)
     corpora = {
         name: open_corpus(prepare_corpus(spec, teacher.tokenizer))

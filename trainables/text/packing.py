@@ -65,6 +65,7 @@ def pieces_of(text: str, size: int) -> Iterator[str]:
     start = 0
     while len(text) - start > size:
         end = cut_place(text, start + size)
+        end = end if end > start else start + size  # Chinese, or an address of the web, may have no white space
         yield text[start:end]
         start = end
     yield text[start:]

@@ -1,5 +1,6 @@
 """A corpus cut shard by shard: the blocks of the whole text, the same however it was stopped, and no more is read."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from trainables.text import shards
 from trainables.text.corpus import open_corpus, prepare_corpus
+from trainables.text.packing import pieces_of
 from trainables.text.sources import CorpusSpec
 
 
@@ -79,6 +81,13 @@ def test_a_sample_is_spread_over_all_text_and_the_rest_is_not_tokenised(prepared
     corpus = open_corpus(some)
     assert half - 8 < corpus.train[:, 1:-1].size < half + 8 and corpus.facts.sampled
     assert corpus.facts.texts == open_corpus(everything).facts.texts == 301
+
+
+@pytest.mark.parametrize("text", ["\u5b57" * 2500, "a " + "\u5b57" * 2500, "word " * 300 + "x" * 1500 + " y" * 800])
+@pytest.mark.parametrize("size", [shards.SAMPLE_PIECE, 5000])
+def test_pieces_of_a_text_without_white_space(text, size):
+    pieces = list(itertools.islice(pieces_of(text, size), 10))
+    assert "".join(pieces) == text and all(0 < len(piece) <= size for piece in pieces)
 
 
 def test_where_texts_end(teacher, tmp_path, monkeypatch):

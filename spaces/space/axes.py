@@ -57,7 +57,7 @@ def unlike_scorers(method: str, student: StudentArchitecture, teacher: TeacherFa
 
 METHOD = Axis(
     "method", str, text(canonical_method),
-    "transfer method, a weighted sum of methods, or stages, such as `hs for 0.7 then od`",
+    "transfer method, a weighted sum of methods, or stages",
     rules=(Rule("output-distribution transfer needs a teacher with a masked-LM head", without_lm_head),
            Rule("score transfer needs a teacher that scores pairs", unlike_scorers)),
 )  # fmt: skip

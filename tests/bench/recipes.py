@@ -9,6 +9,7 @@ task (`order`, 800 texts), the supplement the docs corpus. Quality is the mean s
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from trainables.models.teacher import load_teacher
 from trainables.tasks.prepare import read_task
 from trainables.tasks.scoring import load_task, prepare_task, recovered, score_task
 from trainables.tasks.spec import EvaluationSpec
-from trainables.text.corpus import open_corpus, prepare_corpus
+from trainables.text.corpus import Corpus, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 from trainables.training.loop import distil
 from trainables.training.settings import TrainingRun
@@ -78,30 +79,42 @@ def main() -> None:
         model.eval()
         return {n: score_task(model, task, EvaluationSpec(), ["dev"], seed)["dev"].score for n, task in tasks.items()}
 
-    best = scores(teacher.model, 0)
-    floors = [scores(untrained(teacher, teacher.facts.architecture, seed), seed) for seed in range(3)]
-    floor = {name: sum(each[name] for each in floors) / len(floors) for name in tasks}
     known = options.out.read_text().splitlines() if options.out.exists() else []
-    done = {json.dumps(json.loads(line)["asked"]) for line in known}
+    found = {json.dumps((line := json.loads(each))["asked"]): line for each in known}
+
+    def once(asked: dict, compute: Callable[[], dict]) -> dict:
+        """The line of a question, written when it is first answered."""
+        if (key := json.dumps(asked)) not in found:
+            found[key] = {"asked": asked, **compute()}
+            with options.out.open("a") as out:
+                print(json.dumps(found[key]), file=out, flush=True)
+            print(json.dumps(found[key]), flush=True)
+        return found[key]
+
+    best = once({"model": "teacher"}, lambda: scores(teacher.model, 0))
+    floors = [
+        once({"model": "floor", "seed": s}, lambda s=s: scores(untrained(teacher, teacher.facts.architecture, s), s))
+        for s in range(3)
+    ]
+    floor = {name: sum(each[name] for each in floors) / len(floors) for name in tasks}
+
+    def student(config: dict, seed: int, corpus: Corpus, mixup: float) -> dict:
+        model = build_student(config, teacher, seed, corpus)
+        run = TrainingRun(config, options.tokens, seed, replace(EXACT, mixup=mixup))
+        trained = distil(model, teacher, corpus, run, lambda report: None)
+        shares = {name: recovered(score, best[name], floor[name]) for name, score in scores(model, seed).items()}
+        return {"quality": mean_share(shares, {}), "train_s": trained.train_s, **shares}
+
     for seed in options.seeds:
         for shape in options.shapes:
             architecture = parse_shape(shape, teacher.facts.architecture.head_size)
             for corpus, learns, start, mixup in SETUPS:
                 asked = {"corpus": corpus, "shape": shape, "start": start, "mixup": mixup, "seed": seed, **learns}
-                if json.dumps(asked) in done:
-                    continue
                 config = {
                     **AXES, **vars(architecture), "initialisation": start, "learning_rate": options.rate,
                     "batch_size": 16, **learns,
                 }  # fmt: skip
-                student = build_student(config, teacher, seed, corpora[corpus])
-                run = TrainingRun(config, options.tokens, seed, replace(EXACT, mixup=mixup))
-                trained = distil(student, teacher, corpora[corpus], run, lambda report: None)
-                found = {n: recovered(score, best[n], floor[n]) for n, score in scores(student, seed).items()}
-                line = {"asked": asked, "quality": mean_share(found, {}), "train_s": trained.train_s, **found}
-                with options.out.open("a") as out:
-                    print(json.dumps(line), file=out, flush=True)
-                print(json.dumps(line), flush=True)
+                once(asked, lambda config=config, s=seed, text=corpora[corpus], m=mixup: student(config, s, text, m))
 
 
 if __name__ == "__main__":

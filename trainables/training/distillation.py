@@ -94,16 +94,17 @@ class Distillation(nn.Module):
 
         What a stage leaves open is as the stages before it have left it.
         """
-        embedder, projections = self.first_embedder, dict[str, Projection]()
-        for loss, _ in (term for stage in self.stages[: self.stage + 1] for term in stage.terms):
-            projections |= loss.projections
-            if loss.pooling is not None:
-                embedder = replace(embedder, pooling=loss.pooling)
-            if loss.size is not None:
-                embedder = replace(embedder, dims=loss.size)
-        for key, projection in projections.items():
-            if projection.kept:
-                embedder = embedder.onto(self.projections[key].T)
+        losses = [loss for stage in self.stages[: self.stage + 1] for loss, _ in stage.terms]
+        kept = dict.fromkeys(key for loss in losses for key, each in loss.projections.items() if each.kept)
+        poolings = [loss.pooling for loss in losses if loss.pooling is not None]
+        sizes = [loss.size for loss in losses if loss.size is not None]
+        embedder = self.first_embedder
+        if poolings:
+            embedder = replace(embedder, pooling=poolings[-1])
+        for key in kept:
+            embedder = embedder.onto(self.projections[key].T)
+        if sizes:
+            embedder = replace(embedder, dims=sizes[-1])
         set_embedder(self.student, embedder)
 
     def take_back(self) -> None:

@@ -23,9 +23,10 @@ from trainables.tasks.scores import Scores, StudentScore
 from trainables.training import distillation
 from trainables.training.checkpoint import CheckpointFile, Progress, load_checkpoint, save_checkpoint
 from trainables.training.distillation import Distillation
-from trainables.training.loop import advanced, build_optimizer, distil, schedule, shards
+from trainables.training.loop import advanced, build_optimizer, distil, shards
 from trainables.training.readings import read_batch
 from trainables.training.settings import TrainingRun, Worker
+from trainables.training.stages import schedule
 
 ROOT = Path(__file__).parents[3]
 
@@ -192,6 +193,7 @@ def test_gradient_accumulation_changes_nothing(teacher, corpus):
 
 def test_two_workers_see_the_curve_of_one(teacher, write_teacher, corpus, corpus_folder, tmp_path, monkeypatch):
     configs = {name: METHODS[name] for name in ("hs", "mha", "sum")}
+    configs["stages"] = METHODS["sum"] | {"method": "hs for 0.2 then od unfreezing", "mapping": "last"}
     training = {"precision": "fp32", "teacher_precision": "fp32"}
     jobs = {"teacher": str(write_teacher("bert")), "corpus": str(corpus_folder), "configs": configs,
             "tokens": 5 * STEP, "training": training}  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -27,7 +28,7 @@ from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
 from trainables.training.mixing import Mix, both_valid, partner
 from trainables.training.readings import Reading, read_batch
-from trainables.training.settings import TrainingSpec
+from trainables.training.settings import TrainingSpec, Worker
 from trainables.training.targets import Targets
 
 WIDE = 256
@@ -128,8 +129,13 @@ class Distillation(nn.Module):
             return replace(reading, teachers=told)
         return replace(reading, states=targets.read(split, states_of(losses.teacher_signals), blocks, seen, reading))
 
-    def forward(self, teacher: PreTrainedModel, reading: Reading, mix: Mix | None = None) -> Tensor:
-        """The weighted sum of the losses of the stage under way over one batch; mix: how both models read it mixed."""
+    def forward(
+        self, teacher: PreTrainedModel, reading: Reading, mix: Mix | None = None, *, is_swapped: bool = False
+    ) -> Tensor:
+        """The weighted sum of the losses of the stage under way over one batch; mix: how both models read it mixed.
+
+        is_swapped: the student reads the reversed batch, so that what it says is of other texts than it is asked for.
+        """
         asked = self.stages[self.stage]
         kind, inputs_BT, positions_BT = reading.inputs_BT.device.type, reading.inputs_BT, reading.positions_BT
         mask_BT = reading.mask_BT if mix is None else both_valid(reading.mask_BT)
@@ -144,8 +150,12 @@ class Distillation(nn.Module):
                 else:
                     theirs = restore_signals(teacher, asked.teacher_signals, reading.states)
             self.teacher_s += time.perf_counter() - started
+        own = (inputs_BT, mask_BT, positions_BT)
+        if is_swapped:
+            own = tuple(None if each is None else each.flip(0) for each in own)
+            mask_BT = None if mask_BT is None else mask_BT * mask_BT.flip(0)
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
-            ours = read_signals(self.student, asked.student_signals, inputs_BT, mask_BT, positions_BT, mix)
+            ours = read_signals(self.student, asked.student_signals, *own, mix)
         labels_N = None if positions_BT is None else reading.words_BT[positions_BT]
         batch = Batch(mask_BT, labels_N, self.squares)
         value = torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in asked.terms]).sum()
@@ -177,6 +187,17 @@ class Distillation(nn.Module):
             {key: self.projections[key] for key in loss.projections},
             batch,
         )
+
+
+@torch.no_grad()
+def loss_of_swapped(module: Distillation, teacher: PreTrainedModel, parts: list[Reading], worker: Worker) -> float:
+    """The mean loss of a batch against what is right for other texts, over all workers; it draws nothing at random."""
+    device = parts[0].inputs_BT.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        loss = torch.stack([module(teacher, part, is_swapped=True) for part in parts]).mean()
+    if worker.world_size > 1:
+        dist.all_reduce(loss)
+    return loss.item() / worker.world_size
 
 
 def stage_losses(pairing: Pairing, method: str) -> StageLosses:

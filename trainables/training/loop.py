@@ -23,7 +23,7 @@ from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Scores
 from trainables.text.corpus import Corpus, batch_indices
 from trainables.training.checkpoint import CheckpointFile, Progress, Unsaid, resume, save_checkpoint, upload
-from trainables.training.distillation import Distillation, usable, where_from
+from trainables.training.distillation import Distillation, loss_of_swapped, usable, where_from
 from trainables.training.mixing import Mix, check_pairs, mix_of, paired
 from trainables.training.readings import Reading, ahead
 from trainables.training.reports import Trained, TrialReport
@@ -158,10 +158,11 @@ def distil(
         if (step - 1) % look == 0:
             leave_if_told(step - 1)
         stage = stage_at(stages, step)
+        module.stage = stage.number
         if step == stage.before + 1:  # the losses are others, and so are their moments and what is a low loss
             optimizer.state.clear()
-            progress = replace(progress, first=math.nan, lowest=math.inf)
-        module.stage = stage.number
+            unknowing = loss_of_swapped(module, teacher.model, parts, worker)
+            progress = replace(progress, first=math.nan, lowest=math.inf, unknowing=unknowing)
         open_layers(student, learning, stage.opened(step, len(layers_of(student))))
         rate = config["learning_rate"] * stage.rate(step, settings.warmup_fraction)
         for group in optimizer.param_groups:
@@ -241,13 +242,14 @@ def advanced(progress: Progress, step: int, elapsed_s: float, loss: float, learn
     """The progress after a report. Raises TrialFailed when training has left the road."""
     if not math.isfinite(loss):
         raise TrialFailed(f"the loss became {loss} by step {step} (learning_rate {learning_rate:g})")
-    if loss > DIVERGED_FACTOR * progress.lowest and loss > progress.first:
+    # A student that starts as its teacher has next to no loss, and has more as soon as it moves: that is no divergence.
+    if loss > DIVERGED_FACTOR * progress.lowest and loss > max(progress.first, progress.unknowing):
         raise TrialFailed(
             f"diverged: loss {loss:.4g} at step {step} after a low of {progress.lowest:.4g} "
             f"(learning_rate {learning_rate:g})"
         )
     first = loss if math.isnan(progress.first) else progress.first
-    return Progress(step, elapsed_s, first, min(progress.lowest, loss), loss)
+    return Progress(step, elapsed_s, first, min(progress.lowest, loss), loss, progress.unknowing)
 
 
 def build_optimizer(module: nn.Module, learning_rate: float, training: TrainingSpec) -> torch.optim.AdamW:

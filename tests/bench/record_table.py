@@ -73,7 +73,7 @@ def prepared(table: str) -> tuple[Any, Any, TrialJob]:
         trial=0, config={}, seed=0, teacher=spec.teacher.path, corpus=ready.corpus, tasks=tuple(ready.tasks.values()),
         train_tokens=spec.budget.train_tokens, evaluation=EvaluationSpec(), floors=ready.scores, training=spec.training,
         rungs=rung_tokens(spec.rungs.first_tokens, spec.rungs.factor, spec.budget.train_tokens),
-        targets=str(plan.folder),
+        targets=str(plan.folder), weights={task.name: task.weight for task in spec.tasks},
     )  # fmt: skip
     return space, cost_columns(ready.profiles, study), shared
 

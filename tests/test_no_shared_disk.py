@@ -11,6 +11,7 @@ from nodes_apart import LIMIT_S, NodesApart, until
 from search.store.parts import Store
 
 ROOT = Path(__file__).parents[1]
+BUDGET, STEP = 150_000, 32 * 8
 SPEC = """
 name = "apart"
 seed = 3
@@ -41,9 +42,8 @@ mode = "cache"
 [evaluation]
 floor_seeds = 1
 starts = false
-[search]
-schedule = "halving"
 """
+"""Under freeze_thaw, the default: checkpoints of paused trials go home with the node that wrote them."""
 
 
 @pytest.fixture
@@ -89,7 +89,10 @@ def test_nodes_that_share_no_disk_run_lose_and_resume_a_study(nodes, data, bucke
     output, _ = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, output
     rows = store.read_rows("trials")
-    assert [row["trial"] for row in rows] == [0, 1, 2] and {row["status"] for row in rows} <= {"finished", "stopped"}
+    assert len(rows) >= 3 and {row["status"] for row in rows} <= {"finished", "stopped"}
+    assert {row["trial"] for row in store.read_rows("decisions")} <= {row["trial"] for row in rows}
+    spent = sum(row["train_tokens"] for row in rows)
+    assert 2 * BUDGET < spent <= 3 * BUDGET + STEP * len(rows)
     first, second, driver = (cache_of(data / name) for name in ("node1", "node2", "driver"))
     assert first["corpora"] == second["corpora"] == driver["corpora"] and first["tasks"] == driver["tasks"]
     assert first["targets"] == second["targets"] and first["teachers"] == second["teachers"]
@@ -102,4 +105,6 @@ def test_nodes_that_share_no_disk_run_lose_and_resume_a_study(nodes, data, bucke
     )  # fmt: skip
     assert more.returncode == 0, more.stdout
     assert "teacher targets: cached before" in more.stdout, more.stdout
-    assert [row["trial"] for row in store.read_rows("trials")] == [0, 1, 2, 3]
+    rows = store.read_rows("trials")
+    assert spent < sum(row["train_tokens"] for row in rows) <= 4 * BUDGET + STEP * len(rows)
+    assert {row["status"] for row in rows} <= {"finished", "stopped"}

@@ -105,7 +105,8 @@ class Memory:
         running = [each.ask.config for each in live if each.ask.seed == seed and each.ask.trial != staying]
         ends = self._ends(live) if self.searched.inherits else None
         front = (self.front_MK * signs_K).tolist()
-        return Evidence(self.seen(live), running, front, beside=self._beside(), end_of=ends)
+        failed = [self.history.config_of(trial) for trial in self.history.failed[-MOST_REMEMBERED:]]
+        return Evidence(self.seen(live), running, front, failed, beside=self._beside(), end_of=ends)
 
     def _beside(self) -> list[Beside]:
         """The student of each trial in the further precisions of [deploy]: as much better or worse than in the first as

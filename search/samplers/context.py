@@ -43,6 +43,8 @@ class Evidence:
     running: Sequence[Config] = ()
     front: Sequence[Known] = ()
     """Values of the best trials so far; others may be among them."""
+    failed: Sequence[Config] = ()
+    """Of trials that came to nothing."""
     others: Mapping[int, Sequence[Seen]] = field(default_factory=dict)
     """Observations of the other objectives that nobody knows beforehand, by their index."""
     beside: Sequence[Beside] = ()

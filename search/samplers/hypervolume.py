@@ -194,20 +194,23 @@ class HypervolumeSampler(BaseSampler):
     def look(self, study: optuna.Study, trial: FrozenTrial) -> Evidence:
         """What the study has observed; the values of trials that broke a constraint are learned from as well."""
         seen: list[list[Seen]] = [[] for _ in study.directions]
-        running, front = [], []
-        for each in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)):
+        running, failed, front = [], [], []
+        ran = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL)
+        for each in study.get_trials(deepcopy=False, states=ran):
             config = self._config_of(each)
             if each.number == trial.number or config is None:
                 continue
             if each.state is TrialState.RUNNING:
                 running.append(config)
+            elif each.state is TrialState.FAIL:
+                failed.append(config)
             elif np.isfinite(each.values).all():
                 for index, value in enumerate(each.values):
                     seen[index].append(Seen(config, 1.0, value))
                 if all(excess <= 0 for excess in each.constraints.values()):
                     front.append(each.values)
         others = {} if self.known else {i: s[-MOST:] for i, s in enumerate(seen) if i != self.uncertain}
-        return Evidence(seen[self.uncertain][-MOST:], running, front, others)
+        return Evidence(seen[self.uncertain][-MOST:], running, front, failed[-MOST:], others)
 
     def _config_of(self, trial: FrozenTrial) -> Config | None:
         """The configuration of a trial; None when it has not drawn all parameters, or drew from another space."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.samplers.context import Config, Evidence, Known, Seen
-from search.samplers.surrogate import expected, expected_gains
+from search.samplers.surrogate import chances, expected, expected_gains
 
 
 def promises(
@@ -18,7 +18,8 @@ def promises(
     uncertain: int,
     span: tuple[float, float],
 ) -> np.ndarray:
-    """Expected hypervolume improvement of each configuration at the end of its training, (N,).
+    """Expected hypervolume improvement of each configuration at the end of its training, (N,), times the chance that
+    it gets there.
 
     known: the objectives of each configuration as far as they are known, in the study's own directions; those that run
     have theirs. signs: 1 for an objective that is minimised, -1 for one that is maximised. reference: as in `Context`.
@@ -48,7 +49,7 @@ def promises(
     floor_K = np.fmin.reduce(np.vstack(every_point), axis=0, initial=0.0)
     floor_K[uncertain] = 0.0
     costs_EK, front_MK, reference_K = costs_EK - floor_K, front_MK - floor_K, reference_K - floor_K
-    return expected_gains(
+    gains_N = expected_gains(
         configs,
         costs_EK[: len(configs)],
         [Seen(each.config, each.share, (each.quality - low) / width) for each in evidence.seen],
@@ -60,3 +61,5 @@ def promises(
         np.array(ends_E),
         [(further_EK - floor_K, -shift / width) for further_EK, shift in further],
     )
+    ended = [each.config for each in evidence.seen if each.share >= 1.0]
+    return gains_N * chances(configs, ended, evidence.failed)

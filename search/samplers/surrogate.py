@@ -24,6 +24,8 @@ REACHES, NOISES, SLOPE = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1), 0.05
 """Values that the likelihood chooses from (distance; quality), and the prior variance of the slope per log token."""
 Further = tuple[np.ndarray, float]
 """Costs of a further point that each configuration brings, and what its quality is lower by, the same for all."""
+FAILURES_REACH, FAILURES_NOISE, LEAST_CHANCE = 0.5, 0.25, 0.001
+"""Of the model of failures: a distance, the variance of what chance does, and what is left to what always failed."""
 SIZE = 0.25
 """Prior variance of a trend of quality with size, so that a few bad trials of one width do not close it for good."""
 
@@ -87,7 +89,7 @@ def predict(
     """
     everything = [*(each.config for each in seen), *configs]
     num_seen = len(seen)
-    apart_SN, alone_SN = closeness(distances(everything), num_seen)
+    apart_SN, alone_SN = closeness(distances(everything), num_seen, len(everything))
     quality_S = np.array([each.quality for each in seen])
     lack_S = np.log(1.0 / np.array([each.share for each in seen]))
     lack_N = np.zeros(len(configs)) if ends_N is None else np.log(1.0 / ends_N)
@@ -98,8 +100,7 @@ def predict(
     jitter_SS = 0.5 * same_SS + (0.5 + 1e-6) * np.eye(num_seen)
     best: tuple[float, Any] = (-np.inf, None)
     for reach in REACHES:
-        # A common part, one for each axis alone, one for all together.
-        level_SN = 0.5 + alone_SN + 0.5 * np.exp(-apart_SN / reach) + SIZE * np.outer(size_N[:num_seen], size_N)
+        level_SN = likeness(apart_SN, alone_SN, reach) + SIZE * np.outer(size_N[:num_seen], size_N)
         own_SS = level_SN[:, :num_seen]
         smooth_SS = own_SS + np.outer(lack_S, lack_S) * SLOPE * (0.5 + 0.5 * own_SS) + 1e-8 * np.eye(num_seen)
         for noise in NOISES:
@@ -117,6 +118,29 @@ def predict(
     cross_SN = solve_triangular(factor, wanted_SN, lower=True)
     variance_N = own_N - (cross_SN**2).sum(axis=0)
     return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))
+
+
+def likeness(apart_SN: np.ndarray, alone_SN: np.ndarray, reach: float) -> np.ndarray:
+    """Prior covariance of what two configurations lead to: a common part, one for each axis alone, one for all axes."""
+    return 0.5 + alone_SN + 0.5 * np.exp(-apart_SN / reach)
+
+
+def chances(
+    configs: Sequence[Mapping[str, Any]], ended: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]
+) -> np.ndarray:
+    """How likely each configuration is to come to an end, (N,), by what became of those that were tried.
+
+    A Gaussian process again, of 1 for what ended and 0 for what failed, 1 where nothing is known (classification by
+    least squares, Rasmussen and Williams 2006, section 6.5). Improvement times such a chance: Gardner et al. 2014.
+    """
+    if not failed:
+        return np.ones(len(configs))
+    tried, everything = len(ended) + len(failed), [*ended, *failed, *configs]
+    with threads().limit(limits=1):
+        like_TN = likeness(*closeness(distances(everything), tried, len(everything)), FAILURES_REACH)
+        loss_T = np.repeat([0.0, 1.0], [len(ended), len(failed)])
+        weights_T = np.linalg.solve(like_TN[:, :tried] + FAILURES_NOISE * np.eye(tried), loss_T)
+    return np.clip(1.0 - weights_T @ like_TN[:, tried:], LEAST_CHANCE, 1.0)
 
 
 def expected(configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen]) -> np.ndarray:
@@ -162,10 +186,9 @@ def distances(configs: Sequence[Mapping[str, Any]]) -> list[tuple[np.ndarray, np
     return axes
 
 
-def closeness(axes: Sequence[tuple[np.ndarray, np.ndarray]], rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """(sum of the distances over axes, mean over axes of exp(-2 distance)) from the first `rows` configurations to all,
-    each (rows, N): looked up, not computed, since most axes take few values."""
-    number = len(axes[0][1]) if axes else rows
+def closeness(axes: Sequence[tuple[np.ndarray, np.ndarray]], rows: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sum of the distances over axes, mean over axes of exp(-2 distance)) from the first `rows` configurations to all
+    N = `number`, each (rows, N): looked up, not computed, since most axes take few values."""
     apart_RN, alone_RN = np.zeros((rows, number)), np.zeros((rows, number))
     for apart_VV, value_N in axes:
         pair_RN = value_N[:rows, None] * len(apart_VV) + value_N

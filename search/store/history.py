@@ -97,6 +97,9 @@ class History:
         """In the order of their numbers, which a resume does not change."""
         self.stopped: list[int] = []
         """Trials that stand at a rung, by number."""
+        self.failed: list[int] = []
+        """Trials that came to nothing, by number."""
+        self._numbers = {"stopped": self.stopped, "failed": self.failed}
         self.variants: dict[int, dict[str | None, int]] = {}
         """Of a trial, the numbers of the rows of its student in further precisions, by precision."""
         self.ran: Counter[int] = Counter()
@@ -258,14 +261,14 @@ class History:
             self._count(before, -1)
             if before.status == "finished":
                 self.finished.remove(before)
-            elif before.status == "stopped":
-                self.stopped.remove(before.trial)
+            elif before.status in self._numbers:
+                self._numbers[before.status].remove(before.trial)
         self.tally.by_trial[row.trial] = row
         self._count(row, 1)
         if row.status == "finished":
             bisect.insort(self.finished, row, key=lambda each: each.trial)
-        elif row.status == "stopped":
-            bisect.insort(self.stopped, row.trial)
+        elif row.status in self._numbers:
+            bisect.insort(self._numbers[row.status], row.trial)
         elif row.status == "variant":
             self.variants.setdefault(row.owner, {})[row.precision] = row.trial
         self.last_number = max(self.last_number, row.trial)

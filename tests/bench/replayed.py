@@ -10,6 +10,7 @@ from search.proposals.searched import Searched
 from search.proposals.spending import Allowance
 from search.store.parts import Store
 from spaces.records.objectives import aim_of
+from spaces.students.transfer import UNTRAINED
 from trainables.lanes.messages import TrialOutcome
 from trainables.tasks.scores import Scores
 from trainables.training.reports import TrialReport
@@ -28,10 +29,15 @@ class Ours:
         searched = Searched(
             table.space, table.cost_columns, aim_of(OBJECTIVES, {}), seed=seed, budget=10_000,
             train_tokens=table.budget_tokens, rung_tokens=self.rung_tokens, rung_factor=3,
-            reference={"parameters": table.teacher_parameters}, allowance=Allowance(horizon_s / 3600), **chosen,
+            reference={"parameters": table.teacher_parameters}, allowance=Allowance(horizon_s / 3600),
+            starts=tuple(config for config, _ in table.untrained), **chosen,
         )  # fmt: skip
         self.now_s = 0.0
         self.asktell = AskTell(Store(folder, []), searched, lambda: self.now_s)
+        for _, quality in table.untrained:  # scored before any search begins, for all of them
+            ask = self.asktell.ask()
+            assert ask is not None and ask.config["method"] == UNTRAINED
+            self.asktell.tell(ask.trial, TrialOutcome(scores=Scores(quality, {}), costs={"train_tokens": 0}))
 
     def suggest(self) -> tuple[Any, Mapping[str, Any], int] | None:
         ask = self.asktell.ask()
@@ -47,5 +53,6 @@ class Ours:
     def complete(self, handle: Any, rung: Rung | None) -> None:
         outcome = TrialOutcome(reason="failed")
         if rung is not None:
-            outcome = TrialOutcome(scores=Scores(rung.quality, {}), costs={"train_tokens": rung.train_tokens})
+            kept, costs = Scores(rung.kept_quality, {}), {"train_tokens": rung.train_tokens}
+            outcome = TrialOutcome(scores=kept, trained_quality=rung.quality, costs=costs)
         self.asktell.tell(handle, outcome)

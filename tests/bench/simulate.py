@@ -10,7 +10,7 @@ import itertools
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,10 +31,13 @@ class Rung:
 
     train_tokens: int
     quality: float
+    """Of what training led to."""
     train_s: float
     """Training alone, from the start of the trial."""
     score_s: float
     """One scoring, at this rung."""
+    kept_quality: float
+    """Of the student that a trial ending here hands over: the better of this one and its start."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Recording:
     costs: Mapping[str, Mapping[str, float]]
     configs: Mapping[str, Mapping[str, Any]]
     starts: Mapping[str, float]
-    """Quality before the first step, where it was recorded."""
+    """Quality before the first step, where it was recorded; by `key` of what is trained from there."""
 
     @property
     def budget_tokens(self) -> int:
@@ -74,15 +77,31 @@ class Recording:
     def _checked(self) -> Study:
         return check_all(tomllib.loads(self.about["spec"]), Path.cwd(), "the recording", read_facts)
 
+    @cached_property
+    def untrained(self) -> tuple[tuple[Mapping[str, Any], float], ...]:
+        """The configuration and the quality of each start that was scored as it is."""
+        found = {start_of(self.configs[name]): quality for name, quality in self.starts.items()}
+        return tuple((each, found[start_of(each)]) for each in self.space.starts() if start_of(each) in found)
+
+    @cached_property
+    def costs_of_starts(self) -> Mapping[tuple[Any, ...], Mapping[str, float]]:
+        """Cost columns by start, which are those of whatever is trained from it."""
+        return {start_of(config): self.costs[name] for name, config in self.configs.items()}
+
     def cost_columns(self, config: Mapping[str, Any]) -> Mapping[str, float]:
         """Cost columns of a configuration, as `AskTell` wants them."""
-        return self.costs[key(config)]
+        return self.costs_of_starts[start_of(config)]
 
 
 def key(config: Mapping[str, Any]) -> str:
     """A configuration whatever its seed and its heads, which do not change its size: spaces cut widths into other heads
     today than when the first table was recorded."""
     return config_hash({name: value for name, value in config.items() if name != "num_heads"}, 0)
+
+
+def start_of(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The start of a configuration, whatever trains it."""
+    return config["initialisation"], config["num_layers"], config["hidden_size"]
 
 
 def load(path: Path, seed: int = 0, *, free_scores: bool = False) -> Recording:
@@ -102,20 +121,13 @@ def load(path: Path, seed: int = 0, *, free_scores: bool = False) -> Recording:
         costs[name] = {column: row[column] for column in ("parameters", "flops_per_token", "latency_p50_ms")}
         rungs = trials.setdefault(name, [])
         if not row["reason"]:
-            rungs.append(
-                Rung(row["train_tokens"], row["quality"], row["train_s"], 0.0 if free_scores else row["score_s"])
-            )
+            score_s = 0.0 if free_scores else row["score_s"]
+            best = max(row["quality"], starts.get(name, row["quality"]))  # a trial never ends below its own start
+            rungs.append(Rung(row["train_tokens"], row["quality"], row["train_s"], score_s, best))
     about = json.loads(table.schema.metadata[b"about"])
     levels = len(about["rungs"]) + 1
-    whole = {name: kept(rungs, starts.get(name)) if len(rungs) == levels else () for name, rungs in trials.items()}
+    whole = {name: tuple(rungs) if len(rungs) == levels else () for name, rungs in trials.items()}
     return Recording(about, whole, costs, configs, starts)
-
-
-def kept(rungs: list[Rung], start: float | None) -> tuple[Rung, ...]:
-    """A trial never ends below its own start: the better of the two is kept."""
-    if start is None or start <= rungs[-1].quality:
-        return tuple(rungs)
-    return (*rungs[:-1], replace(rungs[-1], quality=start))
 
 
 class Search(Protocol):
@@ -165,7 +177,7 @@ def simulate(
             if level == len(rungs):
                 search.complete(handle, rungs[-1] if rungs else None)
                 if rungs:
-                    ended.append(Ended(now_s, rungs[-1].quality, recording.costs[name]["parameters"]))
+                    ended.append(Ended(now_s, rungs[-1].kept_quality, recording.costs[name]["parameters"]))
                 what = None
             elif search.report(handle, level, rungs[level - 1]):
                 heapq.heappush(events, (now_s + seconds(rungs, level), next(order), (handle, name, level + 1)))

@@ -15,6 +15,7 @@ from search.proposals.spending import Allowance
 from search.store.parts import Store
 from spaces.space.prior import read_prior
 from spaces.space.search_space import config_hash
+from trainables.lanes.messages import TrialOutcome
 
 RANGED = toy.SPEC.replace('["hs", "mha"]', '["hs", "mha", "mha_direct"]')
 STARTS = "initialisation = ['projected', 'teacher_layers', 'projected_layers', 'first_layers']"
@@ -237,3 +238,16 @@ def test_a_space_is_listed_or_drawn_from(tmp_path):
         ranged.check(other)
         changed = [name for name in near if other.get(name) != near[name]]
         assert len(changed) <= 3 or other["method"] != near["method"] or other["hidden_size"] != near["hidden_size"]
+
+
+def test_what_failed_is_known_to_the_rule_and_after_a_resume(tmp_path):
+    asktell = make(tmp_path, budget=3)
+
+    def failing(asktell, ask):
+        return asktell.tell(ask.trial, TrialOutcome(reason="diverged")) if ask.trial % 2 else on(asktell, ask)
+
+    fake_trials.run(asktell, one=failing)
+    failed = [row.config for row in asktell.tally.rows if row.status == "failed"]
+    assert failed
+    for each in (asktell, make(tmp_path, budget=3)):
+        assert [dict(config) for config in each.memory.evidence([], each.searched.seed).failed] == failed

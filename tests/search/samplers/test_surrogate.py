@@ -92,10 +92,10 @@ def test_distances_are_from_0_to_1_and_an_absent_axis_is_as_far_as_can_be():
     axes = distances([config("hs", 2), config("od", 8), config("hs", 4)])
     assert len(axes) == 3  # mapping, method, num_layers; the learning rate is the same everywhere
     distance = np.array([apart[np.ix_(values, values)] for apart, values in axes])
-    apart, alone = closeness(axes, 3)
+    apart, alone = closeness(axes, 3, 3)
     np.testing.assert_allclose(apart, distance.sum(axis=0))
     np.testing.assert_allclose(alone, np.exp(-2 * distance).mean(axis=0))
-    same_apart, same_alone = closeness(distances(2 * [config("hs", 2)]), 2)
+    same_apart, same_alone = closeness(distances(2 * [config("hs", 2)]), 2, 2)
     assert not same_apart.any() and (same_alone == 1.0).all()
     assert distance[:, 0, 1].tolist() == [1.0, 1.0, 1.0]
     assert distance[:, 0, 2].tolist() == pytest.approx([0.0, 0.0, 0.25])

@@ -41,7 +41,7 @@ def cutters_of(say: Say, max_tokens: int | None, source: TextSource) -> Cutters:
     if not sooner(size, max_tokens, places, len(os.sched_getaffinity(0))):
         return alone(source)
     say(f"corpus: {size / 1e6:,.0f} MB of text, cut by {places} worker{'s' * (places > 1)} of the cluster")
-    return in_parts(fragments, source.text_column, through(reader()), partial(run, say))
+    return in_parts(fragments, source.text_column, partial(read_there, reader()), partial(run, say))
 
 
 def sooner(text_bytes: float, max_tokens: int | None, places: int, own_cores: int) -> bool:
@@ -74,20 +74,16 @@ class Reader:
         return read_bytes(path, place, number)
 
 
-def reader() -> ray.actor.ActorHandle:
-    """On the node of the driver, until nobody knows it any more."""
+def reader() -> Any:
+    """The handle of one on the node of the driver, which ends when nobody knows it any more."""
     node = ray.get_runtime_context().get_node_id()
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     here = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(Reader).options(scheduling_strategy=here, **options).remote()
+    remote: Any = ray.remote(Reader)
+    return remote.options(scheduling_strategy=here, **options).remote()
 
 
-def through(reader: ray.actor.ActorHandle) -> Callable[[Path, int, int], bytes]:
-    """How workers read."""
-    return partial(read_there, reader)
-
-
-def read_there(reader: ray.actor.ActorHandle, path: Path, place: int, number: int) -> bytes:
+def read_there(reader: Any, path: Path, place: int, number: int) -> bytes:
     """So many bytes of a file that the driver sees."""
     found: bytes = ray.get(reader.read.remote(path, place, number))
     return found

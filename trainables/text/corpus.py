@@ -168,7 +168,7 @@ def cut(
     progress: Say,
     shards: Path,
     target: Path,
-    cutters: Callable[[TextSource], Cutters],
+    cutters: Callable[[TextSource], Cutters] = alone,
 ) -> tuple[dict[str, np.ndarray], CorpusFacts]:
     """The blocks of `train` and `held_out`, at least one of each, and what they are made of.
 

@@ -1,7 +1,7 @@
 """Costs measured where students will run: a folder to carry there, and what it found taken into the study.
 
-The folder holds a file for each shape and for the teacher, and a program that needs onnxruntime and numpy alone
-(trainables/export/bundle_script.py). The scales of int8 files in it come from random tokens: they are for timing.
+The folder holds a file for each shape and for the teacher, and a program that needs numpy and the package that runs the
+files alone (trainables/export/bundle_script.py). The scales of int8 files come from random tokens: they are for timing.
 """
 
 import json
@@ -23,7 +23,7 @@ from search.store.parts import Store
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.latency import FIXED, STEADY, ProfileSpec
 from spaces.records.rows import TrialRow
-from spaces.records.runtimes import ONNX, RUNTIMES
+from spaces.records.runtimes import FILE_RUNTIMES, RUNTIMES
 from spaces.settings import problems_of
 from spaces.students.architecture import architecture_of
 from spaces.telling import Say, quiet
@@ -86,8 +86,10 @@ def write_bundle(folder: str, setting: ProfileSpec, trials: Sequence[int] | None
 
     Raises SpecError for a runtime that has no file, StillhouseError for trials or weights that are not there.
     """
-    if setting.runtime != ONNX:
-        raise SpecError([f"--bundle carries files for onnxruntime, not for {setting.runtime!r}: add --runtime onnx"])
+    if setting.runtime not in FILE_RUNTIMES:
+        choices = " or ".join(f"--runtime {name}" for name in FILE_RUNTIMES)
+        raise SpecError([f"--bundle carries files, and {setting.runtime!r} has none: add {choices}"])
+    runtime = RUNTIMES[setting.runtime]
     store, to = Store.of(folder), Path(target)
     if to.exists():
         raise SpecError([f"{to} is there already; give a folder that is not"])
@@ -111,13 +113,13 @@ def write_bundle(folder: str, setting: ProfileSpec, trials: Sequence[int] | None
             students.append(_add(unfinished, shape.name, [row.trial for row in rows], model, setting))
         contents = {
             "format": FORMAT, "study": identity(store), "setting": asdict(setting), "students": students,
-            "batches": batches_of(setting, lengths),
+            "engine": runtime.engine, "batches": batches_of(setting, lengths),
         }  # fmt: skip
         (unfinished / CONTENTS).write_text(json.dumps(contents, indent=1), encoding="utf-8")
         shutil.copyfile(str(bundle_script.__file__), unfinished / SCRIPT)
     size_mb = sum(path.stat().st_size for path in to.iterdir()) / 1e6
-    say(f"{to}: {len(students)} files for onnxruntime, {size_mb:.0f} MB. Where they will run:")
-    say(f"  pip install onnxruntime numpy; python {SCRIPT}")
+    say(f"{to}: {len(students)} files for {runtime.engine}, {size_mb:.0f} MB. Where they will run:")
+    say(f"  pip install {runtime.engine} numpy; python {SCRIPT}")
     say(f"then here: stillhouse profile {folder} --import measured.json")
 
 
@@ -132,10 +134,14 @@ def lengths_of_tasks(table: Mapping[str, Any], teacher: Teacher, setting: Profil
 
 
 def _add(to: Path, name: str, trials: list[int], model: PreTrainedModel, setting: ProfileSpec) -> dict[str, Any]:
-    with files_of(model, setting, ONNX, setting.precision) as files:
-        file = f"{name}-{RUNTIMES[ONNX].files[setting.precision]}"
-        shutil.copyfile(files[setting.precision][1], to / file)
-    return {"name": name, "file": file, "trials": trials, "vocab_size": model.config.vocab_size}
+    runtime = RUNTIMES[setting.runtime]
+    target = to / f"{name}-{runtime.files[setting.precision]}"
+    with files_of(model, setting, setting.runtime, setting.precision) as files:
+        for part, copy in zip(runtime.parts(files[setting.precision][1]), runtime.parts(target), strict=True):
+            shutil.copyfile(part, copy)
+    beside = [part.name for part in runtime.parts(target)[1:]]
+    size = model.config.vocab_size
+    return {"name": name, "file": target.name, "beside": beside, "trials": trials, "vocab_size": size}
 
 
 def import_bundle(folder: str, file: str, *, name: str | None, say: Say) -> str:
@@ -149,7 +155,7 @@ def import_bundle(folder: str, file: str, *, name: str | None, say: Say) -> str:
     known = {TEACHER, *(row.trial for row in store.read_trials())}
     if strange := sorted({trial for row in found.rows for trial in row.trials} - known):
         raise StillhouseError(f"{file} tells of trials that {folder} does not have: {', '.join(map(str, strange))}")
-    fingerprint = digest(found.hardware, found.versions.get("onnxruntime"))[:8]
+    fingerprint = digest(found.hardware, found.versions.get(RUNTIMES[found.setting.runtime].engine))[:8]
     name = name or f"{found.setting.name}-{fingerprint}"
     shared = {
         "profile": name, **asdict(found.setting), "hardware": found.hardware, "fingerprint": fingerprint,

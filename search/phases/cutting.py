@@ -7,17 +7,15 @@ and what they return it writes. No worker holds more than a fragment of the text
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.tune.calls import on_workers, with_start
 from search.tune.cluster import Room, workers
+from search.tune.reading import read_through_driver
 from spaces.telling import Say, announced
 from trainables.lanes.settings import ClusterSpec
-from trainables.text.fragments import read_bytes
 from trainables.text.in_parts import in_parts
 from trainables.text.shards import Cutters, alone
 from trainables.text.sources import TextSource
@@ -41,7 +39,7 @@ def cutters_of(say: Say, max_tokens: int | None, source: TextSource) -> Cutters:
     if not sooner(size, max_tokens, places, len(os.sched_getaffinity(0))):
         return alone(source)
     say(f"corpus: {size / 1e6:,.0f} MB of text, cut by {places} worker{'s' * (places > 1)} of the cluster")
-    return in_parts(fragments, source.text_column, partial(read_there, reader()), partial(run, say))
+    return in_parts(fragments, source.text_column, read_through_driver(), partial(run, say))
 
 
 def sooner(text_bytes: float, max_tokens: int | None, places: int, own_cores: int) -> bool:
@@ -64,26 +62,3 @@ def run(
     done = on_workers(function, calls, ONE_CORE, "the corpus could not be cut", keep, lambda: max(1, room()))
     for _ in announced(calls, f"corpus: {{}} {what}", say):
         yield next(done)
-
-
-class Reader:
-    """Reads files where the driver is."""
-
-    def read(self, path: Path, place: int, number: int) -> bytes:
-        """So many bytes from a place on."""
-        return read_bytes(path, place, number)
-
-
-def reader() -> Any:
-    """The handle of one on the node of the driver, which ends when nobody knows it any more."""
-    node = ray.get_runtime_context().get_node_id()
-    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    here = NodeAffinitySchedulingStrategy(node, soft=False)
-    remote: Any = ray.remote(Reader)
-    return remote.options(scheduling_strategy=here, **options).remote()
-
-
-def read_there(reader: Any, path: Path, place: int, number: int) -> bytes:
-    """So many bytes of a file that the driver sees."""
-    found: bytes = ray.get(reader.read.remote(path, place, number))
-    return found

@@ -57,6 +57,9 @@ def prepare_data(
         corpus = dataclasses.replace(open_corpus(folder).facts, files=file_names(spec.corpus))
         for line in corpus_lines(corpus):
             say(f"corpus: {line}")
+        if (supplement := open_corpus(folder).supplement) is not None:
+            for line in corpus_lines(supplement.facts):
+                say(f"supplement: {line}")
     except SpecError as error:
         problems += error.problems
     for task in announced(spec.tasks, "tasks read: {}", say):

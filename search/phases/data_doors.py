@@ -36,7 +36,7 @@ from trainables.text.language_mix import languages_of
 from trainables.text.packing import pack, unknown_share
 from trainables.text.pairs import file_pairs
 from trainables.text.single import FEWEST_TOKENS, sentences_of
-from trainables.text.sources import USED, CorpusSpec, queries_of, told_as_queries
+from trainables.text.sources import USED, CorpusSpec, queries_of, supplement_of, told_as
 from trainables.text.tables import count_rows
 
 SAMPLE_ROWS = 200
@@ -75,13 +75,15 @@ def look_at(
 def look_at_texts(
     spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None, embedder: Embedder | None
 ) -> CorpusFacts:
-    """The facts of a corpus, once its texts and its queries were looked at."""
+    """The facts of a corpus, once its texts, its queries and its supplement were looked at."""
     problems: list[str] = []
-    found, queries, prompts = CorpusFacts(), queries_of(spec), ("", "")
-    if queries is not None:
+    found, prompts = CorpusFacts(), ("", "")
+    for key, other in (("queries", queries_of(spec)), ("supplement", supplement_of(spec))):
+        if other is None:
+            continue
         try:
-            with told_as_queries():
-                look_at_corpus(queries, None)
+            with told_as(key):
+                look_at_corpus(other, None)
         except SpecError as error:
             problems += error.problems
     try:

@@ -16,7 +16,7 @@ from spaces.records.data import DataFacts
 from spaces.space.search_space import SearchSpace
 from spaces.space.starts import MOST_STARTS
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
-from spaces.students.transfer import terms_of
+from spaces.students.stages import terms_of
 from trainables.machine import WITHOUT_VNNI, own_cores, pinned_threads, without_vnni
 from trainables.tasks.protocols.finetune import usual_epochs
 from trainables.tasks.spec import FINETUNE, protocol_for

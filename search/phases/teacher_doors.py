@@ -11,7 +11,7 @@ from spaces.errors import SpecError
 from spaces.space.search_space import SearchSpace
 from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
-from spaces.students.transfer import terms_of
+from spaces.students.stages import terms_of
 from spaces.telling import Say
 from trainables.cache import cache_folder, digest
 from trainables.copies import cached_value

@@ -28,7 +28,8 @@ from spaces.errors import StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from spaces.students.layer_mapping import HELD
-from spaces.students.transfer import Pairing, axes_of, terms_of
+from spaces.students.stages import axes_of, stages_of, terms_of
+from spaces.students.transfer import Pairing
 from spaces.telling import Say
 from trainables.copies import file_at_hand, is_home, locked, name_of, shared
 from trainables.machine import pinned_threads
@@ -45,6 +46,7 @@ from trainables.training.target_shards import unfinished_shards
 from trainables.training.targets import Needs, TargetPlan, needs_of
 
 GB = 1e9
+NEVER = "none: no method learns from it"
 PROBE_BLOCKS = 8
 FREE_SHARE = 0.8
 """Of the free disk, how much a cache may take."""
@@ -70,20 +72,23 @@ def needs_of_space(space: SearchSpace, held: Holds) -> Needs:
 
 
 def wants_of_space(space: SearchSpace, held: Holds) -> Iterator[tuple[tuple[State, ...], bool]]:
-    """(states of the teacher, whether the inputs are masked) of all that a method may be set up for.
+    """(states of the teacher, whether the inputs are masked) of all that a method may be set up for, stage by stage.
 
+    What is learned on the supplement is asked of the live teacher.
     A method does not ask the teacher for other things within a range: of a range its ends stand for all.
     """
     for method, students in space.feasible.items():
-        masked = any(term.masked_inputs for term in terms_of(method))
+        cached = [stage.method for stage in stages_of(method) if not stage.on_supplement]
         names = [axis.name for axis in axes_of(method)]
         for student in students:
             for values in product(*(space.legal(name, student) or space.axes[name].ends for name in names)):
                 config = {"method": method, **dict(zip(names, values, strict=True))}
                 pairing = Pairing(config, student, space.teacher.architecture, space.teacher.embedding)
                 mapped = config.get("mapping") == HELD
-                for start in space.legal("initialisation", student) if mapped else ("random",):
-                    yield teacher_states(replace(pairing, held=held(str(start), student) if mapped else ())), masked
+                for start, stage in product(space.legal("initialisation", student) if mapped else ("random",), cached):
+                    own = replace(pairing, config={**config, "method": stage})
+                    masked = any(term.masked_inputs for term in terms_of(stage))
+                    yield teacher_states(replace(own, held=held(str(start), student) if mapped else ())), masked
 
 
 def make_target_plan(
@@ -123,7 +128,7 @@ def blocks_of_budget(spec: StudySpec, tokens_per_row: float) -> int:
 def why_never_cached(spec: StudySpec, needs: Needs) -> str:
     """Why a cache is out of the question, or nothing."""
     if not needs.anything:
-        return "none: no method learns from it"
+        return "live: what it teaches is about the supplement" if spec.corpus.supplement else NEVER
     if spec.training.mixup:
         return "live: no two mixes of texts are the same"
     return "live, as the spec asks" if spec.targets.mode == "live" else ""

@@ -18,7 +18,7 @@ from trainables.models.tokenizer import load_tokenizer
 from trainables.models.vocabulary import trim
 from trainables.tasks.data import Rows
 from trainables.tasks.prepare import read_task
-from trainables.text.sources import CorpusSpec, queries_of, read_texts
+from trainables.text.sources import CorpusSpec, queries_of, read_texts, supplement_of
 
 COMPARED = 2000
 """Texts of each source that are cut again to see what became of them."""
@@ -33,7 +33,7 @@ def sources_of_spec(path: str, say: Say) -> tuple[str, dict[str, list[str]]]:
     found: dict[str, list[str]] = {}
     problems: list[str] = []
     try:
-        corpora = [spec.corpus, *filter(None, [queries_of(spec.corpus)])]
+        corpora = [spec.corpus, *filter(None, [queries_of(spec.corpus), supplement_of(spec.corpus)])]
         found["corpus"] = [text for corpus in corpora for part in read_texts(corpus, say) for text in part]
     except SpecError as error:
         problems += error.problems

@@ -17,7 +17,7 @@ from search.samplers.answers import Answers, axis_of
 from spaces.records.objectives import Objective
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import architecture_of
-from spaces.students.transfer import axes_of
+from spaces.students.stages import axes_of
 
 
 def study_of(

@@ -13,6 +13,7 @@ PATHS = (
     ("student", "tokenizer"),
     ("corpus", "source"),
     ("corpus", "queries"),
+    ("corpus", "supplement"),
     ("training", "start"),
     ("search", "warm_start"),
 )

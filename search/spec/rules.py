@@ -200,6 +200,7 @@ def pairs_of_files(spec: StudySpec) -> Problems:
 
 def named_corpus(spec: StudySpec) -> Problems:
     yield from _named_hub_source(spec.corpus.source)
+    yield from _named_hub_source(spec.corpus.supplement or "")
 
 
 def named_task_source(task: TaskSpec) -> Problems:

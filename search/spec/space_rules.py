@@ -1,5 +1,7 @@
 """Rules between a spec and the space that it searches: as in rules.py, each yields what it finds wrong."""
 
+import math
+
 from search.samplers.answers import completed, conditional_axes
 from search.samplers.registry import GRID, SAMPLERS
 from search.spec.deploy_rules import deploy_of
@@ -13,7 +15,8 @@ from spaces.space.axes import axes_of_trial
 from spaces.space.prior import read_prior
 from spaces.space.search_space import SearchSpace
 from spaces.students.architecture import parse_shape
-from spaces.students.transfer import METHODS, terms_of
+from spaces.students.stages import stages_of, terms_of
+from spaces.students.transfer import METHODS
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.spec import protocol_for
 
@@ -52,13 +55,42 @@ def what_can_be_mixed(spec: StudySpec, space: SearchSpace) -> Problems:
 
 
 def budget_is_a_batch(spec: StudySpec, space: SearchSpace) -> Problems:
+    """How long single texts are is known when they are cut."""
+    if spec.corpus.texts != "packed":
+        return
+    tokens, length = spec.budget.train_tokens, spec.corpus.sequence_length
     for size in space.to_table().get("batch_size", []):
-        packed = spec.corpus.texts == "packed"  # how long single texts are is known when they are cut
-        if packed and size * spec.corpus.sequence_length > spec.budget.train_tokens:
-            yield (
-                f"[budget] train_tokens {spec.budget.train_tokens} is less than one batch of {size} x "
-                f"{spec.corpus.sequence_length} tokens"
-            )
+        if size * length > tokens:
+            yield f"[budget] train_tokens {tokens} is less than one batch of {size} x {length} tokens"
+            continue
+        for method in map(str, space.axes["method"].choices):
+            shortest = min(stages_of(method), key=lambda stage: stage.share)
+            if size * length > shortest.share * tokens:
+                yield (
+                    f"[budget] train_tokens {tokens} leaves the stage {shortest.text!r} of method {method!r} less than "
+                    f"one batch of {size} x {length} tokens; nearest: {math.ceil(size * length / shortest.share)}"
+                )
+
+
+def supplement_is_read(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Text that a stage asks for must be there, and text that is there must be asked for."""
+    readers = [
+        repr(method)
+        for method in map(str, space.axes["method"].choices)
+        if any(stage.on_supplement for stage in stages_of(method))
+    ]
+    if readers and spec.corpus.supplement is None:
+        yield f"[space] method {readers[0]} reads a supplement: name its text under [corpus] supplement"
+    if spec.corpus.supplement is not None and not readers:
+        yield (
+            "[corpus] supplement is read by no method of [space]: leave it out, or write a stage on it, such as "
+            "'mha on supplement then mha'"
+        )
+    if readers and spec.targets.mode == "cache":
+        yield (
+            f"[space] method {readers[0]} reads the teacher live on the supplement, got [targets] mode 'cache'; take "
+            "'auto' or 'live'"
+        )
 
 
 def texts_for_methods(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -251,6 +283,7 @@ SPACE_RULES = (
     batch_is_shared_evenly,
     what_can_be_mixed,
     budget_is_a_batch,
+    supplement_is_read,
     texts_for_methods,
     what_scores_pairs,
     what_fits_another_tokenizer,

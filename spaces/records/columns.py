@@ -17,7 +17,7 @@ DATASETS = ("asked", "trials", "reports", "decisions", "test_scores", "baselines
 
 
 AXIS_COLUMNS = (
-    Column("method", TEXT, "", "transfer method, or a weighted sum of methods"),
+    Column("method", TEXT, "", "transfer method, a weighted sum of methods, or stages"),
     Column("mapping", TEXT, "", "layer mapping of hidden-state transfer"),
     Column("relation_heads", INT, "heads", "relation heads of MHA transfer"),
     Column("teacher_layer", INT, "layer", "teacher layer that attention is transferred from, counted from 1"),

@@ -10,7 +10,8 @@ from spaces.errors import StillhouseError, choose
 from spaces.space.starts import PAYING_STARTS, STARTS, same_start, unfit_start
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, canonical_shape
 from spaces.students.axis import Axis, Rule, positive, text, whole
-from spaces.students.transfer import METHODS, axes_of, canonical_method, terms_of
+from spaces.students.stages import axes_of, canonical_method, terms_of
+from spaces.students.transfer import METHODS
 
 
 def read_start(name: str) -> str:
@@ -55,7 +56,8 @@ def unlike_scorers(method: str, student: StudentArchitecture, teacher: TeacherFa
 
 
 METHOD = Axis(
-    "method", str, text(canonical_method), "transfer method, or a weighted sum of methods",
+    "method", str, text(canonical_method),
+    "transfer method, a weighted sum of methods, or stages",
     rules=(Rule("output-distribution transfer needs a teacher with a masked-LM head", without_lm_head),
            Rule("score transfer needs a teacher that scores pairs", unlike_scorers)),
 )  # fmt: skip

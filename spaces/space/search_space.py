@@ -20,7 +20,8 @@ from spaces.space.feasibility import Objection, objections, same_outcome
 from spaces.space.table import Values
 from spaces.students.architecture import SHAPE_KEYS, StudentArchitecture, TeacherFacts, architecture_of, parse_shape
 from spaces.students.axis import Axis, Scalar, whole
-from spaces.students.transfer import UNTRAINED, axes_of
+from spaces.students.stages import axes_of
+from spaces.students.transfer import UNTRAINED
 
 HEADS_RULE = "attention heads divide the student's width"
 FAMILY_RULE = "the student's family can build its shape"

@@ -1,7 +1,7 @@
 """The transfer methods: what each needs from teacher and student, which axes it is searched over, and its loss.
 
-A trial's method is one name or a weighted sum such as "od + 0.5 hs". Methods are loaded when they are first looked up,
-since their losses need torch.
+A trial's method is one name, a weighted sum such as "od + 0.5 hs", or stages one after the other, such as "hs for 0.7
+then od" (spaces/students/stages.py). Methods are loaded when they are first looked up, since their losses need torch.
 """
 
 import math
@@ -84,7 +84,10 @@ METHODS = Registry(
 
 
 def parse_method(text: str) -> tuple[tuple[str, float], ...]:
-    """Read "mha" or "od + 0.5 hs" into (name, weight) pairs in the order of METHODS; a missing weight is 1."""
+    """Read "mha" or "od + 0.5 hs" into (name, weight) pairs in the order of METHODS; a missing weight is 1.
+
+    Of a method in stages, one of them.
+    """
     weights: dict[str, float] = {}
     problems: list[str] = []
     for term in PLUS_PATTERN.split(text):
@@ -106,17 +109,7 @@ def parse_method(text: str) -> tuple[tuple[str, float], ...]:
     return tuple((name, weights[name]) for name in METHODS if name in weights)
 
 
-def canonical_method(text: str) -> str:
-    """The one spelling of a method: terms in the order of METHODS, weights of 1 left out."""
+def canonical_sum(text: str) -> str:
+    """The one spelling of a method without stages: terms in the order of METHODS, weights of 1 left out."""
     terms = parse_method(text)
     return " + ".join(name if weight == 1 else f"{weight:.12g} {name}" for name, weight in terms)
-
-
-def terms_of(method: str) -> tuple[TransferMethod, ...]:
-    """The transfer methods that a method text sums."""
-    return tuple(METHODS[name] for name, _ in parse_method(method))
-
-
-def axes_of(method: str) -> tuple[Axis, ...]:
-    """The axes that a trial of this method has besides the common ones, without repeats."""
-    return tuple(dict.fromkeys(axis for term in terms_of(method) for axis in term.axes))

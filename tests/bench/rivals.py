@@ -3,8 +3,8 @@
 Optuna's samplers are asked and told. Depth and width are whole numbers (their places among the recorded ones), and one
 categorical parameter holds the method with what belongs to it alone, so that the space has the same five parameters
 everywhere: samplers that cannot model axes that come and go lose nothing by it. A configuration that has run already
-is answered from memory at no cost, as a careful user would do. MOASHA and BoTorch live in environments of their own,
-behind a pipe (moasha_server.py, botorch_server.py).
+is answered from memory at no cost, as a careful user would do. MOASHA, BoTorch, NePS and SMAC live in environments of
+their own, behind a pipe (*_server.py). All are told the quality of the student that a trial hands over.
 """
 
 import json
@@ -95,7 +95,7 @@ class Optuna:
         if rung is None:
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return
-        self.known[name] = (rung.quality, self.table.costs[name]["parameters"] / self.table.teacher_parameters)
+        self.known[name] = (rung.kept_quality, self.table.costs[name]["parameters"] / self.table.teacher_parameters)
         self.study.tell(trial, self.known[name])
 
 
@@ -112,8 +112,9 @@ class Served:
             "seed": seed, "factor": 3, "first": table.about["rungs"][0], "budget": table.budget_tokens,
             "axes": {name: len(choices) for name, choices in self.flat.lists.items()},
             "names": ["kind", "initialisation"], "everything": list(self.flat.by_places),
+            "kinds": [json.loads(kind) for kind in self.flat.lists["kind"]],
         })  # fmt: skip
-        self.parameters: dict[int, float] = {}
+        self.parameters: dict[int | str, float] = {}
 
     def call(self, message: Mapping[str, Any]) -> Any:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -125,10 +126,10 @@ class Served:
         answer = self.call({"do": "suggest"})
         config = self.flat.config(tuple(answer["places"]))
         self.parameters[answer["trial"]] = self.table.costs[key(config)]["parameters"] / self.table.teacher_parameters
-        return answer["trial"], config, 0
+        return answer["trial"], config, answer.get("passed", 0)
 
     def report(self, handle: Any, level: int, rung: Rung) -> bool:
-        return bool(self.call({"do": "report", "trial": handle, **self.result(handle, rung)}))
+        return bool(self.call({"do": "report", "trial": handle, "level": level, **self.result(handle, rung)}))
 
     def complete(self, handle: Any, rung: Rung | None) -> None:
         if rung is None:
@@ -136,9 +137,9 @@ class Served:
         else:
             self.call({"do": "complete", "trial": handle, **self.result(handle, rung)})
 
-    def result(self, handle: int, rung: Rung) -> dict[str, Any]:
+    def result(self, handle: int | str, rung: Rung) -> dict[str, Any]:
         """What a search that asks for two objectives is told."""
-        return {"train_tokens": rung.train_tokens, "quality": rung.quality, "parameters": self.parameters[handle]}
+        return {"train_tokens": rung.train_tokens, "quality": rung.kept_quality, "parameters": self.parameters[handle]}
 
     def __del__(self) -> None:
         self.process.kill()

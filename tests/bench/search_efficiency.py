@@ -1,16 +1,19 @@
 """Which search finds a good front soonest? Searches replayed on recorded trials, side by side.
 
-stillhouse under both schedules, random search, Optuna's TPE, NSGA-II and GPSampler, Syne Tune's MOASHA and BoTorch's
-qLogNEHVI (rivals.py gives each its best form), on simulated workers, for the same simulated seconds. Each replay is a
-line in --out, so that an interrupted run goes on; the tables are made from these lines. The recordings are made by
-record_table.py.
+stillhouse under both schedules, random search, Optuna's TPE, NSGA-II and GPSampler, Syne Tune's MOASHA, BoTorch's
+qLogNEHVI, NePS' MO-Hyperband and SMAC's ParEGO (rivals.py gives each its best form), on simulated workers, for the same
+simulated seconds. Each replay is a line in --out, so that an interrupted run goes on; the tables are made from these
+lines. The recordings are made by record_table.py.
 
     python tests/bench/search_efficiency.py docs --out replays.jsonl --only random halving "freeze and thaw"
     python tests/bench/search_efficiency.py docs --out replays.jsonl --report --plot docs/results/search.png
     # Libraries that pin other versions get environments of their own:
     python -m venv syne && syne/bin/pip install syne-tune==0.16
-    python -m venv botorch && botorch/bin/pip install botorch
-    python tests/bench/search_efficiency.py docs --out replays.jsonl --syne syne/bin/python --botorch botorch/bin/python
+    python -m venv botorch && botorch/bin/pip install botorch==0.18.1
+    python -m venv neps && neps/bin/pip install neural-pipeline-search==0.17.0
+    python -m venv smac && smac/bin/pip install smac==2.4.1
+    python tests/bench/search_efficiency.py docs --out replays.jsonl --syne syne/bin/python \\
+        --botorch botorch/bin/python --neps neps/bin/python --smac smac/bin/python
 """
 
 import argparse
@@ -50,11 +53,13 @@ SEARCHES: dict[str, tuple[Callable[..., Any], dict[str, Any], bool]] = {
     "GPSampler": (Optuna, {"sampler": "gp"}, False),
     "MOASHA": (Served, {"server": "moasha_server.py", "python": "syne"}, True),
     "qLogNEHVI": (Served, {"server": "botorch_server.py", "python": "botorch"}, False),
+    "MO-Hyperband": (Served, {"server": "neps_server.py", "python": "neps"}, True),
+    "ParEGO": (Served, {"server": "smac_server.py", "python": "smac"}, False),
     "halving": (Ours, {"schedule": "halving"}, True),
     "freeze and thaw": (Ours, {"schedule": "freeze_thaw"}, True),
 }
 """name -> (search, its options, whether it looks at rungs)."""
-COLOURS = ("#8a8f98", "#3b6fb6", "#6a51a3", "#2a9d8f", "#c08a1e", "#5b8c3a", "#444444", "#c1272d")
+COLOURS = ("#8a8f98", "#3b6fb6", "#6a51a3", "#2a9d8f", "#c08a1e", "#5b8c3a", "#b5651d", "#7a7a3a", "#444444", "#c1272d")
 
 
 @lru_cache(maxsize=1)
@@ -98,13 +103,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--syne", help="the Python of an environment with syne-tune 0.16; without it no MOASHA")
     parser.add_argument("--botorch", help="the Python of an environment with botorch; without it no qLogNEHVI")
+    parser.add_argument("--neps", help="the Python of an environment with NePS; without it no MO-Hyperband")
+    parser.add_argument("--smac", help="the Python of an environment with SMAC; without it no ParEGO")
     parser.add_argument("--only", nargs="*", default=list(SEARCHES), help="names of searches")
     parser.add_argument("--free-scores", action="store_true", help="scoring takes no time, at rungs and at the end")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--report", action="store_true", help="replay nothing")
     parser.add_argument("--plot", type=Path, help="draw the curves: a .html page, or a .png by way of a browser")
     options = parser.parse_args()
-    pythons = {name: getattr(options, name) for name in ("syne", "botorch") if getattr(options, name)}
+    pythons = {name: getattr(options, name) for name in ("syne", "botorch", "neps", "smac") if getattr(options, name)}
     known = known_replays(options.out, options.table, options.free_scores)
     jobs = [
         (name, seed)

@@ -1,4 +1,5 @@
-"""Times the files of a bundle on the machine where they will run: pip install onnxruntime numpy; python measure.py
+"""Times the files of a bundle on the machine where they will run: pip install numpy and the package that runs the files
+(bundle.json names it: onnxruntime or openvino); python measure.py
 
 It stands by itself: `stillhouse profile STUDY --bundle FOLDER` copies it there as measure.py, beside the files and
 bundle.json. It writes measured.json, which `stillhouse profile STUDY --import measured.json` takes into the study.
@@ -11,7 +12,9 @@ import datetime
 import json
 import os
 import platform
+import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 ROUNDS, WARMUP = 40, 3
@@ -25,32 +28,30 @@ DRAWS = 200
 def main(folder: Path) -> Path:
     """Measure all files of a folder; returns the file that was written."""
     import numpy as np
-    import onnxruntime
 
     bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     setting, students = bundle["setting"], bundle["students"]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = setting["threads"], 1
+    engine = bundle["engine"]
     batches = bundle["batches"]
     passes: list[tuple] = []
     for student in students:
-        session = onnxruntime.InferenceSession(str(folder / student["file"]), options, ["CPUExecutionProvider"])
-        names, feeds = [each.name for each in session.get_inputs()], []
+        names, run = OPENED_BY[engine](folder / student["file"], setting["threads"])
+        feeds = []
         for lengths in batches:
             shape = (len(lengths), max(lengths))
             mask = (np.arange(shape[1]) < np.array(lengths)[:, None]).astype(np.int64)
             ids = mask * np.random.default_rng(0).integers(5, student["vocab_size"], shape)
             known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
             feeds.append({name: known[name] for name in names})
-        passes.append((session, feeds, []))
+        passes.append((run, feeds, []))
     for number in range(WARMUP + ROUNDS):
-        for session, feeds, rounds in passes:
+        for run, feeds, rounds in passes:
             times_ms: list[float] = []
             started = time.perf_counter()
             while not times_ms or (len(times_ms) < MOST_PASSES and time.perf_counter() - started < ROUND_S):
                 for each in feeds:  # each round has all batches equally often
                     before = time.perf_counter()
-                    session.run(["sentence_embedding"], each)
+                    run(each)
                     times_ms.append(1000 * (time.perf_counter() - before))
             if number >= WARMUP:
                 rounds.append(np.array(times_ms))
@@ -68,20 +69,47 @@ def main(folder: Path) -> Path:
             "latency_p50_ms": p50, "latency_p50_low_ms": low, "latency_p50_high_ms": high, "latency_p95_ms": p95,
             "latency_p95_low_ms": low95, "latency_p95_high_ms": high95, "latency_moved": moved, "runs": len(times),
         }  # fmt: skip
-        size_mb = (folder / student["file"]).stat().st_size / 1e6
+        size_mb = sum((folder / file).stat().st_size for file in (student["file"], *student["beside"])) / 1e6
         rows.append({"name": student["name"], "trials": student["trials"], **row, "disk_mb": size_mb})
         busy = f"; the first and the last tenth are {moved:.0%} apart: the machine is busy" if moved > BUSY else ""
         tail = f"95 %: {p95:.2f} ms ({low95:.2f} to {high95:.2f})"
         print(f"{student['name']:<12} {p50:8.2f} ms ({low:.2f} to {high:.2f}), {tail}{busy}", flush=True)
     found = {
         "format": bundle["format"], "study": bundle["study"], "setting": setting, "rows": rows, "hardware": hardware(),
-        "versions": {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__},
+        "versions": {"python": platform.python_version(), engine: version(engine)},
         "measured_at": datetime.datetime.now(datetime.timezone.utc).isoformat(),  # noqa: UP017 - before Python 3.11
     }  # fmt: skip
     target = folder / "measured.json"
     target.write_text(json.dumps(found, indent=1, default=float), encoding="utf-8")
     print(f"{hardware()}; written to {target}")
     return target
+
+
+def by_onnxruntime(file: Path, threads: int) -> tuple:
+    """(names of its inputs, one pass over inputs by name) of an ONNX file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
+    return [each.name for each in session.get_inputs()], lambda feeds: session.run(["sentence_embedding"], feeds)
+
+
+def by_openvino(file: Path, threads: int) -> tuple:
+    """The same of a file of OpenVINO, in float32 where the file says so, with no word to Intel at its import."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, "ENABLE_CPU_PINNING": False,
+    }  # fmt: skip
+    model = openvino.Core().compile_model(str(file), "CPU", settings)
+    request = model.create_infer_request()
+    return [each.get_any_name() for each in model.inputs], request.infer
+
+
+OPENED_BY = {"onnxruntime": by_onnxruntime, "openvino": by_openvino}
 
 
 def hardware() -> str:

@@ -19,7 +19,8 @@ from spaces.errors import SpecError, TrialFailed
 from spaces.space.starts import LAYERS_OF_STARTS
 from spaces.students.architecture import StudentArchitecture, architecture_of
 from spaces.students.layer_mapping import uniform
-from spaces.students.transfer import METHODS, UNTRAINED, parse_method
+from spaces.students.stages import terms_of
+from spaces.students.transfer import UNTRAINED
 from trainables.models.calibration import fit_layer, fit_norms
 from trainables.models.embedding import embedder_of, set_embedder
 from trainables.models.encoder import architecture, build_model, family_of, layers, parts, set_architecture
@@ -50,8 +51,8 @@ def build_student(config: dict, teacher: Teacher, seed: int, corpus: Corpus | No
     corpus: what a projected start takes its sample from; a random start needs none.
     In evaluation mode: distillation runs without dropout, for a student underfits long before it overfits.
     """
-    terms = () if config["method"] == UNTRAINED else parse_method(config["method"])
-    lm_head = any(METHODS[name].student_lm_head for name, _ in terms)
+    terms = () if config["method"] == UNTRAINED else terms_of(config["method"])
+    lm_head = any(term.student_lm_head for term in terms)
     student = untrained(teacher, architecture_of(config), seed, lm_head=lm_head)
     INITIALISATIONS[config["initialisation"]](student, teacher, corpus)
     return student

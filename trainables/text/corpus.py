@@ -5,6 +5,7 @@ A row is a block of packed texts without padding, or a single text, padded; how 
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -34,13 +35,16 @@ from trainables.text.sources import (
     queries_of,
     read_texts,
     source_files,
-    told_as_queries,
+    supplement_of,
+    told_as,
 )
 from trainables.text.stream import Stream
 
 HELD_OUT_BLOCKS = 512
 TEACHER = "teacher"
 """The folder in that of a corpus with its rows in the teacher's tokens."""
+SUPPLEMENT = "supplement"
+"""The folder there with another corpus, which stages of a method read."""
 WINDOW = 4096
 """Single texts that are sorted by length together, so that a batch has little padding."""
 
@@ -61,6 +65,8 @@ class Corpus:
     """Of single texts, by split; packed blocks have none, for no position of theirs is padding."""
     teachers: "Corpus | None" = None
     """The same texts in the teacher's tokens, row by row, where students have a tokenizer of their own."""
+    supplement: "Corpus | None" = None
+    """Other texts, which stages of a method read."""
 
     @property
     def of_teacher(self) -> "Corpus":
@@ -130,6 +136,10 @@ def prepare_corpus(
     folder = cache_folder() / "corpora" / key
     if is_kept(folder):
         return folder
+    other = None
+    if (supplement := supplement_of(spec)) is not None:
+        with told_as(SUPPLEMENT):
+            other = prepare_corpus(supplement, tokenizer, progress, prompt, "", teachers, cutters)
     with shards_of(key) as shards:
         if folder.is_dir():  # another process has just written it
             return folder
@@ -142,6 +152,8 @@ def prepare_corpus(
                     (unfinished / TEACHER).mkdir()
                     write_rows(unfinished / TEACHER, theirs, facts, spec, teachers)
             write_rows(unfinished, blocks, facts, spec, tokenizer)
+            if other is not None:
+                shutil.copytree(other, unfinished / SUPPLEMENT)
     return folder
 
 
@@ -277,7 +289,7 @@ def prompted(spec: CorpusSpec, source: TextSource, progress: Say, prompt: str, q
         cut = [sentence for text in texts for sentence in sentences_of(text)] if spec.texts == "sentences" else texts
         found.append([prompt + text for text in cut])
     if (queries := queries_of(spec)) is not None:
-        with told_as_queries():
+        with told_as("queries"):
             asked = read_texts(queries, progress)
         progress(
             f"corpus: {len(found[0]):,} texts after {prompt!r} and {len(asked[0]):,} queries after {query_prompt!r}"
@@ -289,8 +301,10 @@ def prompted(spec: CorpusSpec, source: TextSource, progress: Say, prompt: str, q
 
 def open_corpus(folder: Path) -> Corpus:
     """Map a prepared corpus into memory; nothing is read yet, and every process of a node shares one copy."""
-    inner = folder / TEACHER
-    teachers = replace(open_corpus(inner), digest=f"{folder.name}-{TEACHER}") if inner.is_dir() else None
+    teachers, supplement = (
+        replace(open_corpus(folder / inner), digest=f"{folder.name}-{inner}") if (folder / inner).is_dir() else None
+        for inner in (TEACHER, SUPPLEMENT)
+    )
     meta = json.loads((folder / "meta.json").read_text())
     return Corpus(
         train=np.load(folder / "train.npy", mmap_mode="r"),
@@ -306,6 +320,7 @@ def open_corpus(folder: Path) -> Corpus:
             if (folder / f"{name}_lengths.npy").is_file()
         },
         teachers=teachers,
+        supplement=supplement,
     )
 
 

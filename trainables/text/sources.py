@@ -44,6 +44,11 @@ class CorpusSpec:
         "[embedding] prompt",
         None,
     )
+    supplement: str | None = setting(
+        "text of another task or domain, a file or folder, which stages of a method read in place of source ('mha on "
+        "supplement then mha'); cut as source is",
+        None,
+    )
     max_tokens: int | None = setting("use about this many tokens at the most: a sample over all text", None, at_least=1)
     near_duplicates: float | None = setting(
         "leave out texts that are so similar to an earlier one, by runs of three words: 0.8 finds pages that differ in "
@@ -67,13 +72,20 @@ def queries_of(spec: CorpusSpec) -> CorpusSpec | None:
     return replace(spec, source=spec.queries, queries=None, texts="single", near_duplicates=None)
 
 
+def supplement_of(spec: CorpusSpec) -> CorpusSpec | None:
+    """The supplement of a corpus as a corpus of its own, with its queries left out."""
+    if spec.supplement is None:
+        return None
+    return replace(spec, source=spec.supplement, supplement=None, queries=None, language_temperature=None)
+
+
 @contextmanager
-def told_as_queries() -> Iterator[None]:
-    """What is wrong with them is told under their key."""
+def told_as(key: str) -> Iterator[None]:
+    """What is wrong with the text of another key of [corpus] is told under that."""
     try:
         yield
     except SpecError as error:
-        raise SpecError([each.replace("[corpus] source", "[corpus] queries", 1) for each in error.problems]) from error
+        raise SpecError([each.replace("[corpus] source", f"[corpus] {key}", 1) for each in error.problems]) from error
 
 
 def source_files(spec: CorpusSpec, progress: Say) -> dict[str, str]:
@@ -82,9 +94,13 @@ def source_files(spec: CorpusSpec, progress: Say) -> dict[str, str]:
     A file of which the time of change is known is not read again.
     """
     if (queries := queries_of(spec)) is not None:
-        with told_as_queries():
+        with told_as("queries"):
             asked = {f"queries: {name}": found for name, found in source_files(queries, progress).items()}
         return source_files(replace(spec, queries=None), progress) | asked
+    if (supplement := supplement_of(spec)) is not None:
+        with told_as("supplement"):
+            more = {f"supplement: {name}": found for name, found in source_files(supplement, progress).items()}
+        return source_files(replace(spec, supplement=None), progress) | more
     if spec.source == "docs":
         return {"the docstrings of the installed packages": docs_table(progress).parent.name}
     if spec.source.startswith("hub:"):

@@ -48,6 +48,8 @@ class Progress:
     first: float = math.nan
     lowest: float = math.inf
     last: float = math.nan
+    unknowing: float = 0.0
+    """What the first batch of the stage would have cost a student that knew nothing of its texts."""
     report: TrialReport | None = None
     """What is said of this step. Nobody may have heard it, so whoever goes on from here says it again."""
     unsaid: Unsaid = field(default_factory=Unsaid)

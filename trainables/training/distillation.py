@@ -1,4 +1,4 @@
-"""Student, learned projections and the loss of a method as one module; how it reads its batches and the teacher.
+"""Student, learned projections and the losses of a method as one module; how it reads its batches and the teacher.
 
 Shapes: B batch, T tokens, D teacher width, d student width.
 """
@@ -6,15 +6,17 @@ Shapes: B batch, T tokens, D teacher width, d student width.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from spaces.errors import StillhouseError
 from spaces.students.architecture import architecture_of
+from spaces.students.stages import stages_of, terms_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
 from trainables.models.embedding import embedder_of, set_embedder
@@ -26,15 +28,29 @@ from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited
 from trainables.training.mixing import Mix, both_valid, partner
 from trainables.training.readings import Reading, read_batch
-from trainables.training.settings import TrainingSpec
+from trainables.training.settings import TrainingSpec, Worker
 from trainables.training.targets import Targets
 
 WIDE = 256
 """Width from which a student's steps are faster in bf16 on a CPU that multiplies it."""
 
 
+@dataclass(frozen=True)
+class StageLosses:
+    """What one stage of a method compares, and how it reads texts."""
+
+    terms: tuple[tuple[Loss, float], ...]
+    """Losses and their weights."""
+    student_signals: tuple[LayerSignal, ...]
+    teacher_signals: tuple[LayerSignal, ...]
+    masked_inputs: bool
+
+
 class Distillation(nn.Module):
-    """Student and learned projections under the loss of a method; what DistributedDataParallel wraps."""
+    """Student and learned projections under the losses of a method; what DistributedDataParallel wraps.
+
+    Projections of one name go on from stage to stage.
+    """
 
     def __init__(
         self, student: PreTrainedModel, teacher: Teacher, corpus: Corpus, config: dict, training: TrainingSpec
@@ -49,11 +65,11 @@ class Distillation(nn.Module):
         skipped = source.facts.embedding.skipped
         pairing = Pairing(config, shape, facts.architecture, facts.embedding, *attention, held, skipped)
         self.first_embedder = embedder_of(student)
-        self.terms = losses_of(pairing)
-        self.student_signals, self.teacher_signals = signals_of(self.terms)
-        reads_states = any(signal is HIDDEN for signal, _ in self.teacher_signals)
+        self.stages = tuple(stage_losses(pairing, stage.method) for stage in stages_of(config["method"]))
+        self.stage = 0
+        """Which of them is under way."""
+        reads_states = any(signal is HIDDEN for stage in self.stages for signal, _ in stage.teacher_signals)
         self.squares = stream_squares(teacher, corpus) if reads_states else {}
-        self.masked_inputs = any(METHODS[name].masked_inputs for name, _ in parse_method(config["method"]))
         device = next(student.parameters()).device
         self.student_bf16 = use_bf16(training.precision, device, student.config.hidden_size)
         self.teacher_bf16 = use_bf16(training.teacher_precision, device)
@@ -61,28 +77,35 @@ class Distillation(nn.Module):
         """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
         self.projections = nn.ParameterDict()
         described = (0, *held) if held else every_layer(teacher)
-        for loss, _ in self.terms:
-            for key, projection in loss.projections.items():
-                if key in self.projections:
-                    raise StillhouseError(f"two methods of {config['method']!r} name a projection {key!r}; rename one")
-                self.projections[key] = first_projection(projection, source, corpus, described)
+        for key, projection in projections_of(self.stages, config["method"]).items():
+            self.projections[key] = first_projection(projection, source, corpus, described)
 
     @property
-    def needs_teacher(self) -> bool:
-        """Whether any of its losses reads the teacher."""
-        return bool(self.teacher_signals)
+    def terms(self) -> tuple[tuple[Loss, float], ...]:
+        """The losses of the stage under way, and their weights."""
+        return self.stages[self.stage].terms
+
+    @property
+    def teacher_signals(self) -> tuple[LayerSignal, ...]:
+        """What the stage under way reads of the teacher; nothing: it learns without one."""
+        return self.stages[self.stage].teacher_signals
 
     def hand_over(self) -> None:
-        """The student embeds as it does when it is used: by its own pooling, through a projection that is kept."""
+        """The student embeds as it does when it is used: by its own pooling, through a projection that is kept.
+
+        What a stage leaves open is as the stages before it have left it.
+        """
+        losses = [loss for stage in self.stages[: self.stage + 1] for loss, _ in stage.terms]
+        kept = dict.fromkeys(key for loss in losses for key, each in loss.projections.items() if each.kept)
+        poolings = [loss.pooling for loss in losses if loss.pooling is not None]
+        sizes = [loss.size for loss in losses if loss.size is not None]
         embedder = self.first_embedder
-        for loss, _ in self.terms:
-            if loss.pooling is not None:
-                embedder = replace(embedder, pooling=loss.pooling)
-            for key, projection in loss.projections.items():
-                if projection.kept:
-                    embedder = embedder.onto(self.projections[key].T)
-            if loss.size is not None:
-                embedder = replace(embedder, dims=loss.size)
+        if poolings:
+            embedder = replace(embedder, pooling=poolings[-1])
+        for key in kept:
+            embedder = embedder.onto(self.projections[key].T)
+        if sizes:
+            embedder = replace(embedder, dims=sizes[-1])
         set_embedder(self.student, embedder)
 
     def take_back(self) -> None:
@@ -91,37 +114,51 @@ class Distillation(nn.Module):
 
     def read(
         self, corpus: Corpus, split: str, blocks: np.ndarray, views: np.ndarray, training: TrainingSpec,
-        targets: Targets | None,
+        targets: Targets | None, stage: int = 0,
     ) -> Reading:  # fmt: skip
-        """A batch as the method reads it, with the teacher's states when there are targets to take them from."""
-        seen = views if self.masked_inputs else None
+        """A batch as a stage reads it, with the teacher's states when there are targets to take them from.
+
+        Batches are read ahead, so that this may be another stage than the one under way.
+        """
+        losses = self.stages[stage]
+        seen = views if losses.masked_inputs else None
         reading = read_batch(corpus, split, blocks, seen, training.mask_fraction)
         if targets is None:
             others = corpus.teachers
             told = None if others is None else read_batch(others, split, blocks, seen, training.mask_fraction)
             return replace(reading, teachers=told)
-        return replace(reading, states=targets.read(split, states_of(self.teacher_signals), blocks, seen, reading))
+        return replace(reading, states=targets.read(split, states_of(losses.teacher_signals), blocks, seen, reading))
 
-    def forward(self, teacher: PreTrainedModel, reading: Reading, mix: Mix | None = None) -> Tensor:
-        """The weighted sum of the method's losses over one batch; mix: how both models read it mixed."""
+    def forward(
+        self, teacher: PreTrainedModel, reading: Reading, mix: Mix | None = None, *, is_swapped: bool = False
+    ) -> Tensor:
+        """The weighted sum of the losses of the stage under way over one batch; mix: how both models read it mixed.
+
+        is_swapped: the student reads the reversed batch, so that what it says is of other texts than it is asked for.
+        """
+        asked = self.stages[self.stage]
         kind, inputs_BT, positions_BT = reading.inputs_BT.device.type, reading.inputs_BT, reading.positions_BT
         mask_BT = reading.mask_BT if mix is None else both_valid(reading.mask_BT)
         theirs: Signals = {}
-        if self.needs_teacher:
+        if asked.teacher_signals:
             started = time.perf_counter()
             with torch.no_grad(), torch.autocast(kind, torch.bfloat16, enabled=self.teacher_bf16):
                 if reading.states is None:
                     told = reading.teachers or reading
                     seen = told.inputs_BT, told.mask_BT if mix is None else mask_BT, told.positions_BT
-                    theirs = read_signals(teacher, self.teacher_signals, *seen, mix)
+                    theirs = read_signals(teacher, asked.teacher_signals, *seen, mix)
                 else:
-                    theirs = restore_signals(teacher, self.teacher_signals, reading.states)
+                    theirs = restore_signals(teacher, asked.teacher_signals, reading.states)
             self.teacher_s += time.perf_counter() - started
+        own = (inputs_BT, mask_BT, positions_BT)
+        if is_swapped:
+            own = tuple(None if each is None else each.flip(0) for each in own)
+            mask_BT = None if mask_BT is None else mask_BT * mask_BT.flip(0)
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
-            ours = read_signals(self.student, self.student_signals, inputs_BT, mask_BT, positions_BT, mix)
+            ours = read_signals(self.student, asked.student_signals, *own, mix)
         labels_N = None if positions_BT is None else reading.words_BT[positions_BT]
         batch = Batch(mask_BT, labels_N, self.squares)
-        value = torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in self.terms]).sum()
+        value = torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in asked.terms]).sum()
         return value if mix is None else value + mix.weight * self.consistency(ours, reading, mix)
 
     def consistency(self, ours: Signals, reading: Reading, mix: Mix) -> Tensor:
@@ -131,7 +168,7 @@ class Distillation(nn.Module):
         """
         inputs_BT, mask_BT = reading.inputs_BT, reading.mask_BT
         with torch.no_grad(), torch.autocast(inputs_BT.device.type, torch.bfloat16, enabled=self.student_bf16):
-            alone = read_signals(self.student, self.student_signals, inputs_BT, mask_BT)
+            alone = read_signals(self.student, self.stages[self.stage].student_signals, inputs_BT, mask_BT)
         values = []
         for loss, weight in self.terms:
             own = {theirs: alone[asked] for asked, theirs in zip(loss.student, loss.teacher, strict=True)}
@@ -152,8 +189,37 @@ class Distillation(nn.Module):
         )
 
 
+@torch.no_grad()
+def loss_of_swapped(module: Distillation, teacher: PreTrainedModel, parts: list[Reading], worker: Worker) -> float:
+    """The mean loss of a batch against what is right for other texts, over all workers; it draws nothing at random."""
+    device = parts[0].inputs_BT.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        loss = torch.stack([module(teacher, part, is_swapped=True) for part in parts]).mean()
+    if worker.world_size > 1:
+        dist.all_reduce(loss)
+    return loss.item() / worker.world_size
+
+
+def stage_losses(pairing: Pairing, method: str) -> StageLosses:
+    """What a stage compares under a method, a sum."""
+    terms = losses_of(replace(pairing, config={**pairing.config, "method": method}))
+    return StageLosses(tuple(terms), *signals_of(terms), any(term.masked_inputs for term in terms_of(method)))
+
+
+def projections_of(stages: Sequence[StageLosses], method: str) -> dict[str, Projection]:
+    """The learned projections of all stages by name. Raises StillhouseError where one name stands for two."""
+    found: dict[str, Projection] = {}
+    for stage in stages:
+        named = [key for loss, _ in stage.terms for key in loss.projections]
+        own = {key: projection for loss, _ in stage.terms for key, projection in loss.projections.items()}
+        for key, projection in own.items():
+            if named.count(key) > 1 or found.setdefault(key, projection) != projection:
+                raise StillhouseError(f"two methods of {method!r} name a projection {key!r}; rename one")
+    return found
+
+
 def losses_of(pairing: Pairing) -> list[tuple[Loss, float]]:
-    """The losses of a trial's method and their weights."""
+    """The losses of a method without stages, and their weights."""
     return [(METHODS[name].loss(pairing), weight) for name, weight in parse_method(pairing.config["method"])]
 
 
@@ -165,7 +231,7 @@ def signals_of(terms: Sequence[tuple[Loss, float]]) -> tuple[tuple[LayerSignal, 
 
 
 def teacher_states(pairing: Pairing) -> tuple[State, ...]:
-    """The states of the teacher that a trial's signals are restored from."""
+    """The states of the teacher that the signals of a method without stages are restored from."""
     return states_of(signals_of(losses_of(pairing))[1])
 
 
@@ -180,17 +246,23 @@ def first_projection(projection: Projection, teacher: Teacher, corpus: Corpus, h
 
 
 def usable(
-    targets: Targets | None, module: Distillation, corpus: Corpus, training: TrainingSpec, train_blocks: int, seed: int
-) -> Targets | None:
-    """The target cache if it holds everything that this trial asks of the teacher."""
-    if targets is None or not module.needs_teacher or training.mixup:  # no two mixes are the same
+    targets: Targets | None, module: Distillation, corpus: Corpus, training: TrainingSpec, train_blocks: int, seed: int,
+    stage: int = 0,
+) -> Targets | None:  # fmt: skip
+    """The target cache if it holds everything that a stage asks of the teacher about so many blocks of its corpus."""
+    asked = module.stages[stage]
+    if targets is None or not asked.teacher_signals or training.mixup:  # no two mixes are the same
         return None
     blocks = blocks_visited(corpus, train_blocks, seed)
     views = min(training.mask_views, math.ceil(train_blocks / len(corpus.train)))
-    fits = targets.serves(
-        states_of(module.teacher_signals), module.masked_inputs, blocks, views, training.mask_fraction
-    )
+    fits = targets.serves(states_of(asked.teacher_signals), asked.masked_inputs, blocks, views, training.mask_fraction)
     return targets if fits and targets.bf16 == module.teacher_bf16 else None
+
+
+def where_from(module: Distillation, kept: Sequence[Targets | None]) -> str:
+    """What the teacher said comes from: the cache, the live teacher where any stage has to ask it, or there is none."""
+    learning = [targets for stage, targets in zip(module.stages, kept, strict=True) if stage.teacher_signals]
+    return "none" if not learning else "live" if None in learning else "cache"
 
 
 def use_bf16(precision: str, device: torch.device, student_width: int | None = None) -> bool:

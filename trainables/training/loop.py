@@ -23,11 +23,12 @@ from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Scores
 from trainables.text.corpus import Corpus, batch_indices
 from trainables.training.checkpoint import CheckpointFile, Progress, Unsaid, resume, save_checkpoint, upload
-from trainables.training.distillation import Distillation, usable
+from trainables.training.distillation import Distillation, loss_of_swapped, usable, where_from
 from trainables.training.mixing import Mix, check_pairs, mix_of, paired
 from trainables.training.readings import Reading, ahead
 from trainables.training.reports import Trained, TrialReport
 from trainables.training.settings import ALONE, TrainingRun, TrainingSpec, Worker
+from trainables.training.stages import layers_of, open_layers, stage_at, stages_of_run, step_after
 from trainables.training.targets import Targets
 
 Report = Callable[[TrialReport], None]
@@ -97,37 +98,45 @@ def distil(
     The teacher is read from `targets` where they hold all that the trial needs, and run live otherwise.
     is_told: whether this worker has to leave, for its machine is about to go; then all workers of the run leave.
 
-    Every rank makes the same number of reports. At each of the rungs there is one more, to which rank 0 adds what
-    `score` says of the student, whose seconds are not training. A checkpoint is written before it, so that a trial that
-    is stopped there can be promoted at once; who goes on makes its last report again.
+    Each stage of a method begins with fresh moments of Adam, has a learning rate that warms up and decays, and ends
+    with a report. Every rank makes the same number of reports. At each of the rungs there is one more, to which rank 0
+    adds what `score` says of the student, whose seconds are not training. A checkpoint is written before it, so that a
+    trial that is stopped there can be promoted at once; who goes on makes its last report again.
     Raises TrialFailed when the loss is not finite or diverges; Leaving, with a checkpoint of the last step that was
     made, so that a run elsewhere goes on with the next one.
     """
     config, settings, seed = dict(run.config), run.settings, run.seed
     device, batch_size = next(student.parameters()).device, config["batch_size"]
-    tokens_per_step = batch_size * corpus.tokens_per_row
-    total_steps = max(1, math.ceil(run.train_tokens / tokens_per_step))
+    stages = stages_of_run(run, corpus)
+    total_steps = stages[-1].last
     every = max(1, total_steps // REPORTS_PER_TRIAL)
-    rung_steps = {math.ceil(tokens / tokens_per_step) for tokens in run.rungs} - {total_steps}
+    rung_steps = {step_after(stages, tokens) for tokens in run.rungs if tokens < run.train_tokens} - {total_steps}
+    said_steps = rung_steps | {stage.last for stage in stages}
     shares = shards(batch_size, worker, settings.gradient_accumulation)
     if settings.mixup:
         check_pairs(batch_size, worker.world_size * settings.gradient_accumulation)
     torch.manual_seed(seed)
     module = Distillation(student, teacher, corpus, config, settings).to(device)
+    learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = build_optimizer(module, config["learning_rate"], settings)
     progress = resume(checkpoint, module, optimizer, run.digest, worker)
     wrapped = DistributedDataParallel(module, find_unused_parameters=True) if worker.world_size > 1 else module
-    first_step = run.first_step(total_steps)
-    kept = usable(targets, module, corpus, settings, (first_step + total_steps) * batch_size, seed)
+    kept = [
+        None if each.stage.on_supplement
+        else usable(targets, module, corpus, settings, (each.batch(each.last) + 1) * batch_size, seed, each.number)
+        for each in stages
+    ]  # fmt: skip
     if progress.report is not None:
         report(progress.report)
 
     def read(step: int) -> list[Reading]:
-        blocks, epochs = batch_indices(corpus, batch_size, first_step + step - 1, seed)
+        stage = stage_at(stages, step)
+        text, own = stage.corpus, stage.number
+        blocks, epochs = batch_indices(text, batch_size, stage.batch(step), seed)
         if settings.mixup:
             blocks, epochs = blocks[paired(batch_size)], epochs[paired(batch_size)]
         views = epochs % settings.mask_views
-        readings = (module.read(corpus, "train", blocks[rows], views[rows], settings, kept) for rows in shares)
+        readings = (module.read(text, "train", blocks[rows], views[rows], settings, kept[own], own) for rows in shares)
         return [reading.to(device) for reading in readings]  # here, so that no step waits for the copy
 
     def save(reached: Progress) -> None:
@@ -148,7 +157,14 @@ def distil(
     for step, parts in ahead(read, progress.step + 1, total_steps):
         if (step - 1) % look == 0:
             leave_if_told(step - 1)
-        rate = config["learning_rate"] * schedule(step - 1, total_steps, settings.warmup_fraction)
+        stage = stage_at(stages, step)
+        module.stage = stage.number
+        if step == stage.before + 1:  # the losses are others, and so are their moments and what is a low loss
+            optimizer.state.clear()
+            unknowing = loss_of_swapped(module, teacher.model, parts, worker)
+            progress = replace(progress, first=math.nan, lowest=math.inf, unknowing=unknowing)
+        open_layers(student, learning, stage.opened(step, len(layers_of(student))))
+        rate = config["learning_rate"] * stage.rate(step, settings.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = rate
         mix = mix_of(step, total_steps, seed, settings.mixup) if settings.mixup else None
@@ -157,18 +173,18 @@ def distil(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         meter.add(loss, norm)
-        if step % every and step < total_steps and step not in rung_steps:
+        if step % every and step not in said_steps:
             continue
         mean_loss, mean_norm, steps_per_s = meter.read()
         now = time.perf_counter()
         progress = advanced(progress, step, now - started_s, mean_loss, config["learning_rate"])
         said = TrialReport(
             step,
-            round(step * tokens_per_step),
+            round(stage.tokens(step)),
             mean_loss,
             rate,
             mean_norm,
-            steps_per_s * tokens_per_step,
+            steps_per_s * stage.tokens_per_step,
             progress.elapsed_s,
         )
         if step in rung_steps and worker.rank == 0 and score is not None:
@@ -183,17 +199,19 @@ def distil(
         report(said)
     leave_if_told(total_steps)
     train_s = time.perf_counter() - started_s
-    held_out = held_out_loss(module, teacher, corpus, settings, device, kept)
+    open_layers(student, learning, None)
+    module.stage = stages[-1].number
+    held_out = held_out_loss(module, teacher, corpus, settings, device, kept[-1])
     module.hand_over()
     return Trained(
         loss_first=progress.first,
         loss_last=progress.last,
         steps=total_steps,
-        train_tokens=round(total_steps * tokens_per_step),
+        train_tokens=round(stages[-1].tokens(total_steps)),
         train_s=train_s,
         teacher_s=module.teacher_s if device.type == "cpu" else None,
         held_out_loss=held_out,
-        targets="none" if not module.needs_teacher else "live" if kept is None else "cache",
+        targets=where_from(module, kept),
     )
 
 
@@ -224,13 +242,14 @@ def advanced(progress: Progress, step: int, elapsed_s: float, loss: float, learn
     """The progress after a report. Raises TrialFailed when training has left the road."""
     if not math.isfinite(loss):
         raise TrialFailed(f"the loss became {loss} by step {step} (learning_rate {learning_rate:g})")
-    if loss > DIVERGED_FACTOR * progress.lowest and loss > progress.first:
+    # A student that starts as its teacher has next to no loss, and has more as soon as it moves: that is no divergence.
+    if loss > DIVERGED_FACTOR * progress.lowest and loss > max(progress.first, progress.unknowing):
         raise TrialFailed(
             f"diverged: loss {loss:.4g} at step {step} after a low of {progress.lowest:.4g} "
             f"(learning_rate {learning_rate:g})"
         )
     first = loss if math.isnan(progress.first) else progress.first
-    return Progress(step, elapsed_s, first, min(progress.lowest, loss), loss)
+    return Progress(step, elapsed_s, first, min(progress.lowest, loss), loss, progress.unknowing)
 
 
 def build_optimizer(module: nn.Module, learning_rate: float, training: TrainingSpec) -> torch.optim.AdamW:
@@ -241,12 +260,6 @@ def build_optimizer(module: nn.Module, learning_rate: float, training: TrainingS
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=learning_rate, eps=1e-6, fused=True)
-
-
-def schedule(step: int, total_steps: int, warmup_fraction: float) -> float:
-    """Linear warm-up to 1 and linear decay to 0; the factor of the step counted from 0."""
-    warmup = max(1, round(warmup_fraction * total_steps))
-    return min((step + 1) / warmup, (total_steps - step) / max(1, total_steps - warmup))
 
 
 def shards(batch_size: int, worker: Worker, accumulation: int) -> list[slice]:
@@ -274,7 +287,8 @@ def held_out_loss(
     total, count = 0.0, held_out_blocks(corpus)
     for start in range(0, count, HELD_OUT_CHUNK):
         blocks = np.arange(start, min(start + HELD_OUT_CHUNK, count))
-        reading = module.read(corpus, "held_out", blocks, np.zeros_like(blocks), training, targets).to(device)
+        views = np.zeros_like(blocks)
+        reading = module.read(corpus, "held_out", blocks, views, training, targets, module.stage).to(device)
         total += module(teacher.model, reading).item() * len(blocks)
     return total / count
 

@@ -131,10 +131,32 @@ def test_a_bundle_has_texts_as_long_as_those_of_the_tasks(study, tmp_path, monke
         profile_study(study, setting, None, name=None, say=print)
 
 
+def test_a_bundle_for_openvino_is_measured_by_openvino(study, tmp_path, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+
+    @contextlib.contextmanager
+    def files_of(model, setting, runtime, precision):
+        target = tmp_path / "openvino_model.xml"
+        openvino.save_model(openvino.convert_model(str(mean_of_ids(tmp_path / "model.onnx"))), str(target))
+        yield {precision: (None, target)}
+
+    monkeypatch.setattr(bundles, "files_of", files_of)
+    said: list[str] = []
+    write_bundle(study, replace(SETTING, runtime="openvino"), [0], str(tmp_path / "bundle"), said.append)
+    assert "2 files for openvino" in said[0] and "pip install openvino numpy" in said[1]
+    assert {path.suffix for path in (tmp_path / "bundle").iterdir()} == {".xml", ".bin", ".json", ".py"}
+    script = (tmp_path / "bundle/measure.py").read_text().replace("ROUNDS, WARMUP = 40, 3", "ROUNDS, WARMUP = 3, 1")
+    (tmp_path / "bundle/measure.py").write_text(script)
+    runpy.run_path(str(tmp_path / "bundle/measure.py"), run_name="__main__")
+    name = import_bundle(study, str(tmp_path / "bundle/measured.json"), name=None, say=said.append)
+    rows = load(study).profiles
+    assert name.startswith("cpu-openvino-int8-t1-b2-l16-") and set(rows["runtime"]) == {"openvino"}
+    assert "openvino" in json.loads(rows["versions"].iloc[0]) and (rows["disk_mb"] > 0).all()
+
+
 def test_what_cannot_be_bundled_is_said(study, tmp_path):
-    for runtime in ("torch", "openvino"):
-        with pytest.raises(SpecError, match="add --runtime onnx"):
-            write_bundle(study, ProfileSpec(runtime=runtime), None, str(tmp_path / "bundle"), print)
+    with pytest.raises(SpecError, match="'torch' has none: add --runtime onnx or --runtime openvino"):
+        write_bundle(study, ProfileSpec(runtime="torch"), None, str(tmp_path / "bundle"), print)
     with pytest.raises(SpecError, match="is there already"):
         write_bundle(study, SETTING, None, study, print)
     with pytest.raises(StillhouseError, match="no finished trial 9"):

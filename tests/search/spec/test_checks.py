@@ -110,6 +110,15 @@ def test_every_problem_at_once():
             "[latency] threads 4 in a space of more than 40 shapes, where trials measure latency side by side: at most",
         ),
         ("train_tokens = 300_000", "train_tokens = 100", "less than one batch of 16 x 64 tokens"),
+        (
+            '["hs", "mha"]',
+            '["hs", "hs for 0.001 then mha"]',
+            "leaves the stage 'hs' of method 'hs for 0.001 then",
+        ),
+        ('["hs", "mha"]', '["hs for 0.001 then mha"]', "one batch of 16 x 64 tokens; nearest: 1024000"),
+        ('["hs", "mha"]', '["hs then mha unfreezing"]', "'mha' trains none; methods that do: od, mlm, score"),
+        ('["hs", "mha"]', '["hs on supplement then mha"]', "reads a supplement: name its text under [corpus] supp"),
+        ("[corpus]", "[corpus]\nsupplement = 'docs'", "supplement is read by no method of [space]: leave it out"),
         ('["hs", "mha"]', '["hs", "embed"]', "method 'embed' embeds texts: it needs [corpus] texts = 'single'"),
         ('["hs", "mha"]', '["embed"]\nembedding_size = [64]', "embedding_size 64 is reached through a map that is"),
         ('["hs", "mha"]', '["embed"]\nembedding_size = [999]', "embedding_size 999 is more than the 384 values"),
@@ -148,6 +157,18 @@ def test_every_problem_at_once():
 )
 def test_rules(old, new, wanted):
     assert any(wanted in problem for problem in problems_of(changed(old, new)))
+
+
+def test_a_supplement_is_read_with_a_live_teacher():
+    text = changed('["hs", "mha"]', '["hs", "hs for 0.5 on supplement then mha"]')
+    text = text.replace("[corpus]", "[corpus]\nsupplement = 'docs'")
+    spec, space = toy.read(text)
+    assert space.axes["method"].choices == ("hs", "hs on supplement then mha") and spec.corpus.supplement == "docs"
+    found = problems_of(text.replace("[cluster]", "[targets]\nmode = 'cache'\n[cluster]"))
+    assert found == [
+        "[space] method 'hs on supplement then mha' reads the teacher live on the supplement, got [targets] mode "
+        "'cache'; take 'auto' or 'live'"
+    ]
 
 
 def test_a_teacher_that_scores_pairs_is_scored_by_tasks_of_pairs():

@@ -3,7 +3,8 @@
 import pytest
 
 from spaces.errors import SpecError
-from spaces.students.transfer import axes_of, canonical_method, parse_method, terms_of
+from spaces.students.stages import axes_of, canonical_method, terms_of
+from spaces.students.transfer import parse_method
 
 
 @pytest.mark.parametrize(

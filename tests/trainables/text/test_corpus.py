@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -77,6 +78,24 @@ def test_max_tokens_caps_the_train_part(teacher, texts, tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(texts(400)))
     corpus = open_corpus(prepare_corpus(CorpusSpec(str(tmp_path), 10, max_tokens=300), teacher.tokenizer))
     assert 280 < corpus.train[:, 1:-1].size < 360
+
+
+def test_a_supplement_is_a_corpus_inside_and_makes_another(teacher, texts, tmp_path):
+    own, other = tmp_path / "own.txt", tmp_path / "other.txt"
+    own.write_text("\n".join(texts(120)))
+    other.write_text("\n".join(reversed(texts(300)[150:])))
+    plain = prepare_corpus(CorpusSpec(str(own), 16), teacher.tokenizer)
+    spec = CorpusSpec(str(own), 16, supplement=str(other))
+    folder = prepare_corpus(spec, teacher.tokenizer)
+    assert folder != plain and prepare_corpus(spec, teacher.tokenizer) == folder
+    corpus, alone = open_corpus(folder), open_corpus(prepare_corpus(CorpusSpec(str(other), 16), teacher.tokenizer))
+    assert np.array_equal(corpus.train, open_corpus(plain).train) and open_corpus(plain).supplement is None
+    assert np.array_equal(corpus.supplement.train, alone.train) and corpus.supplement.facts == alone.facts
+    assert corpus.supplement.supplement is None and corpus.supplement.digest != corpus.digest
+    other.write_text("\n".join(texts(250)))
+    assert prepare_corpus(spec, teacher.tokenizer) != folder
+    with pytest.raises(SpecError, match=r"^\[corpus\] supplement .*nosuch"):
+        prepare_corpus(replace(spec, supplement=str(tmp_path / "nosuch")), teacher.tokenizer)
 
 
 def test_all_formats_hold_the_same_texts(tmp_path):

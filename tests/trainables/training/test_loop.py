@@ -18,14 +18,17 @@ from small_trials import EXACT, FEW, METHODS, SHAPE, STEP, run
 
 from spaces.errors import TrialFailed
 from spaces.values import from_json
+from trainables.losses.loss import Batch
+from trainables.models.signals import read_signals
 from trainables.models.student import build_student
 from trainables.tasks.scores import Scores, StudentScore
 from trainables.training import distillation
 from trainables.training.checkpoint import CheckpointFile, Progress, load_checkpoint, save_checkpoint
 from trainables.training.distillation import Distillation
-from trainables.training.loop import advanced, build_optimizer, distil, schedule, shards
+from trainables.training.loop import advanced, build_optimizer, distil, shards
 from trainables.training.readings import read_batch
 from trainables.training.settings import TrainingRun, Worker
+from trainables.training.stages import schedule
 
 ROOT = Path(__file__).parents[3]
 
@@ -192,6 +195,7 @@ def test_gradient_accumulation_changes_nothing(teacher, corpus):
 
 def test_two_workers_see_the_curve_of_one(teacher, write_teacher, corpus, corpus_folder, tmp_path, monkeypatch):
     configs = {name: METHODS[name] for name in ("hs", "mha", "sum")}
+    configs["stages"] = METHODS["sum"] | {"method": "hs for 0.2 then od unfreezing", "mapping": "last"}
     training = {"precision": "fp32", "teacher_precision": "fp32"}
     jobs = {"teacher": str(write_teacher("bert")), "corpus": str(corpus_folder), "configs": configs,
             "tokens": 5 * STEP, "training": training}  # fmt: skip
@@ -225,6 +229,49 @@ def test_a_loss_that_is_not_finite_fails_the_trial(teacher, corpus):
 def test_a_diverging_trial_fails(teacher, corpus):
     with pytest.raises(TrialFailed, match=r"diverged: loss .* \(learning_rate 300\)"):
         run({**METHODS["mlm"], "learning_rate": 300.0}, teacher, corpus, steps=20)
+
+
+def test_a_copy_of_the_teacher_that_moves_has_not_diverged(teacher, corpus):
+    """Its loss is next to nothing, and many times that once Adam has moved it; what it would cost to know nothing is
+    the measure, and above that it has diverged all the same."""
+    same = dict(zip(SHAPE, (4, 32, 4, 64), strict=True))
+    config = {**METHODS["hs"], **same, "initialisation": "teacher_layers", "mapping": "uniform", "learning_rate": 1e-2}
+    _, rows, outcome = run(config, teacher, corpus, steps=40)
+    losses = [row.loss for row in rows]
+    highest = max(losses)
+    assert highest > 4 * losses[0] and highest > 4 * min(losses[: losses.index(highest)]) and outcome.steps == 40
+    with pytest.raises(TrialFailed, match="diverged"):
+        run({**config, "learning_rate": 30.0}, teacher, corpus, steps=40)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_it_costs_to_know_nothing_is_the_loss_against_other_texts(teacher, corpus, name):
+    """Each text by itself, the student's signals taken from one and the teacher's from another."""
+    config = METHODS[name]
+    module = Distillation(build_student(config, teacher, 0, corpus), teacher, corpus, config, EXACT)
+    reading = module.read(corpus, "train", FEW, np.zeros_like(FEW), EXACT, None)
+    losses = module.stages[0]
+    rows = len(FEW)
+    alone = []
+    for row in range(rows):
+        theirs, ours = (reading_of(reading, place) for place in (row, rows - 1 - row))
+        with torch.no_grad():
+            told = read_signals(teacher.model, losses.teacher_signals, theirs.inputs_BT, None, theirs.positions_BT)
+            said = read_signals(module.student, losses.student_signals, ours.inputs_BT, None, ours.positions_BT)
+            labels_N = None if theirs.positions_BT is None else theirs.words_BT[theirs.positions_BT]
+            batch = Batch(None, labels_N, module.squares)
+            alone.append(sum(weight * module.value(loss, said, told, batch).item() for loss, weight in losses.terms))
+    found = distillation.loss_of_swapped(module, teacher.model, [reading], Worker(0, 1))
+    assert found == pytest.approx(np.mean(alone), rel=1e-4)
+
+
+def reading_of(reading, row):
+    """One of its rows."""
+    of_row = {
+        name: None if getattr(reading, name) is None else getattr(reading, name)[row : row + 1]
+        for name in ("inputs_BT", "words_BT", "positions_BT")
+    }
+    return replace(reading, **of_row)
 
 
 def test_divergence_is_measured_from_the_lowest_loss():

@@ -186,6 +186,15 @@ def test_a_shorter_embedding_is_handed_over_with_all_that_it_may_be_cut_to(singl
     np.testing.assert_allclose(embed(again.model, again.tokenizer, texts(5))[:, :8], short, atol=1e-6)
 
 
+def test_what_an_earlier_stage_has_made_is_handed_over_too(single, teacher, texts):
+    corpus, method = open_corpus(single[0]), "embed then embed then 0.5 embed_similarity"
+    config = METHODS["cut"] | METHODS["cls"] | {"method": method, "embedding_size": 8}
+    student, _, _ = course(config, teacher, corpus)
+    (kept,) = embedder_of(student).dense
+    assert kept.weight.shape == (32, 24) and embedder_of(student).pooling == ("cls",)
+    assert embed(student, teacher.tokenizer, texts(5)).shape == (5, 8)
+
+
 def test_a_shorter_embedding_of_a_copy_is_the_beginning_of_the_teachers(single, teacher, texts):
     corpus, config = open_corpus(single[0]), METHODS["cut"] | {"num_layers": 4, "hidden_size": 32, "num_heads": 4}
     config |= {"initialisation": "projected_layers", "intermediate_size": 64}

@@ -150,12 +150,14 @@ class Distillation(nn.Module):
                 else:
                     theirs = restore_signals(teacher, asked.teacher_signals, reading.states)
             self.teacher_s += time.perf_counter() - started
-        own = (inputs_BT, mask_BT, positions_BT)
+        own_mask_BT, own_positions_BT = mask_BT, positions_BT
         if is_swapped:
-            own = tuple(None if each is None else each.flip(0) for each in own)
+            inputs_BT = inputs_BT.flip(0)
+            own_positions_BT = None if positions_BT is None else positions_BT.flip(0)
+            own_mask_BT = None if mask_BT is None else mask_BT.flip(0)
             mask_BT = None if mask_BT is None else mask_BT * mask_BT.flip(0)
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
-            ours = read_signals(self.student, asked.student_signals, *own, mix)
+            ours = read_signals(self.student, asked.student_signals, inputs_BT, own_mask_BT, own_positions_BT, mix)
         labels_N = None if positions_BT is None else reading.words_BT[positions_BT]
         batch = Batch(mask_BT, labels_N, self.squares)
         value = torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in asked.terms]).sum()

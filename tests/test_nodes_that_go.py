@@ -1,4 +1,4 @@
-"""Nodes that are lost, that join and that are told to go, while targets are written and while trials run."""
+"""Nodes that are lost, that join and that are told to go, while a corpus is cut, targets are written and trials run."""
 
 import json
 import subprocess
@@ -92,3 +92,27 @@ def test_targets_are_written_however_many_nodes_are_lost(nodes):
     output, _ = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0 and "13 shards written" in output, output
     assert sorted(begun()[:2]) == both and begun()[2:] == [len(nodes.started) - 1]
+
+
+def test_a_corpus_is_cut_to_the_same_bytes_by_nodes_of_which_one_is_lost(nodes):
+    journal, both = nodes.folder / "shards", workers(nodes)
+    journal.unlink(missing_ok=True)
+    run = driver(nodes, "cut_corpus.py", nodes.address)
+
+    def begun():
+        """(what, place) of each shard that was begun."""
+        assert is_over or run.poll() is None, run.communicate()[0]
+        lines = journal.read_text().splitlines() if journal.exists() else []
+        return [(shard, place_of(home)) for shard, home in map(str.split, lines)]
+
+    is_over = False
+    lost = until(lambda: [place for shard, place in begun() if shard == "all/3"])[0]
+    nodes.lose(nodes.started[lost])
+    output, _ = run.communicate(timeout=LIMIT_S)
+    assert run.returncode == 0, output
+    is_over = True
+    assert "text, cut by 2 workers of the cluster" in output and "text, cut by 1 worker of" in output, output
+    found = [shard for shard, place in begun() if shard.startswith("all/")]
+    assert set(found) == {f"all/{number}" for number in range(len(set(found)))} and len(set(found)) > 6
+    assert [shard for shard in set(found) if found.count(shard) > 1] == ["all/3"]  # the others are there already
+    assert {place for shard, place in begun() if shard.startswith("some/")} == {*both} - {lost}

@@ -1,6 +1,7 @@
 """Corpus and tasks of a study, cut and tokenised for its trials."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -23,7 +24,8 @@ from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.corpus_files import corpus_files, names_of
 from trainables.text.docstrings import docs_place
 from trainables.text.packing import tokenizer_digest
-from trainables.text.sources import CorpusSpec
+from trainables.text.shards import Cutters, alone
+from trainables.text.sources import CorpusSpec, TextSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +37,10 @@ class PreparedData:
     facts: DataFacts
 
 
-def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
-    """Corpus and tasks, tokenised for students; single texts after the teacher's prompt.
+def prepare_data(
+    spec: StudySpec, teacher: Teacher, say: Say, cutters: Callable[[TextSource], Cutters] = alone
+) -> PreparedData:
+    """Corpus and tasks, tokenised for students; single texts after the teacher's prompt. `cutters`: as prepare_corpus.
 
     Where students have a tokenizer of their own, all of it stands in the teacher's tokens as well.
     Raises one SpecError with everything that is wrong with them.
@@ -48,7 +52,8 @@ def prepare_data(spec: StudySpec, teacher: Teacher, say: Say) -> PreparedData:
     folders: dict[str, Path] = {}
     tasks: dict[str, TaskFacts] = {}
     try:
-        folder = prepare_corpus(spec.corpus, tokenizer, say, *corpus_prompts(spec.corpus, embedder), teachers)
+        prompts = corpus_prompts(spec.corpus, embedder)
+        folder = prepare_corpus(spec.corpus, tokenizer, say, *prompts, teachers, cutters)
         corpus = dataclasses.replace(open_corpus(folder).facts, files=file_names(spec.corpus))
         for line in corpus_lines(corpus):
             say(f"corpus: {line}")

@@ -4,8 +4,10 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from search.phases.cutting import cutters_of
 from search.phases.data import PreparedData, prepare_data
 from search.phases.teacher_doors import mask_problems, student_lines, texts_of, tokenizer_lines
 from search.spec.sections import StudySpec
@@ -71,7 +73,7 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
     for line in (*tokenizer_lines(spec.teacher.path, teacher, texts_of(spec)), *student_lines(spec, teacher)):
         say(line)
     step(spec.corpus.source)
-    data = prepare_data(spec, teacher, say)
+    data = prepare_data(spec, teacher, say, partial(cutters_of, say, spec.corpus.max_tokens))
     return Inputs(teacher, data, contents_of(spec, data.tasks), time.perf_counter() - started)
 
 

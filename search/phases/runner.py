@@ -127,10 +127,13 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
         refuse_other_study(store, spec)
         notice = held.enter_context(noticed(store, say))
         step = counted(STEPS, notice.say)
+        place = functools.partial(cluster, spec.cluster, driver.address, log_file(store))
+        if driver.address is not None:  # its workers cut a large corpus
+            held.enter_context(place())
         inputs = read_inputs(spec, step, notice.say)
         refuse_changed(store, inputs.contents, inputs.teacher.facts.digest, notice.say)
         refuse_incomparable(spec, inputs.contents)
-        with cluster(spec.cluster, driver.address, log_file(store)):
+        with place():
             nodes = with_gpus(study, inputs, notice.say)
             plan = make_plan(study, inputs, store, nodes, step, held, notice.say)
             write_contents(store, inputs.contents)

@@ -5,8 +5,10 @@ is called so must stand in a module that imports no Ray Tune: the process of a w
 and go: a call whose node is lost is made on another one, however often that happens, and nodes that join take calls.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import ray
@@ -28,27 +30,38 @@ def with_start(alone_s: float, places: int) -> float:
 
 
 def on_workers(
-    function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], wanted: ClusterSpec, what: str
+    function: Callable[..., Any],
+    calls: Sequence[tuple[Any, ...]],
+    wanted: ClusterSpec,
+    what: str,
+    keep: Callable[[int, Any], Any] = lambda number, result: result,
+    most: Callable[[], int] = lambda: sys.maxsize,
 ) -> Iterator[Any]:
     """What each call returns, in their order; as many at a time as the cluster has room for workers of a trial.
+
+    keep: what is kept of the result of a call, by its number, until its turn comes. most: how many calls Ray may know
+    at a time; of calls that wait for what others give them it would begin more than there are CPUs. What `function`
+    holds goes to each node once.
 
     Raises the StillhouseError that a call raised; of any other error one that says `what` could not be done, and why.
     """
     threads = max(1, wanted.cpus_per_worker)
     options = {"num_cpus": wanted.cpus_per_worker, "num_gpus": wanted.gpus_per_worker or 0}
     remote = ray.remote(max_retries=0, **options)(called)  # type: ignore[call-overload]
+    shipped = ray.put(function)
 
     def begin(number: int) -> ray.ObjectRef:
-        return remote.remote(function, calls[number], threads)
+        return remote.remote(shipped, calls[number], threads)
 
-    waiting, crashes, results = {begin(number): number for number in range(len(calls))}, Counter[int](), {}
+    left, waiting, crashes, results = iter(range(len(calls))), dict[ray.ObjectRef, int](), Counter[int](), {}
     try:
         for number in range(len(calls)):
             while number not in results:
+                waiting |= {begin(each): each for each in islice(left, max(0, most() - len(waiting)))}
                 (done,), _ = ray.wait(list(waiting), num_returns=1)
                 ended = waiting.pop(done)
                 try:
-                    results[ended] = ray.get(done)
+                    results[ended] = keep(ended, ray.get(done))
                 except ray.exceptions.RayError as error:
                     crashes[ended] += isinstance(error, CRASHED)
                     if not isinstance(error, (ray.exceptions.NodeDiedError, *CRASHED)) or crashes[ended] == ATTEMPTS:

@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--shapes", nargs="+", default=("2x96", "3x144"))
     parser.add_argument("--seeds", nargs="+", type=int, default=(1, 2))
+    parser.add_argument("--corpora", nargs="+", default=("docs", "order"))
     parser.add_argument("--examples", type=int, default=1000, help="of the dev split of each task")
     options = parser.parse_args()
     teacher = load_teacher("package:trainables/embedded_teacher")
@@ -108,7 +109,7 @@ def main() -> None:
     for seed in options.seeds:
         for shape in options.shapes:
             architecture = parse_shape(shape, teacher.facts.architecture.head_size)
-            for corpus, learns, start, mixup in SETUPS:
+            for corpus, learns, start, mixup in (setup for setup in SETUPS if setup[0] in options.corpora):
                 asked = {"corpus": corpus, "shape": shape, "start": start, "mixup": mixup, "seed": seed, **learns}
                 config = {
                     **AXES, **vars(architecture), "initialisation": start, "learning_rate": options.rate,

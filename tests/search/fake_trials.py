@@ -19,6 +19,7 @@ from trainables.copies import shared_file
 from trainables.lanes.messages import TrialOutcome
 from trainables.lanes.notice import given
 from trainables.tasks.scores import Scores, StudentScore
+from trainables.text.in_parts import tokenise_part
 from trainables.training.loop import Leaving
 from trainables.training.reports import Trained, TrialReport
 from trainables.training.targets import shard_path
@@ -196,12 +197,24 @@ def leaving_trial(job, report, rank, world_size):
 def write_slowly(spec, plan, part, number):
     """A task that writes a shard in a second, and notes that it began; the first one waits until two nodes are lost."""
     path, shard = shard_path(plan.folder, part, number), f"{part.name}/{number}"
-    journal = Path(os.environ["STILLHOUSE_TEST_JOURNAL"])
-    begun = journal.read_text().count(f"{shard} ") if journal.exists() else 0
-    with journal.open("a") as notes:
-        notes.write(f"{shard} {os.environ['HOME']}\n")
-    time.sleep(3600 if shard == "train-plain/0" and begun < 2 else 1)
+    time.sleep(3600 if noted(shard) < 2 and shard == "train-plain/0" else 1)
     with new_file(path) as unfinished:
         unfinished.write_bytes(b"states")
     shared_file(path)
     return 0.0
+
+
+def noted(shard):
+    """Note that a shard is begun on this node; how often it has been begun before."""
+    journal = Path(os.environ["STILLHOUSE_TEST_JOURNAL"])
+    begun = journal.read_text().count(f"{shard} ") if journal.exists() else 0
+    with journal.open("a") as notes:
+        notes.write(f"{shard} {os.environ['HOME']}\n")
+    return begun
+
+
+def tokenise_slowly(corpus, *arguments):
+    """A part of the work on a corpus; one shard waits until its node is lost."""
+    shard = f"{corpus}/{arguments[-1]}"
+    time.sleep(3600 if not noted(shard) and shard == "all/3" else 0.1)
+    return tokenise_part(*arguments)

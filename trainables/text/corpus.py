@@ -6,7 +6,7 @@ A row is a block of packed texts without padding, or a single text, padded; how 
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from trainables.text.held_out import CHARACTERS_PER_TOKEN
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import frame, pack, tokenised, tokenizer_digest, unknown_share
 from trainables.text.pairs import read_pairs
-from trainables.text.shards import Stream, in_turn, shards_of, share_of, survey, write_blocks, write_shards
+from trainables.text.shards import Cutters, alone, in_turn, shards_of, share_of, write_blocks
 from trainables.text.single import same_texts, sentences_of, single_rows
 from trainables.text.sources import (
     CorpusSpec,
@@ -38,6 +38,7 @@ from trainables.text.sources import (
     supplement_of,
     told_as,
 )
+from trainables.text.stream import Stream
 
 HELD_OUT_BLOCKS = 512
 TEACHER = "teacher"
@@ -105,11 +106,13 @@ def prepare_corpus(
     prompt: str = "",
     query_prompt: str = "",
     teachers: PreTrainedTokenizerBase | None = None,
+    cutters: Callable[[TextSource], Cutters] = alone,
 ) -> Path:
     """Tokenise and cut a corpus once; the folder is keyed by content, tokenizer and cut.
 
     teachers: the tokenizer of the teacher, where students have another; single texts are kept in its tokens too.
     prompt: stands before each single text, as it does where texts are embedded; query_prompt: before each query.
+    cutters: who cuts packed texts of a source; the rows are the same whoever does.
 
     Raises SpecError for a source that cannot be found, has no text, or is shorter than one block.
     """
@@ -136,13 +139,13 @@ def prepare_corpus(
     other = None
     if (supplement := supplement_of(spec)) is not None:
         with told_as(SUPPLEMENT):
-            other = prepare_corpus(supplement, tokenizer, progress, prompt, "", teachers)
+            other = prepare_corpus(supplement, tokenizer, progress, prompt, "", teachers, cutters)
     with shards_of(key) as shards:
         if folder.is_dir():  # another process has just written it
             return folder
         with new_folder(folder) as unfinished:
             if spec.texts == "packed":
-                blocks, facts = cut(spec, tokenizer, progress, shards, unfinished / "train.npy")
+                blocks, facts = cut(spec, tokenizer, progress, shards, unfinished / "train.npy", cutters)
             else:
                 blocks, facts, theirs = apart(spec, tokenizer, progress, (prompt, query_prompt), teachers)
                 if teachers is not None:
@@ -172,7 +175,12 @@ def write_rows(
 
 
 def cut(
-    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, shards: Path, target: Path
+    spec: CorpusSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Say,
+    shards: Path,
+    target: Path,
+    cutters: Callable[[TextSource], Cutters] = alone,
 ) -> tuple[dict[str, np.ndarray], CorpusFacts]:
     """The blocks of `train` and `held_out`, at least one of each, and what they are made of.
 
@@ -182,7 +190,7 @@ def cut(
     if spec.language_temperature is not None:
         blocks, facts = mixed_blocks(spec, tokenizer, limit, progress)
     else:
-        blocks, facts = stream_blocks(spec, tokenizer, progress, limit, shards, target)
+        blocks, facts = stream_blocks(spec, tokenizer, progress, limit, shards, target, cutters)
     counts = {"train": facts.texts, "held_out": facts.held_out_texts}
     for name, each in blocks.items():
         if not len(each):
@@ -196,17 +204,24 @@ def cut(
 
 
 def stream_blocks(
-    spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase, progress: Say, limit: int, shards: Path, target: Path
+    spec: CorpusSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Say,
+    limit: int,
+    shards: Path,
+    target: Path,
+    cutters: Callable[[TextSource], Cutters],
 ) -> tuple[dict[str, np.ndarray], CorpusFacts]:
     """`cut` of text of any size: all of it, or a sample of `max_tokens`; and of `limit` held-out tokens."""
     length = spec.sequence_length
     first, _ = frame(tokenizer)
     source = open_texts(spec, progress)
-    found = survey(source)
+    by = cutters(source)
+    found = by.survey(source)
     rule = None if source.held_out else found.census.held_out(held_out_characters(spec))
     kept = rule and rule.up_to(CHARACTERS_PER_TOKEN * limit)
-    stream = Stream(source, rule, kept, share_of(found, tokenizer, spec.max_tokens))
-    paths = write_shards(stream, shards, tokenizer, stream.share * found.census.characters, progress)
+    stream = Stream(rule, kept, share_of(found, tokenizer, spec.max_tokens))
+    paths = by.write_shards(stream, source, shards, tokenizer, stream.share * found.census.characters, progress)
     most = None if spec.max_tokens is None else math.ceil(spec.max_tokens / (length - len(first) - 1))
     train = write_blocks(paths, target, tokenizer, length, most)
     texts = sorted(stream.held_out) if source.held_out is None else list(source.held_out())

@@ -69,6 +69,18 @@ class Census:
             self.rest[bucket] += len(text)
         return bucket
 
+    def add(self, later: "Census") -> None:
+        """The texts of another census after those of this one, as if they had been counted here."""
+        buckets, lengths = np.asarray(later.buckets), np.asarray(later.lengths)
+        listed = lengths >= LONG
+        listed[: max(0, LISTED - self.texts)] = True  # the first LISTED of the other are listed there
+        self.rest += later.rest
+        np.add.at(self.rest, buckets[~listed], lengths[~listed])
+        self.buckets.extend(buckets[listed].tolist())
+        self.lengths.extend(lengths[listed].tolist())
+        self.texts += later.texts
+        self.characters += later.characters
+
     def held_out(self, at_least: int) -> HeldOut:
         """A fiftieth of all characters, or more: as many as `at_least`, as long as that is not more than half."""
         every = min(HELD_OUT_EVERY, max(2, self.characters // max(1, at_least)))

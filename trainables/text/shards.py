@@ -8,14 +8,13 @@ often a run was stopped. At the end the shards become one file of blocks (N, seq
 """
 
 import fcntl
-import heapq
-import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,129 +24,123 @@ from transformers import PreTrainedTokenizerBase
 from spaces.errors import SpecError
 from spaces.telling import PROGRESS_EVERY_S, Say, duration
 from trainables.cache import cache_folder, new_file
-from trainables.text.held_out import Census, HeldOut, bucket_of
-from trainables.text.packing import PIECE, dtype_of, frame, pieces_of
+from trainables.text.packing import dtype_of, frame
 from trainables.text.sources import TextSource
+from trainables.text.stream import Stream, Survey, survey
 
-SHARD_CHARACTERS = 16_000_000
 BATCH_CHARACTERS = 1_000_000
 """Of one call of the tokenizer."""
-SAMPLE_PIECE = 1000
-"""Characters of the pieces that a sample is made of."""
 SPARE = 1.05
 """A sample is taken so much larger than it is to be: how many tokens a character makes is known from some texts."""
-PROBED, PROBED_CHARACTERS = 256, 2000
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What counting the texts has found."""
-
-    census: Census
-    probed: list[str]
-    """Beginnings of texts from all over the corpus."""
-
-
-def survey(source: TextSource) -> Survey:
-    """Count the texts of a corpus. Raises SpecError where there are none."""
-    census, probed = Census(), list[tuple[int, int, str]]()
-    for number, text in enumerate(source.train()):
-        entry = (census.count(text), number, text[:PROBED_CHARACTERS])
-        if len(probed) < PROBED:
-            heapq.heappush(probed, entry)
-        elif entry > probed[0]:
-            heapq.heapreplace(probed, entry)
-    source.refuse_empty(census.texts)
-    return Survey(census, [text for *_, text in probed])
-
-
-@dataclass
-class Stream:
-    """The pieces of a corpus to train on, in their order; what is met on the way is counted and kept."""
-
-    source: TextSource
-    rule: HeldOut | None = None
-    """None: the corpus has files to hold out."""
-    kept: HeldOut | None = None
-    """Of what the rule holds out, what is kept."""
-    share: float = 1.0
-    """Of all characters, how many are taken, in pieces that are spread evenly."""
-    held_out: set[str] = field(default_factory=set)
-    texts: int = 0
-
-    def pieces(self) -> Iterator[tuple[bool, str]]:
-        """(whether a text begins here, or goes on after a gap; the piece) of what is taken."""
-        size, credit = (PIECE if self.share >= 1 else SAMPLE_PIECE), 0.0
-        for text in map(self._to_train_on, self.source.train()):
-            self.texts += bool(text)
-            begins = True
-            for piece in pieces_of(text, size) if text else ():
-                credit += self.share * len(piece)
-                taken = self.share >= 1 or credit >= len(piece) / 2
-                if taken:
-                    credit -= len(piece)
-                    yield begins, piece
-                begins = not taken
-
-    def _to_train_on(self, text: str) -> str:
-        if self.rule is None or self.kept is None or (bucket := bucket_of(text)) > self.rule.last:
-            return text
-        train, held_out = self.rule.cut(text)
-        if bucket <= self.kept.last:
-            self.held_out.add(held_out)
-        return train
-
-    def shards(self) -> Iterator[tuple[int, Iterator[tuple[bool, str]]]]:
-        """(number, pieces) of each shard."""
-        passed = 0
-
-        def number(piece: tuple[bool, str]) -> int:
-            nonlocal passed
-            passed += len(piece[1])
-            return (passed - len(piece[1])) // SHARD_CHARACTERS
-
-        return itertools.groupby(self.pieces(), number)
 
 
 def share_of(found: Survey, tokenizer: PreTrainedTokenizerBase, max_tokens: int | None) -> float:
     """How much of a corpus is taken for so many tokens; 1: all."""
-    characters = sum(map(len, found.probed))
-    tokens = sum(map(len, ids_of(found.probed, plain(tokenizer))))
+    probed = [text for *_, text in found.probed]
+    characters = sum(map(len, probed))
+    tokens = sum(map(len, ids_of(probed, plain(tokenizer))))
     if max_tokens is None or not tokens:
         return 1.0
     return min(1.0, SPARE * max_tokens / (found.census.characters * tokens / characters))
 
 
+@dataclass(frozen=True)
+class Words:
+    """What makes token ids of texts."""
+
+    tokenizer: str
+    """As JSON."""
+    separator: int
+    dtype: str
+    all_cores: bool = True
+    """Whether threads on all cores of the machine may work, or one alone."""
+
+
+def words_of(tokenizer: PreTrainedTokenizerBase) -> Words:
+    """Of a tokenizer."""
+    return Words(plain(tokenizer).to_str(), frame(tokenizer)[1], np.dtype(dtype_of(tokenizer)).str)
+
+
 def write_shards(
-    stream: Stream, folder: Path, tokenizer: PreTrainedTokenizerBase, characters: float, say: Say
+    stream: Stream,
+    source: TextSource,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    characters: float,
+    say: Say,
 ) -> list[Path]:
     """Tokenise what is missing of a stream of so many characters; the files of all shards."""
-    backend, separator, dtype = plain(tokenizer), frame(tokenizer)[1], dtype_of(tokenizer)
+    words = words_of(tokenizer)
     paths: list[Path] = []
     started = said = time.time()
-    done = read = 0
-    for number, pieces in stream.shards():
-        path = folder / f"{number:06d}.npy"
+    done = read = number = 0
+
+    def tell(batch_characters: int, tokens: int) -> None:
+        nonlocal said, done, read
+        now, read, done = time.time(), read + batch_characters, done + tokens
+        if now - said > PROGRESS_EVERY_S:
+            said, left = now, characters - number * stream.shard_characters - read % stream.shard_characters
+            rate = f"{done / (now - started):,.0f} tokens/s"
+            say(f"corpus: {done:,} tokens, {rate}, about {duration((now - started) / read * max(0, left))} left")
+
+    for number, pieces in stream.shards(source.train()):
+        path = shard_path(folder, number)
         paths.append(path)
-        if path.is_file():
-            continue
-        parts: list[np.ndarray] = []
-        for batch in batches(pieces):
-            read += sum(len(text) for _, text in batch)
-            for (begins, _), ids in zip(batch, ids_of([text for _, text in batch], backend), strict=True):
-                if begins and len(ids) and (parts[-1][-1] != separator if parts else number):
-                    parts.append(np.array([separator], dtype))
-                if len(ids):
-                    parts.append(np.array(ids, dtype))
-                    done += len(ids)
-            now = time.time()
-            if now - said > PROGRESS_EVERY_S:
-                said, left = now, characters - number * SHARD_CHARACTERS - read % SHARD_CHARACTERS
-                rate = f"{done / (now - started):,.0f} tokens/s"
-                say(f"corpus: {done:,} tokens, {rate}, about {duration((now - started) / read * max(0, left))} left")
-        with new_file(path) as unfinished, unfinished.open("wb") as file:
-            np.save(file, np.concatenate(parts) if parts else np.zeros(0, dtype))
+        if not path.is_file():
+            save_shard(path, ids_of_shard(pieces, number, words, tell))
     return paths
+
+
+def ids_of_shard(
+    pieces: Iterable[tuple[bool, str]],
+    number: int,
+    words: Words,
+    tell: Callable[[int, int], None] = lambda characters, tokens: None,
+) -> np.ndarray:
+    """The token ids of the pieces of a shard; characters and tokens are told batch by batch."""
+    backend, separator = backend_of(words.tokenizer), words.separator
+    parts: list[np.ndarray] = []
+    for batch in batches(pieces):
+        tokens = 0
+        found = ids_of([text for _, text in batch], backend, words.all_cores)
+        for (begins, _), ids in zip(batch, found, strict=True):
+            if begins and len(ids) and (parts[-1][-1] != separator if parts else number):
+                parts.append(np.array([separator], words.dtype))
+            if len(ids):
+                parts.append(np.array(ids, words.dtype))
+                tokens += len(ids)
+        tell(sum(len(text) for _, text in batch), tokens)
+    return np.concatenate(parts) if parts else np.zeros(0, words.dtype)
+
+
+@lru_cache(maxsize=1)
+def backend_of(tokenizer: str) -> Tokenizer:
+    """A tokenizer of its JSON, kept for the next shard."""
+    return Tokenizer.from_str(tokenizer)
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """The file of a shard."""
+    return folder / f"{number:06d}.npy"
+
+
+def save_shard(path: Path, ids: np.ndarray) -> None:
+    """Whole or not at all."""
+    with new_file(path) as unfinished, unfinished.open("wb") as file:
+        np.save(file, ids)
+
+
+@dataclass(frozen=True)
+class Cutters:
+    """Who counts the texts of a corpus, and who tokenises them."""
+
+    survey: Callable[[TextSource], Survey]
+    write_shards: Callable[[Stream, TextSource, Path, PreTrainedTokenizerBase, float, Say], list[Path]]
+
+
+def alone(source: TextSource) -> Cutters:
+    """This process, with threads on all cores."""
+    return Cutters(survey, write_shards)
 
 
 def write_blocks(
@@ -219,10 +212,10 @@ def plain(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return backend
 
 
-def ids_of(texts: Sequence[str], backend: Tokenizer) -> list[list[int]]:
-    """Token ids of each text without special tokens, by all cores."""
+def ids_of(texts: Sequence[str], backend: Tokenizer, all_cores: bool = True) -> list[list[int]]:
+    """Token ids of each text without special tokens."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # asked at every call; workers of trials keep to their own core
+    os.environ["TOKENIZERS_PARALLELISM"] = str(all_cores).lower()  # asked at every call
     try:
         return [each.ids for each in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
     finally:

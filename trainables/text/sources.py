@@ -14,6 +14,7 @@ from trainables.cache import content_digests, digest
 from trainables.text.corpus_files import corpus_files
 from trainables.text.docstrings import docs_table, docs_texts
 from trainables.text.file_texts import file_texts
+from trainables.text.fragments import Fragment, fragments_of
 from trainables.text.held_out import CHARACTERS_PER_TOKEN, hold_out
 from trainables.text.hub import hub_address, load_hub
 from trainables.text.near_duplicates import near_duplicates
@@ -122,6 +123,10 @@ class TextSource:
     """What is said where there is no text to train on."""
     distinct: "Distinct | None" = None
     """What leaves near duplicates out; None: they stay."""
+    fragments: Callable[[], Sequence[Fragment]] = list
+    """What the texts to train on can be read in, each by itself; nothing where they are only read in their order."""
+    text_column: str = ""
+    """Of the files of the fragments."""
 
     @property
     def near_duplicates(self) -> int:
@@ -157,7 +162,7 @@ def distinct(spec: CorpusSpec, source: TextSource, progress: Say) -> TextSource:
     if spec.near_duplicates is None:
         return source
     texts = Distinct(source.train, spec.near_duplicates, progress)
-    return replace(source, train=texts, distinct=texts)
+    return replace(source, train=texts, distinct=texts, fragments=list)
 
 
 def open_texts(spec: CorpusSpec, progress: Say) -> TextSource:
@@ -205,7 +210,10 @@ def open_files(spec: CorpusSpec, parts: Mapping[str, Sequence[Path]]) -> TextSou
         return lambda: (text for path in paths for text in file_texts(path, spec.text_column))
 
     empty = f"[corpus] source {spec.source!r}: the corpus is empty, not one text in {len(train)} file(s)"
-    return TextSource(texts(train), texts(held_out) if held_out else None, empty)
+    return TextSource(
+        texts(train), texts(held_out) if held_out else None, empty,
+        fragments=lambda: fragments_of(train, spec.text_column), text_column=spec.text_column,
+    )  # fmt: skip
 
 
 def hub_texts(spec: CorpusSpec, progress: Say) -> Callable[[], Iterator[str]]:

@@ -106,9 +106,9 @@ def read_json_lines(file: Path) -> Table:
     return Table(Columns((name for row in rows for name in row), lambda name: [row.get(name) for row in rows]))
 
 
-def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object) of all lines that are not blank."""
-    for number, line in lines_of(file):
+def json_rows(file: Path, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, object) of all lines that are not blank, or of those between two bytes as `lines_of` has them."""
+    for number, line in lines_of(file, begin, end):
         if not line.strip():
             continue
         try:

@@ -53,11 +53,20 @@ def text_of(file: Path) -> str:
     return decoded(raw, file, 1)
 
 
-def lines_of(file: Path) -> Iterator[tuple[int, str]]:
-    """(number, line) of all lines; only a line feed ends one, with or without a carriage return before it."""
+def lines_of(file: Path, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, str]]:
+    """(number, line) of all lines; only a line feed ends one, with or without a carriage return before it.
+
+    Of a file that is not compressed also those between two bytes at which lines begin; their numbers are not the file's
+    then, but that the first line of a file is number 1.
+    """
     with opened(file) as stream:
-        for number, raw in enumerate(stream, start=1):
+        if begin:
+            stream.seek(begin)
+        for number, raw in enumerate(stream, start=2 if begin else 1):
             yield number, decoded(raw, file, number).removesuffix("\n").removesuffix("\r")
+            begin += len(raw)
+            if end is not None and begin >= end:
+                return
 
 
 def decoded(raw: bytes, file: Path, number: int) -> str:

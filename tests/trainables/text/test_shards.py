@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables.text import shards
+from trainables.text import shards, stream
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.packing import pieces_of
 from trainables.text.sources import CorpusSpec
@@ -29,9 +29,9 @@ def prepared(source, teacher, tmp_path, monkeypatch):
         given = []
         real = shards.ids_of
 
-        def ids_of(texts, backend):
+        def ids_of(texts, *how):
             given.append(list(texts))
-            return real(texts, backend)
+            return real(texts, *how)
 
         monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / name))
         with monkeypatch.context() as patch:
@@ -49,7 +49,7 @@ def files_of(folder: Path):
 
 def test_the_blocks_do_not_depend_on_shards_threads_or_stops(prepared, tmp_path, monkeypatch):
     whole, _ = prepared("whole")
-    monkeypatch.setattr(shards, "SHARD_CHARACTERS", 700)
+    monkeypatch.setattr(stream, "SHARD_CHARACTERS", 700)
     monkeypatch.setattr(shards, "BATCH_CHARACTERS", 300)
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
     again, given = prepared("again")
@@ -84,7 +84,7 @@ def test_a_sample_is_spread_over_all_text_and_the_rest_is_not_tokenised(prepared
 
 
 @pytest.mark.parametrize("text", ["\u5b57" * 2500, "a " + "\u5b57" * 2500, "word " * 300 + "x" * 1500 + " y" * 800])
-@pytest.mark.parametrize("size", [shards.SAMPLE_PIECE, 5000])
+@pytest.mark.parametrize("size", [stream.SAMPLE_PIECE, 5000])
 def test_pieces_of_a_text_without_white_space(text, size):
     pieces = list(itertools.islice(pieces_of(text, size), 10))
     assert "".join(pieces) == text and all(0 < len(piece) <= size for piece in pieces)

@@ -50,9 +50,7 @@ def in_parts(fragments: Sequence[Fragment], column: str, read: Read, run: Run) -
     return Cutters(partial(survey_in_parts, *how), partial(write_in_parts, *how))
 
 
-def survey_in_parts(
-    fragments: Sequence[Fragment], column: str, read: Read, run: Run, source: TextSource
-) -> Survey:  # fmt: skip
+def survey_in_parts(fragments: Sequence[Fragment], column: str, read: Read, run: Run, source: TextSource) -> Survey:
     """Count the texts. Raises SpecError where there are none, or for the first text that cannot be read."""
     try:
         found = joined(run(partial(count_part, column, read), [(each,) for each in fragments], "parts counted", kept))

@@ -70,4 +70,4 @@ def test_what_always_fails_is_left_for_what_promises_less(name, caplog):
         )
         study.optimize(objective, n_trials=24, catch=ArithmeticError)
         failed.append([trial.state is optuna.trial.TrialState.FAIL for trial in study.trials])
-    assert 0 < np.mean(failed, axis=0)[12:].mean() < 0.75  # without the chance 0.98 of them fail
+    assert 0 < np.mean(failed, axis=0)[12:].mean() < 0.75  # 0.97 without the chance (tests/bench/failing.py)

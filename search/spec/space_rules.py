@@ -18,7 +18,7 @@ from spaces.students.architecture import parse_shape
 from spaces.students.stages import stages_of, terms_of
 from spaces.students.transfer import METHODS
 from trainables.tasks.kinds import KINDS
-from trainables.tasks.spec import protocol_for
+from trainables.tasks.spec import CLASSIFIER, protocol_for
 
 
 def batch_is_shared_evenly(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -102,6 +102,10 @@ def texts_for_methods(spec: StudySpec, space: SearchSpace) -> Problems:
                 yield f"[space] method {term.name!r} embeds texts: it needs [corpus] texts = 'single' or 'sentences'"
             if term.scores_pairs and not pairs:
                 yield f"[space] method {term.name!r} scores a query with a text: it needs [corpus] texts = 'pairs'"
+            if term.classifies and not single:
+                yield (
+                    f"[space] method {term.name!r} classifies texts: it needs [corpus] texts = 'single' or 'sentences'"
+                )
             if term.masked_inputs and (single or pairs):
                 yield f"[space] method {term.name!r} masks words of packed blocks: it needs [corpus] texts = 'packed'"
 
@@ -124,6 +128,34 @@ def what_scores_pairs(spec: StudySpec, space: SearchSpace) -> Problems:
         yield f'[evaluation] documents = "teacher": {whose}; leave it out'
     if (deploy := deploy_of(spec)).is_file:
         yield f"[deploy] {deploy.name}: {whose}; only embeddings are written for other runtimes, leave it out"
+
+
+def what_classifies(spec: StudySpec, space: SearchSpace) -> Problems:
+    """A student is scored by its own head where it has one: that of a classifier, and no other head in its place."""
+    asked = [task for task in spec.tasks if protocol_for(task.kind, spec.evaluation.protocol) == CLASSIFIER]
+    if not asked:
+        return
+    protocol = f"[evaluation] protocol {CLASSIFIER!r}"
+    if not space.teacher.classifies:
+        yield (
+            f"{protocol} asks the head of a classifier with several labels (num_labels > 1), and "
+            f"{space.teacher.name!r} has none: take 'probe'"
+        )
+        return
+    for method in map(str, space.axes["method"].choices):
+        if heads := [repr(term.name) for term in terms_of(method) if term.student_lm_head]:
+            yield (
+                f"[space] method {method!r}: {', '.join(heads)} makes a masked-LM head where {protocol} needs one over "
+                "classes"
+            )
+    for family in space.axes["family"].choices if "family" in space.axes else ():
+        if family != space.teacher.family.name:
+            yield f"[space] family {family!r}: its students have no head over classes, which {protocol} asks"
+    if deploy_of(spec).is_scored:
+        yield (
+            f"[deploy] {deploy_of(spec).name}: files give embeddings, and {protocol} scores classes: "
+            "quality_of = 'student'"
+        )
 
 
 def what_fits_another_tokenizer(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -286,6 +318,7 @@ SPACE_RULES = (
     supplement_is_read,
     texts_for_methods,
     what_scores_pairs,
+    what_classifies,
     what_fits_another_tokenizer,
     tuned_shape_is_in_space,
     students_reach_the_index,

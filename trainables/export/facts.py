@@ -142,6 +142,8 @@ class StudentFacts:
     model_type: str | None = None
     masked_lm: bool = False
     scores_pairs: bool = False
+    classes: tuple[str, ...] = ()
+    """that its own head tells apart"""
     weights: bool = True
     """whether they are in the folder"""
     artefact: ArtefactFacts | None = None

@@ -63,7 +63,8 @@ class Distillation(nn.Module):
         own = source.facts.as_family(shape.family).family
         attention = facts.family.attention_facts(facts.architecture), own.attention_facts(shape)
         skipped = source.facts.embedding.skipped
-        pairing = Pairing(config, shape, facts.architecture, facts.embedding, *attention, held, skipped)
+        known = facts.architecture, facts.embedding, *attention, held, skipped, facts.scored_state
+        pairing = Pairing(config, shape, *known)
         self.first_embedder = embedder_of(student)
         self.stages = tuple(stage_losses(pairing, stage.method) for stage in stages_of(config["method"]))
         self.stage = 0

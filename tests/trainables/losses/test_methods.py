@@ -45,8 +45,8 @@ def made(asked, width, seed, dtype=torch.float32):
     if signal == LOGITS:
         shapes = ((4, width), (11, width), (11,))
         return Head(*(draw(*shape, seed=seed + i, dtype=dtype) for i, shape in enumerate(shapes)))
-    if signal.name == "score":
-        return draw(BATCH, seed=seed, dtype=dtype)
+    if signal.name in ("score", "class_scores"):
+        return draw(*((BATCH,) if signal.name == "score" else (BATCH, 5)), seed=seed, dtype=dtype)
     if signal == pooled(("mean",), 0):
         return draw(BATCH, width, seed=seed, dtype=dtype)
     hidden = (draw(BATCH, TOKENS, width, seed=seed + i, dtype=dtype) for i in range(len(signal.states(layer))))

@@ -15,6 +15,7 @@ from spaces.students.stages import terms_of
 from spaces.telling import Say
 from trainables.cache import cache_folder, digest
 from trainables.copies import cached_value
+from trainables.models.classes import listed
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.embedding_spec import EmbeddingSpec
 from trainables.models.encoder import classes_of
@@ -23,7 +24,6 @@ from trainables.models.loading import load_model
 from trainables.models.sentence_folders import lowers_case
 from trainables.models.teacher import Teacher, load_teacher, resolve_model_folder
 from trainables.models.tokenizer import load_tokenizer, read_otherwise
-from trainables.tasks.protocols.classifier import listed
 from trainables.text.corpus import Corpus
 from trainables.text.corpus_files import corpus_files
 from trainables.text.file_texts import file_texts

@@ -93,6 +93,20 @@ def supplement_is_read(spec: StudySpec, space: SearchSpace) -> Problems:
         )
 
 
+def labels_are_learnt(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Labels are of the corpus, one for each single text."""
+    stages = [stage for method in map(str, space.axes["method"].choices) for stage in stages_of(method)]
+    readers = [stage for stage in stages if any(term.labelled for term in terms_of(stage.method))]
+    column = spec.corpus.label_column
+    if readers and column is None:
+        yield f"[space] method {readers[0].method!r} learns labels: name their column under [corpus] label_column"
+    if column is not None and not readers:
+        yield "[corpus] label_column is read by no method of [space]: leave it out, or take the method 'labels'"
+    for stage in readers:
+        if stage.on_supplement:
+            yield f"[space] method {stage.text!r}: the supplement has no labels; leave 'on supplement' out"
+
+
 def texts_for_methods(spec: StudySpec, space: SearchSpace) -> Problems:
     """Packed blocks have no bounds of texts to embed; a mask of words must not depend on a text's company."""
     single, pairs = spec.corpus.texts in ("single", "sentences"), spec.corpus.texts == "pairs"
@@ -316,6 +330,7 @@ SPACE_RULES = (
     what_can_be_mixed,
     budget_is_a_batch,
     supplement_is_read,
+    labels_are_learnt,
     texts_for_methods,
     what_scores_pairs,
     what_classifies,

@@ -64,6 +64,8 @@ class TransferMethod:
     """Whether teacher and student are cross-encoders, and the corpus has pairs of texts."""
     classifies: bool = False
     """Whether teacher and student are classifiers of several classes, and the corpus has single texts."""
+    labelled: bool = False
+    """Whether it learns labels of the corpus."""
     mixes: bool = False
     """Whether its texts may be mixed, and a student compared with itself: it reads the same signals of both, of the
     last layer alone, and has no learned maps."""
@@ -84,6 +86,7 @@ METHODS = Registry(
         "embed_similarity": "trainables.losses.embed_similarity:EMBED_SIMILARITY",
         "score": "trainables.losses.score:SCORE",
         "soft_labels": "trainables.losses.soft_labels:SOFT_LABELS",
+        "labels": "trainables.losses.labels:LABELS",
     },
 )
 

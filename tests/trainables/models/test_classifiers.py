@@ -57,6 +57,12 @@ def said(model, teacher, texts):
     return logits_of(model, encoded(teacher, texts), teacher.tokenizer.pad_token_id)
 
 
+def as_ids(reading):
+    """The texts of a batch without padding."""
+    rows = zip(reading.inputs_BT, reading.mask_BT, strict=True)
+    return ragged([ids[mask.bool()].tolist() for ids, mask in rows], np.int32)
+
+
 def single_texts(folder, teacher, texts):
     """The prepared folder of a corpus of texts that stand alone."""
     (folder / "train.txt").write_text("\n".join(texts(400)))
@@ -156,9 +162,7 @@ def test_classes_are_learnt_live_and_from_the_cache(classifier, texts, write_tea
     student = build_student(CONFIG, classifier, 0, corpus)
     module, rows = Distillation(student, classifier, corpus, CONFIG, EXACT), np.arange(9)
     reading = module.read(corpus, "train", rows, np.zeros_like(rows), EXACT, None)
-    read = ragged(
-        [ids[mask.bool()].tolist() for ids, mask in zip(reading.inputs_BT, reading.mask_BT, strict=True)], np.int32
-    )
+    read = as_ids(reading)
     ours, theirs = (torch.from_numpy(logits_of(model, read, 0)) for model in (student, classifier.model))
     with torch.no_grad():
         expected = soft_label_loss(ours, theirs, 2.0).item()
@@ -175,6 +179,30 @@ def test_classes_are_learnt_live_and_from_the_cache(classifier, texts, write_tea
     before, after = (np.abs(said(each, classifier, texts(40)) - said(classifier.model, classifier, texts(40))).mean()
                      for each in (student, taught))  # fmt: skip
     assert after < before
+
+
+def test_labels_of_the_corpus_are_learnt(classifier, texts, tmp_path):
+    some = texts(300)
+    rows = [{"text": text, "label": f"LABEL_{2 * ('a' in text.split()[0])}"} for text in some]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    spec = CorpusSpec(str(tmp_path / "train.jsonl"), LONGEST, texts="single", label_column="label", max_tokens=3000)
+    corpus = open_corpus(prepare_corpus(spec, classifier.tokenizer))
+    assert corpus.facts.classes == ("LABEL_0", "LABEL_2") and len(corpus.classes["train"]) == len(corpus.train)
+    for split in ("train", "held_out"):
+        read = classifier.tokenizer.batch_decode(getattr(corpus, split), skip_special_tokens=True)
+        assert corpus.classes[split].tolist() == ["a" in text.split()[0] for text in read]
+    config, losses = CONFIG | {"method": "labels"}, []
+    student = build_student(config, classifier, 0, corpus)
+    module, rows = Distillation(student, classifier, corpus, config, EXACT), np.arange(9)
+    reading = module.read(corpus, "train", rows, np.zeros_like(rows), EXACT, None)
+    read = as_ids(reading)
+    logits, classes = torch.from_numpy(logits_of(student, read, 0)), torch.from_numpy(2 * corpus.classes["train"][rows])
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(logits, classes).item()
+        assert module(classifier.model, reading).item() == pytest.approx(expected, rel=1e-4)
+    run = TrainingRun(config, int(30 * 8 * corpus.tokens_per_row), 0, EXACT)
+    outcome = distil(student, classifier, corpus, run, losses.append)
+    assert outcome.targets == "none" and losses[-1].loss < 0.7 * losses[0].loss
 
 
 @pytest.fixture

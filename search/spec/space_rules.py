@@ -165,11 +165,6 @@ def what_classifies(spec: StudySpec, space: SearchSpace) -> Problems:
     for family in space.axes["family"].choices if "family" in space.axes else ():
         if family != space.teacher.family.name:
             yield f"[space] family {family!r}: its students have no head over classes, which {protocol} asks"
-    if deploy_of(spec).is_scored:
-        yield (
-            f"[deploy] {deploy_of(spec).name}: files give embeddings, and {protocol} scores classes: "
-            "quality_of = 'student'"
-        )
 
 
 def what_fits_another_tokenizer(spec: StudySpec, space: SearchSpace) -> Problems:

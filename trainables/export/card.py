@@ -257,6 +257,7 @@ def artefact_text(artefact: ArtefactFacts) -> str:
         f"{'' if artefact.fused_attentions is None else fused}On {artefact.texts} held-out texts its embeddings have a "
         f"mean cosine of {artefact.cosine:.4f} to those of the weights beside it, {artefact.lowest_cosine:.4f} at the "
         f"least; the embedding of a text {batch}."
+        + ("" if artefact.same_class is None else f" {artefact.same_class:.1%} of them are of the same class to both.")
     )
 
 

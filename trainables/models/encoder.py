@@ -107,6 +107,8 @@ def scores_pairs(model: Any) -> bool:
 
 def classes_of(model: Any) -> tuple[str, ...]:
     """The classes that a classifier tells apart, as its config names them; none of another model."""
+    if isinstance(model, FileEncoder):
+        return model.classes
     number = outputs_of(model)
     return tuple(str(model.config.id2label[place]) for place in range(number)) if number > 1 else ()
 

@@ -111,7 +111,8 @@ class ScoringHead:
     def __call__(self, state_BD: Tensor) -> Tensor:
         """The scores B, or BC of several classes."""
         units_BD = self.activation(self.dense(state_BD))
-        return self.out(units_BD if self.norm is None else self.norm(units_BD)).squeeze(-1)
+        found_BC = self.out(units_BD if self.norm is None else self.norm(units_BD))
+        return found_BC[:, 0] if self.out.out_features == 1 else found_BC
 
 
 @dataclass(frozen=True)

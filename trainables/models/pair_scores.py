@@ -10,20 +10,24 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainables.models.embedding import BATCH_TOKENS, TOKENIZER_BATCH, embedder_of
-from trainables.models.encoder import outputs_of, types_of_pairs
+from trainables.models.encoder import classes_of, types_of_pairs
+from trainables.models.file_encoder import FileEncoder
 from trainables.text.batching import length_batches, padded
 from trainables.text.ragged import Ragged, ragged
 
 
 @torch.inference_mode()
-def logits_of(model: PreTrainedModel, texts: Ragged, pad_id: int) -> np.ndarray:
+def logits_of(model: PreTrainedModel | FileEncoder, texts: Ragged, pad_id: int) -> np.ndarray:
     """What the head says of texts or pairs as token ids, NC float32, before any activation."""
     was_training = model.training
     model.eval()
-    found_NC = np.empty((len(texts), outputs_of(model)), dtype=np.float32)
+    found_NC = np.empty((len(texts), len(classes_of(model)) or 1), dtype=np.float32)
     try:
         for rows in length_batches(texts.lengths(), BATCH_TOKENS):
             ids_BT, mask_BT = (x.to(model.device) for x in padded([texts[row] for row in rows], pad_id))
+            if isinstance(model, FileEncoder):
+                found_NC[rows] = model.logits(ids_BT, mask_BT).numpy()
+                continue
             types = types_of_pairs(model, ids_BT, mask_BT)
             found_NC[rows] = model(input_ids=ids_BT, attention_mask=mask_BT, **types).logits.float().cpu().numpy()
     finally:

@@ -212,7 +212,6 @@ def test_a_classifier_is_learnt_from_single_texts_and_scored_by_its_head():
     check_all(tables, Path("/nowhere"), "toy.toml", classifier)
     tables["corpus"] = {**tables["corpus"], "texts": "packed", "source": "docs"}
     del tables["corpus"]["label_column"]
-    tables["deploy"] = {"runtime": "onnx"}
     tables["space"]["method"] += ["mlm", "labels on supplement"]
     with pytest.raises(SpecError) as caught:
         check_all(tables, Path("/nowhere"), "toy.toml", classifier)
@@ -221,7 +220,6 @@ def test_a_classifier_is_learnt_from_single_texts_and_scored_by_its_head():
         "[space] method 'labels' learns labels: name their column under [corpus] label_column",
         "[space] method 'labels on supplement': the supplement has no labels; leave 'on supplement' out",
         "[space] method 'mlm': 'mlm' makes a masked-LM head where [evaluation] protocol 'classifier' needs one",
-        "[deploy] onnx fp32: files give embeddings, and [evaluation] protocol 'classifier' scores classes",
     ):
         assert any(problem.startswith(wanted) for problem in caught.value.problems), (wanted, caught.value.problems)
     tables["space"]["method"] = ["hs"]

@@ -44,8 +44,9 @@ def student_of(teachers, own_corpus):
     return build
 
 
-def encoded(teacher, texts):
-    return ragged([teacher.tokenizer(text, truncation=True, max_length=16)["input_ids"] for text in texts], np.int32)
+def encoded(teacher, texts, longest=16):
+    rows = (teacher.tokenizer(text, truncation=True, max_length=longest) for text in texts)
+    return ragged([row["input_ids"] for row in rows], np.int32)
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
@@ -90,7 +91,7 @@ def test_a_search_scores_the_file_and_hands_it_over(student_of, texts, tmp_path)
     facts = json.loads((folder / "recipe.json").read_text())["artefact"]
     assert facts["same_class"] > 0.9 and "of them of the same class" in said[1]
     assert "of them are of the same class to both" in (folder / "README.md").read_text()
-    whole, encoder = encoded(teacher, some[:4]), as_deployed(student, deploy, corpus)
+    whole, encoder = encoded(teacher, some[:4], 40), as_deployed(student, deploy, corpus)
     scores = runpy.run_path(str(folder / "onnx_example.py"))["score"](some[:4])
     np.testing.assert_allclose(scores, logits_of(encoder, whole, teacher.tokenizer.pad_token_id), atol=1e-4)
     run = subprocess.run([sys.executable, "-I", folder / "onnx_example.py", *some[:4]], capture_output=True, text=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from search.cli import making, running, seeing, standing
+from search.cli import keeper, making, running, seeing, standing
 from spaces.errors import SpecError, StillhouseError, unknown
 
 
@@ -88,6 +88,13 @@ COMMANDS: dict[str, Command] = {
         standing.add_stop,
     ),
     "ls": Command(standing.ls, "list the studies below a folder", "stillhouse ls runs", standing.add_ls),
+    "up": Command(
+        keeper.up,
+        "keep a Ray running on this machine, on which studies begin sooner",
+        "stillhouse up --idle-minutes 30",
+        keeper.add_up,
+    ),
+    "down": Command(keeper.down, "end the Ray that up has started", "stillhouse down", keeper.add_down),
     "compare": Command(
         seeing.compare,
         "write one HTML page of several studies",

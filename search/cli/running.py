@@ -6,6 +6,7 @@ The search is imported when a command runs; main.py gives these functions their 
 import argparse
 import signal
 import sys
+from typing import Any
 
 from search.cli.arguments import add_address, add_choice, add_cluster, add_folder, add_set, parse_count
 from search.cli.seeing import chosen_trial, say
@@ -30,50 +31,56 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search."""
-    before_ray(args.address)
-    from search.phases.runner import Driver, run_spec
+    driver = driver_at(args.address)
+    from search.phases.runner import run_spec
 
-    end(run_spec(args.spec, args.folder, Driver(args.address, say), args.set))
+    end(run_spec(args.spec, args.folder, driver, args.set))
 
 
 def resume(args: argparse.Namespace) -> None:
     """Go on with a study."""
-    before_ray(args.address)
-    from search.phases.runner import Driver
+    driver = driver_at(args.address)
     from search.phases.runner import resume as resume_study
 
-    end(resume_study(args.folder, Driver(args.address, say), args.set))
+    end(resume_study(args.folder, driver, args.set))
 
 
 def confirm(args: argparse.Namespace) -> None:
     """Run the best students again with other seeds."""
-    before_ray(args.address)
-    from search.phases.runner import Driver
+    driver = driver_at(args.address)
     from search.phases.runner import confirm as confirm_study
 
-    end(confirm_study(args.folder, Driver(args.address, say), args.top, args.seeds))
+    end(confirm_study(args.folder, driver, args.top, args.seeds))
 
 
 def promote(args: argparse.Namespace) -> None:
     """Distil a student again with more tokens."""
-    before_ray(args.address)
+    driver = driver_at(args.address)
     from search.phases.promote import Promotion
     from search.phases.promote import promote as promote_trial
-    from search.phases.runner import Driver
 
     promotion = Promotion(args.train_tokens, args.seeds, args.workers, args.go_on)
-    end(promote_trial(args.folder, args.to, chosen_trial(args), promotion, Driver(args.address, say)))
+    end(promote_trial(args.folder, args.to, chosen_trial(args), promotion, driver))
 
 
-def before_ray(address: str | None) -> None:
-    """Settings that Ray reads when it is imported."""
+def driver_at(address: str | None) -> Any:
+    """Where a study runs, a Driver: at an address, or on this machine, by the Ray of `stillhouse up` where that waits.
+
+    Ray reads these settings when it is imported.
+    """
     from search.tune.environment import import_everywhere, private_cluster, quiet_environment
+    from search.tune.kept_ray import take
 
     answer_interrupts()
     quiet_environment()
+    kept = None
     if address is None:
-        private_cluster()
         import_everywhere()
+        kept = take(say)
+        private_cluster(None if kept is None else kept.token)
+    from search.phases.runner import Driver
+
+    return Driver(address, say, kept)
 
 
 def answer_interrupts() -> None:

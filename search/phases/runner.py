@@ -35,6 +35,7 @@ from search.store.notice import noticed
 from search.store.parts import Store
 from search.tune.cluster import cluster
 from search.tune.environment import refuse_machine
+from search.tune.kept_ray import KeptRay
 from search.tune.tuning import Outcome, Plan, log_file, tune_study
 from spaces.errors import StillhouseError
 from spaces.records.columns import axis_columns
@@ -55,6 +56,8 @@ class Driver:
     address: str | None = None
     """Of a running Ray cluster; None: this machine alone."""
     say: Say = print
+    kept: KeptRay | None = None
+    """The Ray of `stillhouse up`, which runs on this machine."""
 
 
 def run_spec(path: str, folder: str | None, driver: Driver, changes: Sequence[str] = ()) -> Outcome:
@@ -127,7 +130,7 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
         refuse_other_study(store, spec)
         notice = held.enter_context(noticed(store, say))
         step = counted(STEPS, notice.say)
-        place = functools.partial(cluster, spec.cluster, driver.address, log_file(store))
+        place = functools.partial(cluster, spec.cluster, driver.address, log_file(store), driver.kept)
         if driver.address is not None:  # its workers cut a large corpus
             held.enter_context(place())
         inputs = read_inputs(spec, step, notice.say)

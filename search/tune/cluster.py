@@ -14,6 +14,7 @@ from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
 from search.tune.environment import PACKAGES, ROOT, output_to
+from search.tune.kept_ray import KeptRay
 from search.tune.leftovers import end_with_workers
 from spaces.errors import SpecError, StillhouseError
 from trainables.copies import home
@@ -41,18 +42,18 @@ QUIET: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": Fal
 
 
 @contextlib.contextmanager
-def cluster(wanted: ClusterSpec, address: str | None, log: Path) -> Iterator[None]:
+def cluster(wanted: ClusterSpec, address: str | None, log: Path, kept: KeptRay | None = None) -> Iterator[None]:
     """Ray, joined or started, with room for what the spec asks; left or shut down afterwards.
 
-    Without an address this machine gets a cluster of its own, even when another one is running here. A process that is
-    connected already stays as it is.
+    Without an address this machine gets a cluster of its own, even when another one is running here, unless `kept` is
+    given. A process that is connected already stays as it is.
     """
     ours = not ray.is_initialized()
     with output_to(log):
-        if ours and address is None:
+        if ours and address is not None:
+            join(address)
+        elif ours and (kept is None or not connected(kept)):
             start()
-        elif ours:
-            join(str(address))
     try:
         lanes(wanted)
         yield
@@ -78,6 +79,16 @@ def start(num_cpus: int | None = None) -> None:
             ray.shutdown()
             if not left:
                 raise StillhouseError(f"Ray did not start on this machine: {first_line(error)}") from error
+
+
+def connected(kept: KeptRay) -> bool:
+    """Whether the Ray of `stillhouse up` has taken this process; its workers have our environment and packages."""
+    try:
+        ray.init(address=kept.address, **QUIET)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        LOG.warning("the Ray of `stillhouse up` does not answer: %s", first_line(error))
+        return False
+    return True
 
 
 def join(address: str) -> None:

@@ -37,17 +37,18 @@ def quiet_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def private_cluster() -> None:
+def private_cluster(token: str | None = None) -> None:
     """Keep a cluster of this machine's own on the loopback interface, and closed to other users of the machine.
 
     Ray binds to every interface unless its node has the address 127.0.0.1, and makes that address an outward one again
     when it is given as an argument; the variable, meant for systems where it supports no clusters, is the one way to
-    keep it. The token lies in no file. Must run before Ray is imported. What the user has set stays.
+    keep it. The token lies in no file, but for that of a Ray that is kept, which is given here. Must run before Ray is
+    imported. What the user has set stays.
     """
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if not any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ["RAY_AUTH_TOKEN"] = token or secrets.token_hex(32)
 
 
 def import_everywhere() -> None:

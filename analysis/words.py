@@ -11,8 +11,8 @@ from spaces.students.transfer import UNTRAINED
 MISSING = "-"
 UNSTEADY = "~"
 """Before what moved while it was measured."""
-WITHOUT_TEACHER = "mlm"
-"""The method that learns without the teacher: what distillation has to beat."""
+WITHOUT_TEACHER = ("mlm", "labels")
+"""The methods that learn without the teacher: what distillation has to beat."""
 
 
 def number(value: float | None, digits: int = 3, missing: str = MISSING) -> str:

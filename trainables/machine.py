@@ -31,6 +31,8 @@ PACKAGES = (
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Of a container: microseconds on a core in a period, and the period."""
 TASKS = Path("/proc/self/task")
+FILES = "2"
+"""Version of how files of other runtimes are written here: it moves their numbers as that of a package does."""
 WITHOUT_VNNI = "this processor has no VNNI: int8 is slower here, with the same numbers, than on one that has it"
 
 
@@ -93,7 +95,7 @@ def fingerprint(runtime: str, device: str = "cpu") -> str:
 def versions_of(runtime: str) -> list[str | None]:
     """Versions of what writes and runs the files of a runtime: scores and costs of a file are of these."""
     known = versions()
-    return [known.get(package) for package in RUNTIMES[runtime].moved_by]
+    return [FILES, *(known.get(package) for package in RUNTIMES[runtime].moved_by)]
 
 
 def cpu_model() -> str:

@@ -110,9 +110,9 @@ def _legend(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, look: Look
     entry("teacher", {"color": GREY, "symbol": "star", "size": 13})
     if len(study.stopped):
         entry("stopped early", {"color": GREY, "symbol": "x-thin-open"}, "stopped")
-    if (rows["method"] == WITHOUT_TEACHER).any():
+    if rows["method"].isin(WITHOUT_TEACHER).any():
         line = {"dash": "dash", "color": GREY, "width": 1.5}
-        figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name="without the teacher (mlm)")
+        figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name="without the teacher")
 
 
 def _add_view(figure: go.Figure, study: StudyTable, rows: pd.DataFrame, cost: Cost, look: Look) -> None:

@@ -26,7 +26,7 @@ def add_baseline(figure: go.Figure, study: StudyTable, cost: Cost) -> None:
     costs, quality = kept[column].tolist(), kept["quality"].tolist()
     costs.append(max(study.students[column].max(), study.meta.teacher.costs.get(column) or 0))
     line = {"shape": "hv", "dash": "dash", "color": GREY, "width": 1.5}
-    words = "without the teacher (mlm)<br>quality %{y:.3f}<extra></extra>"
+    words = f"without the teacher ({', '.join(sorted(set(rows['method'])))})<br>quality %{{y:.3f}}<extra></extra>"
     figure.add_scatter(
         x=costs, y=[*quality, quality[-1]], mode="lines", line=line, hovertemplate=words, showlegend=False,
     )  # fmt: skip

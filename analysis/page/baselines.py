@@ -21,8 +21,8 @@ def baselines(study: StudyTable) -> pd.DataFrame:
     """One row per shape of which a baseline is known, smallest first; columns are dev quality, NaN where not measured.
 
     `distilled` is the best student of the shape after its last step, `without_teacher` the best that was trained by
-    masked words alone on the same budget, `first` and `uniform` the teacher cut to that shape (projected, if narrower)
-    and not trained.
+    masked words or labels alone on the same budget, `first` and `uniform` the teacher cut to that shape (projected, if
+    narrower) and not trained.
     """
     rows = study.baselines[study.baselines["split"] == "dev"]
     cut = study.mean_shares(rows, ["architecture", "kept"]).unstack()
@@ -36,7 +36,7 @@ def baselines(study: StudyTable) -> pd.DataFrame:
     cut = left.unstack().combine_first(cut)
     students = students[students["method"] != UNTRAINED]
     ended = students["trained_quality"].fillna(students["quality"])
-    students = students.assign(alone=students["method"] == WITHOUT_TEACHER, quality=ended)
+    students = students.assign(alone=students["method"].isin(WITHOUT_TEACHER), quality=ended)
     best = students.groupby(["architecture", "alone"])["quality"].max().unstack()
     table = pd.DataFrame({
         "distilled": best.get(False, pd.Series(dtype=float)),
@@ -65,8 +65,8 @@ def baselines_section(study: StudyTable) -> str:
     rows.append(pieces.row("floor (untrained)", ["0.000", MISSING, MISSING, MISSING], "reference"))
     lead = (
         "Quality on the dev splits of the best student of each shape, beside the best that was trained without the "
-        "teacher (masked words, same budget; a dash when the study had no mlm), and the teacher cut to the same shape "
-        "without any training, its states projected where the shape is narrower."
+        "teacher (by masked words or labels, same budget; a dash when the study had none), and the teacher cut to the "
+        "same shape without any training, its states projected where the shape is narrower."
     )
     lead = f"{lead} {lowered(study)}".strip()
     head = ["", "distilled", "no teacher, same budget", *KEPT.values()]

@@ -103,7 +103,7 @@ def _alone(study: StudyTable, row: pd.Series) -> str:
     """The best of that size that trained without the teacher, for scale."""
     baseline = study.without_teacher
     alike = baseline[baseline["parameters"] <= row["parameters"]]["quality"].max()
-    if row["method"] == WITHOUT_TEACHER or alike != alike:
+    if row["method"] in WITHOUT_TEACHER or alike != alike:
         return ""
     return f" The best of that size that trained without the teacher recovers {percent(alike)}."
 

@@ -172,7 +172,7 @@ def claims(study: StudyTable, found: pd.DataFrame) -> tuple[Claim, ...]:
     """What the study says of the claims, where it ran what they are about."""
     best = best_rows(found)
     deepest = study.meta.teacher.architecture.num_layers
-    others = [method for method in best if method not in ("mha", WITHOUT_TEACHER) and "+" not in method]
+    others = [method for method in best if method not in ("mha", *WITHOUT_TEACHER) and "+" not in method]
     mha = found["method"] == "mha"
     upper = _one_row(found[mha & found["teacher_layer"].isin([deepest - 1, deepest - 2])])
     last = _same_but(found, upper, "teacher_layer", [deepest])

@@ -182,7 +182,7 @@ class StudyTable:
     @property
     def without_teacher(self) -> pd.DataFrame:
         """Of `as_trained` those that trained without the teacher."""
-        return self.as_trained[self.as_trained["method"] == WITHOUT_TEACHER]
+        return self.as_trained[self.as_trained["method"].isin(WITHOUT_TEACHER)]
 
     def _inverses(self, rows: pd.DataFrame) -> dict[str, pd.Series]:
         """Of each cost that people tell by its reciprocal, that in units of the teacher's: `speed`."""

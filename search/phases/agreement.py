@@ -12,7 +12,7 @@ from spaces.errors import SpecError
 from spaces.telling import Say, quiet
 from trainables.export.facts import BothScores
 from trainables.models.embedding import embedder_of
-from trainables.models.encoder import architecture
+from trainables.models.encoder import architecture, classes_of
 from trainables.models.file_encoder import open_encoder
 from trainables.models.teacher import Teacher
 from trainables.tasks.scoring import load_task, score_task
@@ -27,7 +27,8 @@ def score_both(
     Fine-tuned tasks have no file to score, and those whose documents the teacher embeds would need the teacher.
     """
     model = student.model
-    encoder = open_encoder(runtime, file, model.config, embedder_of(model), architecture(model.config).num_layers)
+    layers = architecture(model.config).num_layers
+    encoder = open_encoder(runtime, file, model.config, embedder_of(model), layers, classes_of(model))
     found = {}
     for task in data.tasks:
         if protocol_for(task.kind, data.evaluation.protocol) == FINETUNE:

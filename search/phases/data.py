@@ -12,14 +12,16 @@ from spaces.records.data import DataFacts, TaskFacts, corpus_lines, task_lines
 from spaces.telling import Say, announced, quiet
 from spaces.values import to_json
 from trainables.cache import cache_folder, digest, store_value
+from trainables.models.classes import class_places
 from trainables.models.embedding import Embedder, embedder_of
+from trainables.models.encoder import classes_of
 from trainables.models.teacher import Teacher
 from trainables.tasks.facts import task_facts
 from trainables.tasks.index import with_index
 from trainables.tasks.prepare import FORMAT
 from trainables.tasks.prompts import OF_DOCUMENTS, OF_QUERIES, first_prompt
-from trainables.tasks.scoring import load_task, prepare_task
-from trainables.tasks.spec import EvaluationSpec, TaskSpec
+from trainables.tasks.scoring import TaskData, load_task, prepare_task
+from trainables.tasks.spec import CLASSIFIER, EvaluationSpec, TaskSpec, protocol_for
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.corpus_files import corpus_files, names_of
 from trainables.text.docstrings import docs_place
@@ -57,6 +59,7 @@ def prepare_data(
         corpus = dataclasses.replace(open_corpus(folder).facts, files=file_names(spec.corpus))
         for line in corpus_lines(corpus):
             say(f"corpus: {line}")
+        class_places("[corpus] label_column:", classes_of(teacher.model), corpus.classes)
         if (supplement := open_corpus(folder).supplement) is not None:
             for line in corpus_lines(supplement.facts):
                 say(f"supplement: {line}")
@@ -74,11 +77,22 @@ def prepare_data(
         tasks[task.name] = found
         for line in task_lines(found):
             say(f"task {task.name}: {line}")
+        problems += class_problems(spec.evaluation, data, teacher)
         if task.source.startswith("docs:") and not (looked := looked_at(task, tokenizer, embedder)).is_dir():
             store_value(looked, {"facts": to_json(found)})
     if problems:
         raise SpecError(problems)
     return PreparedData(folder, folders, DataFacts(corpus, tasks))
+
+
+def class_problems(evaluation: EvaluationSpec, task: TaskData, teacher: Teacher) -> list[str]:
+    """What is wrong with the classes of a task that is scored by the teacher's own head."""
+    try:
+        if protocol_for(task.kind, evaluation.protocol) == CLASSIFIER:
+            class_places(f"task {task.name!r}:", classes_of(teacher.model), task.label_names)
+    except SpecError as error:
+        return list(error.problems)
+    return []
 
 
 def prepare_for_both(evaluation: EvaluationSpec, task: TaskSpec, teacher: Teacher, say: Say) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from search.phases.cutting import cutters_of
 from search.phases.data import PreparedData, prepare_data
-from search.phases.teacher_doors import mask_problems, student_lines, texts_of, tokenizer_lines
+from search.phases.teacher_doors import class_lines, mask_problems, student_lines, texts_of, tokenizer_lines
 from search.spec.sections import StudySpec
 from search.store.contents import STUDENTS_TOKENIZER, Contents
 from search.store.parts import Store
@@ -70,7 +70,8 @@ def read_inputs(spec: StudySpec, step: Say, say: Say) -> Inputs:
     parameters = count_parameters(facts.architecture, facts.itself)
     say(f"{facts.name}: {facts.family.name} {facts.architecture.name}, {parameters:,} parameters")
     say(embedding_line(embedder_of(teacher.model)))
-    for line in (*tokenizer_lines(spec.teacher.path, teacher, texts_of(spec)), *student_lines(spec, teacher)):
+    of_words = tokenizer_lines(spec.teacher.path, teacher, texts_of(spec))
+    for line in (*class_lines(teacher), *of_words, *student_lines(spec, teacher)):
         say(line)
     step(spec.corpus.source)
     data = prepare_data(spec, teacher, say, partial(cutters_of, say, spec.corpus.max_tokens))

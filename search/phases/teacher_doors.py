@@ -15,8 +15,10 @@ from spaces.students.stages import terms_of
 from spaces.telling import Say
 from trainables.cache import cache_folder, digest
 from trainables.copies import cached_value
+from trainables.models.classes import listed
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.embedding_spec import EmbeddingSpec
+from trainables.models.encoder import classes_of
 from trainables.models.layer_removal import removal_order
 from trainables.models.loading import load_model
 from trainables.models.sentence_folders import lowers_case
@@ -41,7 +43,7 @@ def look_at_teacher(draft: Any, facts: TeacherFacts | None, problems: list[str],
     try:
         embedding = EmbeddingSpec(draft.embedding.pooling, draft.embedding.prompt)
         found = load_teacher(draft.teacher.path, embedding, draft.student.tokenizer)
-        lines.append(embedding_line(embedder_of(found.model)))
+        lines += [embedding_line(embedder_of(found.model)), *class_lines(found)]
         lines += tokenizer_lines(draft.teacher.path, found, texts_of(draft))
         lines += student_lines(draft, found)
         problems += mask_problems(draft.space, found)
@@ -104,6 +106,14 @@ def student_lines(spec: Any, teacher: Teacher) -> list[str]:
     if teacher.reworded is None:
         return [f"[student] tokenizer {spec.student.tokenizer!r} is the teacher's: nothing changes"]
     return [f"words of students: {teacher.reworded.about_words}"]
+
+
+def class_lines(teacher: Teacher) -> list[str]:
+    """What a teacher that classifies texts tells apart."""
+    classes = classes_of(teacher.model)
+    if not classes:
+        return []
+    return [f"classifies texts as one of {len(classes)}: {listed(classes)}; students have its head"]
 
 
 def head_lines(space: SearchSpace, teacher: Teacher, corpus: Corpus) -> list[str]:

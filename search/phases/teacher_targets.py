@@ -83,7 +83,8 @@ def wants_of_space(space: SearchSpace, held: Holds) -> Iterator[tuple[tuple[Stat
         for student in students:
             for values in product(*(space.legal(name, student) or space.axes[name].ends for name in names)):
                 config = {"method": method, **dict(zip(names, values, strict=True))}
-                pairing = Pairing(config, student, space.teacher.architecture, space.teacher.embedding)
+                facts = space.teacher
+                pairing = Pairing(config, student, facts.architecture, facts.embedding, scored_state=facts.scored_state)
                 mapped = config.get("mapping") == HELD
                 for start, stage in product(space.legal("initialisation", student) if mapped else ("random",), cached):
                     own = replace(pairing, config={**config, "method": stage})

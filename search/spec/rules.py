@@ -198,6 +198,19 @@ def pairs_of_files(spec: StudySpec) -> Problems:
         yield f"[corpus] texts = 'pairs' reads files with the columns {columns}, got source {spec.corpus.source!r}"
 
 
+def labelled_texts(spec: StudySpec) -> Problems:
+    corpus = spec.corpus
+    if corpus.label_column is None:
+        return
+    if corpus.texts != "single":
+        yield f"[corpus] label_column: a label is of a text as it is: texts = 'single', got {corpus.texts!r}"
+    if corpus.source == "docs" or corpus.source.startswith("hub:"):
+        yield f"[corpus] label_column: labels are read of files, got source {corpus.source!r}"
+    for key in ("near_duplicates", "queries"):
+        if getattr(corpus, key) is not None:
+            yield f"[corpus] {key}: texts with labels are read as they are; leave it out"
+
+
 def named_corpus(spec: StudySpec) -> Problems:
     yield from _named_hub_source(spec.corpus.source)
     yield from _named_hub_source(spec.corpus.supplement or "")
@@ -249,6 +262,7 @@ SPEC_RULES = (
     inheritance_in_searches,
     schedule_needs_a_model,
     near_duplicates_of_texts,
+    labelled_texts,
     what_fits_packed_blocks,
     pairs_of_files,
     named_corpus,

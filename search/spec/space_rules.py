@@ -18,7 +18,7 @@ from spaces.students.architecture import parse_shape
 from spaces.students.stages import stages_of, terms_of
 from spaces.students.transfer import METHODS
 from trainables.tasks.kinds import KINDS
-from trainables.tasks.spec import protocol_for
+from trainables.tasks.spec import CLASSIFIER, protocol_for
 
 
 def batch_is_shared_evenly(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -93,6 +93,20 @@ def supplement_is_read(spec: StudySpec, space: SearchSpace) -> Problems:
         )
 
 
+def labels_are_learnt(spec: StudySpec, space: SearchSpace) -> Problems:
+    """Labels are of the corpus, one for each single text."""
+    stages = [stage for method in map(str, space.axes["method"].choices) for stage in stages_of(method)]
+    readers = [stage for stage in stages if any(term.labelled for term in terms_of(stage.method))]
+    column = spec.corpus.label_column
+    if readers and column is None:
+        yield f"[space] method {readers[0].method!r} learns labels: name their column under [corpus] label_column"
+    if column is not None and not readers:
+        yield "[corpus] label_column is read by no method of [space]: leave it out, or take the method 'labels'"
+    for stage in readers:
+        if stage.on_supplement:
+            yield f"[space] method {stage.text!r}: the supplement has no labels; leave 'on supplement' out"
+
+
 def texts_for_methods(spec: StudySpec, space: SearchSpace) -> Problems:
     """Packed blocks have no bounds of texts to embed; a mask of words must not depend on a text's company."""
     single, pairs = spec.corpus.texts in ("single", "sentences"), spec.corpus.texts == "pairs"
@@ -102,6 +116,10 @@ def texts_for_methods(spec: StudySpec, space: SearchSpace) -> Problems:
                 yield f"[space] method {term.name!r} embeds texts: it needs [corpus] texts = 'single' or 'sentences'"
             if term.scores_pairs and not pairs:
                 yield f"[space] method {term.name!r} scores a query with a text: it needs [corpus] texts = 'pairs'"
+            if term.classifies and not single:
+                yield (
+                    f"[space] method {term.name!r} classifies texts: it needs [corpus] texts = 'single' or 'sentences'"
+                )
             if term.masked_inputs and (single or pairs):
                 yield f"[space] method {term.name!r} masks words of packed blocks: it needs [corpus] texts = 'packed'"
 
@@ -124,6 +142,29 @@ def what_scores_pairs(spec: StudySpec, space: SearchSpace) -> Problems:
         yield f'[evaluation] documents = "teacher": {whose}; leave it out'
     if (deploy := deploy_of(spec)).is_file:
         yield f"[deploy] {deploy.name}: {whose}; only embeddings are written for other runtimes, leave it out"
+
+
+def what_classifies(spec: StudySpec, space: SearchSpace) -> Problems:
+    """A student is scored by its own head where it has one: that of a classifier, and no other head in its place."""
+    asked = [task for task in spec.tasks if protocol_for(task.kind, spec.evaluation.protocol) == CLASSIFIER]
+    if not asked:
+        return
+    protocol = f"[evaluation] protocol {CLASSIFIER!r}"
+    if not space.teacher.classifies:
+        yield (
+            f"{protocol} asks the head of a classifier with several labels (num_labels > 1), and "
+            f"{space.teacher.name!r} has none: take 'probe'"
+        )
+        return
+    for method in map(str, space.axes["method"].choices):
+        if heads := [repr(term.name) for term in terms_of(method) if term.student_lm_head]:
+            yield (
+                f"[space] method {method!r}: {', '.join(heads)} makes a masked-LM head where {protocol} needs one over "
+                "classes"
+            )
+    for family in space.axes["family"].choices if "family" in space.axes else ():
+        if family != space.teacher.family.name:
+            yield f"[space] family {family!r}: its students have no head over classes, which {protocol} asks"
 
 
 def what_fits_another_tokenizer(spec: StudySpec, space: SearchSpace) -> Problems:
@@ -284,8 +325,10 @@ SPACE_RULES = (
     what_can_be_mixed,
     budget_is_a_batch,
     supplement_is_read,
+    labels_are_learnt,
     texts_for_methods,
     what_scores_pairs,
+    what_classifies,
     what_fits_another_tokenizer,
     tuned_shape_is_in_space,
     students_reach_the_index,

@@ -24,6 +24,8 @@ class CorpusFacts:
     """which neither train nor are held out: the same as those that are, or more of them than are needed"""
     near_duplicates: int = 0
     """texts left out that say nearly what an earlier one says"""
+    classes: tuple[str, ...] = ()
+    """of its texts, where they are labelled; their order numbers them"""
     tokens: int = 0
     """to train on, once"""
     held_out_tokens: int = 0

@@ -44,6 +44,8 @@ def without_lm_head(method: str, student: StudentArchitecture, teacher: TeacherF
 
 def unlike_scorers(method: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
     """Students have the head of their teacher: one that scores pairs, or none."""
+    if problem := no_classifier(method, student, teacher):
+        return problem
     if teacher.scores_pairs:
         lacking = [repr(term.name) for term in terms_of(method) if term.student_lm_head]
         others = ", ".join(name for name, known in METHODS.items() if not known.student_lm_head)
@@ -53,6 +55,22 @@ def unlike_scorers(method: str, student: StudentArchitecture, teacher: TeacherFa
     head = f"its head has {teacher.labels} labels" if teacher.labels else "it has no such head"
     rule = "needs a teacher that scores pairs, a sequence classifier with one label (num_labels = 1)"
     return f"{', '.join(lacking)} {rule}; of {teacher.name!r} {head}" if lacking else None
+
+
+def no_classifier(method: str, student: StudentArchitecture, teacher: TeacherFacts) -> str | None:
+    """Some methods read the classes of a text; a masked-LM head and one of another family leave no place for them."""
+    asked = [repr(term.name) for term in terms_of(method) if term.classifies]
+    if not asked:
+        return None
+    if not teacher.classifies:
+        head = f"its head has {teacher.labels} label" if teacher.labels else "it has no such head"
+        rule = "needs a teacher that classifies texts, a sequence classifier with several labels (num_labels > 1)"
+        return f"{', '.join(asked)} {rule}; of {teacher.name!r} {head}"
+    if lm_heads := [repr(term.name) for term in terms_of(method) if term.student_lm_head]:
+        return f"{', '.join(lm_heads)} makes a masked-LM head, and {', '.join(asked)} needs one over classes: part them"
+    if student.family not in (None, teacher.family.name):
+        return f"{', '.join(asked)} needs the teacher's head over classes, which students of {student.family} lack"
+    return None
 
 
 METHOD = Axis(

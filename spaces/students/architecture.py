@@ -247,6 +247,8 @@ class TeacherFacts:
     """Whether there are models of the family with a masked-LM head at all."""
     labels: int = 0
     """Outputs of its classification head, where it has one that its family's students can have as well."""
+    scored_state: str = "cls"
+    """The pooling that such a head reads."""
     others: OtherFamilies | None = None
     """None: students are of the teacher's family, as those of a cross-encoder."""
     reworded: "TeacherFacts | None" = None
@@ -266,6 +268,11 @@ class TeacherFacts:
     def scores_pairs(self) -> bool:
         """Whether it is a cross-encoder, which gives two texts one score; so are its students then."""
         return self.labels == 1
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it is a classifier, which gives a text one of several classes; so are its students then."""
+        return self.labels > 1
 
     def as_family(self, name: str | None) -> "TeacherFacts":
         """What students of a family are counted by; None: the teacher's own. Raises SpecError as OtherFamilies does.

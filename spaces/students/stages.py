@@ -123,7 +123,7 @@ def canonical_method(text: str) -> str:
 
 def has_head(term: TransferMethod) -> bool:
     """Whether a method trains a head of the student's own."""
-    return term.student_lm_head or term.scores_pairs
+    return term.student_lm_head or term.scores_pairs or term.classifies
 
 
 def terms_of_sum(method: str) -> tuple[TransferMethod, ...]:

@@ -38,6 +38,8 @@ class Pairing:
     """The teacher layer that each layer of the student starts as; none where the start copies none."""
     student_skipped: int | None = None
     """Tokens at the start of each text that the student does not pool; None: as many as the teacher."""
+    scored_state: str = "cls"
+    """The pooling that the teacher's classification head reads, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class TransferMethod:
     """Whether the student trains a masked-LM head."""
     scores_pairs: bool = False
     """Whether teacher and student are cross-encoders, and the corpus has pairs of texts."""
+    classifies: bool = False
+    """Whether teacher and student are classifiers of several classes, and the corpus has single texts."""
+    labelled: bool = False
+    """Whether it learns labels of the corpus."""
     mixes: bool = False
     """Whether its texts may be mixed, and a student compared with itself: it reads the same signals of both, of the
     last layer alone, and has no learned maps."""
@@ -79,6 +85,8 @@ METHODS = Registry(
         "embed": "trainables.losses.embed:EMBED",
         "embed_similarity": "trainables.losses.embed_similarity:EMBED_SIMILARITY",
         "score": "trainables.losses.score:SCORE",
+        "soft_labels": "trainables.losses.soft_labels:SOFT_LABELS",
+        "labels": "trainables.losses.labels:LABELS",
     },
 )
 

@@ -25,7 +25,16 @@ from scipy.stats import spearmanr
 
 from trainables.export.artefact import calibration_rows, compare, embed_by_file, feeds_of, parity_rows
 from trainables.export.graphs import export_onnx, sample_inputs
-from trainables.export.quantising import BLOCK, FLOAT_AFTER, IN_FLOAT32, QUANTISERS, quantise_tables, quiet, reader_of
+from trainables.export.quantising import (
+    BLOCK,
+    FLOAT_AFTER,
+    IN_FLOAT32,
+    QUANTISERS,
+    float_beside_maps,
+    quantise_tables,
+    quiet,
+    reader_of,
+)
 from trainables.models.embedding import embedder_of, text_tokens
 from trainables.models.file_encoder import EMBEDDING
 from trainables.models.teacher import load_teacher
@@ -54,6 +63,13 @@ def static(graph, to, feeds, *, method="MinMax", signed=True, after=FLOAT, kept=
             calibrate_method=CalibrationMethod[method], nodes_to_exclude=kept(graph),
             nodes_to_quantize=[only] if only else None, **MAPS,
         )  # fmt: skip
+
+
+def eight_bits(graph, to, feeds, *, signed):
+    """As `--precision int8`, but for the range of the weights."""
+    static(graph, to, feeds, after=FLOAT_AFTER, signed=signed)
+    float_beside_maps(to)
+    quantise_tables(to, to)
 
 
 def four_bits(graph, to, feeds, *, block=BLOCK, level=IN_FLOAT32, symmetric=False):
@@ -105,6 +121,8 @@ WAYS = {
     "static, unsigned": partial(static, after=FLOAT_AFTER, signed=False),
     "static, unsigned, percentile": partial(static, after=FLOAT_AFTER, signed=False, method="Percentile"),
     "static, unsigned, entropy": partial(static, after=FLOAT_AFTER, signed=False, method="Entropy"),
+    "static int8, 8 bits, unsigned": partial(eight_bits, signed=False),
+    "static int8, 8 bits, signed": partial(eight_bits, signed=True),
     "int4, blocks of 32": partial(four_bits, block=32),
     "int4, blocks of 64": partial(four_bits, block=64),
     "int4, no zero points": partial(four_bits, symmetric=True),

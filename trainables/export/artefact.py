@@ -29,8 +29,9 @@ from trainables.export.inside import Inside
 from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS, STATIC
 from trainables.machine import WITHOUT_VNNI, without_vnni
 from trainables.models.embedding import embed_tokens, embedder_of
-from trainables.models.encoder import architecture
-from trainables.models.file_encoder import EMBEDDING, FileEncoder, open_encoder
+from trainables.models.encoder import architecture, classes_of
+from trainables.models.file_encoder import EMBEDDING, LOGITS, FileEncoder, open_encoder
+from trainables.models.pair_scores import logits_of
 from trainables.models.sessions import Session
 from trainables.text.batching import padded
 from trainables.text.corpus import Corpus
@@ -53,6 +54,8 @@ class Parity:
     lowest_cosine: float
     batch_difference: float
     """the largest difference of any value between a text alone and the same text in a batch"""
+    same_class: float | None = None
+    """share of the texts that both find of one class, of a classifier"""
 
     @property
     def line(self) -> str:
@@ -63,6 +66,7 @@ class Parity:
         return (
             f"embeddings of {self.texts} held-out texts: cosine {self.cosine:.4f} to the student in torch, "
             f"at the least {self.lowest_cosine:.4f}; {alone}"
+            + ("" if self.same_class is None else f"; {self.same_class:.1%} of them of the same class")
         )
 
 
@@ -105,7 +109,7 @@ def as_deployed(model: PreTrainedModel, deploy: DeploySpec, corpus: Corpus) -> P
     with tempfile.TemporaryDirectory() as scratch:
         file = write_file(model, Path(scratch) / Path(deploy.place).name, deploy, corpus)
         layers = architecture(model.config).num_layers
-        return open_encoder(deploy.runtime, file, model.config, embedder_of(model), layers)
+        return open_encoder(deploy.runtime, file, model.config, embedder_of(model), layers, classes_of(model))
 
 
 def write_artefact(
@@ -187,9 +191,14 @@ def feeds_of(rows: Rows, pad_id: int, names: Iterable[str]) -> dict[str, np.ndar
 
 def embed_by_file(file: Path, rows: Rows, pad_id: int, batch: int, runtime: str = ONNX) -> np.ndarray:
     """Embeddings NE of texts by the runtime of a file, in batches of their own order."""
+    return run_file(file, EMBEDDING, rows, pad_id, batch, runtime)
+
+
+def run_file(file: Path, output: str, rows: Rows, pad_id: int, batch: int, runtime: str) -> np.ndarray:
+    """An output of a file for texts, a row each."""
     session: Session = opener(runtime)(file, torch.get_num_threads())
     batches = (rows[start : start + batch] for start in range(0, len(rows), batch))
-    return np.concatenate([session.run([EMBEDDING], feeds_of(each, pad_id, session.inputs))[0] for each in batches])
+    return np.concatenate([session.run([output], feeds_of(each, pad_id, session.inputs))[0] for each in batches])
 
 
 def compare(model: PreTrainedModel, file: Path, rows: Rows, pad_id: int, runtime: str = ONNX) -> Parity:
@@ -202,4 +211,22 @@ def compare(model: PreTrainedModel, file: Path, rows: Rows, pad_id: int, runtime
         )
     )
     cosines_N = (ours * alone).sum(-1)
-    return Parity(len(rows), float(cosines_N.mean()), float(cosines_N.min()), float(np.abs(alone - together).max()))
+    moved = float(np.abs(alone - together).max())
+    return Parity(
+        len(rows),
+        float(cosines_N.mean()),
+        float(cosines_N.min()),
+        moved,
+        same_class(model, file, rows, pad_id, runtime),
+    )
+
+
+def same_class(model: PreTrainedModel, file: Path, rows: Rows, pad_id: int, runtime: str) -> float | None:
+    """The share of texts that a classifier and its file find of one class; None of another model."""
+    if not classes_of(model):
+        return None
+    ours_NC, theirs_NC = (
+        logits_of(model, ragged(rows, np.int64), pad_id),
+        run_file(file, LOGITS, rows, pad_id, 1, runtime),
+    )
+    return float((ours_NC.argmax(1) == theirs_NC.argmax(1)).mean())

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.models.embedding import Dense, Embedder, embedder_of, set_embedder
+from trainables.models.encoder import classes_of
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript")
 """That make a graph what it is."""
@@ -38,7 +39,7 @@ def fill_graph(model: PreTrainedModel, file: Path, trace: Callable[[PreTrainedMo
     """
     import onnx
 
-    folder = cache_folder() / "graphs" / digest(2, *identity(model), opset)
+    folder = cache_folder() / "graphs" / digest(3, *identity(model), opset)
     if not folder.is_dir():
         with new_folder(folder) as unfinished:
             blank(model, unfinished, trace)
@@ -60,7 +61,15 @@ def identity(model: PreTrainedModel) -> list[object]:
     ]
     known = {name: value for name, value in model.config.to_dict().items() if name not in ABOUT}
     config = json.dumps(known, sort_keys=True, default=str)
-    how = (type(model.base_model).__name__, config, embedder.pooling, embedder.skipped, steps, embedder.dims)
+    how = (
+        type(model.base_model).__name__,
+        len(classes_of(model)),
+        config,
+        embedder.pooling,
+        embedder.skipped,
+        steps,
+        embedder.dims,
+    )
     return [*how, *(importlib.metadata.version(package) for package in PACKAGES)]
 
 
@@ -94,7 +103,7 @@ def randomised(model: PreTrainedModel) -> PreTrainedModel:
         return SPREAD * torch.randn(shape, generator=generator)
 
     with torch.no_grad():
-        for weight in twin.base_model.parameters():
+        for weight in written(twin).parameters():
             weight.copy_(drawn(weight.shape))
     embedder: Embedder = embedder_of(model)
     steps = [
@@ -108,11 +117,16 @@ def randomised(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def weights_of(model: PreTrainedModel) -> Mapping[str, Tensor]:
-    """All that is learned, by name: of the encoder, and of the maps of its embedder."""
-    found: dict[str, Any] = dict(model.base_model.named_parameters())
+    """All that is learned, by name: of what is written, and of the maps of its embedder."""
+    found: dict[str, Any] = dict(written(model).named_parameters())
     for number, step in enumerate(embedder_of(model).dense):
         found |= {f"dense {number} weight": step.weight, f"dense {number} bias": step.bias}
     return {name: weight for name, weight in found.items() if weight is not None}
+
+
+def written(model: PreTrainedModel) -> PreTrainedModel:
+    """What of a model a file holds: the encoder, and the head of a classifier."""
+    return model if classes_of(model) else cast(PreTrainedModel, model.base_model)
 
 
 def as_bytes(weight: Tensor) -> bytes:

@@ -80,6 +80,8 @@ def header(facts: StudentFacts) -> str:
     values["pipeline_tag"] = "fill-mask" if facts.masked_lm else "feature-extraction"
     if facts.scores_pairs:
         values["pipeline_tag"] = "text-ranking"
+    if facts.classes:
+        values["pipeline_tag"] = "text-classification"
     values["tags"] = ["distillation", "stillhouse", "sentence-transformers", *filter(None, [facts.model_type])]
     for key, value in (
         ("base_model", facts.teacher_hub_id), ("language", facts.language), ("license", facts.license)
@@ -194,7 +196,7 @@ def scored_as(facts: StudentFacts) -> str:
 def usage(facts: StudentFacts) -> str:
     """Lines that work as they stand: as an encoder, and as a model of embeddings, or of scores."""
     kind = "AutoModelForMaskedLM" if facts.masked_lm else "AutoModel"
-    kind = "AutoModelForSequenceClassification" if facts.scores_pairs else kind
+    kind = "AutoModelForSequenceClassification" if facts.scores_pairs or facts.classes else kind
     texts = '"A query.", "A text that may answer it."' if facts.scores_pairs else '"A text."'
     names, load = kind, "from_pretrained(folder)"
     if not facts.weights:
@@ -218,6 +220,18 @@ def usage(facts: StudentFacts) -> str:
             'scores = reranker.predict([("A query.", "A text that may answer it."), ("A query.", "Another one.")])',
             "```",
         ]
+    classifier = [
+        f"As a classifier of {len(facts.classes)} classes:",
+        "",
+        "```python",
+        "from transformers import pipeline",
+        'classifier = pipeline("text-classification", model=".")  # this folder, or its name on the hub',
+        'labels = classifier(["A text.", "Another one."])',
+        "```",
+        "",
+    ]
+    if facts.classes:
+        embedding = [*classifier, *embedding]
     return "\n".join(
         [
             "```python",
@@ -243,6 +257,7 @@ def artefact_text(artefact: ArtefactFacts) -> str:
         f"{'' if artefact.fused_attentions is None else fused}On {artefact.texts} held-out texts its embeddings have a "
         f"mean cosine of {artefact.cosine:.4f} to those of the weights beside it, {artefact.lowest_cosine:.4f} at the "
         f"least; the embedding of a text {batch}."
+        + ("" if artefact.same_class is None else f" {artefact.same_class:.1%} of them are of the same class to both.")
     )
 
 

@@ -1,4 +1,6 @@
-"""Programs that embed texts with a file, a tokenizer and nothing else of ours: one beside each file, to start from."""
+"""Programs that embed or classify texts with a file, a tokenizer and nothing else of ours: one beside each file, to
+start from.
+"""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spaces.records.runtimes import RUNTIMES, entry
 from trainables.models.embedding import embedder_of
-from trainables.models.file_encoder import EMBEDDING
+from trainables.models.encoder import classes_of
+from trainables.models.file_encoder import EMBEDDING, LOGITS
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Sample:
     inputs: str
     """names of what the model reads"""
     runs: str
-    """gives the embeddings for `feeds`"""
+    """gives the output for `feeds`"""
 
 
 WITH_ONNXRUNTIME = Sample(
@@ -40,12 +43,22 @@ model = openvino.Core().compile_model(str(FOLDER / "FILE"), "CPU", settings)""",
 )
 
 
+COSINE = """    first, second = embed(sys.argv[1:3] or ["A text.", "Another one."])
+    print("cosine", first @ second / np.linalg.norm(first) / np.linalg.norm(second))"""
+CLASSES = """    names, texts = NAMES, sys.argv[1:] or ["A text.", "Another one."]
+    for text, scores in zip(texts, score(texts)):
+        print(names[scores.argmax()], text)"""
+
+
 def example(runtime: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: str) -> str:
-    """A program that embeds two texts with the runtime and tokenizers alone."""
+    """A program that embeds two texts with the runtime and tokenizers alone, or classifies them."""
     sample: Sample = entry(RUNTIMES[runtime].sample)
     embedder, pad, engine = embedder_of(model), tokenizer.pad_token or "", RUNTIMES[runtime].engine
-    runs, opens = (each.replace("OUTPUT", EMBEDDING).replace("FILE", file) for each in (sample.runs, sample.opens))
-    return f'''"""Embeddings of texts with {engine} and tokenizers alone: pip install {engine} tokenizers numpy"""
+    classes = classes_of(model)
+    output, what, name = (LOGITS, "Classes", "score") if classes else (EMBEDDING, "Embeddings", "embed")
+    runs, opens = (each.replace("OUTPUT", output).replace("FILE", file) for each in (sample.runs, sample.opens))
+    shown = CLASSES.replace("NAMES", json.dumps(classes)) if classes else COSINE
+    return f'''"""{what} of texts with {engine} and tokenizers alone: pip install {engine} tokenizers numpy"""
 
 import sys
 from pathlib import Path
@@ -63,7 +76,7 @@ tokenizer.enable_padding(pad_id={tokenizer.pad_token_id or 0}, pad_token={json.d
 {opens}
 
 
-def embed(texts):
+def {name}(texts):
     found = tokenizer.encode_batch([PROMPT + text for text in texts])
     feeds = {{"input_ids": [x.ids for x in found], "attention_mask": [x.attention_mask for x in found],
              "token_type_ids": [x.type_ids for x in found]}}
@@ -72,6 +85,5 @@ def embed(texts):
 
 
 if __name__ == "__main__":
-    first, second = embed(sys.argv[1:3] or ["A text.", "Another one."])
-    print("cosine", first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+{shown}
 '''

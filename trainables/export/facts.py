@@ -89,6 +89,8 @@ class ArtefactFacts:
     lowest_cosine: float
     batch_difference: float
     """the largest difference of any value between a text alone and the same text in a batch"""
+    same_class: float | None = None
+    """share of the texts that file and weights find of one class, of a classifier"""
     runtime: str = ONNX
     scores: Mapping[str, BothScores] = field(default_factory=dict)
     """by task, where the export comes from a study"""
@@ -142,6 +144,8 @@ class StudentFacts:
     model_type: str | None = None
     masked_lm: bool = False
     scores_pairs: bool = False
+    classes: tuple[str, ...] = ()
+    """that its own head tells apart"""
     weights: bool = True
     """whether they are in the folder"""
     artefact: ArtefactFacts | None = None

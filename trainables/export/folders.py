@@ -36,7 +36,7 @@ from trainables.export.facts import ArtefactFacts, StudentFacts
 from trainables.export.graphs import sample_inputs
 from trainables.models.embedding import embed, embedder_of, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
-from trainables.models.encoder import family_of, scores_pairs, usable_positions
+from trainables.models.encoder import classes_of, family_of, outputs_of, scores_pairs, usable_positions
 from trainables.models.loading import quiet_transformers
 from trainables.models.pair_scores import score_pairs
 from trainables.models.sentence_folders import read_embedder, write_embedder
@@ -68,7 +68,7 @@ def export_student(
         raise StillhouseError("a student that scores pairs is written for torch alone: leave --runtime out")
     facts = replace(
         facts, model_type=model.config.model_type, masked_lm=is_masked_lm(model), scores_pairs=scores_pairs(model),
-        weights=weights,
+        classes=classes_of(model), weights=weights,
     )  # fmt: skip
     with new_folder(folder) as unfinished, quiet_transformers():
         if weights:
@@ -105,7 +105,7 @@ def verify_model(model: PreTrainedModel, folder: Path) -> None:
     check_same(model.base_model, AutoModel.from_pretrained(folder).to(device), inputs, "last_hidden_state", folder)
     if is_masked_lm(model):
         check_same(model, AutoModelForMaskedLM.from_pretrained(folder).to(device), inputs, "logits", folder)
-    if scores_pairs(model):
+    if outputs_of(model):
         reloaded = AutoModelForSequenceClassification.from_pretrained(folder).to(device)
         check_same(model, reloaded, inputs, "logits", folder)
 

@@ -1,15 +1,15 @@
 """An encoder as an ONNX file: traced by torch.export, with each attention as one operator, and compared with torch.
 
 Inputs are input_ids and attention_mask, and token_type_ids where the model tells two texts of a sequence apart, as
-optimum names them. Outputs are last_hidden_state and sentence_embedding, which is pooled as the model's embedder says;
-a language-modelling head is left out. The states of the layers below the last are tensors of known names inside
-(models/file_encoder.py).
+optimum names them. Outputs are last_hidden_state and sentence_embedding, which is pooled as the model's embedder says,
+and the logits of a classifier; a language-modelling head is left out. The states of the layers below the last are
+tensors of known names inside (models/file_encoder.py).
 
 onnxruntime's own optimiser knows no attention that torch.export writes. So the model runs an attention function of ours
 while it is traced, which stands in the file as MultiHeadAttention (com.microsoft). Families that do not ask
 transformers for their attention function keep theirs in pieces.
 
-Shapes: B batch, H heads, T tokens, D width, E width of an embedding.
+Shapes: B batch, H heads, T tokens, D width, E width of an embedding, C classes.
 """
 
 import inspect
@@ -30,8 +30,15 @@ from spaces.records.runtimes import ONNX, need_runtime
 from trainables.cache import new_file
 from trainables.export.blank_graphs import fill_graph
 from trainables.models.embedding import embedder_of, finish, pool
-from trainables.models.encoder import architecture, hidden_states, usable_positions
-from trainables.models.file_encoder import EMBEDDING, STATES, layer_name
+from trainables.models.encoder import (
+    architecture,
+    classes_of,
+    family_of,
+    hidden_states,
+    scoring_head,
+    usable_positions,
+)
+from trainables.models.file_encoder import EMBEDDING, LOGITS, STATES, layer_name
 
 log = logging.getLogger(__name__)
 
@@ -80,15 +87,31 @@ class Traced(nn.Module):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.encoder, self.embedder = cast(PreTrainedModel, model.base_model), embedder_of(model)
+        self.outputs = outputs_of_file(model)
+        self.head = scoring_head(model) if LOGITS in self.outputs else None
+        self.state = family_of(model.config).scored_state(model.config)
+        parts = () if self.head is None else (self.head.dense, self.head.out, self.head.norm)
+        self.parts = nn.ModuleList(cast(nn.Module, part) for part in parts if part is not None)
+        """Of the head, so that its weights are known here."""
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """(last states BTD, embeddings BE, the states of the layers below, embeddings of the tokens first)."""
+        """(last states BTD, embeddings BE, scores of classes BC of a classifier, the states of the layers below,
+        embeddings of the tokens first).
+        """
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         *below, states_BTD = hidden_states(self.encoder, input_ids, attention_mask, None, None, **types)
         pooled_BMD = pool(self.embedder.pooling, self.embedder.skipped, states_BTD, attention_mask)
-        return states_BTD, finish(self.embedder, pooled_BMD), *below
+        found = [states_BTD, finish(self.embedder, pooled_BMD)]
+        if self.head is not None:
+            found.append(self.head(pool((self.state,), 0, states_BTD, attention_mask)[:, 0]))
+        return (*found, *below)
+
+
+def outputs_of_file(model: PreTrainedModel) -> list[str]:
+    """The names of what the file of a model gives."""
+    return [STATES, EMBEDDING, *([LOGITS] if classes_of(model) else [])]
 
 
 def export_onnx(model: PreTrainedModel, file: str | Path) -> Path:
@@ -177,7 +200,7 @@ def write_onnx(model: PreTrainedModel, file: Path) -> None:
             str(file),
             kwargs=dict(inputs),
             input_names=list(inputs),
-            output_names=[STATES, EMBEDDING, *below],
+            output_names=[*traced.outputs, *below],
             dynamic_shapes=dict.fromkeys(inputs, axes),
             opset_version=OPSET,
             dynamo=True,
@@ -185,8 +208,9 @@ def write_onnx(model: PreTrainedModel, file: Path) -> None:
             verbose=False,
         )
     found = onnx.load(file)
-    found.graph.value_info.extend(found.graph.output[2:])  # the quantiser leaves alone what has no known type
-    del found.graph.output[2:]
+    given = len(traced.outputs)
+    found.graph.value_info.extend(found.graph.output[given:])  # the quantiser leaves alone what has no known type
+    del found.graph.output[given:]
     for each in (found, found.graph, *found.graph.node, *found.graph.value_info, *found.graph.output):
         del each.metadata_props[:]  # where in which source file each operator comes from
     onnx.save(found, file)
@@ -202,8 +226,8 @@ def verify_onnx(model: PreTrainedModel, file: Path) -> None:
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     feeds = {key: value.numpy() for key, value in shorter.items()}
     valid = shorter["attention_mask"].bool()
-    theirs = [torch.from_numpy(each) for each in session.run([STATES, EMBEDDING], feeds)]
-    pairs = list(zip(traced(**shorter)[:2], theirs, strict=True))
+    theirs = [torch.from_numpy(each) for each in session.run(traced.outputs, feeds)]
+    pairs = list(zip(traced(**shorter)[: len(theirs)], theirs, strict=True))
     pairs[0] = (pairs[0][0][valid], pairs[0][1][valid])
     difference = max(float((ours - other).abs().max()) for ours, other in pairs)
     if not difference < TOLERANCE:

@@ -2,8 +2,9 @@
 
 In int8 a map has a scale per channel.
 
-Weights are unsigned: a signed weight times an unsigned activation is summed in 16 bits on x86 processors without VNNI
-and saturates there, so that the same file would give other embeddings on another machine.
+Weights take 7 of the 8 bits: two products of an unsigned activation and a signed weight are summed in 16 bits on x86
+processors without VNNI, and with 8 they would saturate, so that the same file would give other embeddings on another
+machine. Unsigned weights are exact there as well, and slower.
 
 What a map gives stays in float. Rounded to one scale as well, which is the quantiser's default for static int8, a few
 large channels of the second feed-forward maps cost most of the precision.
@@ -36,7 +37,8 @@ IN_FLOAT32 = 1
 """What onnxruntime calls products of int4 weights in float32; in int8 they are slower with so small a block."""
 SMALL_MATRIX = 2**10
 """Values; of smaller matrices nobody wants to hear."""
-ONLY_MAPS: dict[str, Any] = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True}
+ONLY_MAPS: dict[str, Any] = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True, "reduce_range": True}
+"""The reduced range is that of 7 bits, -64 to 64; it is the weights' alone."""
 FLOAT_AFTER = {"DefaultTensorType": 1, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]}
 """1 is float in ONNX: the quantiser does not find out what an operator of com.microsoft gives."""
 
@@ -60,7 +62,7 @@ def static_int8(graph: Path, to: Path, feeds: Feeds) -> None:
         maps = Path(scratch) / "maps.onnx"
         quantize_static(
             graph, maps, reader_of(feeds), quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QUInt8, calibrate_method=CalibrationMethod.MinMax, extra_options=FLOAT_AFTER,
+            weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax, extra_options=FLOAT_AFTER,
             **ONLY_MAPS,
         )  # fmt: skip
         float_beside_maps(maps)
@@ -73,7 +75,7 @@ def dynamic_int8(graph: Path, to: Path, feeds: Feeds) -> None:
 
     with tempfile.TemporaryDirectory() as scratch, quiet():
         maps = Path(scratch) / "maps.onnx"
-        quantize_dynamic(graph, maps, weight_type=QuantType.QUInt8, extra_options=FLOAT_AFTER, **ONLY_MAPS)
+        quantize_dynamic(graph, maps, weight_type=QuantType.QInt8, extra_options=FLOAT_AFTER, **ONLY_MAPS)
         quantise_tables(maps, to)
 
 

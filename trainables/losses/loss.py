@@ -15,12 +15,13 @@ from trainables.models.signals import LayerSignal, Signals
 @dataclass(frozen=True)
 class Batch:
     """What besides the signals a loss may look at: the mask BT (None when no position is padding), the words before
-    masking at the masked positions N, and the mean square of the teacher's hidden states by layer, where these grow
-    from layer to layer (empty where norms keep them alike)."""
+    masking at the masked positions N, the mean square of the teacher's hidden states by layer, where these grow
+    from layer to layer (empty where norms keep them alike), and the class of each text B, as an output of the head."""
 
     mask_BT: Tensor | None = None
     labels_N: Tensor | None = None
     squares: Mapping[int, float] = field(default_factory=dict)
+    classes_B: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def score_loss(student_B: Tensor, teacher_B: Tensor) -> Tensor:
 
 def loss(pairing: Pairing) -> Loss:
     """`score_loss` of the two heads."""
-    signal = scored(pairing.embedding.pooling)
+    signal = scored((pairing.scored_state,))
     ours, theirs = (signal, pairing.student.num_layers), (signal, pairing.teacher.num_layers)
 
     def value(student: Signals, teacher: Signals, maps: Maps, batch: Batch) -> Tensor:

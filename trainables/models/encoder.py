@@ -6,7 +6,7 @@ Layers are counted from 1; H_0 are the embeddings and H_l is the output of layer
 Shapes: B batch, T tokens, D width, N chosen positions, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -71,23 +71,50 @@ def without_pooler(config: PretrainedConfig) -> dict[str, bool]:
     return {"add_pooling_layer": False} if family_of(config).has_pooler else {}
 
 
+ONE_OF_SEVERAL = (None, "single_label_classification")
+"""Values of `problem_type` under which a head of several outputs chooses one."""
 CLASSIFIER = "ForSequenceClassification"
 """How the names of such classes of transformers end."""
 
 
-def labels_of(config: PretrainedConfig) -> int:
-    """Outputs of the classification head that a checkpoint with this config has; 0 for none that could be distilled."""
+def labels_of(config: PretrainedConfig, weights: Iterable[str]) -> int:
+    """Outputs of the classification head that a checkpoint has; 0 for none that could be distilled.
+
+    weights: the names of its weights; those of an encoder that was saved alone may lack the head. One that gives a text
+    several labels at once (problem_type "multi_label_classification"), or several numbers, is read as an encoder.
+    """
     named = any(str(name).endswith(CLASSIFIER) for name in config.architectures or ())
-    return int(config.num_labels or 0) if named and family_of(config).scoring is not None else 0
+    number = int(config.num_labels or 0) if named and family_of(config).scoring is not None else 0
+    if number > 1 and (config.problem_type not in ONE_OF_SEVERAL or not any(map(is_of_head, weights))):
+        return 0
+    return number
+
+
+def is_of_head(name: str) -> bool:
+    """Whether a weight is of a classification head: all families call it so."""
+    return name.startswith("classifier.")
+
+
+def outputs_of(model: Any) -> int:
+    """Outputs of the classification head that a model carries; 0 for none."""
+    return int(model.config.num_labels) if type(model).__name__.endswith(CLASSIFIER) else 0
 
 
 def scores_pairs(model: Any) -> bool:
     """Whether this is a cross-encoder: it reads two texts in one sequence and gives them one score."""
-    return type(model).__name__.endswith(CLASSIFIER)
+    return outputs_of(model) == 1
+
+
+def classes_of(model: Any) -> tuple[str, ...]:
+    """The classes that a classifier tells apart, as its config names them; none of another model."""
+    if isinstance(model, FileEncoder):
+        return model.classes
+    number = outputs_of(model)
+    return tuple(str(model.config.id2label[place]) for place in range(number)) if number > 1 else ()
 
 
 def scoring_head(model: PreTrainedModel) -> ScoringHead:
-    """That of a cross-encoder."""
+    """That of a cross-encoder or a classifier."""
     scoring = family_of(model.config).scoring
     assert scoring is not None  # no other model is read as one
     return scoring(model)

@@ -98,20 +98,21 @@ class LayerParts:
 
 @dataclass(frozen=True)
 class ScoringHead:
-    """What a sequence classifier with one label makes of a pooled state: out(norm(activation(dense(state))))."""
+    """What a sequence classifier makes of a pooled state: out(norm(activation(dense(state))))."""
 
     dense: nn.Linear
     """The state to as many units."""
     activation: Callable[[Tensor], Tensor]
     out: nn.Linear
-    """The units to the score."""
+    """The units to the score, or to the scores of several classes."""
     norm: Norm | None = None
     """Over the units."""
 
     def __call__(self, state_BD: Tensor) -> Tensor:
-        """The scores B."""
+        """The scores B, or BC of several classes."""
         units_BD = self.activation(self.dense(state_BD))
-        return self.out(units_BD if self.norm is None else self.norm(units_BD)).squeeze(-1)
+        found_BC = self.out(units_BD if self.norm is None else self.norm(units_BD))
+        return found_BC[:, 0] if self.out.out_features == 1 else found_BC
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,6 @@ class Family:
     has_pooler: bool = True
     """Whether AutoModel adds a pooler unless it is told not to."""
     scoring: Callable[[Model], ScoringHead] | None = None
-    """Of a sequence classifier with one label, such as a cross-encoder; None: those of the family are not distilled."""
+    """Of a sequence classifier; None: the heads of those of the family are not distilled."""
     scored_state: Callable[[Config], str] = first_token
     """The pooling that its state comes from (trainables/models/embedding.py)."""

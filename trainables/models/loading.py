@@ -191,8 +191,13 @@ def has_lm_head(folder: Path, config: PretrainedConfig) -> bool:
     return family_of(config).head_marker in read_headers(weight_files(folder))
 
 
+def labels_in(folder: Path, config: PretrainedConfig) -> int:
+    """Outputs of the classification head in a folder; 0 for none that could be distilled."""
+    return labels_of(config, read_headers(weight_files(folder)))
+
+
 def load_model(folder: Path) -> PreTrainedModel:
-    """A trained model of a local folder in float32, with its masked-LM head, or the head of a cross-encoder, if any.
+    """A trained model of a local folder in float32, with its masked-LM or its classification head, if any.
 
     Raises SpecError for a folder that does not hold all of the encoder as its config describes it.
     """
@@ -202,8 +207,9 @@ def load_model(folder: Path) -> PreTrainedModel:
         "local_files_only": True, "ignore_mismatched_sizes": True, "output_loading_info": True,
     }  # fmt: skip
     with quiet_transformers():  # what matters of its report is said below
-        if labels_of(config) == 1:
-            keep_activation(folder, config)
+        if labels := labels_of(config, headers):
+            if labels == 1:
+                keep_activation(folder, config)
             model, info = AutoModelForSequenceClassification.from_pretrained(folder, **options)
         elif family_of(config).head_marker in headers:
             model, info = AutoModelForMaskedLM.from_pretrained(folder, **options)

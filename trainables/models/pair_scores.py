@@ -1,6 +1,6 @@
-"""Cross-encoders at work: the score of each of some pairs of texts, as transformers computes it.
+"""Cross-encoders and classifiers at work: the scores of texts, or pairs of texts, as transformers computes them.
 
-Shapes: B batch, T tokens, N pairs.
+Shapes: B batch, T tokens, N texts or pairs, C outputs of the head.
 """
 
 from collections.abc import Sequence
@@ -10,25 +10,34 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainables.models.embedding import BATCH_TOKENS, TOKENIZER_BATCH, embedder_of
-from trainables.models.encoder import types_of_pairs
+from trainables.models.encoder import classes_of, types_of_pairs
+from trainables.models.file_encoder import FileEncoder
 from trainables.text.batching import length_batches, padded
 from trainables.text.ragged import Ragged, ragged
 
 
 @torch.inference_mode()
-def score_tokens(model: PreTrainedModel, pairs: Ragged, pad_id: int) -> np.ndarray:
-    """Scores N, float32, of pairs as token ids, before any activation."""
+def logits_of(model: PreTrainedModel | FileEncoder, texts: Ragged, pad_id: int) -> np.ndarray:
+    """What the head says of texts or pairs as token ids, NC float32, before any activation."""
     was_training = model.training
     model.eval()
-    found_N = np.empty(len(pairs), dtype=np.float32)
+    found_NC = np.empty((len(texts), len(classes_of(model)) or 1), dtype=np.float32)
     try:
-        for rows in length_batches(pairs.lengths(), BATCH_TOKENS):
-            ids_BT, mask_BT = (x.to(model.device) for x in padded([pairs[row] for row in rows], pad_id))
+        for rows in length_batches(texts.lengths(), BATCH_TOKENS):
+            ids_BT, mask_BT = (x.to(model.device) for x in padded([texts[row] for row in rows], pad_id))
+            if isinstance(model, FileEncoder):
+                found_NC[rows] = model.logits(ids_BT, mask_BT).numpy()
+                continue
             types = types_of_pairs(model, ids_BT, mask_BT)
-            found_N[rows] = model(input_ids=ids_BT, attention_mask=mask_BT, **types).logits[:, 0].float().cpu().numpy()
+            found_NC[rows] = model(input_ids=ids_BT, attention_mask=mask_BT, **types).logits.float().cpu().numpy()
     finally:
         model.train(was_training)
-    return found_N
+    return found_NC
+
+
+def score_tokens(model: PreTrainedModel, pairs: Ragged, pad_id: int) -> np.ndarray:
+    """Scores N, float32, of pairs as token ids, before any activation."""
+    return logits_of(model, pairs, pad_id)[:, 0]
 
 
 def score_pairs(

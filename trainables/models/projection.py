@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from trainables.models.encoder import architecture, family_of, scores_pairs, scoring_head
+from trainables.models.encoder import architecture, family_of, outputs_of, scoring_head
 from trainables.models.family import LayerParts, Norm
 from trainables.models.kept_units import Kept, evenly
 from trainables.models.stream_sample import teacher_sample
@@ -196,12 +196,13 @@ def copy_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor)
 
 
 def copy_scoring_head(student: PreTrainedModel, teacher: PreTrainedModel, basis: Tensor) -> None:
-    """The head of a cross-encoder: its map reads the projected state, and of its units those that move scores most."""
-    if not scores_pairs(student):
+    """The head of a cross-encoder or classifier: its map reads the projected state, and of its units those that move
+    scores most."""
+    if not outputs_of(student):
         return
     ours, theirs = scoring_head(student), scoring_head(teacher)
-    weight_DD, out_D = theirs.dense.weight.cpu() @ basis, theirs.out.weight.cpu()[0]
-    strength_D = out_D.abs() if theirs.norm is None else (out_D * theirs.norm.weight.cpu()).abs()
+    weight_DD, out_D = theirs.dense.weight.cpu() @ basis, theirs.out.weight.cpu().norm(dim=0)
+    strength_D = out_D if theirs.norm is None else out_D * theirs.norm.weight.cpu().abs()
     most = (strength_D * weight_DD.norm(dim=1)).argsort(descending=True, stable=True)[: len(ours.dense.weight)]
     kept = most.sort().values
     ours.dense.weight.copy_(weight_DD[kept])

@@ -194,7 +194,15 @@ def scored(pooling: tuple[str, ...]) -> Signal:
     return Signal("score", meaning, pooled(pooling, 0).states, restore_score)
 
 
-SIGNALS = {signal.name: signal for signal in (HIDDEN, QKV, LOGITS, pooled(("mean",), 0), scored(("cls",)))}
+@cache
+def class_scored(pooling: tuple[str, ...]) -> Signal:
+    """The score of each class of a text, BC, before any activation; the state that it is made of is kept."""
+    meaning = "the score of each class of a text, BC"
+    return Signal("class_scores", meaning, pooled(pooling, 0).states, restore_score)
+
+
+OF_TEXTS = (pooled(("mean",), 0), scored(("cls",)), class_scored(("cls",)))
+SIGNALS = {signal.name: signal for signal in (HIDDEN, QKV, LOGITS, *OF_TEXTS)}
 
 
 def states_of(wanted: Iterable[LayerSignal]) -> tuple[State, ...]:

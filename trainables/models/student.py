@@ -63,7 +63,8 @@ def untrained(
 ) -> PreTrainedModel:
     """A model with the teacher's vocabulary that has learned nothing, in evaluation mode.
 
-    That of a teacher that scores pairs has a head to do so as well.
+    That of a teacher with a classification head has one as well, unless it has a masked-LM head or is of another
+    family.
     """
     if architecture.family is None:
         model_config = copy.deepcopy(teacher.model.config)
@@ -71,7 +72,8 @@ def untrained(
         model_config = config_for(reads_of(teacher.model.config), architecture.family)
     set_architecture(model_config, architecture)
     torch.manual_seed(seed)
-    student = build_model(model_config, lm_head=lm_head, scoring=teacher.facts.scores_pairs).eval()
+    scoring = teacher.facts.labels > 0 and not lm_head and model_config.model_type == teacher.model.config.model_type
+    student = build_model(model_config, lm_head=lm_head, scoring=scoring).eval()
     same = architecture.hidden_size == teacher.facts.architecture.hidden_size
     set_embedder(student, embedder_of(teacher.model).for_width(same))
     return student

@@ -15,8 +15,8 @@ from trainables.cache import digest, digest_files
 from trainables.copies import PREFIX, at_hand, home, shared_files
 from trainables.models.embedding import Embedder, set_embedder
 from trainables.models.embedding_spec import EmbeddingSpec
-from trainables.models.encoder import architecture, family_of, labels_of, usable_positions
-from trainables.models.loading import has_lm_head, load_model, read_config, weight_files
+from trainables.models.encoder import architecture, family_of, usable_positions
+from trainables.models.loading import has_lm_head, labels_in, load_model, read_config, weight_files
 from trainables.models.other_family import OtherFamilies, reads_of
 from trainables.models.other_tokenizer import refuse_tokenizer, reworded, with_students
 from trainables.models.sentence_folders import lowers_case, module_folders, read_embedder, read_pair_reader
@@ -135,7 +135,7 @@ def embedder_in(folder: Path, embedding: EmbeddingSpec) -> Embedder:
     That of a cross-encoder says which state its head reads.
     """
     config = read_config(folder)
-    if labels_of(config) == 1:
+    if labels_in(folder, config) == 1:
         family = family_of(config)
         types = config.type_vocab_size if family.has_types else 0
         return read_pair_reader(folder, embedding, family.scored_state(config), usable_positions(config), types)
@@ -145,7 +145,7 @@ def embedder_in(folder: Path, embedding: EmbeddingSpec) -> Embedder:
 def facts_of(folder: Path, path: str, embedder: Embedder) -> TeacherFacts:
     """The same, of the folder that a spec's path stands for."""
     config, weights = read_config(folder), weight_files(folder)
-    family, shape = family_of(config), architecture(config)
+    family, shape, labels = family_of(config), architecture(config), labels_in(folder, config)
     own = digest_files([*weights, folder / "config.json"])
     plain = embedder.identity() == Embedder(embedder.max_length).identity()
     return TeacherFacts(
@@ -157,10 +157,11 @@ def facts_of(folder: Path, path: str, embedder: Embedder) -> TeacherFacts:
         type_vocab_size=config.type_vocab_size if family.has_types else 0,
         has_lm_head=has_lm_head(folder, config),
         masked_lm=family.head_marker is not None,
-        labels=labels_of(config),
+        labels=labels,
+        scored_state=family.scored_state(config) if labels else "cls",
         digest=own if plain else digest(own, *embedder.identity()),
         embedding=embedder.facts(shape.hidden_size),
-        others=None if labels_of(config) == 1 else OtherFamilies(reads_of(config)),
+        others=None if labels == 1 else OtherFamilies(reads_of(config)),
     )
 
 

@@ -32,7 +32,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from spaces.errors import SpecError
 from spaces.telling import Say, announced
-from trainables.models.encoder import build_model, family_of, scores_pairs, word_embeddings
+from trainables.models.encoder import build_model, family_of, outputs_of, word_embeddings
 from trainables.models.tokenizer import save_tokenizer
 
 COUNTED = 2_000
@@ -249,7 +249,7 @@ def with_words(
                 own_rows.setdefault(row[0], number)
         ids = {name: own_rows.get(getattr(model.config, name)) for name in special_keys(model.config)}
         config = over_words(model.config, len(rows), ids)
-    scoring, family = scores_pairs(model), family_of(config)
+    scoring, family = outputs_of(model) > 0 and not lm_head, family_of(config)
     small = build_model(config, lm_head=lm_head, scoring=scoring)
     theirs, words = model.base_model.state_dict(), word_embeddings(small)
     places = family.embeddings(small.base_model).positions

@@ -64,6 +64,8 @@ class TaskSpec:
 
 FINETUNE = "finetune"
 """The protocol that trains the whole student."""
+CLASSIFIER = "classifier"
+"""The protocol that asks the classification head that a student has from its teacher."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class EvaluationSpec:
     """How the students of a study are scored."""
 
     protocol: str = setting(
-        "how a student is scored: zero_shot, probe or finetune; kinds of tasks without it are scored by their first",
+        "how a student is scored: zero_shot, probe, finetune, or classifier, by the head that it has of a teacher "
+        "that classifies texts; kinds of tasks without it are scored by their first",
         "probe",
     )
     layer: str = setting(

@@ -21,6 +21,7 @@ from spaces.telling import Say
 from trainables.cache import cache_folder, digest, new_folder
 from trainables.copies import is_kept
 from trainables.text.held_out import CHARACTERS_PER_TOKEN
+from trainables.text.labelled import read_labelled
 from trainables.text.language_mix import languages_of, mixed_blocks
 from trainables.text.packing import frame, pack, tokenised, tokenizer_digest, unknown_share
 from trainables.text.pairs import read_pairs
@@ -63,6 +64,8 @@ class Corpus:
     """without the names of its files"""
     lengths: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Of single texts, by split; packed blocks have none, for no position of theirs is padding."""
+    classes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Of labelled texts, by split: the place of each one's class in the classes of `facts`."""
     teachers: "Corpus | None" = None
     """The same texts in the teacher's tokens, row by row, where students have a tokenizer of their own."""
     supplement: "Corpus | None" = None
@@ -127,6 +130,8 @@ def prepare_corpus(
         options += [spec.texts, prompt] + [query_prompt] * (spec.queries is not None)
     if spec.texts == "pairs":
         options.append(spec.query_column)
+    if spec.label_column is not None:
+        options.append({"label_column": spec.label_column})
     if teachers is not None:
         options.append(tokenizer_digest(teachers))
     if spec.near_duplicates is not None:
@@ -250,15 +255,27 @@ def apart(
     """
     found: dict[str, np.ndarray] = {}
     theirs: dict[str, np.ndarray] = {}
-    source = None if spec.texts == "pairs" else open_texts(spec, progress)
-    parts: Sequence[Any] = read_pairs(spec, progress) if source is None else prompted(spec, source, progress, *prompts)
-    for name, texts in zip(("train", "held_out"), parts, strict=True):
+    source = None if spec.texts == "pairs" or spec.label_column is not None else open_texts(spec, progress)
+    classes: list[np.ndarray] = []
+    names: tuple[str, ...] = ()
+    if source is not None:
+        parts: Sequence[Any] = prompted(spec, source, progress, *prompts)
+    elif spec.texts == "pairs":
+        parts = read_pairs(spec, progress)
+    else:
+        labelled, names = read_labelled(spec, progress)
+        parts = [[prompts[0] + text for text in each.texts] for each in labelled]
+        classes = [each.classes_N for each in labelled]
+    for part, (name, texts) in enumerate(zip(("train", "held_out"), parts, strict=True)):
+        chosen = np.arange(len(texts))
         if name == "held_out":
-            order = np.random.default_rng(0).permutation(len(texts))[:HELD_OUT_BLOCKS]
-            texts = [texts[i] for i in np.sort(order)]
+            chosen = np.sort(np.random.default_rng(0).permutation(len(texts))[:HELD_OUT_BLOCKS])
+            texts = [texts[i] for i in chosen]
         limit = spec.max_tokens if name == "train" else None
         say = progress if name == "train" else (lambda line: None)
         found[name], found[f"{name}_lengths"], kept = single_rows(texts, tokenizer, spec.sequence_length, limit, say)
+        if classes:
+            found[f"{name}_classes"] = classes[part][chosen][kept]
         if teachers is not None:
             same = [texts[place] for place in kept]
             theirs[name], theirs[f"{name}_lengths"] = same_texts(same, teachers, spec.sequence_length)
@@ -273,6 +290,7 @@ def apart(
         held_out_tokens=int(lengths["held_out"].sum()),
         row_tokens=float(lengths["train"].mean()),
         near_duplicates=0 if source is None else source.near_duplicates,
+        classes=names,
         sampled=spec.max_tokens is not None and int(lengths["train"].sum()) >= spec.max_tokens,
         unknown={"": unknown_share(train, tokenizer)},
     )
@@ -313,11 +331,16 @@ def open_corpus(folder: Path) -> Corpus:
         mask_token_id=meta["mask_token_id"],
         special_ids=tuple(meta["special_ids"]),
         digest=folder.name,
-        facts=CorpusFacts(**meta["facts"]),
+        facts=CorpusFacts(**{**meta["facts"], "classes": tuple(meta["facts"].get("classes", ()))}),
         lengths={
             name: np.load(folder / f"{name}_lengths.npy")
             for name in ("train", "held_out")
             if (folder / f"{name}_lengths.npy").is_file()
+        },
+        classes={
+            name: np.load(folder / f"{name}_classes.npy")
+            for name in ("train", "held_out")
+            if (folder / f"{name}_classes.npy").is_file()
         },
         teachers=teachers,
         supplement=supplement,

@@ -37,6 +37,11 @@ class CorpusSpec:
         "packed",
         choices=("packed", "single", "sentences", "pairs"),
     )
+    label_column: str | None = setting(
+        "the column with the class of each text, which the method 'labels' learns: names or numbers of the teacher's "
+        "classes",
+        None,
+    )
     query_column: str = setting("the column that holds the query, where texts are pairs", "query")
     queries: str | None = setting(
         "queries beside the texts of source, a file or folder of them: each stands after the teacher's prompt called "
@@ -76,7 +81,9 @@ def supplement_of(spec: CorpusSpec) -> CorpusSpec | None:
     """The supplement of a corpus as a corpus of its own, with its queries left out."""
     if spec.supplement is None:
         return None
-    return replace(spec, source=spec.supplement, supplement=None, queries=None, language_temperature=None)
+    return replace(
+        spec, source=spec.supplement, supplement=None, queries=None, label_column=None, language_temperature=None
+    )
 
 
 @contextmanager

@@ -19,7 +19,9 @@ from spaces.students.architecture import architecture_of
 from spaces.students.stages import stages_of, terms_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
+from trainables.models.classes import class_places
 from trainables.models.embedding import embedder_of, set_embedder
+from trainables.models.encoder import classes_of
 from trainables.models.projection import stream_directions
 from trainables.models.signals import HIDDEN, LayerSignal, Signals, State, read_signals, restore_signals, states_of
 from trainables.models.stream_sample import stream_squares
@@ -63,7 +65,8 @@ class Distillation(nn.Module):
         own = source.facts.as_family(shape.family).family
         attention = facts.family.attention_facts(facts.architecture), own.attention_facts(shape)
         skipped = source.facts.embedding.skipped
-        pairing = Pairing(config, shape, facts.architecture, facts.embedding, *attention, held, skipped)
+        known = facts.architecture, facts.embedding, *attention, held, skipped, facts.scored_state
+        pairing = Pairing(config, shape, *known)
         self.first_embedder = embedder_of(student)
         self.stages = tuple(stage_losses(pairing, stage.method) for stage in stages_of(config["method"]))
         self.stage = 0
@@ -75,6 +78,10 @@ class Distillation(nn.Module):
         self.teacher_bf16 = use_bf16(training.teacher_precision, device)
         self.teacher_s = 0.0
         """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
+        learns_labels = any(term.labelled for term in terms_of(config["method"]))
+        names = corpus.facts.classes if learns_labels else ()
+        self.outputs = class_places("[corpus]", classes_of(student), names)
+        """The output of the student's head for each class of the corpus, where it learns labels."""
         self.projections = nn.ParameterDict()
         described = (0, *held) if held else every_layer(teacher)
         for key, projection in projections_of(self.stages, config["method"]).items():
@@ -159,9 +166,14 @@ class Distillation(nn.Module):
         with torch.autocast(kind, torch.bfloat16, enabled=self.student_bf16):
             ours = read_signals(self.student, asked.student_signals, inputs_BT, own_mask_BT, own_positions_BT, mix)
         labels_N = None if positions_BT is None else reading.words_BT[positions_BT]
-        batch = Batch(mask_BT, labels_N, self.squares)
+        classes_B = None if reading.classes_B is None or not self.outputs else self.outputs_of(reading.classes_B)
+        batch = Batch(mask_BT, labels_N, self.squares, classes_B)
         value = torch.stack([weight * self.value(loss, ours, theirs, batch) for loss, weight in asked.terms]).sum()
         return value if mix is None else value + mix.weight * self.consistency(ours, reading, mix)
+
+    def outputs_of(self, classes_B: Tensor) -> Tensor:
+        """Classes as the corpus numbers them, as the student's head does."""
+        return torch.tensor(self.outputs, device=classes_B.device)[classes_B]
 
     def consistency(self, ours: Signals, reading: Reading, mix: Mix) -> Tensor:
         """How far the student's signals of mixed texts are from those of each of the two, which get no gradient.

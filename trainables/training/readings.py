@@ -30,6 +30,7 @@ class Reading:
     states: the teacher's, where they come from the target cache; None where the teacher has to be run.
     mask_BT: 1 at valid tokens; None when every token is valid.
     teachers: the same texts in the teacher's tokens, where these are others and it has to be run.
+    classes_B: the class of each text as the corpus numbers them, where it has labels.
     """
 
     inputs_BT: Tensor
@@ -38,10 +39,11 @@ class Reading:
     states: States | None = None
     mask_BT: Tensor | None = None
     teachers: "Reading | None" = None
+    classes_B: Tensor | None = None
 
     def to(self, device: torch.device) -> "Reading":
         """The same on a device."""
-        positions, states, mask = self.positions_BT, self.states, self.mask_BT
+        positions, states, mask, classes = self.positions_BT, self.states, self.mask_BT, self.classes_B
         return Reading(
             self.inputs_BT.to(device, non_blocking=True),
             None if positions is None else positions.to(device, non_blocking=True),
@@ -49,6 +51,7 @@ class Reading:
             states if states is None else moved(states, device),
             None if mask is None else mask.to(device, non_blocking=True),
             None if self.teachers is None else self.teachers.to(device),
+            None if classes is None else classes.to(device, non_blocking=True),
         )
 
 
@@ -62,7 +65,8 @@ def read_batch(corpus: Corpus, split: str, blocks: np.ndarray, views: np.ndarray
     ids, mask = corpus.read(split, blocks)
     ids_BT, mask_BT = torch.from_numpy(ids), None if mask is None else torch.from_numpy(mask)
     if views is None:
-        return Reading(ids_BT, None, ids_BT, mask_BT=mask_BT)
+        classes_B = torch.from_numpy(corpus.classes[split][blocks]) if corpus.classes else None
+        return Reading(ids_BT, None, ids_BT, mask_BT=mask_BT, classes_B=classes_B)
     keys = [(SPLITS.index(split), int(block), int(view)) for block, view in zip(blocks, views, strict=True)]
     return Reading(*mask_tokens(ids_BT, corpus, fraction, keys), ids_BT, mask_BT=mask_BT)
 

@@ -196,6 +196,49 @@ def test_a_teacher_that_scores_pairs_is_scored_by_tasks_of_pairs():
         assert any(problem.startswith(wanted) for problem in caught.value.problems), wanted
 
 
+def classifier(path, embedding=None, tokenizer=None):
+    """The facts of a classifier of three classes."""
+    return replace(toy.facts(path), labels=3)
+
+
+def test_a_classifier_is_learnt_from_single_texts_and_scored_by_its_head():
+    text = toy.SPEC.replace('"hs", "mha"', '"hs then soft_labels", "labels"').replace(
+        "ffn_ratio", 'mapping = ["last"]\ntemperature = [2.0]\nffn_ratio'
+    )
+    tables = tomllib.loads(text)
+    tables["corpus"] |= {"source": "texts", "texts": "single", "label_column": "label"}
+    tables["tasks"] = [{"name": "a", "source": "a", "kind": "classification"}]
+    tables["evaluation"] |= {"protocol": "classifier"}
+    check_all(tables, Path("/nowhere"), "toy.toml", classifier)
+    tables["corpus"] = {**tables["corpus"], "texts": "packed", "source": "docs"}
+    del tables["corpus"]["label_column"]
+    tables["space"]["method"] += ["mlm", "labels on supplement"]
+    with pytest.raises(SpecError) as caught:
+        check_all(tables, Path("/nowhere"), "toy.toml", classifier)
+    for wanted in (
+        "[space] method 'soft_labels' classifies texts: it needs [corpus] texts = 'single' or 'sentences'",
+        "[space] method 'labels' learns labels: name their column under [corpus] label_column",
+        "[space] method 'labels on supplement': the supplement has no labels; leave 'on supplement' out",
+        "[space] method 'mlm': 'mlm' makes a masked-LM head where [evaluation] protocol 'classifier' needs one",
+    ):
+        assert any(problem.startswith(wanted) for problem in caught.value.problems), (wanted, caught.value.problems)
+    tables["space"]["method"] = ["hs"]
+    del tables["space"]["temperature"]
+    with pytest.raises(SpecError, match="protocol 'classifier' asks the head of a classifier with several labels"):
+        check_all(tables, Path("/nowhere"), "toy.toml", toy.facts)
+
+
+def test_labels_of_a_corpus_are_of_its_texts_as_they_are():
+    found = problems_of(toy.SPEC.replace("[corpus]", "[corpus]\nlabel_column = 'y'\nnear_duplicates = 0.8"))
+    for wanted in (
+        "[corpus] label_column: a label is of a text as it is: texts = 'single', got 'packed'",
+        "[corpus] label_column: labels are read of files, got source 'docs'",
+        "[corpus] near_duplicates: texts with labels are read as they are; leave it out",
+        "[corpus] label_column is read by no method of [space]: leave it out, or take the method 'labels'",
+    ):
+        assert wanted in found, (wanted, found)
+
+
 def test_space_and_sections_are_reported_together():
     text = changed("hidden_size", "hiden_size").replace("trials = 8", "trials = 0")
     found = problems_of(text)

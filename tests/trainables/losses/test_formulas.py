@@ -8,12 +8,14 @@ import torch
 from spaces.students.architecture import StudentArchitecture
 from spaces.students.transfer import METHODS, Pairing
 from trainables.losses.hs import hidden_state_loss
+from trainables.losses.labels import label_loss
 from trainables.losses.loss import Batch
 from trainables.losses.mha import relation_loss
 from trainables.losses.mha_direct import NAMES, direct_loss
 from trainables.losses.mlm import masked_lm_loss
 from trainables.losses.od import output_distribution_loss
 from trainables.losses.regression import mapped_mse
+from trainables.losses.soft_labels import soft_label_loss
 from trainables.models.encoder import Head
 from trainables.models.signals import HIDDEN, LOGITS, QKV
 
@@ -40,6 +42,26 @@ def softmax(row):
 
 def kl(p, q):
     return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def test_soft_labels_are_the_divergence_of_two_distributions_over_classes():
+    ours, theirs = draw(BATCH, 4, seed=1), draw(BATCH, 4, seed=2)
+    for temperature in (1.0, 3.0):
+        rows = zip(ours.tolist(), theirs.tolist(), strict=True)
+        divergences = [
+            kl(*(softmax([z / temperature for z in each]) for each in (theirs_C, ours_C))) for ours_C, theirs_C in rows
+        ]
+        expected = temperature**2 * sum(divergences) / BATCH
+        assert soft_label_loss(ours, theirs, temperature).item() == pytest.approx(expected, rel=1e-5)
+    assert soft_label_loss(theirs, theirs, 2.0).item() == 0
+
+
+def test_labels_are_learnt_by_cross_entropy():
+    ours, classes = draw(BATCH, 4, seed=1), torch.tensor([2, 0, 3])
+    expected = (
+        -sum(math.log(softmax(row)[place]) for row, place in zip(ours.tolist(), classes.tolist(), strict=True)) / BATCH
+    )
+    assert label_loss(ours, classes).item() == pytest.approx(expected, rel=1e-5)
 
 
 def slow_relations(x, b, head, size, i, valid):

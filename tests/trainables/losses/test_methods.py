@@ -27,6 +27,7 @@ TEACHER = TeacherFacts("t", BertFacts("bert"), LARGE, 11, 64, 2, has_lm_head=Tru
 POSITIONS = torch.tensor([[0, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()
 LABELS = torch.tensor([1, 2, 3, 4])
 METHODS_WITH_A_TEACHER = [name for name in METHODS if METHODS[name].signals]
+CLASSES = torch.arange(BATCH) % 5
 NONSENSE = (0, -1, True, None, "", "no such", 1.5j, [3])
 
 
@@ -45,8 +46,8 @@ def made(asked, width, seed, dtype=torch.float32):
     if signal == LOGITS:
         shapes = ((4, width), (11, width), (11,))
         return Head(*(draw(*shape, seed=seed + i, dtype=dtype) for i, shape in enumerate(shapes)))
-    if signal.name == "score":
-        return draw(BATCH, seed=seed, dtype=dtype)
+    if signal.name in ("score", "class_scores"):
+        return draw(*((BATCH,) if signal.name == "score" else (BATCH, 5)), seed=seed, dtype=dtype)
     if signal == pooled(("mean",), 0):
         return draw(BATCH, width, seed=seed, dtype=dtype)
     hidden = (draw(BATCH, TOKENS, width, seed=seed + i, dtype=dtype) for i in range(len(signal.states(layer))))
@@ -74,8 +75,9 @@ class Case:
             for number, (key, p) in enumerate(self.loss.projections.items())
         }
 
-    def value(self, mask=None, labels=LABELS, ours=None, theirs=None):
-        return self.loss.value(ours or self.ours, theirs or self.theirs, self.maps, Batch(mask, labels))
+    def value(self, mask=None, labels=LABELS, ours=None, theirs=None, classes=CLASSES):
+        batch = Batch(mask, labels, classes_B=classes)
+        return self.loss.value(ours or self.ours, theirs or self.theirs, self.maps, batch)
 
     def both(self, change):
         """The loss with the signals of both sides changed."""
@@ -144,7 +146,8 @@ def test_it_is_a_mean_over_valid_positions(name):
     once = case.value(torch.ones(BATCH, TOKENS)).item()
     assert case.value(None).item() == pytest.approx(once, rel=1e-5)
     ours, theirs = case.both(lambda x: torch.cat([x, x]))
-    assert case.value(None, torch.cat([LABELS, LABELS]), ours, theirs).item() == pytest.approx(once, rel=1e-5)
+    twice = [torch.cat([each, each]) for each in (LABELS, CLASSES)]
+    assert case.value(None, twice[0], ours, theirs, twice[1]).item() == pytest.approx(once, rel=1e-5)
     for side in ((0, TOKENS), (TOKENS, 0)):
         pad = lambda x, side=side: x if x.ndim < 3 else torch.nn.functional.pad(x, (0, 0, *side), value=9.0)  # noqa: E731
         ours, theirs = case.both(pad)

@@ -18,7 +18,7 @@ from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student, verify_with_library
 from trainables.models.embedding import embedder_of, embedding_line
 from trainables.models.embedding_spec import EmbeddingSpec
-from trainables.models.encoder import labels_of, scores_pairs, scoring_head
+from trainables.models.encoder import scores_pairs, scoring_head
 from trainables.models.families import FAMILIES
 from trainables.models.pair_scores import score_pairs
 from trainables.models.signals import read_signals, scored
@@ -141,9 +141,9 @@ def test_a_trimmed_cross_encoder_keeps_its_head(write_teacher, texts):
     np.testing.assert_array_equal(*(score_pairs(each, teacher.tokenizer, pairs) for each in (small, teacher.model)))
 
 
-def test_classifiers_of_several_labels_are_encoders(write_teacher, tmp_path):
+def test_classifiers_of_several_labels_score_no_pairs(write_teacher, tmp_path):
     teacher = load_teacher(str(write_teacher("bert", labels=3)))
-    assert not scores_pairs(teacher.model) and teacher.facts.labels == labels_of(teacher.model.config) == 3
+    assert not scores_pairs(teacher.model) and not teacher.facts.scores_pairs and teacher.facts.labels == 3
     (rule,) = [rule for rule in METHOD.rules if "scores pairs" in rule.statement]
     problem = rule.objection("score + hs", teacher.facts.architecture, teacher.facts)
     assert "one label (num_labels = 1)" in problem and problem.endswith("its head has 3 labels")

@@ -76,7 +76,7 @@ def test_signals_are_what_was_asked_for_and_no_more(teacher):
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_signal_is_restored_from_what_a_cache_keeps_of_it(name, teachers, corpus, plan):
-    teacher = teachers("bert", labels=int(name == "score"))
+    teacher = teachers("bert", labels={"score": 1, "class_scores": 3}.get(name, 0))
     asked, blocks, views = [(ALL[name], 4)], np.asarray(plan.blocks[2:7]), np.zeros(5, int)
     reading = read_batch(corpus, "train", blocks, views, plan.mask_fraction)
     live = read_signals(teacher.model, asked, reading.inputs_BT, None, reading.positions_BT)

@@ -4,6 +4,7 @@ from functools import partial
 
 from trainables.tasks.kind import Protocol, TaskKind
 from trainables.tasks.metrics import OF_CLASSES
+from trainables.tasks.protocols.classifier import own_classes
 from trainables.tasks.protocols.features import text_features
 from trainables.tasks.protocols.finetune import finetune
 from trainables.tasks.protocols.heads import CLASSES
@@ -21,6 +22,7 @@ KIND = TaskKind(
     strata=by_class,
     protocols={
         "probe": Protocol(partial(probe, features=text_features, head=CLASSES), OF_CLASSES),
+        "classifier": Protocol(own_classes, OF_CLASSES),
         "finetune": Protocol(partial(finetune, head=CLASSES), OF_CLASSES),
     },
 )

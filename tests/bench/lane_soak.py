@@ -49,6 +49,11 @@ def floor(modules: tuple[str, ...]) -> list[str]:
     return done.stdout.splitlines()
 
 
+def held_out_loss(outcome: TrialOutcome) -> float | None:
+    """None of a start, which is not trained."""
+    return None if outcome.trained is None else outcome.trained.held_out_loss
+
+
 def trial(job: TrialJob, report, rank: int, world_size: int) -> TrialOutcome:
     """The trial function of a study, which also measures its process after the trial."""
     from trainables.lanes.trial import run_trial
@@ -57,9 +62,11 @@ def trial(job: TrialJob, report, rank: int, world_size: int) -> TrialOutcome:
     outcome = run_trial(job, report, rank, world_size)
     private, resident = memory_mib()
     with Path(job.folder).parent.parent.joinpath("memory.jsonl").open("a") as file:
-        measured = {"trial": job.trial, "resident_mib": resident, "private_mib": private,
-                    "between_mib": before, "pid": os.getpid(), "job": to_json(job),
-                    "held_out_loss": outcome.trained.held_out_loss, "quality": outcome.scores.quality}  # fmt: skip
+        measured = {
+            "trial": job.trial, "resident_mib": resident, "private_mib": private, "between_mib": before,
+            "pid": os.getpid(), "job": to_json(job), "held_out_loss": held_out_loss(outcome),
+            "quality": outcome.scores.quality,
+        }  # fmt: skip
         file.write(json.dumps(measured) + "\n")
     return outcome
 
@@ -122,7 +129,7 @@ def main() -> None:
     print(f"\nprocesses that ran them: {len({row['pid'] for row in rows})}")
     for row in (rows[i * (len(rows) - 1) // (SAMPLES - 1)] for i in range(SAMPLES)):
         again = alone(row["job"], options.out)
-        same = (again.trained.held_out_loss, again.scores.quality) == (row["held_out_loss"], row["quality"])
+        same = (held_out_loss(again), again.scores.quality) == (row["held_out_loss"], row["quality"])
         print(f"trial {row['trial']} in a fresh process: {'the same bits' if same else f'DIFFERS: {again}'}")
 
 

@@ -1,6 +1,7 @@
 """The machine a number was measured on: its processor, its packages, its threads."""
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import os
@@ -44,6 +45,12 @@ def pinned_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def give_back_memory() -> None:
+    """Return to the system what the C library keeps of freed memory for later; glibc alone can be asked to."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def own_cores() -> int:

@@ -44,6 +44,7 @@ from spaces.records.state import ENDED, SCORING, SEARCHING, STOPPED
 from spaces.telling import Say, counted
 from trainables.lanes.messages import TrialJob
 from trainables.lanes.settings import ClusterSpec
+from trainables.machine import give_back_memory
 from trainables.models.loading import quiet_transformers
 from trainables.models.teacher import read_facts
 from trainables.tasks.scores import Reference
@@ -140,6 +141,7 @@ def run_study(study: Study, folder: str, driver: Driver, wanted: Agenda | None =
             nodes = with_gpus(study, inputs, notice.say)
             plan = make_plan(study, inputs, store, nodes, step, held, notice.say)
             write_contents(store, inputs.contents)
+            give_back_memory()  # of scores and targets, which a long search has no more use for
             notice.enter(SEARCHING)
             outcome = tune_study(plan, store, notice.say, wanted)
         if outcome.ended:

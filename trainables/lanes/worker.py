@@ -24,6 +24,7 @@ from spaces.values import to_json
 from trainables.lanes.messages import TrialJob, TrialOutcome
 from trainables.lanes.notice import listen
 from trainables.lanes.settings import load_function
+from trainables.machine import give_back_memory
 from trainables.training.loop import Leaving
 from trainables.training.reports import TrialReport
 
@@ -62,6 +63,7 @@ def attempt(
     finally:
         gc.collect()
         torch.cuda.empty_cache()  # of a process that has used none it does nothing
+        give_back_memory()
 
 
 def reason_of(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
+    BertForSequenceClassification,
     BertModel,
     DistilBertConfig,
     DistilBertModel,
@@ -43,6 +44,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 def make_bert(**changes):
     torch.manual_seed(0)
     return BertModel(BertConfig(**{**SHAPE, **LAYERS, **changes}), add_pooling_layer=False)
+
+
+def make_classifier(names):
+    """One that has these classes."""
+    torch.manual_seed(0)
+    numbered = {"id2label": dict(enumerate(names)), "label2id": {name: place for place, name in enumerate(names)}}
+    return BertForSequenceClassification(BertConfig(**SHAPE, **LAYERS, **numbered))
 
 
 def make_roberta():

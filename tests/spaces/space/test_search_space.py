@@ -417,7 +417,7 @@ def test_check_refuses_a_second_name_for_the_same_mapping():
         ),
         ({"teacher_layer": [6, 9]}, "[space] teacher_layer: 9 is in no feasible configuration"),
         ({"teacher_layer": [0]}, "[space] teacher_layer: needs whole numbers of at least 1, got 0"),
-        ({"temperature": [2.0]}, "[space] temperature: no method of this space uses it (used by od)"),
+        ({"temperature": [2.0]}, "[space] temperature: no method of this space uses it (used by od, soft_labels)"),
         (
             {"initialisation": ["random", "teacher_layers"]},
             "[space] initialisation: 'teacher_layers' is in no feasible",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_tasks import WORDS, make_bert, prepared, texts, write, write_beir
+from small_tasks import WORDS, make_bert, make_classifier, prepared, texts, write, write_beir
 
 from spaces.errors import SpecError
 from trainables.tasks.kinds import KINDS
@@ -82,7 +82,7 @@ def task(request, tmp_path, tokenizer):
 
 @pytest.mark.parametrize(("task", "protocol"), PROTOCOLS, indirect=["task"])
 def test_a_task_is_scored_and_the_model_left_alone(task, protocol):
-    model = make_bert().eval()
+    model = (make_classifier(task.label_names) if protocol == "classifier" else make_bert()).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     evaluation = EvaluationSpec(protocol, finetune_epochs=2)
     found = score_task(model, task, evaluation, ["dev", "test"], 0)

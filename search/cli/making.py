@@ -48,7 +48,7 @@ def export(args: argparse.Namespace) -> None:
     changes = {name: getattr(args, name) for name in ("runtime", "precision", "tolerance") if getattr(args, name)}
     written = export_trial(args.folder, trial, args.to, weights=not args.config_only, changes=changes, say=say)
     recipe = json.loads((written / "recipe.json").read_text(encoding="utf-8"))
-    scores = recipe["scores_pairs"] or recipe["classes"]
+    scores = recipe["scores_pairs"] or "classes" in recipe  # what is empty is left out
     reader = "AutoModelForSequenceClassification" if scores else "AutoModel"
     say(f"written to {written}; load it with transformers.{reader}.from_pretrained({str(written)!r})")
 

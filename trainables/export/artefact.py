@@ -212,21 +212,14 @@ def compare(model: PreTrainedModel, file: Path, rows: Rows, pad_id: int, runtime
     )
     cosines_N = (ours * alone).sum(-1)
     moved = float(np.abs(alone - together).max())
-    return Parity(
-        len(rows),
-        float(cosines_N.mean()),
-        float(cosines_N.min()),
-        moved,
-        same_class(model, file, rows, pad_id, runtime),
-    )
+    alike = same_class(model, file, rows, pad_id, runtime)
+    return Parity(len(rows), float(cosines_N.mean()), float(cosines_N.min()), moved, alike)
 
 
 def same_class(model: PreTrainedModel, file: Path, rows: Rows, pad_id: int, runtime: str) -> float | None:
     """The share of texts that a classifier and its file find of one class; None of another model."""
     if not classes_of(model):
         return None
-    ours_NC, theirs_NC = (
-        logits_of(model, ragged(rows, np.int64), pad_id),
-        run_file(file, LOGITS, rows, pad_id, 1, runtime),
-    )
+    ours_NC = logits_of(model, ragged(rows, np.int64), pad_id)
+    theirs_NC = run_file(file, LOGITS, rows, pad_id, 1, runtime)
     return float((ours_NC.argmax(1) == theirs_NC.argmax(1)).mean())

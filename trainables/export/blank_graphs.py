@@ -61,15 +61,8 @@ def identity(model: PreTrainedModel) -> list[object]:
     ]
     known = {name: value for name, value in model.config.to_dict().items() if name not in ABOUT}
     config = json.dumps(known, sort_keys=True, default=str)
-    how = (
-        type(model.base_model).__name__,
-        len(classes_of(model)),
-        config,
-        embedder.pooling,
-        embedder.skipped,
-        steps,
-        embedder.dims,
-    )
+    encoder, classes = type(model.base_model).__name__, len(classes_of(model))
+    how = (encoder, classes, config, embedder.pooling, embedder.skipped, steps, embedder.dims)
     return [*how, *(importlib.metadata.version(package) for package in PACKAGES)]
 
 

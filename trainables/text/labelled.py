@@ -9,9 +9,8 @@ import numpy as np
 
 from spaces.errors import SpecError
 from spaces.telling import Say
-from trainables.text.corpus_files import corpus_files
-from trainables.text.held_out import bucket_of, rule_of
-from trainables.text.sources import CorpusSpec, held_out_characters
+from trainables.text.pairs import parted
+from trainables.text.sources import CorpusSpec
 from trainables.text.tables import no_column, read_table
 from trainables.text.text_files import format_of
 
@@ -64,17 +63,7 @@ def read_labelled(spec: CorpusSpec, say: Say) -> tuple[list[Labelled], tuple[str
 
     Without files of their own, some texts are held out. Raises SpecError for a source without labelled texts.
     """
-    files = corpus_files(spec.source)
-    train, held_out = (
-        list(dict.fromkeys(row for path in files[part] for row in file_rows(path, spec)))
-        for part in ("train", "held_out")
-    )
-    if not train:
-        raise SpecError([f"[corpus] source {spec.source!r}: no text with a label to train on"])
-    if not held_out:
-        last = rule_of((text for text, _ in train), held_out_characters(spec)).last
-        held_out = [row for row in train if bucket_of(row[0]) <= last]
-        train = [row for row in train if bucket_of(row[0]) > last]
+    train, held_out = parted(spec, file_rows, "text with a label")
     names = tuple(sorted({label for _, label in [*train, *held_out]}))
     place = {name: number for number, name in enumerate(names)}
     say(f"corpus: {len(train):,} texts of {len(names)} classes to train on, {len(held_out):,} are held out")

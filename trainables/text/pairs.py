@@ -1,6 +1,6 @@
 """Pairs of a query and a passage, for rerankers: each a row of token ids of its own, as a cross-encoder reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from spaces.errors import SpecError
@@ -30,22 +30,34 @@ def file_pairs(path: Path, spec: CorpusSpec) -> Iterator[Pair]:
         raise SpecError([f"[corpus] {problem}" for problem in error.problems]) from error
 
 
+def parted(
+    spec: CorpusSpec, rows_of: Callable[[Path, CorpusSpec], Iterator[tuple[str, str]]], what: str
+) -> list[list[tuple[str, str]]]:
+    """The rows of `train` and of `held_out`, each once; without files of their own some are held out, by their first
+    text.
+
+    rows_of: those of a file. what: how a row is called. Raises SpecError for a source without rows to train on.
+    """
+    files = corpus_files(spec.source)
+    train, held_out = (
+        list(dict.fromkeys(row for path in files[part] for row in rows_of(path, spec)))
+        for part in ("train", "held_out")
+    )
+    if not train:
+        raise SpecError([f"[corpus] source {spec.source!r}: no {what} to train on"])
+    if not held_out:
+        last = rule_of((first for first, _ in train), held_out_characters(spec)).last
+        held_out = [row for row in train if bucket_of(row[0]) <= last]
+        train = [row for row in train if bucket_of(row[0]) > last]
+    return [train, held_out]
+
+
 def read_pairs(spec: CorpusSpec, say: Say) -> list[list[Pair]]:
     """Those of `train` and of `held_out`, each once. Without files of their own, some queries are held out.
 
     Raises SpecError for a source without pairs.
     """
-    files = corpus_files(spec.source)
-    train, held_out = (
-        list(dict.fromkeys(pair for path in files[part] for pair in file_pairs(path, spec)))
-        for part in ("train", "held_out")
-    )
-    if not train:
-        raise SpecError([f"[corpus] source {spec.source!r}: no pair of a query and a passage to train on"])
-    if not held_out:
-        last = rule_of((query for query, _ in train), held_out_characters(spec)).last
-        held_out = [pair for pair in train if bucket_of(pair[0]) <= last]
-        train = [pair for pair in train if bucket_of(pair[0]) > last]
+    train, held_out = parted(spec, file_pairs, "pair of a query and a passage")
     queries = len({query for query, _ in train})
     say(f"corpus: {len(train):,} pairs of {queries:,} queries to train on, {len(held_out):,} are held out")
     return [train, held_out]

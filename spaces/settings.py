@@ -5,6 +5,7 @@ rules, and prints `stillhouse check --explain` from them.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +13,10 @@ from spaces.errors import nearest
 
 
 def setting(doc: str, default: Any = dataclasses.MISSING, **rules: Any) -> Any:
-    """A documented field; rules are `at_least`, `above`, `below`, `choices`, and `refused`.
+    """A documented field; rules are `at_least`, `above`, `below`, `choices`, `pattern` and `refused`.
 
-    refused: what somebody may well ask for, and why it is no choice.
+    pattern: of texts that are legal beside the choices. refused: from a value to why it is no choice, '' where nothing
+    is to be said of it.
     """
     metadata = {"doc": doc, **rules}
     if default is dict:
@@ -31,9 +33,9 @@ def broken_rules(where: str, rules: Mapping[str, Any], value: Any) -> list[str]:
         found.append(f"{where} must be above {rules['above']}, got {value!r}")
     if "below" in rules and value >= rules["below"]:
         found.append(f"{where} must be below {rules['below']}, got {value!r}")
-    if value in rules.get("refused", ()):
-        found.append(f"{where} {value!r}: {rules['refused'][value]}")
-    elif "choices" in rules and value not in rules["choices"]:
+    if "refused" in rules and (why := rules["refused"](value)):
+        found.append(f"{where} {value!r}: {why}")
+    elif "choices" in rules and value not in rules["choices"] and not re.fullmatch(rules.get("pattern", ""), value):
         known = rules["choices"]
         found.append(f"{where}: unknown {value!r}.{nearest(value, known)} Known: {', '.join(known)}")
     return found

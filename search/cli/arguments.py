@@ -4,7 +4,8 @@ import argparse
 import re
 
 from spaces.records.costs import COSTS
-from spaces.records.runtimes import REFUSED_PRECISIONS
+from spaces.records.runtimes import PRECISION_RULES, PRECISIONS
+from spaces.settings import broken_rules
 
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 
@@ -40,8 +41,8 @@ def parse_limit(text: str) -> tuple[float, bool]:
 
 def parse_precision(text: str) -> str:
     """A precision of a file, as it stands; one that no runtime has is refused with the reason."""
-    if text in REFUSED_PRECISIONS:
-        raise argparse.ArgumentTypeError(f"{text!r}: {REFUSED_PRECISIONS[text]}")
+    for problem in broken_rules("", PRECISION_RULES, text):
+        raise argparse.ArgumentTypeError(problem.lstrip(": "))
     return text
 
 
@@ -101,6 +102,14 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 def add_profile_name(parser: argparse.ArgumentParser) -> None:
     """Latencies of another device."""
     parser.add_argument("--profile", metavar="NAME", help="latencies of this profile; the start of its name will do")
+
+
+def add_precision(parser: argparse.ArgumentParser, doc: str, default: str | None = None) -> None:
+    """The precision of a file."""
+    several = f"{', '.join(PRECISIONS)}; int8+4: the 4 maps in float whose rounding moves embeddings most"
+    parser.add_argument(
+        "--precision", type=parse_precision, default=default, metavar="PRECISION", help=f"{doc}; {several}"
+    )
 
 
 def add_port(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,10 @@
 import argparse
 import json
 
-from search.cli.arguments import add_choice, add_folder, parse_count, parse_number, parse_precision
+from search.cli.arguments import add_choice, add_folder, add_precision, parse_count, parse_number
 from search.cli.seeing import chosen_trial, say
 from spaces.errors import SpecError
-from spaces.records.runtimes import FILE_RUNTIMES, PRECISIONS, RUNTIMES
+from spaces.records.runtimes import FILE_RUNTIMES, RUNTIMES
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -101,10 +101,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         choices=RUNTIMES,
         help="onnx, openvino: a file for that runtime as well; default [deploy] of the study",
     )
-    parser.add_argument(
-        "--precision", type=parse_precision, choices=PRECISIONS,
-        help="of that file; default [deploy] of the study, fp32",
-    )  # fmt: skip
+    add_precision(parser, "of that file; default [deploy] of the study, fp32")
     parser.add_argument(
         "--tolerance", type=parse_number, metavar="X",
         help="refuse a file whose embeddings have a mean cosine to the student's below 1 - X; default 0.02",

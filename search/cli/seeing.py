@@ -12,14 +12,14 @@ from search.cli.arguments import (
     add_folder,
     add_limits,
     add_port,
+    add_precision,
     add_profile_name,
     parse_count,
     parse_number,
-    parse_precision,
 )
 from spaces.errors import SpecError
 from spaces.records.latency import FIXED, OF_TASKS
-from spaces.records.runtimes import FLOAT_PRECISION, PRECISIONS, RUNTIMES
+from spaces.records.runtimes import FLOAT_PRECISION, RUNTIMES
 
 
 def say(line: str) -> None:
@@ -207,10 +207,7 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu")
     parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="default torch")
-    parser.add_argument(
-        "--precision", type=parse_precision, choices=PRECISIONS, default=FLOAT_PRECISION,
-        help="under onnx and openvino; default fp32",
-    )  # fmt: skip
+    add_precision(parser, "under onnx and openvino; default fp32", FLOAT_PRECISION)
     parser.add_argument("--threads", type=parse_count, default=1, metavar="N", help="CPU threads; default 1")
     parser.add_argument("--batch", type=parse_count, default=1, metavar="N", help="texts at a time; default 1")
     parser.add_argument("--length", type=parse_count, default=128, metavar="N", help="tokens of a text; default 128")

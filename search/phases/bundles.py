@@ -135,7 +135,7 @@ def lengths_of_tasks(table: Mapping[str, Any], teacher: Teacher, setting: Profil
 
 def _add(to: Path, name: str, trials: list[int], model: PreTrainedModel, setting: ProfileSpec) -> dict[str, Any]:
     runtime = RUNTIMES[setting.runtime]
-    target = to / f"{name}-{runtime.files[setting.precision]}"
+    target = to / f"{name}-{runtime.file(setting.precision)}"
     with files_of(model, setting, setting.runtime, setting.precision) as files:
         for part, copy in zip(runtime.parts(files[setting.precision][1]), runtime.parts(target), strict=True):
             shutil.copyfile(part, copy)

@@ -98,6 +98,9 @@ def _setting_schema(hint: Any, field: "dataclasses.Field[Any]") -> dict[str, Any
     found |= {word: field.metadata[rule] for rule, word in RULES.items() if rule in field.metadata}
     if "choices" in field.metadata:
         found["enum"] = list(field.metadata["choices"])
+    if "pattern" in field.metadata:
+        pattern = {"type": found.pop("type"), "pattern": f"^{field.metadata['pattern']}$"}
+        found = {"anyOf": [{"enum": found.pop("enum")}, pattern]} | found
     if several:
         found = {"anyOf": [found, {"type": "array", "minItems": 1, "uniqueItems": True, "items": found}]}
     default = default_of(field)

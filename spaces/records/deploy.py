@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from spaces.records.runtimes import FLOAT_PRECISION, PRECISIONS, REFUSED_PRECISIONS, RUNTIMES, TORCH
+from spaces.records.runtimes import FLOAT_PRECISION, PRECISION_RULES, RUNTIMES, TORCH, base_of
 from spaces.settings import setting
 
 BY_VNNI = ("int8", "int8-dynamic")
@@ -16,11 +16,11 @@ class DeploySpec:
 
     runtime: str = setting("what runs the student where it is used", TORCH, choices=tuple(RUNTIMES))
     precision: str | tuple[str, ...] = setting(
-        "of its weights and maps, under onnx and openvino; a list: each student is a candidate of the front in "
-        "each; rungs and limits before a trial go by the first",
+        "of its weights and maps, under onnx and openvino; int8+4: the 4 maps stay in float whose rounding moves "
+        "embeddings most, or all where there are fewer; a list: each student is a candidate of the front in each; "
+        "rungs and limits before a trial go by the first",
         FLOAT_PRECISION,
-        choices=PRECISIONS,
-        refused=REFUSED_PRECISIONS,
+        **PRECISION_RULES,
     )
     tolerance: float = setting(
         "of export: how far the mean cosine of its embeddings to those of the student in torch may be from 1",
@@ -60,7 +60,7 @@ class DeploySpec:
     @property
     def place(self) -> str:
         """Of its file in the first precision, inside the folder of a student."""
-        return f"{RUNTIMES[self.runtime].folder}/{RUNTIMES[self.runtime].files[self.first]}"
+        return f"{RUNTIMES[self.runtime].folder}/{RUNTIMES[self.runtime].file(self.first)}"
 
     @property
     def is_rounded(self) -> bool:
@@ -70,7 +70,7 @@ class DeploySpec:
     @property
     def gains_by_vnni(self) -> bool:
         """Whether a processor without VNNI is slower by it than others."""
-        return any(each in BY_VNNI for each in self.precisions)
+        return any(base_of(each) in BY_VNNI for each in self.precisions)
 
     @property
     def is_scored(self) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from spaces.records.runtimes import FLOAT_PRECISION, PRECISIONS, REFUSED_PRECISIONS, TORCH
+from spaces.records.runtimes import FLOAT_PRECISION, PRECISION_RULES, TORCH
 from spaces.settings import setting
 
 STEADY = 0.1
@@ -51,9 +51,7 @@ class ProfileSpec(PassSpec):
     """A pass of `stillhouse profile`, which measures other runtimes too."""
 
     runtime: str = setting("what runs the forward pass", TORCH)
-    precision: str = setting(
-        "of the file that runs under onnx or openvino", FLOAT_PRECISION, choices=PRECISIONS, refused=REFUSED_PRECISIONS
-    )
+    precision: str = setting("of the file that runs under onnx or openvino", FLOAT_PRECISION, **PRECISION_RULES)
 
     lengths: str = setting("of a bundle: fixed, or as long as the texts of the tasks", FIXED, choices=(FIXED, OF_TASKS))
 

@@ -5,6 +5,7 @@ is quantised as the precision says; `writes` turns that graph into what another 
 further entry, with functions like those that the others name.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,6 +17,8 @@ from spaces.errors import SpecError, StillhouseError
 
 TORCH, ONNX, OPENVINO = "torch", "onnx", "openvino"
 FLOAT_PRECISION = "fp32"
+KEEPING = ("int8", "int8-dynamic", "int4-weights")
+"""Precisions of which int8+4 is one with the 4 maps in float whose rounding moves embeddings most."""
 BY_ONNX = ("onnx", "onnxscript", "onnxruntime")
 """Packages that write the graph."""
 
@@ -31,7 +34,7 @@ class Runtime:
     devices: tuple[str, ...]
     """that it is measured on"""
     files: Mapping[str, str] = field(default_factory=dict)
-    """by precision, the name that others look for; none: it runs the weights themselves"""
+    """by precision, whichever maps are in float, the name that others look for; none: it runs the weights themselves"""
     folder: str = ""
     """of these files, inside the folder of a student"""
     beside: tuple[str, ...] = ()
@@ -62,6 +65,10 @@ class Runtime:
     def precisions(self) -> tuple[str, ...]:
         """What it has files in."""
         return tuple(self.files) or (FLOAT_PRECISION,)
+
+    def file(self, precision: str) -> str:
+        """The name of its file in a precision, such as int8+4."""
+        return self.files[base_of(precision)]
 
     def size_mb(self, file: Path) -> float:
         """Of a file and what belongs to it."""
@@ -122,6 +129,36 @@ REFUSED_PRECISIONS = {
     "is as small, and has more digits"
 }
 """Precisions that no runtime here has, and why."""
+WITH_FLOAT = rf"({'|'.join(KEEPING)})\+[1-9][0-9]*"
+"""Precisions beside PRECISIONS, as a pattern."""
+
+
+def base_of(precision: str) -> str:
+    """'int8' of 'int8+4'."""
+    return precision.partition("+")[0]
+
+
+def maps_in_float(precision: str) -> int:
+    """4 of 'int8+4': how many maps stay in float, all where there are fewer; 0 of 'int8'."""
+    return int(precision.partition("+")[2] or 0)
+
+
+def why_refused(precision: str) -> str:
+    """Why what somebody may well ask for is no precision, and what comes nearest; '' of what is one or is unknown."""
+    base, plus, number = precision.partition("+")
+    if base in REFUSED_PRECISIONS:
+        return REFUSED_PRECISIONS[base]
+    if not plus or base not in PRECISIONS or re.fullmatch(WITH_FLOAT, precision):
+        return ""
+    told = "+ says how many maps stay in float, those whose rounding moves embeddings most"
+    if base not in KEEPING:
+        return f"{told}; {base} rounds none to integers. Take {base}, or + after {' or '.join(KEEPING)}"
+    nearest = int(number) if number.isdecimal() else 0
+    return f"{told}: a whole number from 1. Take {base}+{max(nearest, 1)}, or {base} with none"
+
+
+PRECISION_RULES: Mapping[str, Any] = {"choices": PRECISIONS, "pattern": WITH_FLOAT, "refused": why_refused}
+"""Of a setting."""
 
 
 def entry(place: str) -> Any:
@@ -157,12 +194,12 @@ def why_not(runtime: str, precision: str, choose: str) -> str:
 
     choose: how a runtime is chosen where this is read, such as '--runtime {}'.
     """
-    own = RUNTIMES[runtime]
-    if precision in own.precisions:
+    own, base = RUNTIMES[runtime], base_of(precision)
+    if base in own.precisions:
         return ""
-    if why := own.refused.get(precision):
+    if why := own.refused.get(base):
         return f"{precision!r} under {runtime!r}: {why}. Take one of {', '.join(own.precisions)}"
-    having = " or ".join(choose.format(name) for name in FILE_RUNTIMES if precision in RUNTIMES[name].files)
+    having = " or ".join(choose.format(name) for name in FILE_RUNTIMES if base in RUNTIMES[name].files)
     return f"{precision!r} is of a file for another runtime than {runtime!r}: add {having}"
 
 

@@ -19,14 +19,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from spaces.errors import SpecError, StillhouseError
 from spaces.records.deploy import DeploySpec
-from spaces.records.runtimes import ONNX, RUNTIMES, entry, opener
+from spaces.records.runtimes import ONNX, RUNTIMES, base_of, entry, maps_in_float, opener
 from trainables.export.card import SAME
 from trainables.export.examples import example
 from trainables.export.facts import ArtefactFacts
 from trainables.export.graphs import export_onnx, sample_inputs
 from trainables.export.half_precision import HALF
 from trainables.export.inside import Inside
-from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS, STATIC
+from trainables.export.quantising import FEWEST_TEXTS, STATIC, quantiser_of
 from trainables.machine import WITHOUT_VNNI, without_vnni
 from trainables.models.embedding import embed_tokens, embedder_of
 from trainables.models.encoder import architecture, classes_of
@@ -74,7 +74,7 @@ def write_file(model: PreTrainedModel, file: Path, deploy: DeploySpec, corpus: C
     """The file of a student, its scales found on text of the corpus. The same input gives the same file."""
     with tempfile.TemporaryDirectory() as scratch:
         graph = export_onnx(model, Path(scratch) / "float.onnx")
-        if (quantise := QUANTISERS.get(deploy.first)) is not None:
+        if (quantise := quantiser_of(deploy.first)) is not None:
             names, small = sample_inputs(model), Path(scratch) / "small.onnx"
             quantise(graph, small, [feeds_of([row], 0, names) for row in calibration_rows(corpus)])  # none is padded
             graph = small
@@ -92,7 +92,7 @@ def file_of(graph: Path, file: Path, runtime: str) -> Path:
 def need_calibration(deploy: DeploySpec, corpus: Corpus) -> None:
     """Raises SpecError for a corpus with too little text to find the scales of activations on."""
     count = len(calibration_rows(corpus))
-    if STATIC in deploy.precisions and count < FEWEST_TEXTS:
+    if STATIC in map(base_of, deploy.precisions) and count < FEWEST_TEXTS:
         raise SpecError(
             [
                 f"[deploy] precision {STATIC!r} needs {FEWEST_TEXTS} texts to find the range of the activations, the "
@@ -135,8 +135,7 @@ def write_artefact(
     say(f"{deploy.place}: {deploy.first}, {megabytes:.1f} MB{fused}")
     say(parity.line)
     if deploy.is_rounded and inside.in_float:
-        why = "numbers there are large for float16" if deploy.first == HALF else "the quantiser does not take it"
-        say(f"in float32, since {why}: {'; '.join(inside.in_float)}")
+        say(f"in float32, since {why_float(deploy.first, len(inside.in_float))}: {'; '.join(inside.in_float)}")
     if deploy.gains_by_vnni and without_vnni():
         say(WITHOUT_VNNI)
     if not 1 - parity.cosine <= deploy.tolerance:
@@ -151,6 +150,18 @@ def write_artefact(
         deploy.place, deploy.first, inside.opset, megabytes, inside.fused_attentions, layers, **asdict(parity),
         runtime=deploy.runtime,
     )  # fmt: skip
+
+
+def why_float(precision: str, count: int) -> str:
+    """Why so many learned matrices of a file are in float32."""
+    if precision == HALF:
+        return "numbers there are large for float16"
+    if not (asked := maps_in_float(precision)):
+        return "the quantiser does not take it"
+    told = f"rounding these {asked} moves embeddings most"
+    if count < asked:
+        return f"{precision} leaves {asked} maps so, and there are no more"
+    return told if count == asked else f"{told}, or the quantiser does not take it"
 
 
 def round_up(value: float) -> float:

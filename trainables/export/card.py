@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from spaces.records.costs import columns_of_costs
-from spaces.records.runtimes import RUNTIMES
+from spaces.records.runtimes import RUNTIMES, maps_in_float
 from spaces.records.schemas import Column
 from spaces.records.shares import NORMAL_95, WEAK, Gap, mean_error, mean_share
 from spaces.students.transfer import UNTRAINED
@@ -251,10 +251,13 @@ def artefact_text(artefact: ArtefactFacts) -> str:
     batch = "is the same in any batch" if moves <= SAME else f"moves by up to {cell(moves)} with its batch"
     opset = "" if artefact.opset is None else f", opset {artefact.opset}"
     fused = f"{artefact.fused_attentions} of {artefact.attentions} attentions are one operator. "
+    kept = (
+        f"Of its maps the {maps_in_float(artefact.precision)} (or all) whose rounding moves embeddings most are float. "
+    )
     return (
         f"`{artefact.file}` ({plain(artefact.precision)}, {cell(artefact.megabytes)} MB{opset}) runs "
         f"with {runtime.engine}; `{runtime.example}` needs nothing else but tokenizers. {runtime.loaded_by}. "
-        f"{'' if artefact.fused_attentions is None else fused}On {artefact.texts} held-out texts its embeddings have a "
+        f"{kept}{fused}On {artefact.texts} held-out texts its embeddings have a "
         f"mean cosine of {artefact.cosine:.4f} to those of the weights beside it, {artefact.lowest_cosine:.4f} at the "
         f"least; the embedding of a text {batch}."
         + ("" if artefact.same_class is None else f" {artefact.same_class:.1%} of them are of the same class to both.")

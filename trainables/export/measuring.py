@@ -34,7 +34,7 @@ from spaces.students.architecture import StudentArchitecture, TeacherFacts
 from trainables.export.artefact import file_of
 from trainables.export.graphs import export_onnx, reads_types
 from trainables.export.inputs import Batches, batches_of, by_turns, inputs_of
-from trainables.export.quantising import FEWEST_TEXTS, QUANTISERS
+from trainables.export.quantising import FEWEST_TEXTS, quantiser_of
 from trainables.export.timing import Latency, time_passes, works_alone
 from trainables.machine import hardware, pinned_threads
 from trainables.models.file_encoder import EMBEDDING
@@ -170,7 +170,9 @@ def files_of(
 ) -> Iterator[dict[str, tuple[Callable[[Batches], Callable[[], object]], Path]]]:
     """By precision, forward passes by a runtime to the embedding, and the file that it runs: in float, and as asked.
 
-    The scales of static int8 come from the random tokens that are timed: they move embeddings, and no time.
+    The scales of static int8 come from the random tokens that are timed: they move embeddings, and no time. So does the
+    choice of the maps that int8+4 leaves in float, on a student that may not be trained yet: one of these may be larger
+    or smaller than one of the trained student's, and size and time with it.
 
     Raises StillhouseError when a package is missing or the runtime does not know the device.
     """
@@ -188,12 +190,12 @@ def files_of(
             )
 
         graphs = {FLOAT_PRECISION: graph}
-        if precision != FLOAT_PRECISION:
+        if (quantise := quantiser_of(precision)) is not None:
             graphs[precision] = Path(scratch) / "quantised.onnx"
             calibration = feeds_of([[setting.sequence_length]])
-            QUANTISERS[precision](graph, graphs[precision], calibration * FEWEST_TEXTS)
+            quantise(graph, graphs[precision], calibration * FEWEST_TEXTS)
         files = {
-            name: file_of(each, Path(scratch) / name / RUNTIMES[runtime].files[name], runtime)
+            name: file_of(each, Path(scratch) / name / RUNTIMES[runtime].file(name), runtime)
             for name, each in graphs.items()
         }
         sessions: dict[str, Session] = {

@@ -17,12 +17,15 @@ import io
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spaces.errors import StillhouseError
+from spaces.records.runtimes import FLOAT_PRECISION, base_of, maps_in_float
+from trainables.export.float_maps import PRODUCTS, joined
 from trainables.export.half_precision import HALF, in_half
 
 STATIC = "int8"
@@ -37,16 +40,16 @@ IN_FLOAT32 = 1
 """What onnxruntime calls products of int4 weights in float32; in int8 they are slower with so small a block."""
 SMALL_MATRIX = 2**10
 """Values; of smaller matrices nobody wants to hear."""
-ONLY_MAPS: dict[str, Any] = {"op_types_to_quantize": ["MatMul", "Gemm"], "per_channel": True, "reduce_range": True}
+ONLY_MAPS: dict[str, Any] = {"op_types_to_quantize": list(PRODUCTS), "per_channel": True, "reduce_range": True}
 """The reduced range is that of 7 bits, -64 to 64; it is the weights' alone."""
-FLOAT_AFTER = {"DefaultTensorType": 1, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]}
+FLOAT_AFTER = {"DefaultTensorType": 1, "OpTypesToExcludeOutputQuantization": list(PRODUCTS)}
 """1 is float in ONNX: the quantiser does not find out what an operator of com.microsoft gives."""
 
 Feeds = Sequence[dict[str, np.ndarray]]
 """Inputs of a graph, one text each."""
 
 
-def static_int8(graph: Path, to: Path, feeds: Feeds) -> None:
+def static_int8(graph: Path, to: Path, feeds: Feeds, in_float: int = 0) -> None:
     """Scales of activations are fixed, by the smallest and largest value on `feeds`: a text alone and in a batch agree.
 
     Raises StillhouseError for fewer than FEWEST_TEXTS texts.
@@ -58,48 +61,64 @@ def static_int8(graph: Path, to: Path, feeds: Feeds) -> None:
             f"int8 needs {FEWEST_TEXTS} texts to find the range of the activations, the corpus has {len(feeds)}; give "
             "more text, or take --precision int8-dynamic, which needs none"
         )
-    with tempfile.TemporaryDirectory() as scratch, quiet():
-        maps = Path(scratch) / "maps.onnx"
+    with rounded(graph, to, feeds, in_float) as maps:
         quantize_static(
             graph, maps, reader_of(feeds), quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax, extra_options=FLOAT_AFTER,
             **ONLY_MAPS,
         )  # fmt: skip
-        float_beside_maps(maps)
-        quantise_tables(maps, to)
 
 
-def dynamic_int8(graph: Path, to: Path, feeds: Feeds) -> None:
+def dynamic_int8(graph: Path, to: Path, feeds: Feeds, in_float: int = 0) -> None:
     """Scales of activations are found anew in each batch, so that a text's embedding depends on its neighbours."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as scratch, quiet():
-        maps = Path(scratch) / "maps.onnx"
+    with rounded(graph, to, feeds, in_float) as maps:
         quantize_dynamic(graph, maps, weight_type=QuantType.QInt8, extra_options=FLOAT_AFTER, **ONLY_MAPS)
-        quantise_tables(maps, to)
 
 
-def int4_weights(graph: Path, to: Path, feeds: Feeds) -> None:
+def int4_weights(graph: Path, to: Path, feeds: Feeds, in_float: int = 0) -> None:
     """Maps in 4 bits, a scale and a zero point for each BLOCK weights of a column; what they give is in float."""
     import onnx
 
-    with tempfile.TemporaryDirectory() as scratch, quiet():
+    with rounded(graph, to, feeds, in_float) as maps:
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
         quantiser = MatMulNBitsQuantizer(onnx.load(graph), bits=4, block_size=BLOCK, accuracy_level=IN_FLOAT32)
         quantiser.process()
-        maps = Path(scratch) / "maps.onnx"
         onnx.save(quantiser.model.model, maps)
+
+
+@contextlib.contextmanager
+def rounded(graph: Path, to: Path, feeds: Feeds, in_float: int) -> Iterator[Path]:
+    """Where a quantiser writes the graph with all of its maps rounded; then `to` is written.
+
+    `to` has so many maps in float, those whose rounding moves embeddings of the texts most, and tables in int8.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        maps = Path(scratch) / "maps.onnx"
+        yield maps
+        onnx.save(joined(onnx.load(graph), onnx.load(maps), in_float, feeds), maps)
         quantise_tables(maps, to)
 
 
-QUANTISERS: dict[str, Callable[[Path, Path, Feeds], None]] = {
+QUANTISERS: dict[str, Callable[..., None]] = {
     HALF: in_half,
     STATIC: static_int8,
     "int8-dynamic": dynamic_int8,
     "int4-weights": int4_weights,
 }
-"""(float graph, file to write, inputs to calibrate with), by precision."""
+"""(float graph, file to write, inputs to calibrate with), by precision; of KEEPING also `in_float`, a count of maps."""
+
+
+def quantiser_of(precision: str) -> Callable[[Path, Path, Feeds], None] | None:
+    """What writes a precision, such as int8+4; None for float."""
+    if precision == FLOAT_PRECISION:
+        return None
+    quantise, in_float = QUANTISERS[base_of(precision)], maps_in_float(precision)
+    return partial(quantise, in_float=in_float) if in_float else quantise
 
 
 @contextlib.contextmanager
@@ -135,26 +154,6 @@ def reader_of(feeds: Feeds) -> Any:
             return next(self.left, None)
 
     return Reader()
-
-
-def float_beside_maps(file: Path) -> None:
-    """Whatever is no map reads what a map reads before it was rounded, above all the stream past each sublayer.
-
-    onnxruntime's quantiser puts the rounded values before all readers of a tensor.
-    """
-    import onnx
-
-    model = onnx.load(file)
-    nodes = {name: node for node in model.graph.node for name in node.output}
-    for node in model.graph.node:
-        if node.op_type in ONLY_MAPS["op_types_to_quantize"]:
-            continue
-        for place, name in enumerate(node.input):
-            back = nodes.get(name)
-            if back is None or back.op_type != "DequantizeLinear" or back.input[0] not in nodes:
-                continue  # a weight has no node before it
-            node.input[place] = nodes[back.input[0]].input[0]
-    onnx.save(model, file)
 
 
 def quantise_tables(graph: Path, to: Path) -> None:

@@ -7,7 +7,7 @@ gives when it rounds each map alone; 8 of 64 texts give nearly the same (docs/re
 A map is a product with a learned matrix. Shapes: N texts, E width of an embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ PRODUCTS = ("MatMul", "Gemm")
 RANKING_TEXTS = 8
 """That are embedded once for each map."""
 WHICH, ROUNDED, FLOAT = "which_map", "_in_rounded", "_in_float"
-"""The further input of a graph whose maps are switched, and the ends of the names that its branches give."""
+"""The further input of a graph whose maps are switched, and the ends of names of what is in one of two branches."""
 
 Parts = dict[str, list[Any]]
 """By what a map gives, the nodes that take its place where it is rounded."""
@@ -28,10 +28,13 @@ Parts = dict[str, list[Any]]
 def parts_of(graph: Any, rounded: Any) -> Parts:
     """What the quantiser made of each product of the graph that it took, in their order.
 
-    Both are models; what they call the same has the same meaning.
+    Both are models; what they call the same has the same meaning, but for a bias, which may be computed under its name.
     """
     known = {name for node in graph.graph.node for name in node.output} | {each.name for each in graph.graph.input}
-    made_by = {name: node for node in rounded.graph.node for name in node.output}
+    computed = {name for node in rounded.graph.node for name in node.output}
+    own_names = {each.name: each.name + ROUNDED for each in graph.graph.initializer if each.name in computed}
+    nodes = [renamed(node, own_names) for node in rounded.graph.node]
+    made_by = {name: node for node in nodes for name in node.output}
 
     def before(name: str, found: list[Any]) -> list[Any]:
         node = made_by.get(name)
@@ -51,8 +54,8 @@ def parts_of(graph: Any, rounded: Any) -> Parts:
     }
 
 
-def joined(graph: Any, rounded: Any, in_float: int, texts: Sequence[dict[str, np.ndarray]]) -> Any:
-    """The graph with its products as the quantiser rounded them, but for the maps that its rounding moves most.
+def round_products(graph: Any, rounded: Any, in_float: int, texts: Sequence[dict[str, np.ndarray]]) -> None:
+    """Give a graph its products as the quantiser rounded them, but for the maps whose rounding moves embeddings most.
 
     What is no rounded product reads what it read: onnxruntime's quantiser puts rounded values before all readers of
     what a map reads, above all the stream past each sublayer. in_float: how many maps are left; all where there are
@@ -65,15 +68,14 @@ def joined(graph: Any, rounded: Any, in_float: int, texts: Sequence[dict[str, np
         maps = {name: part for name, part in parts.items() if learned & set(products[name].input[:2])}
         for name in most_moving(graph, rounded, maps, texts)[:in_float]:
             del parts[name]
-    found = with_weights(graph, rounded, parts)
-    nodes = list(found.graph.node)
-    del found.graph.node[:]
+    add_weights(graph, rounded, parts)
+    nodes = list(graph.graph.node)
+    del graph.graph.node[:]
     there = {each.output[0]: each for node in nodes for each in parts.get(node.output[0], [node])}
-    found.graph.node.extend(there.values())  # maps that read the same share how it is rounded
+    graph.graph.node.extend(there.values())  # maps that read the same share how it is rounded
     read = {name for node in there.values() for name in node.input}
-    for each in [each for each in found.graph.initializer if each.name not in read]:
-        found.graph.initializer.remove(each)
-    return found
+    for each in [each for each in graph.graph.initializer if each.name not in read]:
+        graph.graph.initializer.remove(each)
 
 
 def most_moving(graph: Any, rounded: Any, maps: Parts, texts: Sequence[dict[str, np.ndarray]]) -> list[str]:
@@ -101,18 +103,18 @@ def most_moving(graph: Any, rounded: Any, maps: Parts, texts: Sequence[dict[str,
 
 
 def switched(graph: Any, rounded: Any, maps: Parts) -> Any:
-    """The graph with a further input: the place of the map that is rounded, -1 for none."""
+    """A copy of the graph with a further input: the place of the map that is rounded, -1 for none."""
     import onnx
 
     make, number = onnx.helper, onnx.TensorProto
-    found, places = with_weights(graph, rounded, maps), {name: place for place, name in enumerate(maps)}
+    found, places = copy_of(graph), {name: place for place, name in enumerate(maps)}
+    add_weights(found, rounded, maps)
     nodes = list(found.graph.node)
     del found.graph.node[:]
     found.graph.input.append(make.make_tensor_value_info(WHICH, number.INT64, []))
 
     def branch(part: list[Any], name: str, end: str) -> Any:
-        copies = [type(node).FromString(node.SerializeToString()) for node in part]
-        copies[-1].output[0] = name + end
+        copies = [renamed(node, {name: name + end}) for node in part]
         return make.make_graph(copies, name + end, [], [make.make_tensor_value_info(name + end, number.FLOAT, None)])
 
     for node in nodes:
@@ -130,12 +132,23 @@ def switched(graph: Any, rounded: Any, maps: Parts) -> Any:
     return found
 
 
-def with_weights(graph: Any, rounded: Any, parts: Parts) -> Any:
-    """A copy of the graph that has the weights and sets of operators of these parts as well."""
-    found = type(graph).FromString(graph.SerializeToString())
-    wanted = {name for part in parts.values() for node in part for name in node.input}
-    wanted -= {each.name for each in found.graph.initializer}
-    found.graph.initializer.extend(each for each in rounded.graph.initializer if each.name in wanted)
-    known = {each.domain for each in found.opset_import}
-    found.opset_import.extend(each for each in rounded.opset_import if each.domain not in known)
+def copy_of(message: Any) -> Any:
+    """A copy of a node or a model."""
+    return type(message).FromString(message.SerializeToString())
+
+
+def renamed(node: Any, names: Mapping[str, str]) -> Any:
+    """A copy of a node whose inputs and outputs have other names."""
+    found = copy_of(node)
+    for ends in (found.input, found.output):
+        ends[:] = [names.get(name, name) for name in ends]
     return found
+
+
+def add_weights(graph: Any, rounded: Any, parts: Parts) -> None:
+    """Give a graph the weights and the sets of operators that these parts need."""
+    wanted = {name for part in parts.values() for node in part for name in node.input}
+    wanted -= {each.name for each in graph.graph.initializer}
+    graph.graph.initializer.extend(each for each in rounded.graph.initializer if each.name in wanted)
+    known = {each.domain for each in graph.opset_import}
+    graph.opset_import.extend(each for each in rounded.opset_import if each.domain not in known)

@@ -25,7 +25,7 @@ import numpy as np
 
 from spaces.errors import StillhouseError
 from spaces.records.runtimes import FLOAT_PRECISION, base_of, maps_in_float
-from trainables.export.float_maps import PRODUCTS, joined
+from trainables.export.float_maps import PRODUCTS, round_products
 from trainables.export.half_precision import HALF, in_half
 
 STATIC = "int8"
@@ -100,7 +100,9 @@ def rounded(graph: Path, to: Path, feeds: Feeds, in_float: int) -> Iterator[Path
     with tempfile.TemporaryDirectory() as scratch, quiet():
         maps = Path(scratch) / "maps.onnx"
         yield maps
-        onnx.save(joined(onnx.load(graph), onnx.load(maps), in_float, feeds), maps)
+        model = onnx.load(graph)
+        round_products(model, onnx.load(maps), in_float, feeds)
+        onnx.save(model, maps)
         quantise_tables(maps, to)
 
 

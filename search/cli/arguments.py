@@ -104,11 +104,11 @@ def add_profile_name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="NAME", help="latencies of this profile; the start of its name will do")
 
 
-def add_precision(parser: argparse.ArgumentParser, doc: str, default: str | None = None) -> None:
+def add_precision(parser: argparse.ArgumentParser, of: str, default: str | None, told: str) -> None:
     """The precision of a file."""
-    several = f"{', '.join(PRECISIONS)}; int8+4: the 4 maps in float whose rounding moves embeddings most"
+    several = f"{', '.join(PRECISIONS)}; or int8+4: the 4 maps in float whose rounding moves embeddings most"
     parser.add_argument(
-        "--precision", type=parse_precision, default=default, metavar="PRECISION", help=f"{doc}; {several}"
+        "--precision", type=parse_precision, default=default, metavar="NAME", help=f"{of}: {several}; default {told}"
     )
 
 

@@ -101,7 +101,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         choices=RUNTIMES,
         help="onnx, openvino: a file for that runtime as well; default [deploy] of the study",
     )
-    add_precision(parser, "of that file; default [deploy] of the study, fp32")
+    add_precision(parser, "of that file", None, "[deploy] of the study, fp32")
     parser.add_argument(
         "--tolerance", type=parse_number, metavar="X",
         help="refuse a file whose embeddings have a mean cosine to the student's below 1 - X; default 0.02",

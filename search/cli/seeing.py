@@ -207,7 +207,7 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default cpu")
     parser.add_argument("--runtime", choices=RUNTIMES, default="torch", help="default torch")
-    add_precision(parser, "under onnx and openvino; default fp32", FLOAT_PRECISION)
+    add_precision(parser, "under onnx and openvino", FLOAT_PRECISION, FLOAT_PRECISION)
     parser.add_argument("--threads", type=parse_count, default=1, metavar="N", help="CPU threads; default 1")
     parser.add_argument("--batch", type=parse_count, default=1, metavar="N", help="texts at a time; default 1")
     parser.add_argument("--length", type=parse_count, default=128, metavar="N", help="tokens of a text; default 128")

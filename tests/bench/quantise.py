@@ -1,11 +1,11 @@
 """Ways to int8: how far embeddings move, alone and in a batch, and what size and time they gain.
 
-python tests/bench/quantise.py MODEL --corpus FOLDER [--pairs FILE] [--worst 1 3 6]    # about ten minutes for 6x384
+python tests/bench/quantise.py MODEL --corpus FOLDER [--pairs FILE] [--order]    # about ten minutes for 6x384
 
 MODEL is what a spec names as its teacher. Each way gets the same float file and the same calibration text; texts of the
 held-out part are compared. Times are of the thread's own clock, by turns, so that a busy machine moves ratios little.
 FILE: pairs with a number (text, text2, label), of which the rank correlation with the cosine is told.
---worst: each map is quantised alone, and the k that move embeddings most stay in float.
+--order: which maps move embeddings most, by the quantiser once for each map and as --precision int8+4 finds it.
 --keep FOLDER: the float file and the calibration stay there, which quantisers of other environments take
 (quantise_nncf.py); --others: FILES that they wrote, which are compared beside ours.
 """
@@ -24,16 +24,18 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from scipy.stats import spearmanr
 
 from trainables.export.artefact import calibration_rows, compare, embed_by_file, feeds_of, parity_rows
+from trainables.export.float_maps import most_moving, parts_of
 from trainables.export.graphs import export_onnx, sample_inputs
 from trainables.export.quantising import (
     BLOCK,
     FLOAT_AFTER,
     IN_FLOAT32,
     QUANTISERS,
-    float_beside_maps,
     quantise_tables,
+    quantiser_of,
     quiet,
     reader_of,
+    rounded,
 )
 from trainables.models.embedding import embedder_of, text_tokens
 from trainables.models.file_encoder import EMBEDDING
@@ -44,6 +46,8 @@ from trainables.text.sources import CorpusSpec
 SHAPES = ((1, 32), (1, 128), (8, 128))
 ROUNDS = 30
 FLOAT = {"DefaultTensorType": 1}
+KEPT = (2, 4, 8)
+"""Maps in float."""
 MAPS = {"op_types_to_quantize": ["MatMul"]}
 
 
@@ -67,9 +71,8 @@ def static(graph, to, feeds, *, method="MinMax", signed=True, after=FLOAT, kept=
 
 def eight_bits(graph, to, feeds, *, signed):
     """As `--precision int8`, but for the range of the weights."""
-    static(graph, to, feeds, after=FLOAT_AFTER, signed=signed)
-    float_beside_maps(to)
-    quantise_tables(to, to)
+    with rounded(graph, to, feeds, 0) as maps:
+        static(graph, maps, feeds, after=FLOAT_AFTER, signed=signed)
 
 
 def four_bits(graph, to, feeds, *, block=BLOCK, level=IN_FLOAT32, symmetric=False):
@@ -98,17 +101,56 @@ def maps_of(graph):
     return {node.name: dims[node.input[1]] for node in maps}
 
 
-def sensitivity(graph, feeds, rows, pad_id):
-    """By the name of a map, what the mean cosine falls short of 1 by when it alone is quantised; the worst first."""
-    before = embed_by_file(graph, rows, pad_id, 1)
-    found = {}
-    for name in maps_of(graph):
-        with tempfile.TemporaryDirectory() as scratch:
-            static(graph, Path(scratch) / "one.onnx", feeds, after=FLOAT_AFTER, signed=False, only=name)
-            after = embed_by_file(Path(scratch) / "one.onnx", rows, pad_id, 1)
-        lengths = np.linalg.norm(before, axis=-1) * np.linalg.norm(after, axis=-1)
-        found[name] = 1 - float(((before * after).sum(-1) / lengths).mean())
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+def alone(graph, to, feeds, name):
+    """One map as int8; whatever is beside it reads what was not rounded."""
+    static(graph, to, feeds, after=FLOAT_AFTER, only=name)
+    model = onnx.load(to)
+    made_by = {out: node for node in model.graph.node for out in node.output}
+    for node in model.graph.node:
+        for place, each in enumerate(node.input):
+            back = made_by.get(each)
+            if node.name != name and back is not None and back.op_type == "DequantizeLinear":
+                node.input[place] = made_by[back.input[0]].input[0]
+    onnx.save(model, to)
+
+
+def moved_alone(graph, feeds) -> dict[str, float]:
+    """By the name of a map, how far embeddings move when it alone is int8: the mean squared distance at length 1."""
+    rows = [each["input_ids"][0] for each in feeds]
+    found, before = {}, embed_by_file(graph, rows, 0, 1)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in maps_of(graph):
+            alone(graph, Path(scratch) / "one.onnx", feeds, name)
+            ends = [before, embed_by_file(Path(scratch) / "one.onnx", rows, 0, 1)]
+            one, other = (each / np.linalg.norm(each, axis=-1, keepdims=True) for each in ends)
+            found[name] = float(np.square(one - other).sum(-1).mean())
+    return found
+
+
+def tell_order(graph, feeds) -> None:
+    """Print the maps that move embeddings most, by the slow way, and their places by the quick one."""
+    start = time.process_time()
+    slow = moved_alone(graph, feeds)
+    slow_s, start = time.process_time() - start, time.process_time()
+    with tempfile.TemporaryDirectory() as scratch:
+        static(graph, Path(scratch) / "all.onnx", feeds, after=FLOAT_AFTER)
+        whole, every = onnx.load(graph), onnx.load(Path(scratch) / "all.onnx")
+    start = time.process_time()
+    outputs = {node.output[0]: node.name for node in whole.graph.node}
+    quick = [outputs[each] for each in most_moving(whole, every, parts_of(whole, every), feeds)]
+    quick_s, dims, order = time.process_time() - start, maps_of(graph), list(slow)
+    worst = sorted(slow, key=lambda name: -slow[name])
+    print("| map | size | squared distance alone | place | quick |\n| --- | --- | --- | --- | --- |")
+    for place, name in enumerate(worst[:12]):
+        size = " x ".join(map(str, dims[name]))
+        print(f"| {order.index(name) + 1} | {size} | {slow[name]:.2e} | {place + 1} | {quick.index(name) + 1} |")
+    both = spearmanr([worst.index(name) for name in order], [quick.index(name) for name in order])[0]
+    total = {k: sum(slow[name] for name in quick[:k]) / sum(slow[name] for name in worst[:k]) for k in KEPT}
+    shares = ", ".join(f"{share:.3f} of the worst {k}" for k, share in total.items())
+    print(
+        f"\nrank correlation {both:.3f}; the quick way's sum: {shares}; CPU s {slow_s:.1f} and {quick_s:.1f}\n",
+        flush=True,
+    )
 
 
 WAYS = {
@@ -127,7 +169,10 @@ WAYS = {
     "int4, blocks of 64": partial(four_bits, block=64),
     "int4, no zero points": partial(four_bits, symmetric=True),
     "int4, products in int8": partial(four_bits, level=4),
-    **{f"--precision {name}": quantise for name, quantise in QUANTISERS.items()},
+    **{
+        f"--precision {name}": quantiser_of(name)
+        for name in (*QUANTISERS, *(f"int8+{k}" for k in KEPT), *(f"int4-weights+{k}" for k in KEPT))
+    },
 }
 
 
@@ -162,7 +207,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--num-pairs", type=int, default=300)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--worst", nargs="+", type=int, default=[])
+    parser.add_argument("--order", action="store_true")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--others", nargs="+", type=Path, default=[])
     args = parser.parse_args()
@@ -183,19 +228,8 @@ def main() -> None:
         if args.keep:
             np.savez(folder / "calibration.npz", *(np.stack([each[name] for name in names]) for each in feeds))
             (folder / "names.txt").write_text("\n".join(names))
-        if args.worst:
-            found = sensitivity(files["float"], feeds[:16], parity_rows(corpus)[:32], pad_id)
-            order, dims = list(maps_of(files["float"])), maps_of(files["float"])
-            print("| map alone | of them | size | 1 - cosine |\n| --- | --- | --- | --- |")
-            for name in list(found)[:8]:
-                size = " x ".join(map(str, dims[name]))
-                print(f"| {order.index(name) + 1} | {len(order)} | {size} | {found[name]:.5f} |", flush=True)
-            print()
-            for k in args.worst:
-                worst = list(found)[:k]
-                ways[f"static, unsigned, worst {k} in float"] = partial(
-                    static, after=FLOAT_AFTER, signed=False, kept=lambda graph, worst=worst: worst
-                )
+        if args.order:
+            tell_order(files["float"], feeds)
         print("| way | cosine | lowest | alone and in a batch | pairs | MB |\n| --- | --- | --- | --- | --- | --- |")
         files |= {file.stem: file for file in args.others}
         for number, name in enumerate([*files, *ways]):

@@ -8,7 +8,7 @@ import pytest
 import toy
 
 from search.cli.arguments import parse_count, parse_limit, parse_number
-from search.cli.main import COMMANDS, main
+from search.cli.main import COMMANDS, build_parser, main
 from search.cli.running import answer_interrupts
 
 
@@ -36,6 +36,13 @@ def test_a_precision_that_no_runtime_has_is_refused_with_the_reason(capsys):
         with pytest.raises(SystemExit):
             main([*command, "--precision", "bf16"])
         assert "'bf16': onnxruntime multiplies no matrices in bfloat16 on a CPU" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main([*command, "--precision", "int8+0"])
+        assert "--precision: 'int8+0': + says how many maps stay in float" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main([*command, "--precision", "int9"])
+        assert "--precision: unknown 'int9'. Did you mean 'int8'? Known: fp32" in capsys.readouterr().err
+        assert build_parser().parse_args([*command, "--precision", "int8+4"]).precision == "int8+4"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

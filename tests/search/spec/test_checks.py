@@ -460,6 +460,24 @@ def test_several_precisions():
     assert any(problem.startswith("[deploy] precision names several: a comparison has one row") for problem in compared)
 
 
+def test_maps_that_stay_in_float_are_part_of_a_precision():
+    several = f'{toy.SPEC}\n[deploy]\nruntime = "onnx"\nprecision = ["int8", "int8+2", "int4-weights+8"]\n'
+    spec, _ = toy.read(several)
+    assert [each.name for each in spec.deploy.each] == ["onnx int8", "onnx int8+2", "onnx int4-weights+8"]
+    assert {each.place for each in spec.deploy.each} == {"onnx/model_quantized.onnx", "onnx/model_q4.onnx"}
+    assert spec.deploy.of("int8+2").gains_by_vnni and not spec.deploy.of("int4-weights+8").gains_by_vnni
+    assert toy.read(to_toml(spec))[0] == spec and from_json(DeploySpec, to_json(spec.deploy)) == spec.deploy
+    told = "+ says how many maps stay in float, those whose rounding moves embeddings most"
+    assert problems_of(several.replace('"int8+2"', '"int8+0", "fp32+2"')) == [
+        f"[deploy] precision 'int8+0': {told}: a whole number from 1. Take int8+1, or int8 with none",
+        f"[deploy] precision 'fp32+2': {told}; fp32 rounds none to integers. Take fp32, or + after int8 or "
+        "int8-dynamic or int4-weights",
+    ]
+    dynamic = several.replace('"onnx"', '"openvino"').replace("int4-weights+8", "int8-dynamic+8")
+    (found,) = problems_of(dynamic)
+    assert found.startswith("[deploy] precision 'int8-dynamic+8' under 'openvino': OpenVINO multiplies the integers")
+
+
 def test_what_no_runtime_does_is_refused_with_what_comes_nearest(monkeypatch):
     assert toy.read()[0].deploy == DeploySpec()
     assert toy.read(f'{toy.SPEC}\n[deploy]\nruntime = "onnx"\nprecision = "int8"\n')[0].deploy.name == "onnx int8"

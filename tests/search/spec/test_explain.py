@@ -38,8 +38,15 @@ def test_shipped_specs_obey_the_schema(path):
         ("search", {"sampler": "tpee"}, "'tpee' is not one of"),
         ("space", {"shape": "2x96"}, "'method' is a required property"),
         ("search", {"objectives": "quality"}, "is not of type 'array'"),
+        ("deploy", {"precision": "int8+0"}, "'int8[+]0' is not valid under any of the given schemas"),
+        ("deploy", {"precision": ["int8", "fp32+2"]}, "is not valid under any of the given schemas"),
     ],
 )
 def test_the_schema_refuses_what_a_check_would_refuse(section, wrong, words):
     with pytest.raises(jsonschema.ValidationError, match=words):
         jsonschema.validate({**QUICK, section: wrong}, json.loads(schema()))
+
+
+def test_the_schema_takes_maps_in_float():
+    for precision in ("int8+12", ["fp32", "int8-dynamic+4", "int4-weights+1"]):
+        jsonschema.validate({**QUICK, "deploy": {"precision": precision}}, json.loads(schema()))

@@ -11,14 +11,19 @@ from spaces.records import runtimes
 from spaces.records.costs import COSTS
 from spaces.records.runtimes import (
     FILE_RUNTIMES,
+    KEEPING,
+    PRECISION_RULES,
     PRECISIONS,
     REFUSED_PRECISIONS,
     RUNTIMES,
+    base_of,
     check_precision,
     entry,
+    maps_in_float,
     need_runtime,
     what_lacks,
 )
+from spaces.settings import broken_rules
 
 EXTRAS = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -76,6 +81,8 @@ def test_what_is_missing_is_named_with_its_extra(monkeypatch):
     [
         ("torch", "int8", "'int8' is of a file for another .* add --runtime onnx or --runtime openvino"),
         ("torch", "int8-dynamic", "add --runtime onnx$"),
+        ("torch", "int8+4", r"'int8\+4' is of a file for another .* add --runtime onnx or --runtime openvino"),
+        ("openvino", "int8-dynamic+2", r"'int8-dynamic\+2' under 'openvino': OpenVINO multiplies the integers "),
         ("openvino", "int8-dynamic", "multiplies the integers .* Take one of fp32, fp16, int8, int4-weights"),
     ],
 )
@@ -83,3 +90,33 @@ def test_a_precision_that_a_runtime_has_not_is_refused_with_what_comes_nearest(r
     with pytest.raises(SpecError, match=told):
         check_precision(runtime, precision)
     check_precision("onnx", precision)
+
+
+def test_maps_in_float_are_part_of_a_precision():
+    assert set(KEEPING) < set(PRECISIONS)
+    for base in KEEPING:
+        for precision, count in ((base, 0), (f"{base}+1", 1), (f"{base}+12", 12)):
+            assert not broken_rules("precision", PRECISION_RULES, precision)
+            assert (base_of(precision), maps_in_float(precision)) == (base, count)
+            for name in FILE_RUNTIMES:  # others find the file where they look for it
+                if base in RUNTIMES[name].files:
+                    assert RUNTIMES[name].file(precision) == RUNTIMES[name].files[base]
+
+
+@pytest.mark.parametrize(
+    "precision, nearest",
+    [
+        ("int8+", "a whole number from 1. Take int8+1, or int8 with none"),
+        ("int8+0", "a whole number from 1. Take int8+1, or int8 with none"),
+        ("int8+x", "a whole number from 1. Take int8+1, or int8 with none"),
+        ("int8+-3", "a whole number from 1. Take int8+1, or int8 with none"),
+        ("int8-dynamic+04", "a whole number from 1. Take int8-dynamic+4, or int8-dynamic with none"),
+        ("fp32+2", "fp32 rounds none to integers. Take fp32, or + after int8 or int8-dynamic or int4-weights"),
+        ("fp16+2", "fp16 rounds none to integers. Take fp16, or + after int8 or int8-dynamic or int4-weights"),
+        ("bf16+2", REFUSED_PRECISIONS["bf16"]),
+        ("int9+2", "unknown 'int9+2'. Did you mean 'int8'? Known: fp32, fp16, int8, int8-dynamic, int4-weights"),
+    ],
+)
+def test_what_is_no_number_of_maps_is_refused_with_the_nearest(precision, nearest):
+    (found,) = broken_rules("precision", PRECISION_RULES, precision)
+    assert repr(precision) in found and found.endswith(nearest)

@@ -32,7 +32,7 @@ from transformers import (
 from spaces.errors import SpecError, StillhouseError
 from spaces.records import runtimes
 from spaces.records.deploy import DeploySpec
-from spaces.records.runtimes import FILE_RUNTIMES
+from spaces.records.runtimes import FILE_RUNTIMES, maps_in_float
 from trainables.export import artefact, graphs
 from trainables.export.artefact import (
     as_deployed,
@@ -42,6 +42,7 @@ from trainables.export.artefact import (
     write_artefact,
     write_file,
 )
+from trainables.export.card import artefact_text
 from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.graphs import attentions, export_onnx, verify_onnx
@@ -134,7 +135,7 @@ def test_tasks_read_the_file_as_they_read_the_student(student, corpus, graph, mo
     texts = ragged([np.arange(4, 4 + length) for length in (9, 3, 17)], np.int32)
     layers, embeddings = encoded_features(student, texts, 0), embed_tokens(student, texts, 0)
     words = ragged([[0, 2], [1], [5]], np.int32)
-    for precision, near in (("fp32", 1e-5), ("fp16", 2e-3), ("int8", 0.05), ("int4-weights", 0.2)):
+    for precision, near in (("fp32", 1e-5), ("fp16", 2e-3), ("int8", 0.05), ("int8+3", 0.05), ("int4-weights", 0.2)):
         file = as_deployed(student, DeploySpec(runtime, precision), corpus)
         found = encoded_features(file, texts, 0)
         assert found.shape == layers.shape == (3, 3, 32) and embedder_of(file) is embedder_of(student)
@@ -204,6 +205,8 @@ def test_a_corpus_too_short_for_scales_is_told_before_anything_starts(corpus):
     short = replace(corpus, train=corpus.train[:5])
     with pytest.raises(SpecError, match=r"'int8' needs 8 texts .* has 5 .*'int8-dynamic'"):
         need_calibration(DeploySpec("onnx", "int8"), short)
+    with pytest.raises(SpecError, match="needs 8 texts"):
+        need_calibration(DeploySpec("onnx", ("fp32", "int8+2")), short)
     need_calibration(DeploySpec("onnx", "int8-dynamic"), short)
     need_calibration(DeploySpec("onnx", "int8"), corpus)
 
@@ -235,6 +238,32 @@ def test_an_int8_student_is_compared_and_handed_over_whole(tmp_path, tokenizer, 
     assert np.allclose((theirs * embed(student, tokenizer, texts)).sum(-1), 1, atol=0.01)
     session = onnxruntime.InferenceSession(str(folder / facts["file"]))
     assert [each.name for each in session.get_inputs()] == ["input_ids", "attention_mask", "token_type_ids"]
+
+
+@pytest.mark.parametrize("runtime", FILE_RUNTIMES)
+def test_maps_in_float_are_told(tmp_path, tokenizer, student, corpus, graph, monkeypatch, needs, runtime):
+    needs(runtime)
+    monkeypatch.setattr(artefact, "export_onnx", lambda model, file: Path(shutil.copy(graph, file)))
+    most = "rounding these {} moves embeddings most: "
+    reasons = {"int8": None, "int8+2": most.format(2), "int8+12": most.format(12)}
+    reasons["int8+40"] = "int8+40 leaves 40 maps so, and there are no more: "
+    sizes, cosines = [], []
+    for precision, reason in reasons.items():
+        said: list[str] = []
+        deploy = DeploySpec(runtime, precision)
+        facts = write_artefact(student, tokenizer, tmp_path / precision, deploy, corpus, said.append)
+        assert facts.file == DeploySpec(runtime, "int8").place and said[0].startswith(f"{facts.file}: {precision}, ")
+        told = [line for line in said if line.startswith("in float32")]
+        assert len(told) == (reason is not None)
+        if told:
+            assert told[0].startswith(f"in float32, since {reason}MatMul ")
+            assert told[0].count(";") + 1 == min(maps_in_float(precision), 12)
+            card = artefact_text(facts)
+            assert f"({precision}, " in card and f"Of its maps {maps_in_float(precision)}, or all, are in float" in card
+        sizes.append(facts.megabytes)
+        cosines.append(facts.cosine)
+    assert sizes[0] < sizes[1] < sizes[2] and sizes[2] == pytest.approx(sizes[3])
+    assert cosines[0] < cosines[2] == pytest.approx(cosines[3], abs=1e-9)
 
 
 def test_the_file_of_openvino_is_compared_and_handed_over_whole(

@@ -34,9 +34,9 @@ def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
     except ImportError as error:
         raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
     except ValueError as error:
-        known = {"s3", "gs", *fsspec.available_protocols()}
+        near = nearest(text.partition("://")[0], {"s3", "gs", *fsspec.available_protocols()})
         raise StillhouseError(
-            f"no filesystem for {text!r}: {error}.{nearest(text.partition('://')[0], known)}"
+            f"no filesystem for {text!r}: {error}.{near} Known: gs, s3 and those of the package fsspec"
         ) from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
 

@@ -1,5 +1,6 @@
 """A file of texts or rows, wherever it lies: on this machine, in an object store, or with the driver of a cluster."""
 
+import hashlib
 import io
 import os
 import time
@@ -126,22 +127,32 @@ class Stored:
                     return cast(bytes, handles[0].read_at(number, begin))
                 except OSError as error:
                     if pause_s is None or isinstance(error, LASTING):
-                        raise StillhouseError(
-                            f"{self.path} of {self.source} cannot be read: {said_by(error)}"
-                        ) from error
+                        raise self.unread(error) from error
                 time.sleep(pause_s)
             raise AssertionError("the last attempt returns or raises")
 
         return read
 
     def version(self, size_bytes: int) -> str:
-        """A digest of its size and of the ETag that the store gives it, without one of the time of its last change."""
+        """A digest of its size and of the ETag that the store gives it; without one, of the time of its last change;
+        where a store says neither, SHA-256 of its bytes, which are read for it.
+        """
         try:
             with store_of(self.source)[0].open_input_stream(self.path) as stream:
                 about = {str(name).lower(): value for name, value in stream.metadata().items()}
+                known = about.get("etag", self.changed_ns)
+                if known is not None:
+                    return digest(size_bytes, known)
+                sha256 = hashlib.sha256()
+                while part := stream.read(READ_BYTES):
+                    sha256.update(part)
+                return sha256.hexdigest()
         except OSError as error:
-            raise StillhouseError(f"{self.path} of {self.source} cannot be read: {said_by(error)}") from error
-        return digest(size_bytes, about.get("etag", self.changed_ns))
+            raise self.unread(error) from error
+
+    def unread(self, error: OSError) -> StillhouseError:
+        """What is told of it."""
+        return StillhouseError(f"{self.path} of {self.source} cannot be read: {said_by(error)}")
 
 
 @lru_cache(maxsize=8)

@@ -227,13 +227,17 @@ class Failed:
         return self.handle.read_at(number, place)
 
 
-def test_what_a_store_does_not_give_is_asked_for_again_and_costs_no_shards(folder, put, teacher, small, monkeypatch):
-    uri, spec = put(folder / "a.txt"), CorpusSpec(put(folder / "a.txt"), 10)
+def test_what_a_store_does_not_give_is_asked_for_again_and_costs_no_shards(
+    folder, put, teacher, texts, small, monkeypatch
+):
+    (folder / "a.txt").write_text("\n".join(texts(200)))
+    uri = put(folder / "a.txt")
+    spec = CorpusSpec(uri, 10)
     monkeypatch.setattr(files, "PAUSES_S", (0.0, 0.0))
     filesystem, root = open_filesystem(uri)
     store = Failing(filesystem, 2)
     monkeypatch.setattr(files, "store_of", lambda source: (store, root))
-    assert len(list(file_texts(*files_at(uri), "text"))) == 60 and store.times < 0
+    assert list(file_texts(*files_at(uri), "text")) == texts(200) and store.times < 0
     saved = []
 
     def then_lost(path, ids, save=shards.save_shard):

@@ -6,15 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spaces.errors import SpecError
-from trainables.text.files import File
+from trainables.text.files import READ_BYTES, File
 from trainables.text.tables import json_rows, no_column, read_table
 from trainables.text.text_files import format_of, lines_of
 
 STRINGS = (pa.string(), pa.large_string(), pa.string_view())
 ROWS = 1024
-"""Of a Parquet file, as many texts as are held at a time."""
-PAGE_BYTES = 2**20
-"""Of a column of it, so many are read at a time, however large a group of rows is."""
+"""Of a Parquet file, as many texts as are held at a time, however large a group of rows is."""
 
 
 def file_texts(file: File, column: str, *part: int) -> Iterator[str]:
@@ -57,7 +55,7 @@ def csv_texts(file: File, column: str) -> Iterator[str]:
 def parquet_texts(file: File, column: str, *part: int) -> Iterator[str | None]:
     """One row a text."""
     try:
-        with file.open(buffered=False) as raw, pq.ParquetFile(raw, buffer_size=PAGE_BYTES) as table:
+        with file.open(buffered=False) as raw, pq.ParquetFile(raw, buffer_size=READ_BYTES) as table:
             schema = table.schema_arrow
             if schema.names.count(column) != 1:
                 raise SpecError([f"text_column: {file} has {no_column(column, schema.names, column in schema.names)}"])

@@ -159,9 +159,9 @@ def look_at_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None) 
         except SpecError as error:
             problems += error.problems
             continue
-        except StillhouseError as error:  # of a store that lists a file and does not give it
+        except StillhouseError as error:  # of a store that lists its files and does not give them
             problems.append(f"[corpus] source {spec.source!r}: {error}")
-            continue
+            break
         if file in files["train"]:
             texts += found
             size += text_bytes(file, found)

@@ -21,8 +21,8 @@ READ_BYTES = 2**22
 """Of a file that lies elsewhere, at a time."""
 PAUSES_S = (1.0, 4.0, 15.0)
 """Before bytes that a store did not give are asked for again."""
-LASTING = (FileNotFoundError, PermissionError)
-"""What a store answers that waiting does not mend."""
+LASTING = ("does not exist", "ACCESS_DENIED", "Permission denied", "No such file")
+"""Words of a store's answers that waiting does not mend."""
 ASKED_AT_ONCE = 16
 """Objects whose versions a store is asked for."""
 
@@ -126,7 +126,7 @@ class Stored:
                         handles.append(store_of(self.source)[0].open_input_file(self.path))
                     return cast(bytes, handles[0].read_at(number, begin))
                 except OSError as error:
-                    if pause_s is None or isinstance(error, LASTING):
+                    if pause_s is None or any(words in str(error) for words in LASTING):
                         raise self.unread(error) from error
                 time.sleep(pause_s)
             raise AssertionError("the last attempt returns or raises")

@@ -101,7 +101,7 @@ def told_as(key: str) -> Iterator[None]:
 def source_files(spec: CorpusSpec, progress: Say) -> dict[str, str]:
     """What the text is, by digests: of the docs' packages, the hub's name, or each file by its part and path inside.
 
-    A file of which the time of change is known is not read again; one in a store is never read for it (`versions_of`).
+    A file of which the time of change is known is not read again; one in a store only where that says nothing of it.
     """
     if (queries := queries_of(spec)) is not None:
         with told_as("queries"):

@@ -249,6 +249,9 @@ def test_what_a_store_does_not_give_is_asked_for_again_and_costs_no_shards(
     with pytest.raises(StillhouseError, match="cannot be read: curlCode: 56") as caught:
         prepare_corpus(spec, teacher.tokenizer)
     assert not isinstance(caught.value, SpecError)
+    monkeypatch.setattr(files, "PAUSES_S", (1000.0,))  # is not waited for where the object is gone
+    with pytest.raises(StillhouseError, match=r"a\.txt\.gone .* cannot be read: .*does not exist"):
+        files.Stored(uri, f"{root}.gone", None).open()(0, 1)
     store.times = 0
     stored = prepare_corpus(spec, teacher.tokenizer)
     assert len(saved) > 4 and len(set(saved)) == len(saved)  # none was written twice

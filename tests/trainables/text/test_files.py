@@ -80,12 +80,16 @@ def in_turn(function, calls, what, keep):
 def test_the_same_files_and_texts_as_on_a_disk(folder, put):
     uri = put(folder)
     there, here = corpus_files(uri), corpus_files(str(folder))
-    assert names_of(there) == names_of(here) == {
-        "train": ("a.txt", "b.jsonl.gz", "c.jsonl.zst", "d.parquet", "de/h é 100%.txt", "e.csv", "en/g.txt"),
-        "held_out": ("valid/f.txt",),
-        "test": ("test.txt",),
-        "unused": ("notes.pdf",),
-    }
+    assert (
+        names_of(there)
+        == names_of(here)
+        == {
+            "train": ("a.txt", "b.jsonl.gz", "c.jsonl.zst", "d.parquet", "de/h é 100%.txt", "e.csv", "en/g.txt"),
+            "held_out": ("valid/f.txt",),
+            "test": ("test.txt",),
+            "unused": ("notes.pdf",),
+        }
+    )
     for stored, local in zip(there["train"], here["train"], strict=True):
         assert stored.place == f"{uri}/{local.inner}" and stored.size_bytes == local.size_bytes
         assert list(file_texts(stored, "text")) == list(file_texts(local, "text"))

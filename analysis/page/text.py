@@ -109,16 +109,18 @@ def _alone(study: StudyTable, row: pd.Series) -> str:
 
 
 def lowered(study: StudyTable) -> str:
-    """How often a trial kept its start, in a sentence; nothing where no start was scored."""
+    """How often a trial kept its start or a rung, in sentences; nothing where no start was scored."""
     both = study.finished[study.finished["trained_quality"].notna()]
     if both.empty:
         return ""
     kept = int((both["kept_tokens"] == 0).sum())
-    if not kept:
-        return f"Training raised quality in each of {plural(len(both), 'trial')}.{gone_on(both)}"
-    return (
-        f"In {kept} of {plural(len(both), 'trial')} training did not raise quality: the start was kept.{gone_on(both)}"
-    )
+    of_rungs = int(both["kept_tokens"].between(0, both["train_tokens"], inclusive="neither").sum())
+    text = f"Training raised quality in each of {plural(len(both), 'trial')}."
+    if kept:
+        text = f"In {kept} of {plural(len(both), 'trial')} training did not raise quality: the start was kept."
+    if of_rungs:
+        text += f" In {of_rungs} the student of a rung was better than that of the end, and was kept."
+    return text + gone_on(both)
 
 
 def gone_on(trials: pd.DataFrame) -> str:

@@ -66,6 +66,8 @@ class StudyProgress(ray.tune.Callback):
             method = f"{row.config['initialisation']}, untrained,"
         elif row.kept_tokens == 0:
             what = f"{what}  start kept: training led to {short(row.trained_quality)}"
+        elif row.is_of_rung:
+            what = f"{what}  kept as after {row.kept_tokens:,} tokens: training led to {short(row.trained_quality)}"
         if row.parent is not None:
             what = f"{what}  after trial {row.parent}"
         self.say(f"trial {row.trial:>3}  {row.status:<8}  {method} {shape}  {what}  [{self.counts()}]")

@@ -91,7 +91,12 @@ class TrialRow:
         float | None, About("share", "quality after the last step; below start_quality where it fell", since=2)
     ] = None
     kept_tokens: Annotated[
-        int | None, About("tokens", "tokens that the kept student had trained on; 0: it is its start", since=2)
+        int | None,
+        About(
+            "tokens",
+            "tokens that the kept student had trained on; 0: it is its start; below train_tokens: its best rung",
+            since=2,
+        ),
     ] = None
     parent: Annotated[
         int | None,
@@ -132,6 +137,11 @@ class TrialRow:
         """Tokens that its student has trained on, in this trial and in those that it went on from."""
         own = self.train_tokens if self.kept_tokens is None else self.kept_tokens
         return own if self.ancestor_tokens is None or own is None else own + self.ancestor_tokens
+
+    @property
+    def is_of_rung(self) -> bool:
+        """Whether its student is that of a rung, which the rest of the training did not improve."""
+        return bool(self.kept_tokens) and self.train_tokens is not None and self.kept_tokens < self.train_tokens
 
     @property
     def owner(self) -> int:

@@ -1,5 +1,6 @@
 """One trial from a configuration to the measured columns of its row: distil, score, profile, save the student."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from trainables.models.teacher import Teacher, told_name
 from trainables.tasks.scores import Scores
 from trainables.text.corpus import Corpus
 from trainables.training.checkpoint import CheckpointFile
+from trainables.training.earlier import best_rung, put_back
 from trainables.training.loop import distil
 from trainables.training.reports import TrialReport
 from trainables.training.settings import TrainingRun, Worker
@@ -70,17 +72,21 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
         return left_untrained(start, job, source, corpus, time.perf_counter() - started)
     student = start.student
     embedder = embedder_of(student)
+    run = TrainingRun(job.config, job.train_tokens, job.seed, job.training, job.rungs, start.generation)
+    checkpoint = CheckpointFile(Path(job.folder) / CHECKPOINT, job.checkpoint_copy)
+    comparable = job.evaluation == job.evaluation.at_rungs()
     trained = distil(
         student,
         teacher,
         corpus,
-        TrainingRun(job.config, job.train_tokens, job.seed, job.training, job.rungs, start.generation),
+        run,
         report,
         score=lambda student: score_rung(student, job, corpus),
         targets=kept_targets(job.targets),
-        checkpoint=CheckpointFile(Path(job.folder) / CHECKPOINT, job.checkpoint_copy),
+        checkpoint=checkpoint,
         worker=Worker(rank, world_size),
         is_told=given.is_set,
+        keeps_above=start.scores.quality if start.scores is not None and comparable else math.inf,
     )
     if rank:
         return TrialOutcome()
@@ -88,7 +94,12 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     scores, test_scores = score(student, job, corpus)
     kept_tokens, after = trained.train_tokens, scores.quality
     in_own_space = embedder_of(student).same_space(embedder)  # a start has no map into the teacher's space to be kept
-    if start.scores is not None and after <= start.scores.quality and in_own_space:
+    earlier = best_rung(checkpoint, run)
+    if earlier is not None and earlier.quality > after:
+        put_back(student, embedder, teacher, corpus, run, checkpoint)
+        scores, test_scores = score(student, job, corpus)
+        kept_tokens = earlier.train_tokens
+    elif start.scores is not None and after <= start.scores.quality and in_own_space:
         student, scores, kept_tokens = rebuilt(start, job, source, corpus), start.scores, 0
     is_shared = kept_tokens == 0 and start.ancestor is None
     variants = variants_of(student, job, source, corpus, is_shared_start=is_shared)
@@ -96,8 +107,8 @@ def run_local(job: TrialJob, report: Callable[[TrialReport], None], rank: int, w
     costs = profile(student, job, source)
     profiled = time.perf_counter()
     facts = replace(
-        facts_of(job, source, costs, scores), method=job.config["method"], held_out_loss=trained.held_out_loss,
-        train_tokens=kept_tokens + start.tokens,
+        facts_of(job, source, costs, scores), method=job.config["method"], train_tokens=kept_tokens + start.tokens,
+        held_out_loss=trained.held_out_loss if kept_tokens == trained.train_tokens else None,
     )  # fmt: skip
     export_student(student, source.tokenizer, job.student_folder, facts)
     return TrialOutcome(

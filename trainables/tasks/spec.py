@@ -91,7 +91,7 @@ class EvaluationSpec:
     floor_seeds: int = setting("untrained encoders whose mean score is the floor", 3, at_least=1)
     starts: bool = setting(
         "score students before their first step as well: starts are students of the search like any other, and a trial "
-        "keeps its start where training does not raise its dev quality; no comparison does",
+        "keeps the best of its start, its rungs and its end by dev quality; no comparison does",
         True,
     )
     finetune_epochs: int | None = setting(

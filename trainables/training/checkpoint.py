@@ -1,8 +1,9 @@
 """The checkpoint of a running trial: one safetensors file, whole or not at all, from which it goes on bit for bit.
 
 It holds the student, the learned projections and both Adam moments; no pickle, so that reading one runs no code. The
-file carries the identity of its trial, so that no other trial goes on from it. Where nodes share no disk, a copy of it
-goes to an object store after each writing, and a node that lacks the file fetches that.
+weights of the best rung so far lie beside them, where the trial may hand that student over. The file carries the
+identity of its trial, so that no other trial goes on from it. Where nodes share no disk, a copy of it goes to an object
+store after each writing, and a node that lacks the file fetches that.
 """
 
 import logging
@@ -40,6 +41,17 @@ class Unsaid:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """A rung that a trial has passed."""
+
+    quality: float
+    """On dev."""
+    train_tokens: int
+    stage: int = 0
+    """Of its method."""
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a trial has come, and the losses that its outcome and its divergence check depend on."""
 
@@ -54,6 +66,8 @@ class Progress:
     """What is said of this step. Nobody may have heard it, so whoever goes on from here says it again."""
     unsaid: Unsaid = field(default_factory=Unsaid)
     """Of the steps since the last report, where it was written between two."""
+    best: Passed | None = None
+    """The rung whose weights the file holds as well."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +79,24 @@ class CheckpointFile:
     """URI where nodes that do not share the disk of `path` find it; empty when all do."""
 
 
+Weights = Mapping[str, Tensor]
+"""Of a module, by the names of its parameters."""
+
+
 def save_checkpoint(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, trial: str = ""
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    trial: str = "",
+    best: Weights | None = None,
 ) -> None:
-    """Write the file under a temporary name and put it in place of the last one. `trial` says whose it is."""
+    """Write the file under a temporary name and put it in place of the last one. `trial` says whose it is.
+
+    best: the weights at `progress.best`.
+    """
     tensors = {f"module.{name}": value.detach().contiguous() for name, value in module.named_parameters()}
+    tensors |= {f"best.{name}": value for name, value in (best or {}).items()}
     for name, parameter in module.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).contiguous()
@@ -106,6 +133,16 @@ def read_checkpoint(path: Path, trial: str = "") -> tuple[Progress, dict[str, Te
             raise ValueError(f"it is of trial {metadata['trial'][:16]!r}, not of {trial[:16]!r}")
         progress = from_json(Progress, metadata["progress"])
         return progress, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+def copied_weights(module: nn.Module) -> Weights:
+    """As they are now, in memory of their own."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in module.named_parameters()}
+
+
+def best_weights(tensors: Weights) -> Weights:
+    """Of what a checkpoint holds, the weights of its best rung."""
+    return {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
 
 
 def check_shapes(tensors: Mapping[str, Tensor], module: nn.Module) -> None:

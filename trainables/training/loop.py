@@ -22,7 +22,19 @@ from spaces.errors import TrialFailed
 from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Scores
 from trainables.text.corpus import Corpus, batch_indices
-from trainables.training.checkpoint import CheckpointFile, Progress, Unsaid, resume, save_checkpoint, upload
+from trainables.training.checkpoint import (
+    CheckpointFile,
+    Passed,
+    Progress,
+    Unsaid,
+    Weights,
+    best_weights,
+    copied_weights,
+    read_checkpoint,
+    resume,
+    save_checkpoint,
+    upload,
+)
 from trainables.training.distillation import Distillation, loss_of_swapped, usable, where_from
 from trainables.training.mixing import Mix, check_pairs, mix_of, paired
 from trainables.training.readings import Reading, ahead
@@ -92,10 +104,12 @@ def distil(
     checkpoint: CheckpointFile | None = None,
     worker: Worker = ALONE,
     is_told: Callable[[], bool] = lambda: False,
+    keeps_above: float = math.inf,
 ) -> Trained:
     """Train `student` in place until the tokens of `run` are seen.
 
     The teacher is read from `targets` where they hold all that the trial needs, and run live otherwise.
+    keeps_above: the weights of the best rung stay in the checkpoint if its dev quality is above this (earlier.py).
     is_told: whether this worker has to leave, for its machine is about to go; then all workers of the run leave.
 
     Each stage of a method begins with fresh moments of Adam, has a learning rate that warms up and decays, and ends
@@ -120,6 +134,9 @@ def distil(
     learning = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer = build_optimizer(module, config["learning_rate"], settings)
     progress = resume(checkpoint, module, optimizer, run.digest, worker)
+    best: Weights = {}
+    if progress.best is not None and checkpoint is not None:
+        best = best_weights(read_checkpoint(checkpoint.path, run.digest)[1])
     wrapped = DistributedDataParallel(module, find_unused_parameters=True) if worker.world_size > 1 else module
     kept = [
         None if each.stage.on_supplement
@@ -141,7 +158,7 @@ def distil(
 
     def save(reached: Progress) -> None:
         if checkpoint is not None and worker.rank == 0:
-            save_checkpoint(checkpoint.path, module, optimizer, reached, run.digest)
+            save_checkpoint(checkpoint.path, module, optimizer, reached, run.digest, best)
             if checkpoint.copy:
                 upload(checkpoint.path, checkpoint.copy)
 
@@ -189,8 +206,12 @@ def distil(
         )
         if step in rung_steps and worker.rank == 0 and score is not None:
             module.hand_over()
-            said = replace(said, scores=score(student))
+            scores = score(student)
             module.take_back()
+            said = replace(said, scores=scores)
+            if scores.quality > (keeps_above if progress.best is None else progress.best.quality):
+                passed = Passed(scores.quality, said.train_tokens, module.stage)
+                progress, best = replace(progress, best=passed), copied_weights(module)
             meter.since = time.perf_counter()
             started_s += meter.since - now
         if step in rung_steps or now - saved_s > settings.checkpoint_every_s:
@@ -249,7 +270,8 @@ def advanced(progress: Progress, step: int, elapsed_s: float, loss: float, learn
             f"(learning_rate {learning_rate:g})"
         )
     first = loss if math.isnan(progress.first) else progress.first
-    return Progress(step, elapsed_s, first, min(progress.lowest, loss), loss, progress.unknowing)
+    lowest = min(progress.lowest, loss)
+    return Progress(step, elapsed_s, first, lowest, loss, progress.unknowing, best=progress.best)
 
 
 def build_optimizer(module: nn.Module, learning_rate: float, training: TrainingSpec) -> torch.optim.AdamW:

@@ -189,11 +189,14 @@ def test_weights_and_protocols_of_tasks_and_kept_starts_are_said(fake: SimpleNam
         "pairs": fake.tasks["pairs"] | {"protocol": "zero_shot"},
     }
     kept = {"kept_tokens": 0, "start_quality": 0.5, "trained_quality": 0.2}
-    study = load(fake.study([fake.row(0, 0.5, **kept), fake.row(1, 0.8, (4, 256))], tasks=tasks))
+    of_rung = {"kept_tokens": 10, "train_tokens": 30, "start_quality": 0.5, "trained_quality": 0.7}
+    study = load(fake.study([fake.row(0, 0.5, **kept), fake.row(1, 0.8, (4, 256), **of_rung)], tasks=tasks))
     terminal, page = printed(front_text(study), width=250), page_of(study)
     line = "Scored by probe: package; by zero_shot: pairs. Weights in quality: package 2, pairs 1."
     assert line in terminal and line in page and "weighted mean over 2 tasks" in verdict(study)
     assert "probe, zero_shot" in page and "3x192 by mha, start kept" in terminal
+    text = "In 1 of 2 trials training did not raise quality: the start was kept. In 1 the student of a rung was better than"
+    assert text in terminal and text in page
     assert "<td>0.200" not in page and "mean 0.20<br>1 student" in page  # what the method led to
 
 

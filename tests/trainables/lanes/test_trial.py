@@ -1,5 +1,6 @@
 """A trial: its scores, and a whole one from a job as JSON to an outcome as JSON, in this process."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from trainables.lanes.trial import run_trial
 from trainables.lanes.worker import attempt
 from trainables.models.embedding import embedder_of
 from trainables.models.teacher import load_teacher
-from trainables.tasks.scores import Reference
+from trainables.tasks.scores import Reference, Scores, StudentScore
 from trainables.tasks.scoring import prepare_task, score_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
 from trainables.text.corpus import prepare_corpus
@@ -178,6 +179,42 @@ def test_a_trial_never_ends_below_its_start(write_teacher, teacher, corpus_folde
         (tmp_path / "new.safetensors").replace(tmp_path / "students/00001/model.safetensors")
         attempt(run_trial, given, told.append)
         assert len(scored) == count
+
+
+@pytest.mark.parametrize("protocol, kept", [("probe", 2 * STEP), ("finetune", 4 * STEP)])
+def test_a_trial_keeps_its_best_rung(write_teacher, teacher, corpus_folder, tmp_path, monkeypatch, protocol, kept):
+    columns = {split: separable(count, count) for split, count in (("train", 60), ("dev", 40))}
+    task = TaskSpec("toy", str(write(tmp_path / "toy", **columns)), "classification", max_length=16)
+    folder = prepare_task(task, teacher.tokenizer, tmp_path / "cache")
+    job = TrialJob(
+        trial=3, config={**METHODS["hs"], "initialisation": "projected_layers"}, seed=0,
+        teacher=str(write_teacher("bert")), corpus=str(corpus_folder), tasks=(str(folder),), train_tokens=4 * STEP,
+        evaluation=EvaluationSpec(protocol), floors={"toy": Reference(1.0, 0.4)}, training=EXACT,
+        folder=str(tmp_path / "c"), student_folder=str(tmp_path / "students/00003"), keeps_start=True,
+        rungs=(STEP, 2 * STEP), rung_floors={"toy": Reference(1.0, 0.4)},
+    )  # fmt: skip
+    seen = []
+
+    def by_weights(student, job, corpus):  # the second rung is best, and scores the same when it is put back
+        weights = {name: value.clone() for name, value in student.state_dict().items()}
+        same = [q for q, other in seen if all(torch.equal(value, other[name]) for name, value in weights.items())]
+        quality = same[0] if same else {2: 0.9}.get(len(seen), 0.1 * len(seen))
+        seen.append((quality, weights))
+        return Scores(quality, {"toy": StudentScore(0.5, quality, 1, "accuracy", "probe")}), {}
+
+    for room in (trial, starting):
+        monkeypatch.setattr(room, "score", by_weights)
+    monkeypatch.setattr(trial, "score_rung", lambda *args: by_weights(*args)[0])
+    outcome = attempt(run_trial, job, lambda row: None)
+    assert outcome is not None and not outcome.reason and outcome.kept_tokens == kept
+    assert [quality for quality, _ in seen[:4]] == [0.0, 0.1, 0.9, pytest.approx(0.3)]  # start, rungs, end
+    assert outcome.trained_quality == pytest.approx(0.3) and outcome.trained.train_tokens == 4 * STEP
+    assert outcome.scores.quality == pytest.approx(0.9 if kept == 2 * STEP else 0.3)
+    written = load_file(tmp_path / "students/00003/model.safetensors")
+    expected = seen[2 if kept == 2 * STEP else 3][1]
+    assert written and all(torch.equal(value, expected[name]) for name, value in written.items())
+    recipe = json.loads((tmp_path / "students/00003/recipe.json").read_text())
+    assert recipe["train_tokens"] == kept and ("held_out_loss" in recipe) == (kept == 4 * STEP)
 
 
 def test_a_trial_of_a_reranker_hands_over_a_cross_encoder(write_teacher, teachers, texts, tmp_path):

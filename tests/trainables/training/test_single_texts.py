@@ -17,10 +17,12 @@ from trainables.models.encoder import hidden_states
 from trainables.models.signals import states_of
 from trainables.models.student import build_student
 from trainables.models.teacher import load_teacher
+from trainables.tasks.scores import Scores
 from trainables.text.corpus import batch_indices, blocks_visited, open_corpus, prepare_corpus
 from trainables.text.sources import CorpusSpec
 from trainables.training.checkpoint import CheckpointFile
 from trainables.training.distillation import Distillation
+from trainables.training.earlier import put_back
 from trainables.training.loop import distil
 from trainables.training.settings import TrainingRun
 from trainables.training.targets import Needs, TargetPlan
@@ -157,6 +159,24 @@ def test_a_kept_projection_is_scored_resumed_and_handed_over(single, teacher, tm
     np.testing.assert_allclose(embed(again.model, again.tokenizer, texts(5)), vectors, atol=1e-6)
     dropped, _, _ = course({**config, "embed_projection": "dropped"}, teacher, corpus)
     assert embed(dropped, teacher.tokenizer, texts(5)).shape == (5, 24)
+
+
+def test_a_rung_that_is_put_back_embeds_as_it_did(single, teacher, tmp_path, texts):
+    corpus, config, vectors = open_corpus(single[0]), METHODS["embed"], []
+    student, checkpoint = build_student(config, teacher, 0, corpus), CheckpointFile(tmp_path / "checkpoint.safetensors")
+    tokens = int(12 * 8 * corpus.tokens_per_row)
+    run, first = TrainingRun(config, tokens, 0, EXACT, rungs=(tokens // 2,)), embedder_of(student)
+
+    def score(model):
+        vectors.append(embed(model, teacher.tokenizer, texts(5)))
+        return Scores(0.5, {})
+
+    distil(student, teacher, corpus, run, lambda row: None, score=score, checkpoint=checkpoint, keeps_above=0.4)
+    after = embed(student, teacher.tokenizer, texts(5))
+    put_back(student, first, teacher, corpus, run, checkpoint)
+    again = embed(student, teacher.tokenizer, texts(5))
+    np.testing.assert_array_equal(again, vectors[0])
+    assert again.shape == (5, 32) and not np.array_equal(again, after)  # through the projection of that time
 
 
 def test_a_student_learns_is_scored_and_handed_over_by_a_pooling_of_its_own(single, teacher, tmp_path, texts):

@@ -1,7 +1,7 @@
 """Corpora that are cut by the workers of the cluster, one for each CPU, where these end sooner than the driver.
 
-Workers need no disk in common with the driver: they read the files of the corpus through it, a fragment at a time,
-and what they return it writes. No worker holds more than a fragment of the text and one shard.
+Workers need no disk in common with the driver: its files they read through it, those of an object store by themselves,
+and what they return it writes. No worker holds more than a few megabytes of the text and one shard.
 """
 
 import os
@@ -13,7 +13,7 @@ import ray
 
 from search.tune.calls import on_workers, with_start
 from search.tune.cluster import Room, workers
-from search.tune.reading import read_through_driver
+from search.tune.reading import through_driver
 from spaces.telling import Say, announced
 from trainables.lanes.settings import ClusterSpec
 from trainables.text.in_parts import in_parts
@@ -39,7 +39,7 @@ def cutters_of(say: Say, max_tokens: int | None, source: TextSource) -> Cutters:
     if not sooner(size, max_tokens, places, len(os.sched_getaffinity(0))):
         return alone(source)
     say(f"corpus: {size / 1e6:,.0f} MB of text, cut by {places} worker{'s' * (places > 1)} of the cluster")
-    return in_parts(fragments, source.text_column, read_through_driver(), partial(run, say))
+    return in_parts(through_driver(fragments), source.text_column, partial(run, say))
 
 
 def sooner(text_bytes: float, max_tokens: int | None, places: int, own_cores: int) -> bool:

@@ -140,4 +140,4 @@ def noted(task: TaskSpec, notes: list[str]) -> Say:
 def file_names(spec: CorpusSpec) -> dict[str, tuple[str, ...]]:
     """What the files of a corpus are used for; nothing where it is not of files."""
     of_files = spec.source != "docs" and not spec.source.startswith("hub:")
-    return names_of(corpus_files(spec.source), spec.source) if of_files else {}
+    return names_of(corpus_files(spec.source)) if of_files else {}

@@ -32,6 +32,7 @@ from trainables.text.corpus_files import corpus_files
 from trainables.text.docs_tasks import DOCS_TASKS
 from trainables.text.docstrings import docs_are_built
 from trainables.text.file_texts import file_texts
+from trainables.text.files import File, is_elsewhere
 from trainables.text.language_mix import languages_of
 from trainables.text.packing import pack, unknown_share
 from trainables.text.pairs import file_pairs
@@ -45,6 +46,8 @@ SAMPLE_TEXTS = 100
 """The first of each file of a corpus."""
 MAX_FILES, MAX_TEXTS, SAMPLE_CHARACTERS = 300, 2000, 2000
 """Files that are opened, texts that are tokenised, and how much of each: more would take too long."""
+MAX_STORED_FILES = 20
+"""The same of a source in an object store, where each file takes some requests."""
 SMALL_BYTES = 300_000
 """A corpus of smaller files is cut whole: whether it fills a block is then known, and not guessed."""
 
@@ -113,7 +116,7 @@ def is_small(spec: CorpusSpec) -> bool:
     if not all(file_names(corpus) for corpus in each):
         return False
     files = (corpus_files(corpus.source) for corpus in each)
-    return sum(path.stat().st_size for parts in files for part in USED for path in parts[part]) <= SMALL_BYTES
+    return sum(file.size_bytes for parts in files for part in USED for file in parts[part]) <= SMALL_BYTES
 
 
 def sound(draft: Any, section: type) -> dict[str, Any]:
@@ -132,7 +135,7 @@ def sound_tasks(draft: Any) -> Iterator[TaskSpec]:
             task = TaskSpec(**sound(each, TaskSpec))
         except Unsound:
             continue
-        if task.kind in KINDS and not task_problems(task):
+        if task.kind in KINDS and not task_problems(task) and not is_elsewhere(task.source):  # which a rule refuses
             yield task
 
 
@@ -149,15 +152,19 @@ def look_at_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None) 
     problems: list[str] = []
     texts: list[str] = []
     size = 0.0
-    for path in [*some(files["train"], MAX_FILES), *some(files["held_out"], MAX_FILES)]:
+    most = MAX_STORED_FILES if is_elsewhere(spec.source) else MAX_FILES
+    for file in [*some(files["train"], most), *some(files["held_out"], most)]:
         try:
-            found = list(itertools.islice(texts_in(path, spec), SAMPLE_TEXTS))
+            found = list(itertools.islice(texts_in(file, spec), SAMPLE_TEXTS))
         except SpecError as error:
             problems += error.problems
             continue
-        if path in files["train"]:
+        except StillhouseError as error:  # of a store that lists its files and does not give them
+            problems.append(f"[corpus] source {spec.source!r}: {error}")
+            break
+        if file in files["train"]:
             texts += found
-            size += text_bytes(path, found)
+            size += text_bytes(file, found)
     if not files["train"]:
         problems.append(f"[corpus] source {spec.source!r}: only validation and test files, nothing to train on")
     elif not problems and not texts:
@@ -169,7 +176,7 @@ def look_at_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None) 
     sample = [text[:SAMPLE_CHARACTERS] for text in some(texts, MAX_TEXTS)]
     ids = tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"]
     per_byte = sum(map(len, ids)) / sum(len(text.encode()) for text in sample)
-    total = round(per_byte * size * max(1, len(files["train"]) / MAX_FILES))
+    total = round(per_byte * size * max(1, len(files["train"]) / most))
     return CorpusFacts(
         tokens=total if spec.max_tokens is None else min(total, spec.max_tokens),
         sampled=spec.max_tokens is not None and total > spec.max_tokens,
@@ -180,11 +187,11 @@ def look_at_corpus(spec: CorpusSpec, tokenizer: PreTrainedTokenizerBase | None) 
     )
 
 
-def texts_in(path: Path, spec: CorpusSpec) -> Iterator[str]:
+def texts_in(file: File, spec: CorpusSpec) -> Iterator[str]:
     """The texts of a file, or its pairs as they are read, in one."""
     if spec.texts == "pairs":
-        return (f"{query} {passage}" for query, passage in file_pairs(path, spec))
-    return file_texts(path, spec.text_column)
+        return (f"{query} {passage}" for query, passage in file_pairs(file, spec))
+    return file_texts(file, spec.text_column)
 
 
 def mean_length(spec: CorpusSpec, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> float:
@@ -197,10 +204,10 @@ def mean_length(spec: CorpusSpec, texts: Sequence[str], tokenizer: PreTrainedTok
     return float(np.mean(lengths)) if lengths else 0.0
 
 
-def text_bytes(path: Path, first: Sequence[str]) -> float:
+def text_bytes(file: File, first: Sequence[str]) -> float:
     """About how many bytes of text a file has, by its first texts."""
     mean = sum(len(text.encode()) for text in first) / max(1, len(first))
-    rows = count_rows(path, len(first))
+    rows = count_rows(file, len(first))
     return mean * rows
 
 

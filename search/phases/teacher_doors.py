@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.spec.reading import Unsound
-from spaces.errors import SpecError
+from spaces.errors import SpecError, StillhouseError
 from spaces.space.search_space import SearchSpace
 from spaces.space.table import read_table
 from spaces.students.architecture import TeacherFacts
@@ -86,7 +86,7 @@ def texts_of(draft: Any) -> list[str]:
         if source == "docs" or source.startswith("hub:"):
             return []
         return list(itertools.islice(file_texts(corpus_files(source)["train"][0], column), SAMPLE_TEXTS))
-    except (Unsound, SpecError, IndexError):
+    except (Unsound, StillhouseError, IndexError):
         return []
 
 

@@ -24,6 +24,8 @@ REACHES, NOISES, SLOPE = (0.5, 1.0, 2.0, 4.0), (0.02, 0.05, 0.1), 0.05
 """Values that the likelihood chooses from (distance; quality), and the prior variance of the slope per log token."""
 Further = tuple[np.ndarray, float]
 """Costs of a further point that each configuration brings, and what its quality is lower by, the same for all."""
+OWN = 0.2
+"""Share of the variance of noise that is a trial's own, the same at all its rungs; the rest is of each score."""
 FAILURES_REACH, FAILURES_NOISE, LEAST_CHANCE = 0.5, 0.25, 0.001
 """Of the model of failures: a distance, the variance of what chance does, and what is left to what always failed."""
 SIZE = 0.25
@@ -80,12 +82,13 @@ def threads() -> ThreadpoolController:
 def predict(
     configs: Sequence[Mapping[str, Any]], seen: Sequence[Seen], ends_N: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, standard deviation) of the quality of configurations at these shares; None: at the full budget of each.
+    """(mean, standard deviation) of what configurations will score at these shares; None: at the full budget of each.
 
     A Gaussian process over quality(c, s) = f(c) + g(c) log(1 / s) + noise, s the share of the budget: a level for each
     configuration and what it lacks for every factor of tokens it has not seen, both smooth over configurations. Noise
-    is partly the trial's own, the same at all its rungs. How far configurations reach and how loud the noise is are
-    chosen among few values by marginal likelihood, which few observations can decide.
+    is partly the trial's own, the same at all its rungs, and counts in what is predicted: a score is what becomes a
+    point of the front, luck included. How far configurations reach and how loud the noise is are chosen among few
+    values by marginal likelihood, which few observations can decide.
     """
     everything = [*(each.config for each in seen), *configs]
     num_seen = len(seen)
@@ -97,7 +100,7 @@ def predict(
     centre, scale = float(np.median(quality_S)), max(float(np.std(quality_S)), 0.05)
     size_N = sizes(everything)
     target_S = (quality_S - centre) / scale
-    jitter_SS = 0.5 * same_SS + (0.5 + 1e-6) * np.eye(num_seen)
+    jitter_SS = OWN * same_SS + (1 - OWN + 1e-6) * np.eye(num_seen)
     best: tuple[float, Any] = (-np.inf, None)
     for reach in REACHES:
         level_SN = likeness(apart_SN, alone_SN, reach) + SIZE * np.outer(size_N[:num_seen], size_N)
@@ -108,13 +111,15 @@ def predict(
             white_S = solve_triangular(factor, target_S, lower=True)
             likelihood = -0.5 * white_S @ white_S - np.log(np.diag(factor)).sum()
             if likelihood > best[0]:
-                best = likelihood, (level_SN, factor, white_S)
-    level_SN, factor, white_S = best[1]
+                best = likelihood, (level_SN, factor, white_S, (noise / scale) ** 2)
+    level_SN, factor, white_S, loud = best[1]
     wanted_SN = level_SN[:, num_seen:]
     own_N = 2.0 + SIZE * size_N[num_seen:] ** 2
     if lack_N.any():
         wanted_SN = wanted_SN + np.outer(lack_S, lack_N) * SLOPE * (0.5 + 0.5 * wanted_SN)
         own_N = own_N + lack_N**2 * SLOPE * (0.5 + 0.5 * own_N)
+    wanted_SN = wanted_SN + OWN * loud * (apart_SN[:, num_seen:] == 0)
+    own_N = own_N + loud
     cross_SN = solve_triangular(factor, wanted_SN, lower=True)
     variance_N = own_N - (cross_SN**2).sum(axis=0)
     return centre + scale * (cross_SN.T @ white_S), scale * np.sqrt(np.maximum(variance_N, 1e-10))

@@ -90,6 +90,8 @@ def resolve_model(path: str, folder: Path) -> str:
 
 def resolve_source(source: str, folder: Path) -> str:
     """What names no place on a disk as it is, everything else as an absolute path."""
-    if source.split(":", 1)[0] in ("docs", "hub", "package") or "://" in source:
+    if source.split(":", 1)[0] in ("docs", "hub", "package"):
         return source
+    if "://" in source:
+        return os.path.expandvars(source)
     return str((folder / Path(os.path.expandvars(source)).expanduser()).resolve())

@@ -212,12 +212,20 @@ def labelled_texts(spec: StudySpec) -> Problems:
 
 
 def named_corpus(spec: StudySpec) -> Problems:
-    yield from _named_hub_source(spec.corpus.source)
-    yield from _named_hub_source(spec.corpus.supplement or "")
+    for source in filter(None, (spec.corpus.source, spec.corpus.queries, spec.corpus.supplement)):
+        yield from _named_hub_source(source)
+        if source.endswith("://"):
+            yield f"{source!r} names no bucket: write {source}bucket/folder"
 
 
 def named_task_source(task: TaskSpec) -> Problems:
     yield from _named_hub_source(task.source)
+    if "://" in task.source:
+        folder = task.source.rstrip("/").rpartition("/")[2] or task.name
+        yield (
+            f"[[tasks]] {task.name} source {task.source!r}: tasks are small and read from a folder: copy it to one of "
+            f"the driver's and write source = 'tasks/{folder}'"
+        )
 
 
 def fitting_metric(task: TaskSpec) -> Problems:

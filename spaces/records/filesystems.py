@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from spaces.errors import StillhouseError
+from spaces.errors import StillhouseError, nearest
 
 PAUSES_S = (0.05, 0.2, 0.8)
 """Before an object that did not come whole is read again."""
@@ -31,8 +31,13 @@ def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
         import fsspec
 
         filesystem, path = fsspec.core.url_to_fs(text)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
+    except ValueError as error:
+        near = nearest(text.partition("://")[0], {"s3", "gs", *fsspec.available_protocols()})
+        raise StillhouseError(
+            f"no filesystem for {text!r}: {error}.{near} Known: gs, s3 and those of the package fsspec"
+        ) from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
 
 

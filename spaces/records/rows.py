@@ -141,7 +141,7 @@ class TrialRow:
     @property
     def is_of_rung(self) -> bool:
         """Whether its student is that of a rung, which the rest of the training did not improve."""
-        return bool(self.kept_tokens) and self.train_tokens is not None and self.kept_tokens < self.train_tokens
+        return 0 < (self.kept_tokens or 0) < (self.train_tokens or 0)
 
     @property
     def owner(self) -> int:

@@ -24,6 +24,7 @@ from nodes_apart import NodesApart  # noqa: E402
 from processes import marked  # noqa: E402
 
 from trainables.text.file_texts import file_texts  # noqa: E402
+from trainables.text.files import file_here  # noqa: E402
 
 EMBEDDED = "package:trainables/embedded_teacher"
 HEAD = """
@@ -145,7 +146,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "corpus.txt"
-        texts = (text for path in options.texts for text in file_texts(path, "text"))
+        texts = (text for path in options.texts for text in file_texts(file_here(path), "text"))
         lines = [line for text in texts for line in text.splitlines() if line.strip()]
         number = 0
         with file.open("w", encoding="utf-8") as written:

@@ -117,12 +117,12 @@ def prepare_corpus(
     prompt: stands before each single text, as it does where texts are embedded; query_prompt: before each query.
     cutters: who cuts packed texts of a source; the rows are the same whoever does.
 
-    Raises SpecError for a source that cannot be found, has no text, or is shorter than one block.
+    Raises SpecError for a source that cannot be found, has no text, is shorter than one block, or changes meanwhile.
     """
     options: list[object] = [spec.sequence_length, spec.max_tokens]
     if spec.language_temperature is not None:
         files = {
-            language: [path.name for paths in parts.values() for path in paths]
+            language: [file.name for files in parts.values() for file in files]
             for language, parts in languages_of(spec).items()
         }
         options += [spec.language_temperature, sorted(files.items())]
@@ -156,6 +156,8 @@ def prepare_corpus(
                 if teachers is not None:
                     (unfinished / TEACHER).mkdir()
                     write_rows(unfinished / TEACHER, theirs, facts, spec, teachers)
+            if sorted(source_files(spec, progress).items()) != content:
+                raise SpecError([f"[corpus] source {spec.source!r}: it has changed while it was read; begin anew"])
             write_rows(unfinished, blocks, facts, spec, tokenizer)
             if other is not None:
                 shutil.copytree(other, unfinished / SUPPLEMENT)

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from spaces.telling import Say
-from trainables.text.fragments import Fragment, Read, texts_of
+from trainables.text.fragments import Fragment, texts_of
 from trainables.text.shards import Cutters, Words, ids_of_shard, save_shard, shard_path, words_of
 from trainables.text.sources import TextSource
 from trainables.text.stream import Stream, Survey, counted, joined, survey
@@ -44,16 +44,16 @@ class Measured:
     """Characters of each piece."""
 
 
-def in_parts(fragments: Sequence[Fragment], column: str, read: Read, run: Run) -> Cutters:
+def in_parts(fragments: Sequence[Fragment], column: str, run: Run) -> Cutters:
     """Whoever runs the calls counts the texts of these fragments and writes their shards."""
-    how = fragments, column, read, run
+    how = fragments, column, run
     return Cutters(partial(survey_in_parts, *how), partial(write_in_parts, *how))
 
 
-def survey_in_parts(fragments: Sequence[Fragment], column: str, read: Read, run: Run, source: TextSource) -> Survey:
+def survey_in_parts(fragments: Sequence[Fragment], column: str, run: Run, source: TextSource) -> Survey:
     """Count the texts. Raises SpecError where there are none, or for the first text that cannot be read."""
     try:
-        found = joined(run(partial(count_part, column, read), [(each,) for each in fragments], "parts counted", kept))
+        found = joined(run(partial(count_part, column), [(each,) for each in fragments], "parts counted", kept))
     except SpecError:  # of whichever part was first, with the lines of that part
         return survey(source)
     source.refuse_empty(found.census.texts)
@@ -61,13 +61,13 @@ def survey_in_parts(fragments: Sequence[Fragment], column: str, read: Read, run:
 
 
 def write_in_parts(
-    fragments: Sequence[Fragment], column: str, read: Read, run: Run,
+    fragments: Sequence[Fragment], column: str, run: Run,
     stream: Stream, source: TextSource, folder: Path, tokenizer: PreTrainedTokenizerBase, characters: float, say: Say,
 ) -> list[Path]:  # fmt: skip
     """Tokenise what is missing; the files of all shards."""
     alike, places = replace(stream, held_out=set()), list[tuple[int, float]]()
     parts = [(each,) for each in fragments]
-    for found in run(partial(measure_part, column, read, alike), parts, "parts measured", kept):
+    for found in run(partial(measure_part, column, alike), parts, "parts measured", kept):
         places.append((stream.passed, stream.credit))
         stream.texts += found.texts
         stream.held_out |= found.held_out
@@ -86,7 +86,7 @@ def write_in_parts(
     def keep(place: int, ids: np.ndarray) -> None:
         save_shard(paths[missing[place]], ids)
 
-    for _ in run(partial(tokenise_part, column, read, alike, words), calls, "shards", keep):
+    for _ in run(partial(tokenise_part, column, alike, words), calls, "shards", keep):
         pass
     return paths
 
@@ -96,23 +96,20 @@ def kept(number: int, found: Any) -> Any:
     return found
 
 
-def count_part(column: str, read: Read, fragment: Fragment) -> Survey:
+def count_part(column: str, fragment: Fragment) -> Survey:
     """Of one fragment."""
-    return counted(texts_of([fragment], column, read))
+    return counted(texts_of([fragment], column))
 
 
-def measure_part(column: str, read: Read, stream: Stream, fragment: Fragment) -> Measured:
+def measure_part(column: str, stream: Stream, fragment: Fragment) -> Measured:
     """Of one fragment."""
     own = replace(stream, held_out=set())
-    sizes = np.fromiter(
-        (len(piece) for text in own.cut(texts_of([fragment], column, read)) for piece in text), np.uint16
-    )
+    sizes = np.fromiter((len(piece) for text in own.cut(texts_of([fragment], column)) for piece in text), np.uint16)
     return Measured(own.texts, own.held_out, sizes)
 
 
 def tokenise_part(
     column: str,
-    read: Read,
     stream: Stream,
     words: Words,
     fragments: Sequence[Fragment],
@@ -121,7 +118,7 @@ def tokenise_part(
 ) -> np.ndarray:
     """The token ids of a shard. `place`: what has been passed where the first of these fragments begins."""
     own = replace(stream, held_out=set(), passed=place[0], credit=place[1])
-    for found, pieces in own.shards(texts_of(fragments, column, read)):
+    for found, pieces in own.shards(texts_of(fragments, column)):
         if found >= number:
             return ids_of_shard(pieces if found == number else (), number, words)
     return ids_of_shard((), number, words)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spaces.errors import SpecError
 from spaces.telling import Say
+from trainables.text.files import File
 from trainables.text.pairs import parted
 from trainables.text.sources import CorpusSpec
 from trainables.text.tables import no_column, read_table
@@ -23,25 +23,25 @@ class Labelled:
     classes_N: np.ndarray
 
 
-def file_rows(path: Path, spec: CorpusSpec) -> Iterator[tuple[str, str]]:
+def file_rows(file: File, spec: CorpusSpec) -> Iterator[tuple[str, str]]:
     """(text, label) of one file, in its order; rows without a text are passed over. Numbers are labels as texts.
 
     Raises SpecError for a file or a row without labels.
     """
     columns = (spec.text_column, spec.label_column or "")
-    if format_of(path)[1] == ".txt":
+    if format_of(file.name)[1] == ".txt":
         raise SpecError(
-            [f"[corpus] {path}: a file of lines has no labels; give a table with the columns {' and '.join(columns)}"]
+            [f"[corpus] {file}: a file of lines has no labels; give a table with the columns {' and '.join(columns)}"]
         )
     try:
-        table = read_table(path)
+        table = read_table(file)
         for key, name in zip(("text_column", "label_column"), columns, strict=True):
             if name not in table.columns:
-                raise SpecError([f"{key}: {path} has {no_column(name, table.columns, name in table.twice)}"])
+                raise SpecError([f"{key}: {file} has {no_column(name, table.columns, name in table.twice)}"])
         names = table.class_names.get(columns[1], ())
         for row, (text, label) in enumerate(zip(*(table.columns[name] for name in columns), strict=True), 1):
             if isinstance(text, str) and text.strip():
-                yield text, label_of(label, names, f"{path}, row {row}, {columns[1]!r}")
+                yield text, label_of(label, names, f"{file}, row {row}, {columns[1]!r}")
     except SpecError as error:
         raise SpecError([f"[corpus] {problem}" for problem in error.problems]) from error
 

@@ -9,7 +9,6 @@ mix is mixed alike. Held-out text is taken as it is.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -18,6 +17,7 @@ from spaces.errors import SpecError
 from spaces.records.data import PARTS, CorpusFacts
 from spaces.telling import Say
 from trainables.text.corpus_files import corpus_files, part_named
+from trainables.text.files import File
 from trainables.text.packing import pack, tokenised, unknown_share
 from trainables.text.sources import CorpusSpec, distinct, listed, open_files
 
@@ -47,21 +47,19 @@ class Language:
         return sum(len(self.tokens[i]) for i in self.order)
 
 
-def languages_of(spec: CorpusSpec) -> dict[str, dict[str, list[Path]]]:
+def languages_of(spec: CorpusSpec) -> dict[str, dict[str, list[File]]]:
     """Language -> its files by the part that they are, by the outermost folder that names none (train/en/, en/train/).
 
     Raises SpecError where there are not two.
     """
-    root = Path(spec.source).expanduser()
     of_files = not (spec.source == "docs" or spec.source.startswith("hub:"))
-    found: dict[str, dict[str, list[Path]]] = {}
-    for part, paths in (corpus_files(spec.source) if of_files else {}).items():
-        for path in paths if part != "unused" else ():
-            folders = path.relative_to(root).parent.parts
-            language = next((name for name in folders if part_named(name) is None), "")
-            found.setdefault(language, {each: [] for each in PARTS})[part].append(path)
+    found: dict[str, dict[str, list[File]]] = {}
+    for part, files in (corpus_files(spec.source) if of_files else {}).items():
+        for file in files if part != "unused" else ():
+            language = next((name for name in file.inner.parent.parts if part_named(name) is None), "")
+            found.setdefault(language, {each: [] for each in PARTS})[part].append(file)
     if len(found) < 2 or "" in found:
-        beside = next((path.name for paths in found.get("", {}).values() for path in paths), "")
+        beside = next((file.name for files in found.get("", {}).values() for file in files), "")
         more = f" beside {beside}" if beside and len(found) > 1 else ""
         raise SpecError(
             [

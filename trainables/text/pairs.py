@@ -1,12 +1,12 @@
 """Pairs of a query and a passage, for rerankers: each a row of token ids of its own, as a cross-encoder reads them."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from spaces.errors import SpecError
 from spaces.telling import Say
 from trainables.text.corpus_files import corpus_files
 from trainables.text.file_texts import TEXTS
+from trainables.text.files import File
 from trainables.text.held_out import bucket_of, rule_of
 from trainables.text.sources import CorpusSpec, held_out_characters
 from trainables.text.text_files import format_of
@@ -15,14 +15,14 @@ Pair = tuple[str, str]
 """A query and a passage."""
 
 
-def file_pairs(path: Path, spec: CorpusSpec) -> Iterator[Pair]:
+def file_pairs(file: File, spec: CorpusSpec) -> Iterator[Pair]:
     """The pairs of one file, in its order; rows that lack a text are passed over. Raises SpecError for another file."""
-    ending = format_of(path)[1]
+    ending = format_of(file.name)[1]
     if ending == ".txt":
         columns = f"{spec.query_column} and {spec.text_column}"
-        raise SpecError([f"[corpus] {path}: a file of lines has no pairs; give a table with the columns {columns}"])
+        raise SpecError([f"[corpus] {file}: a file of lines has no pairs; give a table with the columns {columns}"])
     try:
-        both = (TEXTS[ending](path, column) for column in (spec.query_column, spec.text_column))
+        both = (TEXTS[ending](file, column) for column in (spec.query_column, spec.text_column))
         for query, passage in zip(*both, strict=True):
             if query and passage and query.strip() and passage.strip():
                 yield query, passage
@@ -31,7 +31,7 @@ def file_pairs(path: Path, spec: CorpusSpec) -> Iterator[Pair]:
 
 
 def parted(
-    spec: CorpusSpec, rows_of: Callable[[Path, CorpusSpec], Iterator[tuple[str, str]]], what: str
+    spec: CorpusSpec, rows_of: Callable[[File, CorpusSpec], Iterator[tuple[str, str]]], what: str
 ) -> list[list[tuple[str, str]]]:
     """The rows of `train` and of `held_out`, each once; without files of their own some are held out, by their first
     text.
@@ -40,7 +40,7 @@ def parted(
     """
     files = corpus_files(spec.source)
     train, held_out = (
-        list(dict.fromkeys(row for path in files[part] for row in rows_of(path, spec)))
+        list(dict.fromkeys(row for file in files[part] for row in rows_of(file, spec)))
         for part in ("train", "held_out")
     )
     if not train:

@@ -10,13 +10,14 @@ import numpy as np
 from spaces.errors import SpecError
 from spaces.settings import setting
 from spaces.telling import Say
-from trainables.cache import content_digests, digest
+from trainables.cache import digest
 from trainables.text.corpus_files import corpus_files
 from trainables.text.docstrings import docs_table, docs_texts
-from trainables.text.file_texts import file_texts
+from trainables.text.file_texts import STRINGS, file_texts
+from trainables.text.files import File, file_here, versions_of
 from trainables.text.fragments import Fragment, fragments_of
 from trainables.text.held_out import CHARACTERS_PER_TOKEN, hold_out
-from trainables.text.hub import hub_address, load_hub
+from trainables.text.hub import HUB, column_file, hub_address, load_hub
 from trainables.text.near_duplicates import near_duplicates
 
 USED = ("train", "held_out")
@@ -26,7 +27,9 @@ USED = ("train", "held_out")
 class CorpusSpec:
     """Where the text comes from and how it is cut; what a spec writes under [corpus]."""
 
-    source: str = setting("'docs', a file or folder of text, hub:name or hub:name@revision")
+    source: str = setting(
+        "'docs', a file or folder of text, here or by a URI (s3://bucket/folder, gs://), hub:name or hub:name@revision"
+    )
     sequence_length: int = setting("tokens per block", 128, at_least=8)
     text_column: str = setting("the column that holds the text", "text")
     subset: str | None = setting("the configuration of a hub data set", None)
@@ -98,7 +101,7 @@ def told_as(key: str) -> Iterator[None]:
 def source_files(spec: CorpusSpec, progress: Say) -> dict[str, str]:
     """What the text is, by digests: of the docs' packages, the hub's name, or each file by its part and path inside.
 
-    A file of which the time of change is known is not read again.
+    A file of which the time of change is known is not read again; one in a store only where that says nothing of it.
     """
     if (queries := queries_of(spec)) is not None:
         with told_as("queries"):
@@ -110,13 +113,14 @@ def source_files(spec: CorpusSpec, progress: Say) -> dict[str, str]:
         return source_files(replace(spec, supplement=None), progress) | more
     if spec.source == "docs":
         return {"the docstrings of the installed packages": docs_table(progress).parent.name}
-    if spec.source.startswith("hub:"):
+    if spec.source.startswith(HUB):
         return {spec.source: digest(spec.source, spec.subset)}
-    files, root = corpus_files(spec.source), Path(spec.source).expanduser()
-    names = {path: f"{path.relative_to(root)} ({part})" for part in USED for path in files[part]}
-    if not root.is_dir():
-        names = {root: "the file"}
-    return {names[path]: found for path, found in content_digests(list(names)).items()}
+    parts = corpus_files(spec.source)
+    files = [file for part in USED for file in parts[part]]
+    names = [f"{file.inner} ({part})" for part in USED for file in parts[part]]
+    if [file.place for file in files] in ([spec.source], [str(Path(spec.source).expanduser())]):
+        names = ["the file"]
+    return dict(zip(names, versions_of(files), strict=True))
 
 
 @dataclass(frozen=True)
@@ -181,10 +185,8 @@ def opened(spec: CorpusSpec, progress: Say) -> TextSource:
     """The same with near duplicates."""
     if spec.source == "docs":
         return TextSource(lambda: docs_texts("train", progress), lambda: docs_texts("dev", progress))
-    if spec.source.startswith("hub:"):
-        return TextSource(
-            hub_texts(spec, progress), None, f"[corpus] source {spec.source!r}: the corpus is empty, not one text"
-        )
+    if spec.source.startswith(HUB):
+        return open_files(spec, {"train": [hub_file(spec, progress)], "held_out": []})
     return open_files(spec, corpus_files(spec.source))
 
 
@@ -207,14 +209,14 @@ def held_out_characters(spec: CorpusSpec) -> int:
     return CHARACTERS_PER_TOKEN * spec.sequence_length
 
 
-def open_files(spec: CorpusSpec, parts: Mapping[str, Sequence[Path]]) -> TextSource:
+def open_files(spec: CorpusSpec, parts: Mapping[str, Sequence[File]]) -> TextSource:
     """The texts of some files of the source, by the part that they are. Raises SpecError where none train."""
     train, held_out = parts["train"], parts["held_out"]
     if not train:
         raise SpecError([f"[corpus] source {spec.source!r}: only validation and test files, nothing to train on"])
 
-    def texts(paths: Sequence[Path]) -> Callable[[], Iterator[str]]:
-        return lambda: (text for path in paths for text in file_texts(path, spec.text_column))
+    def texts(files: Sequence[File]) -> Callable[[], Iterator[str]]:
+        return lambda: (text for file in files for text in file_texts(file, spec.text_column))
 
     empty = f"[corpus] source {spec.source!r}: the corpus is empty, not one text in {len(train)} file(s)"
     return TextSource(
@@ -223,7 +225,7 @@ def open_files(spec: CorpusSpec, parts: Mapping[str, Sequence[Path]]) -> TextSou
     )  # fmt: skip
 
 
-def hub_texts(spec: CorpusSpec, progress: Say) -> Callable[[], Iterator[str]]:
+def hub_file(spec: CorpusSpec, progress: Say) -> File:
     """The train split of a hub dataset, through the `datasets` library; no code of the repository is run."""
     name, revision = hub_address(spec.source)
     try:
@@ -233,5 +235,6 @@ def hub_texts(spec: CorpusSpec, progress: Say) -> Callable[[], Iterator[str]]:
     if spec.text_column not in table.column_names:
         names = ", ".join(table.column_names)
         raise SpecError([f"[corpus] text_column {spec.text_column!r}: {spec.source} has the columns {names}"])
-    table = table.select_columns([spec.text_column])  # mapped, and read some rows at a time
-    return lambda: (text for row in table for text in row.values() if text and text.strip())
+    if (kind := table.features.arrow_schema.field(spec.text_column).type) not in STRINGS:
+        raise SpecError([f"[corpus] text_column {spec.text_column!r}: in {spec.source} it holds {kind}, not text"])
+    return file_here(column_file(table, spec.text_column, progress))

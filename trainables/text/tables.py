@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spaces.errors import SpecError, nearest
+from trainables.text.files import File
 from trainables.text.text_files import COMPRESSED, compression_of, format_of, lines_of, opened, text_of
 
 ZSTD_RATIO = 3
@@ -65,21 +65,22 @@ class Table:
     twice: frozenset[str] = frozenset()
 
 
-def read_table(file: Path) -> Table:
+def read_table(file: File) -> Table:
     """One file of rows. Raises SpecError with the line where it cannot be read."""
-    return READERS[format_of(file)[1]](file)
+    return READERS[format_of(file.name)[1]](file)
 
 
-def read_parquet(file: Path) -> Table:
+def read_parquet(file: File) -> Table:
     """Parquet, with the class names that the package datasets stores in it."""
     try:
-        schema = pq.read_schema(file)
+        with file.open(buffered=False) as raw:
+            schema = pq.read_schema(raw)
     except (pa.ArrowException, OSError) as error:
         raise SpecError([f"{file} cannot be read: {error}"]) from error
 
     def read(name: str) -> list:
         try:
-            with pq.ParquetFile(file) as opened:
+            with file.open(buffered=False) as raw, pq.ParquetFile(raw) as opened:
                 return opened.read(columns=[name]).column(name).to_pylist()
         except (pa.ArrowException, ValueError, OverflowError, OSError) as error:
             raise SpecError([f"{file}, column {name!r} cannot be read: {error}"]) from error
@@ -100,13 +101,13 @@ def class_names(feature: Any) -> tuple[str, ...]:
     return tuple(feature.get("names") or ()) or class_names(feature.get("feature"))
 
 
-def read_json_lines(file: Path) -> Table:
+def read_json_lines(file: File) -> Table:
     """An object a line; blank lines are passed over."""
     rows = [row for _, row in json_rows(file)]
     return Table(Columns((name for row in rows for name in row), lambda name: [row.get(name) for row in rows]))
 
 
-def json_rows(file: Path, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_rows(file: File, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, object) of all lines that are not blank, or of those between two bytes as `lines_of` has them."""
     for number, line in lines_of(file, begin, end):
         if not line.strip():
@@ -152,7 +153,7 @@ def whole_characters(text: str) -> bool:
     return True
 
 
-def read_csv(file: Path) -> Table:
+def read_csv(file: File) -> Table:
     """Comma-separated values; all are texts."""
     try:
         fields = quoted_fields(text_of(file), ",")
@@ -163,7 +164,7 @@ def read_csv(file: Path) -> Table:
     return table_of(file, fields)
 
 
-def read_tsv(file: Path) -> Table:
+def read_tsv(file: File) -> Table:
     """Tab-separated values; all are texts."""
     lines = [(number, line.split("\t")) for number, line in lines_of(file) if line]
     problem = uneven(lines)
@@ -215,15 +216,16 @@ ENDINGS = f"{', '.join(READERS)}; files of text also with {' or '.join(COMPRESSE
 """For people."""
 
 
-def count_rows(file: Path, first: int) -> int:
+def count_rows(file: File, first: int) -> int:
     """About how many rows or lines a file has; of a file of text by the size of its first ones."""
-    if format_of(file)[1] == ".parquet":
-        return pq.read_metadata(file).num_rows
+    if format_of(file.name)[1] == ".parquet":
+        with file.open(buffered=False) as raw:
+            return pq.read_metadata(raw).num_rows
     with opened(file) as stream:
         taken = sum(len(line) for line in itertools.islice(stream, max(1, first)))
-    size = file.stat().st_size
-    if (kind := compression_of(file)) == "gzip":  # its last four bytes are its size before, up to 4 GB
-        with file.open("rb") as stream:
+    size = file.size_bytes
+    if (kind := compression_of(file.name)) == "gzip":  # its last four bytes are its size before, up to 4 GB
+        with file.open(buffered=False) as stream:
             stream.seek(-4, os.SEEK_END)
             size = int.from_bytes(stream.read(4), "little")
     elif kind == "zstd":
@@ -256,7 +258,7 @@ def uneven(rows: Fields) -> str:
     return ""
 
 
-def table_of(file: Path, rows: Fields) -> Table:
+def table_of(file: File, rows: Fields) -> Table:
     """The columns of a file of text."""
     if not rows:
         raise SpecError([f"{file} is empty: it has no line with the names of its columns"])

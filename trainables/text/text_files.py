@@ -5,35 +5,37 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
+from pathlib import PurePath
 from typing import BinaryIO, cast
 
 import pyarrow as pa
 
 from spaces.errors import SpecError
+from trainables.text.files import File
 
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 """How text may be compressed, by the second ending of a file."""
 
 
-def format_of(path: Path) -> tuple[str, str]:
+def format_of(file: str) -> tuple[str, str]:
     """(name without endings, ending in small letters): train.csv.gz is ("train", ".csv"); only text is compressed."""
-    name = path.name[: -len(path.suffix)] if compression_of(path) else path.name
+    name = file.rpartition(".")[0] if compression_of(file) else file
     stem, dot, ending = name.rpartition(".")
     kind = f".{ending.lower()}" if dot and stem else ""
-    return (path.name, "") if name != path.name and kind == ".parquet" else (stem or name, kind)
+    return (file, "") if name != file and kind == ".parquet" else (stem or name, kind)
 
 
-def compression_of(path: Path) -> str | None:
-    """What a file is compressed by."""
-    return COMPRESSED.get(path.suffix.lower())
+def compression_of(file: str) -> str | None:
+    """What a file of this name is compressed by."""
+    return COMPRESSED.get(PurePath(file).suffix.lower())
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[BinaryIO]:
+def opened(file: File) -> Iterator[BinaryIO]:
     """The bytes of a file, uncompressed."""
     try:
-        with file.open("rb") as raw, uncompressed(raw, compression_of(file)) as stream:
+        with file.open() as raw, uncompressed(raw, compression_of(file.name)) as stream:
             yield stream
     except (OSError, EOFError, zlib.error) as error:
         raise SpecError([f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
@@ -46,20 +48,20 @@ def uncompressed(raw: BinaryIO, kind: str | None) -> BinaryIO:
     return cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if kind == "gzip" else raw
 
 
-def text_of(file: Path) -> str:
+def text_of(file: File) -> str:
     """The text of a file, without a byte order mark."""
     with opened(file) as stream:
         raw = stream.read()
     return decoded(raw, file, 1)
 
 
-def lines_of(file: Path, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, str]]:
+def lines_of(file: File, begin: int = 0, end: int | None = None) -> Iterator[tuple[int, str]]:
     """(number, line) of all lines; only a line feed ends one, with or without a carriage return before it.
 
     Of a file that is not compressed also those between two bytes at which lines begin; their numbers are not the file's
     then, but that the first line of a file is number 1.
     """
-    with opened(file) as stream:
+    with opened(file if end is None else replace(file, size_bytes=end)) as stream:  # no more of it is asked for
         if begin:
             stream.seek(begin)
         for number, raw in enumerate(stream, start=2 if begin else 1):
@@ -69,7 +71,7 @@ def lines_of(file: Path, begin: int = 0, end: int | None = None) -> Iterator[tup
                 return
 
 
-def decoded(raw: bytes, file: Path, number: int) -> str:
+def decoded(raw: bytes, file: File, number: int) -> str:
     """Bytes that begin with a line of this number, as text."""
     problem = "not UTF-8 text; save the file in that encoding"
     if number == 1 and b"\x00" in raw.partition(b"\n")[0]:  # UTF-16, or no text at all

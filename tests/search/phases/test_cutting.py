@@ -22,5 +22,6 @@ def test_workers_cut_where_they_end_well_before_the_driver(text_bytes, max_token
     assert sooner(text_bytes, max_tokens, places, own_cores) == by_workers
 
 
-def test_without_a_cluster_nobody_looks_at_the_files():
+def test_without_a_cluster_nobody_looks_at_the_files(monkeypatch):
+    monkeypatch.setattr("search.phases.cutting.ray.is_initialized", lambda: False)  # whatever ran before
     assert cutters_of(print, None, TextSource(list, None, fragments=lambda: 1 / 0)) == alone(TextSource(list, None))

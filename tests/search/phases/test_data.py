@@ -2,13 +2,16 @@
 
 import json
 
+import pyarrow.fs as pafs
 import pytest
 
 from search.phases.data import prepare_data
 from search.phases.description import describe
 from search.phases.doors import open_doors
-from spaces.errors import SpecError
+from spaces.errors import SpecError, StillhouseError
+from spaces.records.filesystems import open_filesystem
 from trainables.models.teacher import load_teacher
+from trainables.text import files
 from trainables.text.held_out import hold_out
 
 SPEC = """
@@ -134,3 +137,36 @@ def test_facts_of_the_docs_are_remembered(folder, monkeypatch):
     monkeypatch.setattr("search.phases.data_doors.docs_are_built", lambda: False)
     with pytest.raises(SpecError, match="unknown docs task 'orders'"):
         checked(folder, text.replace("docs:order", "docs:orders"))
+
+
+def test_a_corpus_in_a_store_is_looked_at_as_one_on_a_disk(folder, bucket, monkeypatch):
+    filesystem, root = open_filesystem(f"{bucket}/{folder.name}/text")
+    pafs.copy_files(str(folder / "text"), root, destination_filesystem=filesystem)
+    monkeypatch.setenv("CORPORA", f"studies/{folder.name}")
+    _, here = checked(folder)
+    stored = SPEC.replace('source = "text"', 'source = "s3://$CORPORA/text"')
+    study, there = checked(folder, stored)
+    assert there == here and study.spec.corpus.source == f"{bucket}/{folder.name}/text"
+    teacher = load_teacher(study.spec.teacher.path)
+    stored_facts, facts = (prepare_data(each.spec, teacher, print).facts for each in (study, checked(folder)[0]))
+    assert stored_facts == facts
+    wrong = stored.replace("$CORPORA/text", "$CORPORA/txt").replace('source = "news"', 'source = "s3://tasks/news"')
+    with pytest.raises(SpecError) as caught:
+        checked(folder, wrong.replace("trials = 4", "trials = 0"))
+    assert len(caught.value.problems) == 3
+    assert f"[corpus] source '{bucket}/{folder.name}/txt': no such bucket, folder or object" in caught.value.problems
+    assert any("read from a folder: copy it" in each and "'tasks/news'" in each for each in caught.value.problems)
+
+
+def test_an_object_that_a_store_lists_but_does_not_give(folder, bucket, monkeypatch):
+    filesystem, root = open_filesystem(f"{bucket}/{folder.name}/text")
+    pafs.copy_files(str(folder / "text"), root, destination_filesystem=filesystem)
+
+    def denied(stored):
+        raise StillhouseError(f"{stored.path} cannot be read: ACCESS_DENIED")
+
+    monkeypatch.setattr(files.Stored, "open", denied)
+    with pytest.raises(SpecError) as caught:
+        checked(folder, SPEC.replace('"text"', f'"{bucket}/{folder.name}/text"').replace("trials = 4", "trials = 0"))
+    first, second = caught.value.problems
+    assert first.startswith("[budget] trials") and second.startswith("[corpus] source") and "ACCESS_DENIED" in second

@@ -5,6 +5,11 @@ import pytest
 
 from search.samplers.context import Seen
 from search.samplers.surrogate import (
+    NOISES,
+    OWN,
+    REACHES,
+    SIZE,
+    SLOPE,
     closeness,
     distances,
     expected_excess,
@@ -55,6 +60,41 @@ def test_a_student_that_is_beaten_in_float_may_gain_in_int8():
     known = np.array([0.5]), np.array([1e-4]), np.array([[8.0]]), np.array([0.8]), np.array([[5.0]]), np.array([10.0])
     assert improvement(*known) == pytest.approx([0.0], abs=1e-9)
     assert improvement(*known, [(np.array([[2.0]]), 0.1)]) == pytest.approx([0.4 * 0.3], abs=1e-4)
+
+
+def test_what_is_predicted_is_the_next_score_of_a_joint_gaussian():
+    """Against the plain formula: levels, lacks and noise of scores that are seen and of those that are to come."""
+    rng = np.random.default_rng(0)
+    configs = [{"method": method, "width": width} for method in ("hs", "od", "mha") for width in (96, 192)]
+    seen = [Seen(each, share, float(rng.normal(0.5, 0.2))) for each in configs[:4] for share in (1 / 9, 1 / 3)]
+    seen.append(Seen(configs[4], 1.0, 0.9))
+    to_come = [Seen(configs[place], 1.0, np.nan) for place in (0, 4, 5)]
+    points, number = [*seen, *to_come], len(seen)
+    quality = np.array([each.quality for each in seen])
+    centre, scale = np.median(quality), max(np.std(quality), 0.05)
+    size = sizes([each.config for each in points])
+
+    def covariance(a, b, reach, noise):
+        one, other = points[a], points[b]
+        axes = np.array([float(one.config[axis] != other.config[axis]) for axis in ("method", "width")])
+        level = 0.5 + np.exp(-2.0 * axes).mean() + 0.5 * np.exp(-axes.sum() / reach) + SIZE * size[a] * size[b]
+        lack = np.log(1 / one.share) * np.log(1 / other.share) * SLOPE * (0.5 + 0.5 * level)
+        own = (noise / scale) ** 2 * (OWN * (one.config == other.config) + (1 - OWN) * (a == b))
+        return level + lack + own
+
+    best = (-np.inf, None)
+    for reach in REACHES:
+        for noise in NOISES:
+            places = range(len(points))
+            whole = np.array([[covariance(a, b, reach, noise) for b in places] for a in places])
+            own, target = whole[:number, :number], (quality - centre) / scale
+            likelihood = -0.5 * target @ np.linalg.solve(own, target) - 0.5 * np.linalg.slogdet(own)[1]
+            weights = np.linalg.solve(own, whole[:number, number:])
+            spread = np.sqrt(np.diag(whole[number:, number:] - whole[number:, :number] @ weights))
+            if likelihood > best[0]:
+                best = likelihood, (centre + scale * target @ weights, scale * spread)
+    mean, sd = predict([each.config for each in to_come], seen)
+    assert mean == pytest.approx(best[1][0], abs=1e-4) and sd == pytest.approx(best[1][1], abs=1e-4)
 
 
 def test_quality_alone():

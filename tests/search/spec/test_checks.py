@@ -246,6 +246,12 @@ def test_space_and_sections_are_reported_together():
     assert any("Did you mean 'hidden_size'" in problem for problem in found)
 
 
+def test_a_store_needs_a_bucket_and_tasks_a_folder():
+    found = problems_of(changed('source = "docs"', 'source = "s3://"').replace('"docs:package"', '"gs://tasks/news/"'))
+    assert "'s3://' names no bucket: write s3://bucket/folder" in found
+    assert any("read from a folder: copy it to one" in each and "'tasks/news'" in each for each in found)
+
+
 def test_a_spec_that_is_wrong_everywhere():
     """Each section has a value that cannot be read, and no rule on the others is silent for it."""
     text = """

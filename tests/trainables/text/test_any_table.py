@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from spaces.errors import SpecError
 from trainables.text.file_texts import file_texts
+from trainables.text.files import file_here
 from trainables.text.tables import read_table
 
 EXAMPLES = os.environ.get("EXAMPLES")
@@ -122,7 +123,7 @@ def folder(tmp_path_factory):
 def is_read_back(frame, path, place=True):
     """As the same rows, all texts in files of text; or refused with the file, and the line where it has lines."""
     try:
-        found = read_table(path).columns
+        found = read_table(file_here(path)).columns
     except SpecError as error:
         assert str(path) in str(error) and "line" in str(error), error
         return False
@@ -166,9 +167,9 @@ def test_texts_of_a_corpus(folder, texts):
     for name in ("pandas.csv", "pandas.jsonl", "arrow.parquet", "python.jsonl"):
         WRITERS[name](frame, folder / name)
         try:
-            assert list(file_texts(folder / name, "text")) == wanted
+            assert list(file_texts(file_here(folder / name), "text")) == wanted
         except SpecError as error:
             assert "line" in str(error) and set("\0\r") & set("".join(texts))
     lines = [" ".join(text.replace("\0", "").split()) for text in texts]
     (folder / "a.txt").write_text("\r\n".join(lines) + "\n", encoding="utf-8", newline="")
-    assert list(file_texts(folder / "a.txt", "text")) == [line for line in lines if line]
+    assert list(file_texts(file_here(folder / "a.txt"), "text")) == [line for line in lines if line]

@@ -2,22 +2,24 @@
 
 import gzip
 import json
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import trainables.text.hub
 from spaces.errors import SpecError
 from trainables.text import packing
 from trainables.text.corpus import Corpus, batch_indices, blocks_visited, open_corpus, prepare_corpus
 from trainables.text.file_texts import file_texts
+from trainables.text.files import file_here
 from trainables.text.held_out import hold_out
 from trainables.text.packing import pack, pieces_of, tokenised, tokenizer_digest
-from trainables.text.sources import CorpusSpec, read_texts
+from trainables.text.shards import alone
+from trainables.text.sources import CorpusSpec, open_texts, read_texts
 
 MASK = 4
 
@@ -114,28 +116,60 @@ def test_all_formats_hold_the_same_texts(tmp_path):
     }.items():  # fmt: skip
         pq.write_table(pa.table({"body": column, "other": [0] * len(column)}), tmp_path / f"{name}.parquet")
     for path in tmp_path.iterdir():
-        assert list(file_texts(path, "body")) == texts, path
+        assert list(file_texts(file_here(path), "body")) == texts, path
 
 
-def test_a_hub_corpus(monkeypatch, texts, teacher):
-    class Table(SimpleNamespace):
-        def select_columns(self, names):
-            return [{name: text} for name in names for text in [*texts(200), "", None]]
+@pytest.fixture
+def hub(monkeypatch, texts):
+    """A data set of two columns by the package itself, given under any name; what was asked for."""
+    rows, asked = [*texts(200), "", None], []
+    given = datasets.Dataset.from_dict({"text": rows, "number": list(range(len(rows)))})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kw: asked.append((*args, *kw.values())) or given)
+    return asked
 
-    asked = []
-    fake = SimpleNamespace(
-        load_dataset=lambda *args, **kw: asked.append((*args, *kw.values())) or Table(column_names=["text"]),
-        is_progress_bar_enabled=lambda: True,
-        disable_progress_bars=lambda: None,
-        enable_progress_bars=lambda: None,
-    )
-    monkeypatch.setitem(sys.modules, "datasets", fake)
+
+def test_a_hub_corpus(hub, monkeypatch, texts, teacher):
     train, held_out = read_texts(CorpusSpec("hub:owner/name@1a2b", subset="small"), print)
-    assert asked == [("owner/name", "small", "train", "1a2b")]
+    assert hub == [("owner/name", "small", "train", "1a2b")]
     assert len(train) + len(held_out) == 200
-    assert "has the columns text" in refusal("hub:owner/name", teacher.tokenizer, text_column="body")
-    fake.load_dataset = lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("gone"))
+    assert "has the columns text, number" in refusal("hub:owner/name", teacher.tokenizer, text_column="body")
+    assert "it holds int64, not text" in refusal("hub:owner/name", teacher.tokenizer, text_column="number")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("gone")))
     assert "did not give it" in refusal("hub:owner/none", teacher.tokenizer)
+
+
+def test_a_hub_corpus_is_cut_as_a_file_is(hub, monkeypatch, texts, teacher, tmp_path):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(trainables.text.hub, "GROUP_BYTES", 2000)
+    monkeypatch.setattr(trainables.text.hub, "ROWS", 10)
+    said = []
+    source = open_texts(CorpusSpec("hub:owner/name"), said.append)
+    (file,) = (tmp_path / "cache" / "hub").glob("*/train.parquet")
+    about = pq.ParquetFile(file).metadata
+    assert about.num_columns == 1 and about.num_rows == 202 and 3 < about.num_row_groups < 20
+    assert list(source.train()) == texts(200) and len(source.fragments()) == 1
+    written = file.stat().st_mtime_ns
+    assert list(open_texts(CorpusSpec("hub:owner/name"), said.append).train()) == texts(200)
+    assert file.stat().st_mtime_ns == written and len([line for line in said if "as Parquet, once" in line]) == 1
+    (tmp_path / "same.txt").write_text("\n".join(texts(200)))
+    first, second = (
+        open_corpus(prepare_corpus(CorpusSpec(name, 10), teacher.tokenizer))
+        for name in ("hub:owner/name", str(tmp_path / "same.txt"))
+    )
+    assert np.array_equal(first.train, second.train) and np.array_equal(first.held_out, second.held_out)
+
+
+def test_files_that_change_while_they_are_cut_are_told(teacher, texts, tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(texts(120)))
+    spec = CorpusSpec(str(tmp_path), sequence_length=10)
+
+    def changing(source):
+        (tmp_path / "a.txt").write_text("\n".join(texts(121)))
+        return alone(source)
+
+    with pytest.raises(SpecError, match=r"\[corpus\] source .* has changed while it was read"):
+        prepare_corpus(spec, teacher.tokenizer, cutters=changing)
+    assert open_corpus(prepare_corpus(spec, teacher.tokenizer)).facts.texts > 100
 
 
 def test_a_missing_source(teacher, tmp_path):

@@ -17,7 +17,7 @@ def test_parts_of_a_folder(tmp_path):
     train, held_out = read_texts(CorpusSpec(str(tmp_path)), print)
     assert sorted(train) == sorted(f"of {name}" for name in trains)
     assert sorted(held_out) == sorted(f"of {name}" for name in held)
-    told = told_files(names_of(corpus_files(str(tmp_path)), str(tmp_path)))
+    told = told_files(names_of(corpus_files(str(tmp_path))))
     assert told.split("; ") == [
         "train: developers.txt, more.txt, testimony.txt, train/0.txt and 2 more",
         "held out: dev/0.txt, dev-0.txt, en/dev/0.txt, eval.txt and 5 more",
@@ -38,7 +38,7 @@ def test_a_single_file_trains(tmp_path):
     (tmp_path / "test.txt").write_text("ba de\n")
     (tmp_path / "._test.txt").write_text("")
     for place in (tmp_path, tmp_path / "test.txt"):
-        assert [path.name for path in corpus_files(str(place))["train"]] == ["test.txt"]
+        assert [file.name for file in corpus_files(str(place))["train"]] == ["test.txt"]
 
 
 def test_linked_folders_are_read_once(tmp_path):
@@ -48,4 +48,6 @@ def test_linked_folders_are_read_once(tmp_path):
     (tmp_path / "corpus").mkdir()
     for name in ("de", "same"):
         (tmp_path / "corpus" / name).symlink_to(tmp_path / "lake" / "de", target_is_directory=True)
-    assert corpus_files(str(tmp_path / "corpus"))["train"] == [tmp_path / "corpus" / "de" / "0.txt"]
+    assert [str(file) for file in corpus_files(str(tmp_path / "corpus"))["train"]] == [
+        str(tmp_path / "corpus/de/0.txt")
+    ]

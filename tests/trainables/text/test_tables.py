@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spaces.errors import SpecError
+from trainables.text.files import file_here
 from trainables.text.tables import read_table
 
 
@@ -35,25 +36,25 @@ from trainables.text.tables import read_table
 def test_what_cannot_be_read_is_refused_with_the_line(tmp_path, name, content, problem):
     (tmp_path / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(SpecError, match=problem) as caught:
-        read_table(tmp_path / name)
+        read_table(file_here(tmp_path / name))
     assert str(tmp_path / name) in str(caught.value)
 
 
 def test_a_row_over_lines_is_known_by_the_names_of_the_columns(tmp_path):
     (tmp_path / "a.tsv").write_text('"text"\t"label"\n"b"\t"0"\n"a\tb\nc"\t"1"\n')
-    assert read_table(tmp_path / "a.tsv").columns == {"text": ["b", "a\tb\nc"], "label": ["0", "1"]}
+    assert read_table(file_here(tmp_path / "a.tsv")).columns == {"text": ["b", "a\tb\nc"], "label": ["0", "1"]}
 
 
 def test_marks_long_lines_and_columns_that_nobody_asks_for(tmp_path):
     row = json.dumps({"text": "word " * 300_000, "label": 0})
     (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + row.encode() + b"\n\n" + row.encode())
-    assert len(read_table(tmp_path / "a.jsonl").columns["label"]) == 2
+    assert len(read_table(file_here(tmp_path / "a.jsonl")).columns["label"]) == 2
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftext,label,note,note\r\na,0,x,y\r\n")
-    found = read_table(tmp_path / "a.csv")
+    found = read_table(file_here(tmp_path / "a.csv"))
     assert (found.columns, found.twice) == ({"text": ["a"], "label": ["0"]}, {"note"})
     taken = pa.table([["a"], [1], [2], [pa.scalar(10**15, pa.timestamp("s"))]], names=["text", "note", "note", "far"])
     pq.write_table(taken, tmp_path / "a.parquet")
-    found = read_table(tmp_path / "a.parquet")
+    found = read_table(file_here(tmp_path / "a.parquet"))
     assert (found.columns["text"], [*found.columns], found.twice) == (["a"], ["text", "far"], {"note"})
     with pytest.raises(SpecError, match="column 'far' cannot be read"):
         found.columns["far"]

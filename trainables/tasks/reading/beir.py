@@ -15,6 +15,7 @@ from trainables.tasks.documents import DOCUMENTS
 from trainables.tasks.ranking import JUDGED
 from trainables.tasks.reading.rows import finite
 from trainables.tasks.reading.tables import TaskSource
+from trainables.text.files import file_here
 from trainables.text.ragged import ragged
 from trainables.text.splits import split_of
 from trainables.text.tables import ENDINGS, READERS, Table, read_table
@@ -40,7 +41,9 @@ def read_beir(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
     text = source.columns["text"].name
     documents = texts_by_id(source, folder, "corpus", (source.columns["title"].name, text), problems)
     queries = texts_by_id(source, folder, "queries", (text,), problems)
-    tables = {split: read_table(file) for split, file in split_files(source, folder / "qrels", problems).items()}
+    tables = {
+        split: read_table(file_here(file)) for split, file in split_files(source, folder / "qrels", problems).items()
+    }
     judged = {split: judgements(source, split, table, problems) for split, table in tables.items()}
     if problems:
         raise SpecError(problems)
@@ -65,11 +68,11 @@ def texts_by_id(
     """id -> the texts of these columns (the last is needed), joined by a space."""
     where = f"task {source.task!r}, {name} of {source.address!r}"
     known = ((name, ending) for ending in READERS)
-    file = next((file for each in known for file in sorted(folder.iterdir()) if format_of(file) == each), None)
+    file = next((file for each in known for file in sorted(folder.iterdir()) if format_of(file.name) == each), None)
     if file is None:
         problems.append(f"task {source.task!r}: no file {folder / name} ending in {ENDINGS}")
         return {}
-    table = read_table(file)
+    table = read_table(file_here(file))
     if absent := [column for column in ("_id", columns[-1]) if column not in table.columns]:
         if any(table.columns.values()):
             rest = f"only {', '.join(sorted(table.columns))}"
@@ -99,7 +102,7 @@ def split_files(source: TaskSource, folder: Path, problems: list[str]) -> dict[s
     found: dict[str, Path] = {}
     unused = []
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        name, ending = format_of(file)
+        name, ending = format_of(file.name)
         if ending not in READERS or file.name.startswith("."):
             continue
         split = split_of(name)

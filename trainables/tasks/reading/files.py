@@ -12,6 +12,7 @@ from pathlib import Path
 
 from spaces.errors import SpecError
 from trainables.tasks.reading.tables import TaskSource
+from trainables.text.files import file_here
 from trainables.text.splits import SPLIT_WORDS, split_of
 from trainables.text.tables import ENDINGS, READERS, Columns, Table, read_table
 from trainables.text.text_files import format_of
@@ -27,7 +28,7 @@ def read_files(source: TaskSource, parts: Collection[str] = ()) -> dict[str, Tab
 
 def read_pieces(source: TaskSource, split: str, files: Sequence[Path]) -> Table:
     """One split. Raises SpecError where its pieces have not the same columns or class names."""
-    first, *others = tables = [read_table(file) for file in files]
+    first, *others = tables = [read_table(file_here(file)) for file in files]
     for file, other in zip(files[1:], others, strict=True):
         if other.columns.keys() != first.columns.keys() or other.class_names != first.class_names:
             problem = f"{file} has not the columns, or not the class names, of {files[0].name}"
@@ -44,7 +45,7 @@ def split_files(source: TaskSource, parts: Collection[str] = ()) -> dict[str, li
     pieces: dict[str, tuple[str, ...]] = {}  # name, how many pieces and ending; nothing where there is one file
     unused: list[str] = []
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        own, ending = format_of(file)
+        own, ending = format_of(file.name)
         name = own.removeprefix(prefix)  # with a mark before it where there is a prefix
         if file.name.startswith(".") or (prefix and (name == own or name[:1] not in tuple("-._"))):
             continue
@@ -81,7 +82,7 @@ def pieces_inside(folder: Path) -> list[Path]:
     """The files of a folder that is called like a split: all of them are the split."""
     if not folder.is_dir() or split_of(folder.name) is None:
         return []
-    return [file for file in sorted(folder.iterdir()) if format_of(file)[1] in READERS and file.name[0] != "."]
+    return [file for file in sorted(folder.iterdir()) if format_of(file.name)[1] in READERS and file.name[0] != "."]
 
 
 def nothing_found(stem: Path, unused: Sequence[str]) -> str:
@@ -90,7 +91,7 @@ def nothing_found(stem: Path, unused: Sequence[str]) -> str:
         return f"{stem} is one file: call it train{stem.suffix} and give its folder, or give its name without the split"
     where = f"{stem}/train" if stem.is_dir() else f"{stem}/train or {stem}-train"
     problem = f"no file {where} ending in {ENDINGS}"
-    inner = next((file for file in sorted(stem.glob("*/*")) if PIECE.fullmatch(format_of(file)[0])), None)
+    inner = next((file for file in sorted(stem.glob("*/*")) if PIECE.fullmatch(format_of(file.name)[0])), None)
     if inner is not None:
         return f"{problem}; there is {inner}: give that folder"
     return f"{problem}; there is {', '.join(unused[:3])}" if unused else problem

@@ -251,9 +251,9 @@ def artefact_text(artefact: ArtefactFacts) -> str:
     batch = "is the same in any batch" if moves <= SAME else f"moves by up to {cell(moves)} with its batch"
     opset = "" if artefact.opset is None else f", opset {artefact.opset}"
     fused = f"{artefact.fused_attentions} of {artefact.attentions} attentions are one operator. "
-    kept = (
-        f"Of its maps the {maps_in_float(artefact.precision)} (or all) whose rounding moves embeddings most are float. "
-    )
+    fused = "" if artefact.fused_attentions is None else fused
+    count = maps_in_float(artefact.precision)
+    kept = f"Of its maps {count}, or all, are in float: those whose rounding moves embeddings most. " if count else ""
     return (
         f"`{artefact.file}` ({plain(artefact.precision)}, {cell(artefact.megabytes)} MB{opset}) runs "
         f"with {runtime.engine}; `{runtime.example}` needs nothing else but tokenizers. {runtime.loaded_by}. "

@@ -47,7 +47,6 @@ from trainables.export.facts import StudentFacts
 from trainables.export.folders import export_student
 from trainables.export.graphs import attentions, export_onnx, verify_onnx
 from trainables.export.inside import of_openvino
-from trainables.export.markdown import plain
 from trainables.export.quantising import LARGE_TABLE, static_int8
 from trainables.models.embedding import Embedder, embed, embed_tokens, embedder_of, set_embedder
 from trainables.tasks.protocols.features import encoded_features
@@ -260,13 +259,12 @@ def test_maps_in_float_are_told(tmp_path, tokenizer, student, corpus, graph, mon
             assert told[0].startswith(f"in float32, since {reason}MatMul ")
             assert told[0].count(";") + 1 == min(maps_in_float(precision), 12)
             card = artefact_text(facts)
-            assert (
-                f"({plain(precision)}, " in card
-                and f"Of its maps {maps_in_float(precision)}, or all, are in float" in card
-            )
+            assert f"({precision}, " in card and "None" not in card
+            assert f"Of its maps {maps_in_float(precision)}, or all, are in float" in card
         sizes.append(facts.megabytes)
         cosines.append(facts.cosine)
-    assert sizes[0] < sizes[1] < sizes[2] and sizes[2] == pytest.approx(sizes[3])
+    assert len(set(sizes)) == 3 and sizes[2] == pytest.approx(sizes[3])
+    assert runtime != "onnx" or sizes == sorted(sizes)  # a description is larger than what so small maps gain
     assert cosines[0] < cosines[2] == pytest.approx(cosines[3], abs=1e-9)
 
 

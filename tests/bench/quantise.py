@@ -131,7 +131,7 @@ def tell_order(graph, feeds) -> None:
     """Print the maps that move embeddings most, by the slow way, and their places by the quick one."""
     start = time.process_time()
     slow = moved_alone(graph, feeds)
-    slow_s, start = time.process_time() - start, time.process_time()
+    slow_s = time.process_time() - start
     with tempfile.TemporaryDirectory() as scratch:
         static(graph, Path(scratch) / "all.onnx", feeds, after=FLOAT_AFTER)
         whole, every = onnx.load(graph), onnx.load(Path(scratch) / "all.onnx")

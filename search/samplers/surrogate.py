@@ -26,6 +26,8 @@ Further = tuple[np.ndarray, float]
 """Costs of a further point that each configuration brings, and what its quality is lower by, the same for all."""
 OWN = 0.2
 """Share of the variance of noise that is a trial's own, the same at all its rungs; the rest is of each score."""
+ENOUGH = 20
+"""Trials that were seen at a rung and at their end: with so many, the model learns from ends alone."""
 FAILURES_REACH, FAILURES_NOISE, LEAST_CHANCE = 0.5, 0.25, 0.001
 """Of the model of failures: a distance, the variance of what chance does, and what is left to what always failed."""
 SIZE = 0.25
@@ -54,6 +56,7 @@ def expected_gains(
     is not looked at; `reference_K` has the other columns only, NaN where nothing is known to measure a cost by.
     """
     ends_E = np.ones(len(configs) + len(running)) if ends_E is None else ends_E
+    seen = trusted(seen)
     with threads().limit(limits=1):  # the matrices are small, and the other cores are training
         believed: list[Seen] = []
         if running:
@@ -71,6 +74,17 @@ def expected_gains(
     costs_of_N, costs_of_M = np.delete(costs_NK, quality_column, 1), np.delete(front_MK, quality_column, 1)
     beside = [(np.delete(costs_EK[: len(configs)], quality_column, 1), loss) for costs_EK, loss in further]
     return improvement(mean_N, sd_N, costs_of_N, -front_MK[:, quality_column], costs_of_M, reference_K, beside)
+
+
+def trusted(seen: Sequence[Seen]) -> Sequence[Seen]:
+    """What the model is fitted to: all, or the ends of trials alone, once ENOUGH of them were seen at a rung as well.
+
+    Early scores tell which kinds of configurations are good. Which of the good ones is the best they hardly tell, and
+    one with a bad start would be left for good.
+    """
+    early = {frozenset(each.config.items()) for each in seen if each.share < 1.0}
+    ends = [each for each in seen if each.share >= 1.0]
+    return ends if sum(frozenset(each.config.items()) in early for each in ends) >= ENOUGH else seen
 
 
 @cache

@@ -5,6 +5,7 @@ import pytest
 
 from search.samplers.context import Seen
 from search.samplers.surrogate import (
+    ENOUGH,
     NOISES,
     OWN,
     REACHES,
@@ -17,6 +18,7 @@ from search.samplers.surrogate import (
     improvement,
     predict,
     sizes,
+    trusted,
 )
 from spaces.records.fronts import hypervolume
 
@@ -152,6 +154,17 @@ def test_the_model_reads_low_fidelities_as_such():
     assert mean[1] > mean[0] + 0.1 and (sd > 0).all()
     assert mean == pytest.approx([0.6, 0.9], abs=0.1)
     assert choose(seen) == 1
+
+
+def test_with_enough_ends_the_model_learns_from_them_alone():
+    """A bad first score closes a configuration only as long as few trials have come to their end."""
+    good = [Seen(config("od", 8 + i), 1.0, 0.9) for i in range(ENOUGH)]
+    rungs = [Seen(each.config, 0.1, 0.85) for each in good]
+    bad_start = Seen(config("hs", 5), 0.1, 0.1)
+    for known, trusts in ((ENOUGH - 1, False), (ENOUGH, True)):
+        seen = [*good, *rungs[:known], bad_start]
+        assert (trusted(seen) == good) == trusts and len(trusted(seen)) in (ENOUGH, len(seen))
+    assert trusted(good) == good == trusted([*good, *rungs])
 
 
 def choose(seen, running=()):

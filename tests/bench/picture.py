@@ -3,6 +3,7 @@
 make search
 .venv/bin/python tests/bench/picture.py studies/quick docs/results/report.png --until "The front" --figure
 .venv/bin/python tests/bench/picture.py studies/quick phone.png --width 390      # all of it, as a phone shows it
+.venv/bin/python tests/bench/picture.py studies/x decisions.png --until "What the search decided" --alone
 """
 
 import argparse
@@ -26,7 +27,9 @@ def main() -> None:
     parser.add_argument("--profile", metavar="NAME", help="latencies of this profile of the study")
     parser.add_argument("--until", metavar="HEADING", help="the last section to show; default all")
     parser.add_argument("--figure", action="store_true", help="of that section its first figure only")
+    parser.add_argument("--alone", action="store_true", help="nothing of what stands above that section")
     args = parser.parse_args()
+    begin = 0
     with tempfile.TemporaryDirectory() as scratch, browser.opened() as running:
         page = write_report(args.study, f"{scratch}/page.html", args.profile)
         view = running.new_page(viewport={"width": args.width, "height": 900})
@@ -39,8 +42,8 @@ def main() -> None:
         if args.until:
             section = view.locator("section", has=view.get_by_role("heading", name=args.until, exact=True)).first
             box = (section.locator(".plot").first if args.figure else section).bounding_box()
-            end = box["y"] + box["height"]
-        clip = {"x": 0, "y": 0, "width": args.width, "height": end}
+            begin, end = box["y"] if args.alone else 0, box["y"] + box["height"]
+        clip = {"x": 0, "y": begin, "width": args.width, "height": end - begin}
         view.screenshot(path=args.target, clip=clip, full_page=True)
     print(f"written to {args.target}, {Path(args.target).stat().st_size:,} bytes")
 

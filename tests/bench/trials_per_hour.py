@@ -53,14 +53,17 @@ def ray_guide(teacher: str, tokens: int, chosen: list[dict]) -> float:
     from ray import train, tune
     from ray.train.torch import TorchTrainer
 
+    from search.phases.inputs import read_inputs
     from search.phases.prepare import prepare
+    from spaces.telling import quiet
     from trainables.lanes.messages import TrialJob
 
     trials = len(chosen)
     changes = {"teacher": {"path": teacher}, "budget": {"train_tokens": tokens}, "targets": {"mode": "live"}}
     study = small_study.read_study(changes)
     with small_study.ray_of(3), tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as held:
-        prepared = prepare(study, held, lambda line: None)
+        inputs = read_inputs(study.spec, quiet, quiet)
+        prepared = prepare(study, inputs, quiet, held, quiet)
         job = TrialJob(
             trial=0, config={}, seed=0, teacher=teacher, corpus=prepared.corpus, tasks=tuple(prepared.tasks.values()),
             train_tokens=tokens, evaluation=EvaluationSpec(), floors=prepared.scores, training=study.spec.training,
@@ -108,7 +111,7 @@ def ours(teacher: str, tokens: int, trials: int) -> tuple[float, list[dict]]:
     marks: dict[str, float] = {}
 
     def say(line: str) -> None:
-        if line.startswith("costs of"):
+        if line.startswith("[5/5]"):
             marks["measured"] = time.perf_counter()
         if line.startswith("teacher targets"):
             marks.setdefault("targets", time.perf_counter())

@@ -127,12 +127,18 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
 
 def read_checkpoint(path: Path, trial: str = "") -> tuple[Progress, dict[str, Tensor]]:
     """Everything that a checkpoint holds. Raises ValueError when it is another trial's."""
+    progress = read_progress(path, trial)
+    with safe_open(path, framework="pt") as file:
+        return progress, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+def read_progress(path: Path, trial: str = "") -> Progress:
+    """The same without its weights."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-        if metadata["trial"] != trial:
-            raise ValueError(f"it is of trial {metadata['trial'][:16]!r}, not of {trial[:16]!r}")
-        progress = from_json(Progress, metadata["progress"])
-        return progress, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    if metadata["trial"] != trial:
+        raise ValueError(f"it is of trial {metadata['trial'][:16]!r}, not of {trial[:16]!r}")
+    return from_json(Progress, metadata["progress"])
 
 
 def copied_weights(module: nn.Module) -> Weights:

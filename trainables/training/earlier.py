@@ -6,14 +6,14 @@ from transformers import PreTrainedModel
 from trainables.models.embedding import Embedder, set_embedder
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus
-from trainables.training.checkpoint import CheckpointFile, Passed, best_weights, read_checkpoint
+from trainables.training.checkpoint import CheckpointFile, Passed, best_weights, read_checkpoint, read_progress
 from trainables.training.distillation import Distillation
 from trainables.training.settings import TrainingRun
 
 
 def best_rung(checkpoint: CheckpointFile, run: TrainingRun) -> Passed | None:
     """The rung whose weights the checkpoint of a run keeps; None: it keeps none."""
-    return read_checkpoint(checkpoint.path, run.digest)[0].best if checkpoint.path.is_file() else None
+    return read_progress(checkpoint.path, run.digest).best if checkpoint.path.is_file() else None
 
 
 @torch.no_grad()

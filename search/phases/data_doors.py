@@ -135,7 +135,7 @@ def sound_tasks(draft: Any) -> Iterator[TaskSpec]:
             task = TaskSpec(**sound(each, TaskSpec))
         except Unsound:
             continue
-        if task.kind in KINDS and not task_problems(task) and not is_elsewhere(task.source):  # which a rule refuses
+        if task.kind in KINDS and not task_problems(task):
             yield task
 
 

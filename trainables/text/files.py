@@ -179,8 +179,8 @@ def answering(source: str) -> Iterator[None]:
 
 
 def said_by(error: Exception) -> str:
-    """What a store says where it refuses, as one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What a store says where it refuses, as one line, without what Google's library says of itself after that."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].partition(" error_info=")[0]
 
 
 def is_elsewhere(source: str) -> bool:

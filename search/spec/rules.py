@@ -219,7 +219,7 @@ def named_corpus(spec: StudySpec) -> Problems:
 
 def named_task_source(task: TaskSpec) -> Problems:
     yield from _named_hub_source(task.source)
-    yield from _named_bucket(task.source)
+    yield from (f"[[tasks]] {task.name} source {line}" for line in _named_bucket(task.source))
 
 
 def fitting_metric(task: TaskSpec) -> Problems:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from spaces.errors import StillhouseError
@@ -173,7 +174,7 @@ def answering(source: str) -> Iterator[None]:
     """Raises StillhouseError with what a store says where it refuses."""
     try:
         yield
-    except OSError as error:
+    except (OSError, pa.ArrowInvalid) as error:
         reached = REACHED_BY.get(source.partition("://")[0], "")
         raise StillhouseError(f"the store does not give it: {said_by(error)}. {reached}".rstrip()) from error
 

@@ -165,6 +165,14 @@ def test_what_lies_in_a_store_is_looked_at_as_on_a_disk(store, folder, request, 
     assert "task 'news': no such bucket or folder: s3://tasks/news" in caught.value.problems
 
 
+def test_a_uri_without_a_bucket_is_told_and_not_opened(folder, bucket):
+    wrong = SPEC.replace('source = "text"', 'source = "s3://"').replace('source = "news"', 'source = "s3://"')
+    with pytest.raises(SpecError) as caught:
+        checked(folder, wrong)
+    problem = "'s3://' names no bucket: write s3://bucket/folder"
+    assert [*caught.value.problems] == [problem, f"[[tasks]] news source {problem}"]
+
+
 def test_an_object_that_a_store_lists_but_does_not_give(folder, bucket, monkeypatch):
     filesystem, root = open_filesystem(f"{bucket}/{folder.name}/text")
     pafs.copy_files(str(folder / "text"), root, destination_filesystem=filesystem)

@@ -122,11 +122,28 @@ def problem(source, kind="classification"):
         ("gs://anonymous@nosuchbucket/news", "no such bucket or folder: gs://anonymous@nosuchbucket/news"),
         ("gs://anonymous@denied/news", "PERMISSION_DENIED"),
         ("gs://anonymous@denied/news", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("s3://studies//news", "the store does not give it"),
         ("s4://studies/news", "no filesystem for 's4://studies/news'"),
     ],
 )
 def test_what_cannot_be_had_is_told(source, words, bucket, gs_bucket):
     assert words in problem(source)
+
+
+def test_many_groups_of_rows_are_few_requests(put, tmp_path, monkeypatch):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        rows(2000).to_parquet(folder / f"{split}.parquet", row_group_size=20)
+    asked = []
+
+    def counted(stored, unchanged=files.Stored.open):
+        read = unchanged(stored)
+        return lambda begin, number: asked.append(number) or read(begin, number)
+
+    monkeypatch.setattr(files.Stored, "open", counted)
+    read_task(TaskSpec("toy", put(folder), "classification"))
+    assert 0 < len(asked) <= 20
 
 
 def test_a_file_that_a_store_lists_but_does_not_give(put, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ REACHED_BY = {
 }
 """How the stores of a study are reached, by scheme; others say it themselves."""
 VERSIONS = ("md5hash", "etag")
-"""What a store says of the content of an object, the best first: an ETag of gs:// is another after each upload."""
+"""What a store says of the content of an object, the best first: an ETag may be of an upload, an MD5 is of bytes."""
 
 Read = Callable[[int, int], bytes]
 """So many bytes of a file from a place on."""

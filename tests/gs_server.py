@@ -1,7 +1,7 @@
 """A server on loopback that speaks the JSON API of Google Cloud Storage, as far as pyarrow asks for it.
 
-It is a process of its own: pyarrow's gs:// waits for answers without letting other threads of Python run. As with
-Google, an ETag is another after each upload, and folders are there only as beginnings of names.
+It is a process of its own: pyarrow waits for some answers without letting other threads of Python run. An ETag is
+another after each upload, and folders are there only as beginnings of names.
 """
 
 import base64
@@ -135,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         return refused
 
     def store(self, bucket, name, data):
-        """Replaces an object as a whole. Its ETag is another each time, as Google's is."""
+        """Replaces an object as a whole."""
         generation, now = str(next(self.server.generations)), datetime.now(UTC).isoformat().replace("+00:00", "Z")
         about = {
             "kind": "storage#object", "bucket": bucket, "name": name, "size": str(len(data)),

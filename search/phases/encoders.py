@@ -78,7 +78,7 @@ class ScoredEncoder:
         if own.protocol == FINETUNE:
             how.append(str(own.recipe))
         scores = cache_folder() / "scores"
-        return {split: scores / digest(4, self.identity, task.name, *how, split, self.seed) for split in splits}
+        return {split: scores / digest(5, self.identity, task.name, *how, split, self.seed) for split in splits}
 
 
 def reference_encoder(teacher: Teacher, spec: StudySpec, seed: int | None) -> ScoredEncoder:

@@ -98,7 +98,7 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
     """The dev scores of a configuration's own start. Trials with the same share them through the cache."""
     tasks, weights = [Path(folder).name for folder in job.tasks], job.training.start
     known = (
-        "start", 6, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
+        "start", 7, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
         architecture_of(job.config), job.config["initialisation"],
         weights and digest_files(weight_files(at_hand(weights))), job.seed, tasks,
         job.evaluation, job.floors, job.languages, job.weights,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
 
 from trainables.models.encoder import architecture
@@ -53,7 +54,7 @@ def probe(
     max_labels: the fits see the rows, drawn by the seed, that have so many labels together; None: all.
     """
     train, order = fitted_part(task, terms.seed, max_labels)
-    chosen = (NUM_FOLDS, REACH, STRENGTHS, terms.seed, terms.layer)
+    chosen = (NUM_FOLDS, REACH, STRENGTHS, terms.seed, terms.layer, terms.bf16)
     read = (task.kind, task.pad_id, task.label_names, getattr(features, "__qualname__", features))
     encoder = model if terms.fitted_on is None else terms.fitted_on
 
@@ -63,7 +64,7 @@ def probe(
     fit = kept_fit(digest_of_fit(encoder, train, *chosen, *read), compute)
 
     def predict(split: str) -> Predictions:
-        features_LNF = task_features(model, task, task.splits[split], features, layers=[fit.layer])
+        features_LNF = task_features(model, task, task.splits[split], features, [fit.layer], bf16=terms.bf16)
         return Predictions(fit.predict(features_LNF[0]), fit.layer, fit.converged)
 
     return predict
@@ -88,7 +89,7 @@ def best_fit(
 ) -> Fit:
     """Fitted on train, at the layer and strength that serve best on held-out folds along this order of its rows."""
     layers = range(architecture(model.config).num_layers + 1)[-1 if terms.layer == "last" else 0 :]
-    train_LNF = task_features(model, task, train, features, layers)
+    train_LNF = task_features(model, task, train, features, layers, bf16=terms.bf16)
     best, strength = chosen_by_folds(train_LNF, train.labels, order, head)
     fit = replace(fit_linear(head, train_LNF[best], train.labels.values, strength), layer=layers[best])
     if not fit.converged:
@@ -121,14 +122,21 @@ def behind(differences_N: np.ndarray) -> bool:
 
 
 def task_features(
-    model: PreTrainedModel, task: TaskData, split: Split, features: Features, layers: Sequence[int] | None = None
+    model: PreTrainedModel,
+    task: TaskData,
+    split: Split,
+    features: Features,
+    layers: Sequence[int] | None = None,
+    *,
+    bf16: bool = False,
 ) -> np.ndarray:
     """Features of a split or a part of one at the asked layers (all by default), LNF float32, an N for each label."""
 
     def read(texts: Ragged, words: Ragged | None = None) -> np.ndarray:
         return encoded_features(model, texts, task.pad_id, words, layers=layers)
 
-    return features(split, read)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        return features(split, read)
 
 
 def num_fitted(labels: Ragged, order: np.ndarray, max_labels: int | None) -> int:

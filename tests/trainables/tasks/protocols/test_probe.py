@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 from trainables.models.encoder import hidden_states
 from trainables.models.loading import load_model
 from trainables.tasks.protocols import probe as probing
-from trainables.tasks.protocols.features import likeness_features, pair_features
+from trainables.tasks.protocols.features import likeness_features, pair_features, text_features
 from trainables.tasks.protocols.heads import CLASSES
 from trainables.tasks.protocols.linear import encoder_digest, fit_linear
 from trainables.tasks.protocols.probe import NUM_FOLDS, STRENGTHS, task_features
@@ -201,3 +201,28 @@ def test_few_rows_are_folds_of_their_own(num_rows):
     place, strength = probing.chosen_by_folds(*layered([0.1, 3.0], num_rows=num_rows), CLASSES)
     assert place in (0, 1)
     assert strength in STRENGTHS
+
+
+def test_a_probe_in_bfloat16_says_the_same(easy, monkeypatch):
+    """Features in half the bits, and a fit of its own in the cache; what is compared on one fit is read exactly."""
+    model, seen = make_bert().eval(), []
+    model.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    exact, rounded = (
+        score_task(model, easy, EvaluationSpec(precision=precision), ["dev"], 0)["dev"]
+        for precision in ("fp32", "bf16")
+    )
+    assert True in seen and seen.index(True) == seen.count(False)
+    assert rounded.layer == exact.layer
+    assert rounded.score == pytest.approx(exact.score, abs=0.02)
+    first = len(seen)
+    score_task(model, easy, EvaluationSpec(precision="bf16"), ["dev"], 0, fitted_on=make_bert())
+    assert not any(seen[first:])
+
+
+def test_features_in_bfloat16_are_close_to_exact_ones(easy):
+    model = make_bert().eval()
+    exact, rounded = (
+        task_features(model, easy, easy.splits["dev"], text_features, bf16=bf16) for bf16 in (False, True)
+    )
+    assert rounded.dtype == np.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.03

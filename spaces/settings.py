@@ -11,6 +11,9 @@ from typing import Any
 
 from spaces.errors import nearest
 
+PRECISIONS = ("auto", "fp32", "bf16")
+"""Choices of arithmetic; auto is bf16 where the processor multiplies it."""
+
 
 def setting(doc: str, default: Any = dataclasses.MISSING, **rules: Any) -> Any:
     """A documented field; rules are `at_least`, `above`, `below`, `choices`, `pattern` and `refused`.

@@ -29,7 +29,7 @@ from trainables.models.loading import quiet_transformers
 from trainables.models.student import truncated, untrained
 from trainables.models.teacher import Teacher, load_teacher
 from trainables.tasks.scores import EncoderScore
-from trainables.tasks.scoring import load_task, score_task
+from trainables.tasks.scoring import in_bf16, load_task, score_task
 from trainables.tasks.spec import FINETUNE
 from trainables.text.corpus import Corpus
 from trainables.training.target_shards import build_shard
@@ -74,11 +74,11 @@ class ScoredEncoder:
     def folders(self, task: Path, splits: Sequence[str]) -> dict[str, Path]:
         """Where the cache keeps the score on each split, or will."""
         own = self.spec.evaluation
-        how = [own.protocol, own.layer, *embedder_of(self.model).identity()]
+        how = [own.protocol, own.layer, in_bf16(self.model, own), *embedder_of(self.model).identity()]
         if own.protocol == FINETUNE:
             how.append(str(own.recipe))
         scores = cache_folder() / "scores"
-        return {split: scores / digest(4, self.identity, task.name, *how, split, self.seed) for split in splits}
+        return {split: scores / digest(5, self.identity, task.name, *how, split, self.seed) for split in splits}
 
 
 def reference_encoder(teacher: Teacher, spec: StudySpec, seed: int | None) -> ScoredEncoder:

@@ -32,13 +32,13 @@ from spaces.students.stages import axes_of, stages_of, terms_of
 from spaces.students.transfer import Pairing
 from spaces.telling import Say
 from trainables.copies import file_at_hand, is_home, locked, name_of, shared
-from trainables.machine import pinned_threads
+from trainables.machine import pinned_threads, use_bf16
 from trainables.models.encoder import hidden_states
 from trainables.models.signals import State
 from trainables.models.student import held_by
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, blocks_visited, open_corpus
-from trainables.training.distillation import teacher_states, use_bf16
+from trainables.training.distillation import teacher_states
 from trainables.training.loop import held_out_blocks
 from trainables.training.readings import read_batch
 from trainables.training.settings import GENERATIONS
@@ -110,7 +110,9 @@ def make_target_plan(
         mask_fraction=spec.training.mask_fraction,
         width=facts.architecture.hidden_size,
         sequence_length=length,
-        bf16=use_bf16(spec.training.teacher_precision, torch.device(spec.cluster.device)),
+        bf16=use_bf16(
+            spec.training.teacher_precision, torch.device(spec.cluster.device), facts.architecture.hidden_size
+        ),
         dtype=spec.targets.dtype,
     )
 

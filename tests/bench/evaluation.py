@@ -1,7 +1,8 @@
 """What a score by the probe costs: the forward passes, the fits, and a test score after a dev score.
 
-The fits are those of the product and, as before them, scikit-learn's, on the same features: time, the layers that are
-chosen, scores, and the order of the students. Students are those of a study on the embedded teacher.
+Three ways to the same score: fits by scikit-learn, by the product, and by the product on features in bfloat16 (on a
+processor that multiplies it, this is what a study does). Time, the layers that are chosen, scores, and the order of the
+students. Students are those of a study on the embedded teacher.
 
     python tests/bench/evaluation.py studies/quick            # some minutes for the 36 students of `make search`
     python tests/bench/evaluation.py studies/quick --most 12
@@ -26,12 +27,15 @@ from trainables.machine import pinned_threads
 from trainables.models.encoder import architecture
 from trainables.models.loading import load_model
 from trainables.models.teacher import load_teacher
+from trainables.tasks.data import Split
 from trainables.tasks.kind import Terms
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.protocols.linear import Fit
 from trainables.tasks.protocols.probe import best_fit, fitted_part, task_features
 from trainables.tasks.protocols.solvers import NO_CLASSES, Layer
 from trainables.tasks.scoring import TaskData, load_task, prepare_task
+
+WAYS = ("scikit-learn", "fp32", "bf16")
 
 
 def by_sklearn(x_NF: np.ndarray, labels_N: np.ndarray, strength: float) -> Layer:
@@ -62,21 +66,28 @@ def scored(model: Any, task: TaskData, times: dict[str, float]) -> dict[str, tup
         times[name] += time.process_time() - started
         return found
 
-    train_LNF = clocked("train", lambda: task_features(model, task, train, features))
+    def read(split: Split, layers: list[int] | None, bf16: bool) -> np.ndarray:
+        name = "all layers" if layers is None else "one layer"
+        return clocked(
+            f"{name}{' in bf16' * bf16}", lambda: task_features(model, task, split, features, layers, bf16=bf16)
+        )
+
+    train_LNF = {bf16: read(train, None, bf16) for bf16 in (False, True)}
     found = {}
-    for name, way in (("before", replace(head, linear=by_sklearn)), ("now", head)):
+    for name, way, bf16 in (
+        ("scikit-learn", replace(head, linear=by_sklearn), False), ("fp32", head, False), ("bf16", head, True)
+    ):  # fmt: skip
         fit: Fit = clocked(
-            name, lambda way=way: best_fit(model, task, train, order, terms, lambda split, read: train_LNF, way)
+            name,
+            lambda way=way, bf16=bf16: best_fit(
+                model, task, train, order, terms, lambda split, read: train_LNF[bf16], way
+            ),
         )
-        split = "test" if name == "before" else "dev"  # one reading of each
-        clocked(
-            split, lambda split=split, fit=fit: task_features(model, task, task.splits[split], features, [fit.layer])
+        own = task.splits["dev"]
+        dev_LNF = (
+            read(own, [fit.layer], bf16) if way is head else task_features(model, task, own, features, [fit.layer])
         )
-        dev_LNF = task_features(model, task, task.splits["dev"], features, [fit.layer])
-        found[name] = (
-            task.metric.function(task.splits["dev"].labels, fit.predict(dev_LNF[0]), task.label_names),
-            fit.layer,
-        )
+        found[name] = task.metric.function(own.labels, fit.predict(dev_LNF[0]), task.label_names), fit.layer
     return found
 
 
@@ -94,8 +105,8 @@ def main() -> None:
     folders = sorted((options.study / "students").iterdir())
     folders = [folders[i] for i in np.unique(np.linspace(0, len(folders) - 1, options.most).astype(int))]
     by_shape: dict[str, list[dict[str, float]]] = defaultdict(list)
-    scores: dict[str, list[float]] = {"before": [], "now": []}
-    moved, same = [], []
+    scores: dict[str, list[float]] = {way: [] for way in WAYS}
+    every: dict[str, list[tuple[float, int]]] = {way: [] for way in WAYS}
     with pinned_threads(1):
         for folder in folders:
             model, times = load_model(folder).eval(), defaultdict(float)
@@ -103,27 +114,28 @@ def main() -> None:
             by_shape[architecture(model.config).name].append(times)
             for name, means in scores.items():
                 means.append(statistics.mean(each[name][0] for each in found))
-            moved += [abs(each["now"][0] - each["before"][0]) for each in found]
-            same += [each["now"][1] == each["before"][1] for each in found]
+                every[name] += [each[name] for each in found]
     print(setting("transformers", "scikit-learn"))
     rows = []
     for shape, each in by_shape.items():
         mean = {name: statistics.median(times[name] for times in each) for name in each[0]}
-        forward, later = mean["train"] + mean["dev"], mean["test"] / (mean["train"] + mean["test"] + mean["now"])
+        forward, quick = (mean[f"all layers{way}"] + mean[f"one layer{way}"] for way in ("", " in bf16"))
         rows.append([
-            shape, len(each), f"{forward:.2f}", f"{mean['before']:.2f}", f"{mean['now']:.2f}",
-            f"{mean['before'] / mean['now']:.1f}", f"{mean['now'] / (forward + mean['now']):.0%}", f"{later:.2f}",
+            shape, len(each), f"{forward:.2f}", f"{quick:.2f}", f"{forward / quick:.1f}", f"{mean['scikit-learn']:.2f}",
+            f"{mean['fp32']:.2f}", f"{mean['fp32'] / (forward + mean['fp32']):.0%}",
+            f"{mean['bf16'] / (quick + mean['bf16']):.0%}",
         ])  # fmt: skip
-    print_table(
-        ["shape", "students", "forward s", "fits before s", "fits s", "before / now", "fits of all", "test after dev"],
-        rows,
-    )
-    print(
-        f"\n{len(moved)} scores: the same layer in {np.mean(same):.1%}, moved by {np.mean(moved):.4f} on the mean, ",
-        end="",
-    )
-    print(f"at most {max(moved):.4f}; {np.mean(np.array(moved) <= 0.005):.0%} by 0.005 or less; ", end="")
-    print(f"rank correlation of the students {spearmanr(scores['before'], scores['now']).statistic:.4f}")
+    columns = ["shape", "students", "forward s", "in bf16", "fp32 / bf16", "fits by scikit-learn s", "fits s"]
+    print_table([*columns, "fits of all", "in bf16"], rows)
+    print()
+    for way, other in (("fp32", "scikit-learn"), ("bf16", "fp32")):
+        moved = [abs(own[0] - its[0]) for own, its in zip(every[way], every[other], strict=True)]
+        same = [own[1] == its[1] for own, its in zip(every[way], every[other], strict=True)]
+        print(
+            f"{way} after {other}, {len(moved)} scores: the same layer in {np.mean(same):.1%}, moved by "
+            f"{np.mean(moved):.4f} on the mean, at most {max(moved):.4f}; {np.mean(np.array(moved) <= 0.005):.0%} by "
+            f"0.005 or less; rank correlation of the students {spearmanr(scores[way], scores[other]).statistic:.4f}"
+        )
 
 
 if __name__ == "__main__":

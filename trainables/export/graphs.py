@@ -15,8 +15,6 @@ Shapes: B batch, H heads, T tokens, D width, E width of an embedding, C classes.
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +27,7 @@ from spaces.errors import StillhouseError
 from spaces.records.runtimes import ONNX, need_runtime
 from trainables.cache import new_file
 from trainables.export.blank_graphs import fill_graph
+from trainables.models.attention import attention_by
 from trainables.models.embedding import embedder_of, finish, pool
 from trainables.models.encoder import (
     architecture,
@@ -138,21 +137,6 @@ def export_onnx(model: PreTrainedModel, file: str | Path) -> Path:
     return file
 
 
-@contextmanager
-def attention_in_one(model: PreTrainedModel) -> Iterator[None]:
-    """The model with our attention function, where its family asks transformers for one."""
-    encoder: Any = model.base_model
-    before = encoder.config._attn_implementation
-    asks = "ALL_ATTENTION_FUNCTIONS" in vars(inspect.getmodule(type(encoder)))
-    if asks:
-        encoder.set_attn_implementation(FUSED)
-    try:
-        yield
-    finally:
-        if asks:
-            encoder.set_attn_implementation(before)
-
-
 def attentions(file: Path) -> int:
     """How many attentions of a file are one operator."""
     import onnx
@@ -190,7 +174,7 @@ def write_onnx(model: PreTrainedModel, file: Path) -> None:
     below = [layer_name(layer) for layer in range(architecture(model.config).num_layers)]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not wanted here
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
-    with attention_in_one(model), warnings.catch_warnings():
+    with attention_by(model, FUSED), warnings.catch_warnings():
         # The exporter's own: both inputs share their axes, and it uses a torch API that torch deprecates.
         warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)

@@ -21,6 +21,7 @@ from trainables.models.loading import weight_files
 from trainables.models.student import build_student, load_weights
 from trainables.models.teacher import Teacher
 from trainables.tasks.scores import Scores
+from trainables.tasks.scoring import in_bf16
 from trainables.text.corpus import Corpus
 
 
@@ -98,10 +99,10 @@ def start_scores(student: PreTrainedModel, job: TrialJob, teacher: Teacher, corp
     """The dev scores of a configuration's own start. Trials with the same share them through the cache."""
     tasks, weights = [Path(folder).name for folder in job.tasks], job.training.start
     known = (
-        "start", 6, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
+        "start", 7, teacher.facts.digest, job.embedding, corpus.digest, type(student).__name__,
         architecture_of(job.config), job.config["initialisation"],
         weights and digest_files(weight_files(at_hand(weights))), job.seed, tasks,
-        job.evaluation, job.floors, job.languages, job.weights,
+        job.evaluation, in_bf16(student, job.evaluation), job.floors, job.languages, job.weights,
         *([job.deploy.of(job.deploy.first), *versions_of(job.deploy.runtime)] if job.deploy.is_scored else []),
     )  # fmt: skip
     own = replace(job, test_floors={})

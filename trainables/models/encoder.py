@@ -24,6 +24,7 @@ from transformers import (
 
 from spaces.errors import choose
 from spaces.students.architecture import StudentArchitecture
+from trainables.models.attention import quick_attention
 from trainables.models.families import FAMILIES
 from trainables.models.family import Family, LayerParts, ScoringHead
 from trainables.models.file_encoder import FileEncoder
@@ -208,7 +209,7 @@ def hidden_states(
     def after(module: Any, args: tuple, out: Any) -> None:
         states.append(out if isinstance(out, Tensor) else out[0])
 
-    with shallow(model, num_layers) as run:
+    with shallow(model, num_layers) as run, quick_attention(model, input_ids_BT):
         # Not `output_hidden_states`: its hooks are set once, on the layers that the first call happens to run.
         handles = [run[0].register_forward_pre_hook(before, with_kwargs=True)]
         handles += [layer.register_forward_hook(after) for layer in dict.fromkeys(run)]

@@ -47,7 +47,8 @@ class Terms:
     """What a protocol is asked for beside model and task.
 
     metric: by which what is fitted may choose. layer: of LAYERS, whether features may come from any layer. recipe: of
-    what is trained. fitted_on: the encoder whose features are fitted, where it is not the model itself.
+    what is trained. fitted_on: the encoder whose features are fitted, where it is not the model itself. bf16: whether
+    the forward passes of a probe are in bfloat16.
     """
 
     metric: Metric
@@ -55,6 +56,7 @@ class Terms:
     layer: str = "any"
     recipe: Recipe = Recipe()
     fitted_on: Any = None
+    bf16: bool = False
 
 
 Run = Callable[[Any, TaskData, Terms], Callable[[str], Predictions]]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from spaces.errors import SpecError
-from trainables.models.encoder import usable_positions
+from trainables.machine import use_bf16
+from trainables.models.encoder import architecture, usable_positions
 from trainables.models.file_encoder import FileEncoder
 from trainables.tasks.data import TaskData
 from trainables.tasks.kind import Predictions, Terms
@@ -23,6 +24,7 @@ __all__ = [
     "TaskData",
     "TaskScore",
     "check_gap",
+    "in_bf16",
     "load_task",
     "metric_of",
     "prepare_task",
@@ -50,6 +52,13 @@ class TaskScore:
     metric: str
     protocol: str
     converged: bool = True
+
+
+def in_bf16(model: PreTrainedModel | FileEncoder, evaluation: EvaluationSpec) -> bool:
+    """Whether a probe reads the model in bfloat16; a file computes as it was written."""
+    if isinstance(model, FileEncoder):
+        return False
+    return use_bf16(evaluation.precision, model.device, architecture(model.config).hidden_size)
 
 
 def score_task(
@@ -80,7 +89,8 @@ def score_task(
     values: dict[str, list[float]] = {split: [] for split in splits}
     found: dict[str, Predictions] = {}
     for fit in range(evaluation.recipe.seeds if own == FINETUNE else 1):
-        terms = Terms(metric, seed + fit, evaluation.layer, evaluation.recipe, fitted_on)
+        bf16 = fitted_on is None and in_bf16(model, evaluation)  # what two encoders are compared by is exact
+        terms = Terms(metric, seed + fit, evaluation.layer, evaluation.recipe, fitted_on, bf16)
         predict = kind.protocols[own].run(model, task, terms)
         for split in splits:
             found[split] = predict(split)

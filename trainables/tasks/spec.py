@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from spaces.errors import SpecError, nearest
-from spaces.settings import setting
+from spaces.settings import PRECISIONS, setting
 from trainables.tasks.kind import LAYERS, Recipe
 from trainables.tasks.kinds import KINDS
 from trainables.tasks.reading.tables import TaskSource
@@ -81,6 +81,11 @@ class EvaluationSpec:
         "any: a probe reads the layer that serves best; last: only what the exported student gives",
         "any",
         choices=LAYERS,
+    )
+    precision: str = setting(
+        "arithmetic of the forward passes of a probe; auto: bf16 where the processor multiplies it",
+        "auto",
+        choices=PRECISIONS,
     )
     documents: str = setting(
         "who embeds the documents of a search: the student, or the teacher once, so that students serve the queries of "

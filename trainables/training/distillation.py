@@ -19,6 +19,7 @@ from spaces.students.architecture import architecture_of
 from spaces.students.stages import stages_of, terms_of
 from spaces.students.transfer import METHODS, Pairing, parse_method
 from trainables.losses.loss import Batch, Loss, Projection
+from trainables.machine import use_bf16
 from trainables.models.classes import class_places
 from trainables.models.embedding import embedder_of, set_embedder
 from trainables.models.encoder import classes_of
@@ -32,9 +33,6 @@ from trainables.training.mixing import Mix, both_valid, partner
 from trainables.training.readings import Reading, read_batch
 from trainables.training.settings import TrainingSpec, Worker
 from trainables.training.targets import Targets
-
-WIDE = 256
-"""Width from which a student's steps are faster in bf16 on a CPU that multiplies it."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Distillation(nn.Module):
         self.squares = stream_squares(teacher, corpus) if reads_states else {}
         device = next(student.parameters()).device
         self.student_bf16 = use_bf16(training.precision, device, student.config.hidden_size)
-        self.teacher_bf16 = use_bf16(training.teacher_precision, device)
+        self.teacher_bf16 = use_bf16(training.teacher_precision, device, facts.architecture.hidden_size)
         self.teacher_s = 0.0
         """What its forward passes took; on a GPU they end later than they return, and nothing is said."""
         learns_labels = any(term.labelled for term in terms_of(config["method"]))
@@ -277,14 +275,3 @@ def where_from(module: Distillation, kept: Sequence[Targets | None]) -> str:
     """What the teacher said comes from: the cache, the live teacher where any stage has to ask it, or there is none."""
     learning = [targets for stage, targets in zip(module.stages, kept, strict=True) if stage.teacher_signals]
     return "none" if not learning else "live" if None in learning else "cache"
-
-
-def use_bf16(precision: str, device: torch.device, student_width: int | None = None) -> bool:
-    """Whether a model runs under bf16 autocast. Narrow students lose by it on a CPU (tests/bench/step_options.py)."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if student_width is not None and student_width < WIDE:
-        return False
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spaces.settings import setting
+from spaces.settings import PRECISIONS, setting
 from trainables.cache import digest
 
 
@@ -17,16 +17,14 @@ class TrainingSpec:
     warmup_fraction: float = setting("share of the steps with rising learning rate", 0.1, at_least=0, below=1)
     gradient_clip: float = setting("largest gradient norm; larger gradients are scaled down to it", 1.0, above=0)
     mask_fraction: float = setting("share of tokens masked for od and mlm", 0.15, above=0, below=1)
-    precision: str = setting("arithmetic of the training steps", "auto", choices=("auto", "fp32", "bf16"))
+    precision: str = setting("arithmetic of the training steps", "auto", choices=PRECISIONS)
     mixup: float = setting(
         "mixes the embeddings of two texts; the weight that their consistency term grows to; 0: none are mixed", 0.0,
         at_least=0,
     )  # fmt: skip
     mask_views: int = setting("different masks of one block, used in turn by the epochs", 4, at_least=1)
     gradient_accumulation: int = setting("micro-batches per step", 1, at_least=1)
-    teacher_precision: str = setting(
-        "arithmetic of the teacher's forward pass", "auto", choices=("auto", "fp32", "bf16")
-    )
+    teacher_precision: str = setting("arithmetic of the teacher's forward pass", "auto", choices=PRECISIONS)
     start: str | None = setting("folder of a student whose weights every trial starts from", None)
     checkpoint_every_s: float = setting("seconds between two checkpoints of a running trial", 60.0, above=0)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from transformers import PreTrainedModel
 
 from spaces.errors import StillhouseError
@@ -42,12 +43,28 @@ class Fit:
     converged: bool
     layer: int = 0
 
+    def outputs(self, x_NF: np.ndarray) -> np.ndarray:
+        """NC, float32: numbers, or logits (of two classes that of the second)."""
+        outputs_NC: np.ndarray = (x_NF - self.mean_F) / self.scale_F @ self.weights_FC + self.bias_C
+        return outputs_NC
+
     def predict(self, x_NF: np.ndarray) -> np.ndarray:
         """Class ids or real numbers."""
-        outputs_NC = (x_NF - self.mean_F) / self.scale_F @ self.weights_FC + self.bias_C
+        outputs_NC = self.outputs(x_NF)
         if not len(self.classes):
             return outputs_NC[:, 0]
         return self.classes[outputs_NC.argmax(1) if outputs_NC.shape[1] > 1 else (outputs_NC[:, 0] > 0).astype(int)]
+
+    def losses(self, x_NF: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+        """Cross entropy or half the squared error of each row, N; 0 for a class that the fit has never seen."""
+        outputs_NC = self.outputs(x_NF)
+        if not len(self.classes):
+            return (outputs_NC[:, 0] - labels_N) ** 2 / 2
+        if outputs_NC.shape[1] == 1:
+            outputs_NC = np.concatenate([np.zeros_like(outputs_NC), outputs_NC], axis=1)
+        target_N = np.searchsorted(self.classes, labels_N).clip(max=len(self.classes) - 1)
+        losses_N = logsumexp(outputs_NC, axis=1) - outputs_NC[np.arange(len(labels_N)), target_N]
+        return np.where(self.classes[target_N] == labels_N, losses_N, 0.0)
 
 
 def fit_linear(head: Head, x_NF: np.ndarray, labels_N: np.ndarray, strength: float) -> Fit:

@@ -1,5 +1,6 @@
 """Token classification: reading and checking, words at their first sub-tokens, the probe and fine-tuning."""
 
+import itertools
 import json
 
 import numpy as np
@@ -17,7 +18,7 @@ from trainables.tasks.kind import Terms
 from trainables.tasks.protocols.features import word_features
 from trainables.tasks.protocols.heads import CLASSES
 from trainables.tasks.protocols.linear import fit_linear
-from trainables.tasks.protocols.probe import HELD_OUT_SHARE, probe, task_features
+from trainables.tasks.protocols.probe import NUM_FOLDS, STRENGTHS, probe, task_features
 from trainables.tasks.sampling import generator, stratified_order
 from trainables.tasks.scoring import load_task, prepare_task, score_task
 from trainables.tasks.spec import EvaluationSpec, TaskSpec
@@ -218,23 +219,23 @@ def test_the_probe_equals_a_slow_reference(easy):
     while words + len(train.labels[order[len(chosen)]]) <= 200:
         words += len(train.labels[order[len(chosen)]])
         chosen.append(order[len(chosen)])
-    held = chosen[: round(HELD_OUT_SHARE * len(chosen))]
-    features = task_features(model, easy, train, word_features)
-    parts = {"all": sorted(chosen), "held": held, "fitted": chosen[len(held) :]}
-    part = {
-        name: np.concatenate([train.labels.indices(np.array([row])) for row in rows]) for name, rows in parts.items()
-    }
-    labels = train.labels.values
+    features, labels = task_features(model, easy, train, word_features), train.labels.values
+
+    def words_of(rows):
+        return np.concatenate([train.labels.indices(np.array([row])) for row in rows])
 
     def fit(layer, strength, rows):
-        return fit_linear(CLASSES, features[layer][part[rows]], labels[part[rows]], strength)
+        return fit_linear(CLASSES, features[layer][words_of(rows)], labels[words_of(rows)], strength)
 
-    def held_score(layer, strength):
-        return np.mean(fit(layer, strength, "fitted").predict(features[layer][part["held"]]) == labels[part["held"]])
+    def held_loss(layer, strength):
+        losses = []
+        for held in np.array_split(np.array(chosen), NUM_FOLDS):
+            rest = sorted(set(chosen) - set(held))
+            losses += [*fit(layer, strength, rest).losses(features[layer][words_of(held)], labels[words_of(held)])]
+        return np.mean(losses)
 
-    layer = int(np.argmax([held_score(layer, 0.1) for layer in range(3)]))
-    strength = max((0.01, 0.1, 1.0), key=lambda value: (held_score(layer, value), -value))
-    expected = fit(layer, strength, "all").predict(task_features(model, easy, dev, word_features)[layer])
+    layer, strength = min(itertools.product(range(3), STRENGTHS), key=lambda each: held_loss(*each))
+    expected = fit(layer, strength, sorted(chosen)).predict(task_features(model, easy, dev, word_features)[layer])
     found = probe(model, easy, Terms(easy.metric, 3), features=word_features, head=CLASSES, max_labels=200)("dev")
     assert found.layer == layer
     assert found.values.tolist() == expected.tolist()

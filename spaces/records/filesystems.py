@@ -30,6 +30,8 @@ def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
     text = text.rstrip("/")
     scheme = text.partition("://")[0]
+    if scheme in OWN and "#" in text:  # pyarrow would open what stands before it
+        raise StillhouseError(f"no filesystem for {text!r}: write %23 for #")
     limit = f"?retry_limit_seconds={GS_RETRY_S}" if scheme == "gs" and "?" not in text else ""
     try:
         return pafs.FileSystem.from_uri(text + limit)

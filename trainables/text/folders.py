@@ -20,8 +20,8 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """Without those above it."""
-        return PurePosixPath(self.place).name
+        """Without those above it; in a store its own, of which a URI may write %20 for a space."""
+        return PurePosixPath(self.stored[1] if self.stored else self.place).name
 
     @property
     def parent(self) -> "Folder":

@@ -74,6 +74,7 @@ def test_a_store_that_does_not_answer_is_not_asked_for_a_quarter_of_an_hour(monk
     [
         ("gs://me@bucket/x", r"no filesystem for 'gs://me@bucket/x': GCS URIs do not accept username except"),
         ("gs://bucket/x?colour=red", r"no filesystem for 'gs://bucket/x\?colour=red': .*'colour'"),
+        ("s3://bucket/x#2", r"no filesystem for 's3://bucket/x#2': write %23 for #"),
         ("s4://bucket/x", r"no filesystem for 's4://bucket/x': .* Known: gs, s3"),
     ],
 )

@@ -4,6 +4,7 @@ import gzip
 import json
 
 import pandas as pd
+import pyarrow.fs as pafs
 import pytest
 from small_tasks import make_tokenizer, write_beir
 
@@ -85,6 +86,16 @@ def test_the_same_rows_notes_and_prepared_task_as_from_a_folder(way, put, tmp_pa
         prepared.append(prepare_task(spec, make_tokenizer(), tmp_path / "cache", say=said[-1].append))
     assert len(set(prepared)) == 1 and said[0] == said[1] == said[2]
     assert ("files that are not used: dev_mismatched.csv" in "".join(said[1])) == (way == "files")
+
+
+def test_a_stem_of_a_store_is_named_as_its_files(bucket, tmp_path):
+    write_stem(tmp_path)
+    filesystem, root = open_filesystem(f"{bucket}/stems")
+    for split in ("train", "dev"):
+        copy = f"{root}/my news-{split}.tsv"
+        pafs.copy_files(str(tmp_path / f"toy-{split}.tsv"), copy, pafs.LocalFileSystem(), filesystem)
+    _, found, _ = read_task(TaskSpec("toy", f"{bucket}/stems/my%20news", "classification"))
+    assert {split: len(each) for split, each in found.items()} == {"train": 40, "dev": 8}
 
 
 def test_a_task_that_lies_elsewhere_is_told_with_its_place(put, tmp_path):

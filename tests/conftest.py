@@ -18,7 +18,7 @@ from processes import marked  # noqa: E402 - from the folders above
 quiet_environment()
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that each want both cores wait for one another
 GROUPS = {
-    "nodes": "nodes", "stillhouse": "trials", "run_lane": "trials", "bucket": "trials",
+    "nodes": "nodes", "stillhouse": "trials", "run_lane": "trials", "bucket": "trials", "gs_bucket": "trials",
     "two_nodes": "clusters", "ray_cluster": "clusters", "browser": "pages",
 }  # fmt: skip
 """Under pytest-xdist, tests that share what is slow to start run in one process: the group of a test is that of the
@@ -80,3 +80,18 @@ def bucket():
 
     with s3_server("studies"):
         yield "s3://studies"
+
+
+@pytest.fixture(scope="session")
+def gs_requests():
+    """What a server of Google Cloud Storage on loopback was asked for; reached as the real one, without credentials."""
+    from gs_server import gs_server
+
+    with gs_server("studies") as requests:
+        yield requests
+
+
+@pytest.fixture(scope="session")
+def gs_bucket(gs_requests):
+    """Its bucket."""
+    return "gs://anonymous@studies"

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow.fs as pafs
-
 from spaces.errors import StillhouseError
-from spaces.records.filesystems import open_filesystem, read_text
+from spaces.records.filesystems import make_parent, open_filesystem, read_text
 from spaces.values import from_json, to_json
 
 RECORD = ".sum"
@@ -116,12 +114,6 @@ def write_record(uri: str, record: FileRecord | FolderRecord) -> None:
         make_parent(filesystem, path)
         with filesystem.open_output_stream(path + RECORD) as file:
             file.write(to_json(record).encode())
-
-
-def make_parent(filesystem: pafs.FileSystem, path: str) -> None:
-    """An object store knows no folders, and would keep an empty object for each."""
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        filesystem.create_dir(path.rpartition("/")[0], recursive=True)
 
 
 @contextmanager

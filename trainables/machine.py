@@ -33,6 +33,8 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 TASKS = Path("/proc/self/task")
 FILES = "2"
 """Version of how files of other runtimes are written here: it moves their numbers as that of a package does."""
+X86 = ("x86_64", "AMD64")
+"""Names of that architecture on Linux and macOS, and on Windows."""
 WIDE = 96
 """Width from which a model is known to gain by bf16, on a CPU that multiplies it (tests/bench/step_options.py)."""
 WITHOUT_VNNI = "this processor has no VNNI: int8 is slower here, with the same numbers, than on one that has it"
@@ -121,8 +123,7 @@ def multiplies_bf16() -> bool:
     """Whether this processor has products of bfloat16. Where it has none they are imitated, at a loss."""
     if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return False
-    of_x86 = torch.cpu.get_capabilities()["architecture"] == "x86_64"
-    return not of_x86 or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return platform.machine() not in X86 or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def use_bf16(precision: str, device: torch.device, width: int) -> bool:

@@ -25,7 +25,7 @@ from analysis.study.scoring import tasks_by_protocol
 from analysis.study.table import StudyTable, load_table
 from analysis.words import number, plural
 from spaces.errors import StillhouseError
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import make_parent, open_filesystem
 from spaces.records.shares import WEAK
 
 
@@ -46,8 +46,7 @@ def write_page(page: str, target: str) -> str:
     local = isinstance(filesystem, pyarrow.fs.LocalFileSystem)
     written = f"{parent or '.'}/.{name}.tmp" if local else path  # an object store shows a file only when it is whole
     try:
-        if local:
-            filesystem.create_dir(parent or ".", recursive=True)
+        make_parent(filesystem, path)
         with filesystem.open_output_stream(written) as file:
             file.write(page.encode())
         if local:

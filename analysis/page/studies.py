@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import pyarrow.fs
 
 from analysis.figures.points import hover
 from analysis.figures.style import ABOVE, GREY, buttons, colours_of, cost_axis, count_ticks, style
@@ -20,7 +19,7 @@ from analysis.study.table import StudyTable
 from analysis.words import MISSING, cost_text, decimal, number, plural, ratio, student_name, teacher_share
 from spaces.errors import SpecError
 from spaces.records.costs import COSTS, Cost
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import folders_in, open_filesystem
 
 KNEE = ("trial", "quality", "low", "high")
 OVERVIEW = ("study", "folder", "trials", "students", "on_front", "hypervolume", "best_quality")
@@ -29,10 +28,8 @@ OVERVIEW = ("study", "folder", "trials", "students", "on_front", "hypervolume", 
 def listed(root: str) -> list[dict[str, str]]:
     """The studies in a folder and right below it: folder, where each stands, trials, and its knee, newest last."""
     filesystem, path = open_filesystem(root)
-    found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
-    names = ["", *sorted(info.base_name for info in found if info.type == pyarrow.fs.FileType.Directory)]
     rows = []
-    for folder in (f"{root.rstrip('/')}/{name}".rstrip("/") for name in names):
+    for folder in (f"{root.rstrip('/')}/{name}".rstrip("/") for name in ("", *folders_in(filesystem, path))):
         watcher = Watcher(folder)
         watcher.look()
         study, state = watcher.study, watcher.state

@@ -120,8 +120,11 @@ def is_small(spec: CorpusSpec) -> bool:
 
 
 def sound(draft: Any, section: type) -> dict[str, Any]:
-    """All fields of a section. Raises Unsound where one could not be read."""
-    return {field.name: getattr(draft, field.name) for field in dataclasses.fields(section)}
+    """All fields of a section. Raises Unsound where one could not be read, or is a URI that names no bucket."""
+    values = {field.name: getattr(draft, field.name) for field in dataclasses.fields(section)}
+    if any(isinstance(value, str) and value.endswith("://") for value in values.values()):  # which a rule refuses
+        raise Unsound
+    return values
 
 
 def sound_tasks(draft: Any) -> Iterator[TaskSpec]:
@@ -135,7 +138,7 @@ def sound_tasks(draft: Any) -> Iterator[TaskSpec]:
             task = TaskSpec(**sound(each, TaskSpec))
         except Unsound:
             continue
-        if task.kind in KINDS and not task_problems(task) and not is_elsewhere(task.source):  # which a rule refuses
+        if task.kind in KINDS and not task_problems(task):
             yield task
 
 

@@ -10,6 +10,7 @@ import tomli_w
 
 from search.store.parts import Store
 from spaces.errors import StillhouseError
+from spaces.records.filesystems import copy_folder
 from spaces.records.rows import TrialRow
 
 TEACHER, FLOOR = -1, -2
@@ -32,10 +33,7 @@ def local_student(store: Store, row: TrialRow) -> Iterator[Path]:
         yield Path(store.path(row.student_path))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        pyarrow.fs.copy_files(
-            store.path(row.student_path), scratch, source_filesystem=store.filesystem,
-            destination_filesystem=pyarrow.fs.LocalFileSystem(),
-        )  # fmt: skip
+        copy_folder(store.filesystem, store.path(row.student_path), pyarrow.fs.LocalFileSystem(), scratch)
         yield Path(scratch)
 
 

@@ -92,6 +92,5 @@ def resolve_source(source: str, folder: Path) -> str:
     """What names no place on a disk as it is, everything else as an absolute path."""
     if source.split(":", 1)[0] in ("docs", "hub", "package"):
         return source
-    if "://" in source:
-        return os.path.expandvars(source)
-    return str((folder / Path(os.path.expandvars(source)).expanduser()).resolve())
+    expanded = os.path.expandvars(source)
+    return expanded if "://" in expanded else str((folder / Path(expanded).expanduser()).resolve())

@@ -214,18 +214,12 @@ def labelled_texts(spec: StudySpec) -> Problems:
 def named_corpus(spec: StudySpec) -> Problems:
     for source in filter(None, (spec.corpus.source, spec.corpus.queries, spec.corpus.supplement)):
         yield from _named_hub_source(source)
-        if source.endswith("://"):
-            yield f"{source!r} names no bucket: write {source}bucket/folder"
+        yield from _named_bucket(source)
 
 
 def named_task_source(task: TaskSpec) -> Problems:
     yield from _named_hub_source(task.source)
-    if "://" in task.source:
-        folder = task.source.rstrip("/").rpartition("/")[2] or task.name
-        yield (
-            f"[[tasks]] {task.name} source {task.source!r}: tasks are small and read from a folder: copy it to one of "
-            f"the driver's and write source = 'tasks/{folder}'"
-        )
+    yield from (f"[[tasks]] {task.name} source {line}" for line in _named_bucket(task.source))
 
 
 def fitting_metric(task: TaskSpec) -> Problems:
@@ -235,6 +229,11 @@ def fitting_metric(task: TaskSpec) -> Problems:
 def _named_hub_source(source: str) -> Problems:
     if source == "hub:":
         yield f"{source!r} names no data set: write hub:name or hub:name/subset"
+
+
+def _named_bucket(source: str) -> Problems:
+    if source.endswith("://"):
+        yield f"{source!r} names no bucket: write {source}bucket/folder"
 
 
 def measured_length_fits(spec: StudySpec, teacher: TeacherFacts) -> Problems:

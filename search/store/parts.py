@@ -26,7 +26,7 @@ from search.store.lease import Lease, file_lock, leased
 from search.store.packing import Packing
 from spaces.errors import StillhouseError
 from spaces.records.columns import dataset_columns
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import folders_in, make_parent, open_filesystem
 from spaces.records.meta import StudyMeta
 from spaces.records.parts import DamagedFile, numbers_in, part_name, read_dataset
 from spaces.records.rows import TrialRow
@@ -176,8 +176,9 @@ class Store:
 
     def remove(self, *parts: str) -> None:
         """Delete a folder with all that is in it; one that is not there is fine."""
-        with contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_dir(self.path(*parts))
+        if self.exists(*parts):  # of one that is not there gs:// raises what it raises where it does not answer
+            with contextlib.suppress(FileNotFoundError):
+                self.filesystem.delete_dir(self.path(*parts))
 
     def size_bytes(self, *parts: str) -> int:
         """Of all files below a folder; 0 when there is none."""
@@ -186,9 +187,7 @@ class Store:
 
     def folders(self, *parts: str) -> list[str]:
         """Names of the folders right below a folder."""
-        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
-        found = self.filesystem.get_file_info(selector)
-        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+        return folders_in(self.filesystem, self.path(*parts))
 
     def _check(self) -> None:
         """Raise StillhouseError when another driver has taken over."""
@@ -203,7 +202,7 @@ class Store:
 
     def _write_bytes(self, path: str, data: bytes, pauses_s: Sequence[float] = ()) -> None:
         def write() -> None:
-            self.filesystem.create_dir(os.path.dirname(path), recursive=True)
+            make_parent(self.filesystem, path)
             if self.is_local:
                 _replace_file(path, data)
             else:

@@ -12,6 +12,12 @@ from spaces.errors import StillhouseError, nearest
 
 PAUSES_S = (0.05, 0.2, 0.8)
 """Before an object that did not come whole is read again."""
+GS_RETRY_S = 15
+"""How long gs:// is asked again what it does not answer; a quarter of an hour, if it is not told."""
+OWN = ("gs", "s3")
+"""Schemes for which no package but pyarrow is asked."""
+WITHOUT_FOLDERS = ("s3", "gcs")
+"""Stores in which a file needs no folder, by `type_name`."""
 
 
 def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
@@ -23,10 +29,13 @@ def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
     if "://" not in text:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
     text = text.rstrip("/")
+    scheme = text.partition("://")[0]
+    limit = f"?retry_limit_seconds={GS_RETRY_S}" if scheme == "gs" and "?" not in text else ""
     try:
-        return pafs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        pass
+        return pafs.FileSystem.from_uri(text + limit)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if scheme in OWN:
+            raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
     try:
         import fsspec
 
@@ -34,7 +43,7 @@ def open_filesystem(folder: str | Path) -> tuple[pafs.FileSystem, str]:
     except ImportError as error:
         raise StillhouseError(f"no filesystem for {text!r}: {error}") from error
     except ValueError as error:
-        near = nearest(text.partition("://")[0], {"s3", "gs", *fsspec.available_protocols()})
+        near = nearest(scheme, {*OWN, *fsspec.available_protocols()})
         raise StillhouseError(
             f"no filesystem for {text!r}: {error}.{near} Known: gs, s3 and those of the package fsspec"
         ) from error
@@ -71,3 +80,40 @@ def read_parquet(filesystem: pafs.FileSystem, path: str, data: pa.Buffer | None 
         data = None
         time.sleep(pause_s)
     raise AssertionError("the last attempt returns or raises")
+
+
+def make_parent(filesystem: pafs.FileSystem, path: str) -> None:
+    """Make the folder of a file, unless the store has none.
+
+    It would keep an empty object for each. gs:// would also ask for the bucket, which who may write objects need not be
+    allowed to, and make one where a name is mistyped.
+    """
+    if filesystem.type_name not in WITHOUT_FOLDERS:
+        filesystem.create_dir(path.rpartition("/")[0] or ".", recursive=True)
+
+
+def folders_in(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    """Names of the folders right below a folder, sorted; none where it is not there.
+
+    gs:// lists a folder only where an object stands for it, so there all that is below is listed.
+    """
+    deep = filesystem.type_name == "gcs"
+    listing = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True, recursive=deep))
+    found: set[str] = set()
+    for info in listing:
+        name, _, below = info.path[len(folder) :].strip("/").partition("/")
+        if below or info.type == pafs.FileType.Directory:
+            found.add(name)
+    return sorted(found)
+
+
+def copy_folder(source: pafs.FileSystem, folder: str, target: pafs.FileSystem, path: str) -> None:
+    """Copy all files below a folder. Raises OSError.
+
+    One by one: pyarrow copies a folder only where the store lists those in it, which gs:// does not (`folders_in`).
+    """
+    for info in source.get_file_info(pafs.FileSelector(folder, recursive=True)):
+        if info.type == pafs.FileType.File:
+            copy = f"{path}/{info.path[len(folder) :].strip('/')}"
+            make_parent(target, copy)
+            pafs.copy_files(info.path, copy, source, target)

@@ -30,7 +30,7 @@ def test_auto_is_bf16_for_wide_models_where_the_processor_multiplies_it(has_it, 
 def test_a_processor_that_imitates_bf16_does_not_multiply_it(architecture, avx512, amx, expected, monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": architecture})
+    monkeypatch.setattr(machine.platform, "machine", lambda: architecture)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert multiplies_bf16() is expected

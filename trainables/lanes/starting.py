@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.fs
 from transformers import PreTrainedModel
 
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import copy_folder, open_filesystem
 from spaces.students.architecture import architecture_of
 from spaces.values import from_json, to_json
 from trainables.cache import cache_folder, digest, digest_files
@@ -91,7 +91,7 @@ def take_over(student: PreTrainedModel, ancestor: Ancestor) -> None:
         return load_weights(student, ancestor.folder)
     filesystem, path = open_filesystem(ancestor.folder)
     with tempfile.TemporaryDirectory() as scratch:
-        pyarrow.fs.copy_files(path, scratch, source_filesystem=filesystem)
+        copy_folder(filesystem, path, pyarrow.fs.LocalFileSystem(), scratch)
         load_weights(student, scratch)
 
 

@@ -12,7 +12,7 @@ import pyarrow.fs
 from transformers import PreTrainedModel
 
 from spaces.records.costs import known_parameters
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import copy_folder, open_filesystem
 from spaces.records.latency import LatencySpec
 from spaces.records.shares import weights_text
 from spaces.students.architecture import architecture_of
@@ -57,8 +57,7 @@ def run_trial(job: TrialJob, report: Callable[[TrialReport], None], rank: int = 
         outcome = run_local(local, report, rank, world_size)
         if rank == 0:
             filesystem, path = open_filesystem(job.student_folder)
-            filesystem.create_dir(path, recursive=True)
-            pyarrow.fs.copy_files(local.student_folder, path, destination_filesystem=filesystem)
+            copy_folder(pyarrow.fs.LocalFileSystem(), local.student_folder, filesystem, path)
     return outcome
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from spaces.errors import SpecError, nearest
+from spaces.errors import SpecError, StillhouseError, nearest
 from spaces.settings import problems_of
 from spaces.telling import quiet
 from trainables.cache import digest, new_folder
@@ -107,7 +107,12 @@ def read_task(spec: TaskSpec, say: Callable[[str], None] = quiet) -> tuple[Metri
         raise SpecError(problems)
     kind = KINDS[spec.kind]
     metric = kind.metric(spec.metric)
-    rows, label_names = kind.read(replace(spec.rows(), say=say))
+    try:
+        rows, label_names = kind.read(replace(spec.rows(), say=say))
+    except SpecError:
+        raise
+    except StillhouseError as error:  # of a store
+        raise SpecError([f"{where} {spec.source!r}: {error}"]) from error
     if problem := metric.misfit(label_names):
         raise SpecError([f"task {spec.name!r}: {metric.name} {problem} in {spec.source!r}"])
     return metric, *with_positive_second(spec, rows, label_names)

@@ -18,8 +18,8 @@ class TaskSpec:
 
     name: str = setting("short name; becomes score_<name>")
     source: str = setting(
-        "folder or file stem with train/dev/test, hub:glue/sst2, hub:owner/name@revision, or docs:package; "
-        "{language}: each of languages"
+        "folder or file stem with train/dev/test, here or by a URI (s3://bucket/folder, gs://), hub:glue/sst2, "
+        "hub:owner/name@revision, or docs:package; {language}: each of languages"
     )
     kind: str = setting("what is predicted", choices=KINDS)
     weight: float = setting("how much the task counts in quality, beside the 1 of other tasks", 1.0, above=0)

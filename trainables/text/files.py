@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from spaces.errors import StillhouseError
@@ -26,8 +28,14 @@ LASTING = ("does not exist", "ACCESS_DENIED", "Permission denied", "No such file
 ASKED_AT_ONCE = 16
 """Objects whose versions a store is asked for."""
 
-REACHED_BY = "Credentials and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on)"
-"""How every store of a study is reached."""
+REACHED_BY = {
+    "s3": "Credentials and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on)",
+    "gs": "Credentials come from the environment (GOOGLE_APPLICATION_CREDENTIALS) or the machine's service account; "
+    "without any: gs://anonymous@bucket",
+}
+"""How the stores of a study are reached, by scheme; others say it themselves."""
+VERSIONS = ("md5hash", "etag")
+"""What a store says of the content of an object, the best first: an ETag may be of an upload, an MD5 is of bytes."""
 
 Read = Callable[[int, int], bytes]
 """So many bytes of a file from a place on."""
@@ -134,13 +142,13 @@ class Stored:
         return read
 
     def version(self, size_bytes: int) -> str:
-        """A digest of its size and of the ETag that the store gives it; without one, of the time of its last change;
-        where a store says neither, SHA-256 of its bytes, which are read for it.
+        """A digest of its size and of the MD5 or ETag that the store gives it; without one, of the time of its last
+        change; where a store says none of these, SHA-256 of its bytes, which are read for it.
         """
         try:
             with store_of(self.source)[0].open_input_stream(self.path) as stream:
                 about = {str(name).lower(): value for name, value in stream.metadata().items()}
-                known = about.get("etag", self.changed_ns)
+                known = next(filter(None, map(about.get, VERSIONS)), self.changed_ns)
                 if known is not None:
                     return digest(size_bytes, known)
                 sha256 = hashlib.sha256()
@@ -161,9 +169,19 @@ def store_of(source: str) -> tuple[pafs.FileSystem, str]:
     return open_filesystem(source)
 
 
+@contextmanager
+def answering(source: str) -> Iterator[None]:
+    """Raises StillhouseError with what a store says where it refuses."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        reached = REACHED_BY.get(source.partition("://")[0], "")
+        raise StillhouseError(f"the store does not give it: {said_by(error)}. {reached}".rstrip()) from error
+
+
 def said_by(error: Exception) -> str:
-    """What a store says where it refuses, as one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What a store says where it refuses, as one line, without what Google's library says of itself after that."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].partition(" error_info=")[0]
 
 
 def is_elsewhere(source: str) -> bool:
@@ -194,22 +212,24 @@ def files_at(source: str) -> list[File] | None:
 
 def stored_files(source: str) -> list[File] | None:
     """Those of a store, by one listing."""
-    try:
+    with answering(source):
         filesystem, root = store_of(source)
         about = filesystem.get_file_info(root)
-        if about.type == pafs.FileType.NotFound:
-            return None
         if about.type == pafs.FileType.File:
             return [File(source, PurePosixPath(about.base_name), about.size, Stored(source, root, about.mtime_ns))]
-        listing = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
-    except OSError as error:
-        raise StillhouseError(f"the store does not give it: {said_by(error)}. {REACHED_BY}") from error
+    return None if about.type == pafs.FileType.NotFound else stored_below(source, root, source, recursive=True)
+
+
+def stored_below(source: str, root: str, place: str, *, recursive: bool) -> list[File]:
+    """The files of a folder in the store of a source, with those of folders in it or without; `place` is its URI."""
+    with answering(source):
+        listing = store_of(source)[0].get_file_info(pafs.FileSelector(root, recursive=recursive))
     found: list[File] = []
     for each in listing:
         inner = PurePosixPath(each.path[len(root) :].lstrip("/"))
         if each.type == pafs.FileType.File and not any(name.startswith(".") for name in inner.parts):
             origin = Stored(source, each.path, each.mtime_ns)
-            found.append(File(f"{source.rstrip('/')}/{inner}", inner, each.size, origin))
+            found.append(File(f"{place.rstrip('/')}/{inner}", inner, each.size, origin))
     return found
 
 

@@ -80,7 +80,7 @@ def read_parquet(file: File) -> Table:
 
     def read(name: str) -> list:
         try:
-            with file.open(buffered=False) as raw, pq.ParquetFile(raw) as opened:
+            with file.open() as raw, pq.ParquetFile(raw) as opened:  # groups of rows that lie close are one request
                 return opened.read(columns=[name]).column(name).to_pylist()
         except (pa.ArrowException, ValueError, OverflowError, OSError) as error:
             raise SpecError([f"{file}, column {name!r} cannot be read: {error}"]) from error

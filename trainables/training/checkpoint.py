@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spaces.errors import TrialFailed
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import make_parent, open_filesystem
 from spaces.values import from_json, to_json
 from trainables.cache import new_file
 from trainables.training.reports import TrialReport
@@ -162,7 +162,7 @@ def upload(path: Path, uri: str) -> None:
     """Copy the checkpoint to where other nodes find it. A store that does not answer costs that copy, not the trial."""
     filesystem, target = open_filesystem(uri)
     try:
-        filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+        make_parent(filesystem, target)
         with pa.memory_map(str(path)) as file:
             whole = file.read_buffer()  # before the object is opened: an error here must not leave a part of one
         with filesystem.open_output_stream(target) as stream:

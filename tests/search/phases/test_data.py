@@ -139,23 +139,38 @@ def test_facts_of_the_docs_are_remembered(folder, monkeypatch):
         checked(folder, text.replace("docs:order", "docs:orders"))
 
 
-def test_a_corpus_in_a_store_is_looked_at_as_one_on_a_disk(folder, bucket, monkeypatch):
-    filesystem, root = open_filesystem(f"{bucket}/{folder.name}/text")
-    pafs.copy_files(str(folder / "text"), root, destination_filesystem=filesystem)
-    monkeypatch.setenv("CORPORA", f"studies/{folder.name}")
+@pytest.mark.parametrize("store", ["bucket", "gs_bucket"])
+def test_what_lies_in_a_store_is_looked_at_as_on_a_disk(store, folder, request, monkeypatch):
+    bucket = request.getfixturevalue(store)
+    for name in ("text", "news"):
+        filesystem, root = open_filesystem(f"{bucket}/{folder.name}/{name}")
+        pafs.copy_files(str(folder / name), root, destination_filesystem=filesystem)
+    monkeypatch.setenv("DATA", f"{bucket}/{folder.name}")
     _, here = checked(folder)
-    stored = SPEC.replace('source = "text"', 'source = "s3://$CORPORA/text"')
+    stored = SPEC.replace('source = "text"', 'source = "$DATA/text"').replace(
+        'source = "news"', 'source = "$DATA/news"'
+    )
     study, there = checked(folder, stored)
     assert there == here and study.spec.corpus.source == f"{bucket}/{folder.name}/text"
+    assert study.spec.tasks[0].source == f"{bucket}/{folder.name}/news"
     teacher = load_teacher(study.spec.teacher.path)
-    stored_facts, facts = (prepare_data(each.spec, teacher, print).facts for each in (study, checked(folder)[0]))
-    assert stored_facts == facts
-    wrong = stored.replace("$CORPORA/text", "$CORPORA/txt").replace('source = "news"', 'source = "s3://tasks/news"')
+    prepared, local = (prepare_data(each.spec, teacher, print) for each in (study, checked(folder)[0]))
+    assert prepared.facts == local.facts and prepared.tasks == local.tasks  # the same folder, for rows are its name
+    wrong = stored.replace("$DATA/text", "$DATA/txt").replace("$DATA/news", "s3://tasks/news")
+    request.getfixturevalue("bucket")
     with pytest.raises(SpecError) as caught:
         checked(folder, wrong.replace("trials = 4", "trials = 0"))
     assert len(caught.value.problems) == 3
     assert f"[corpus] source '{bucket}/{folder.name}/txt': no such bucket, folder or object" in caught.value.problems
-    assert any("read from a folder: copy it" in each and "'tasks/news'" in each for each in caught.value.problems)
+    assert "task 'news': no such bucket or folder: s3://tasks/news" in caught.value.problems
+
+
+def test_a_uri_without_a_bucket_is_told_and_not_opened(folder, bucket):
+    wrong = SPEC.replace('source = "text"', 'source = "s3://"').replace('source = "news"', 'source = "s3://"')
+    with pytest.raises(SpecError) as caught:
+        checked(folder, wrong)
+    problem = "'s3://' names no bucket: write s3://bucket/folder"
+    assert [*caught.value.problems] == [problem, f"[[tasks]] news source {problem}"]
 
 
 def test_an_object_that_a_store_lists_but_does_not_give(folder, bucket, monkeypatch):

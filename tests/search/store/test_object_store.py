@@ -18,7 +18,7 @@ from fake_studies import add_reports, finished_row, write_study
 from search.cli.main import main
 from search.store.parts import Store, now
 from search.tune.tuning import ask_tell, job_maker, tune_study
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import copy_folder, open_filesystem
 from trainables.lanes.messages import TrialOutcome
 from trainables.models.teacher import load_teacher
 
@@ -71,7 +71,9 @@ def no_sigterm():
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_study_is_resumed_stopped_and_resumed(bucket, ray_cluster, no_sigterm, tmp_path):
+@pytest.mark.parametrize("kind", ["bucket", "gs_bucket"])
+def test_a_study_is_resumed_stopped_and_resumed(kind, request, ray_cluster, no_sigterm, tmp_path):
+    bucket = request.getfixturevalue(kind)
     folder = f"{bucket}/{tmp_path.name}/toy"
     text = toy.SPEC.replace("trials = 8", "trials = 5").replace("concurrent_trials = 2", "concurrent_trials = 1")
     journal = tmp_path / "journal"
@@ -81,12 +83,11 @@ def test_a_study_is_resumed_stopped_and_resumed(bucket, ray_cluster, no_sigterm,
     make_job = job_maker(plan, first.history, lambda trial: None)
     for _ in range(2):
         job = make_job(first.ask())
-        assert job.folder.startswith("s3://") and job.student_folder.startswith("s3://")
+        assert job.folder.startswith(f"{bucket}/") and job.student_folder.startswith(f"{bucket}/")
         first.tell(job.trial, fake_trials.study_trial(job, lambda row: None, 0, 1))
     first.ask()
     before = Store(folder, ["toy"]).read_rows("trials")
     lines, store = [], Store(folder, ["toy"])
-    store.filesystem.create_dir(store.path("checkpoints/00002"), recursive=True)
     store.write_text("checkpoints/00002/checkpoint.safetensors", "of the interrupted trial")
     orders = {"step_s": 0.5, "driver": os.getpid(), "ends_driver": [3, 2]}
     with store.locked():
@@ -102,25 +103,27 @@ def test_a_study_is_resumed_stopped_and_resumed(bucket, ray_cluster, no_sigterm,
     assert [json.loads(line)["trial"] for line in journal.read_text().splitlines()] == [0, 1, 2, 3, 3, 4]
 
 
-@pytest.fixture
-def remote(bucket, tmp_path):
+@pytest.fixture(params=["bucket", "gs_bucket"])
+def remote(request, tmp_path):
     """A study of three trials, with the embedded teacher for each student."""
+    bucket = request.getfixturevalue(request.param)
     rows = [finished_row(trial, 0.5 + trial / 10, (2 + trial, 128)) for trial in range(3)]
     local = write_study(tmp_path / "study", rows)
     add_reports(local, rows)
     spec, _ = toy.read()
     (local / "spec.toml").write_text(toy.to_toml(spec))
-    filesystem, path = open_filesystem(f"{bucket}/{tmp_path.name}/study")
-    pafs.copy_files(str(local), path, destination_filesystem=filesystem)
+    uri = f"{bucket}/{tmp_path.name}/study"
+    filesystem, path = open_filesystem(uri)
+    copy_folder(pafs.LocalFileSystem(), str(local), filesystem, path)
     for row in rows:
-        pafs.copy_files(str(EMBEDDED), f"{path}/{row['student_path']}", destination_filesystem=filesystem)
+        copy_folder(pafs.LocalFileSystem(), str(EMBEDDED), filesystem, f"{path}/{row['student_path']}")
         asked = {
             "trial": row["trial"],
             "config_hash": row["config_hash"],
             "config": '{"method": "mha"}',
         }
-        Store(f"s3://{path}").write_part("asked", row["trial"], [{**asked, "seed": 0, "asked_at": now()}])
-    return f"s3://{path}"
+        Store(uri).write_part("asked", row["trial"], [{**asked, "seed": 0, "asked_at": now()}])
+    return uri
 
 
 def test_everything_that_shows_a_study_reads_it_there(remote, tmp_path, capsys):
@@ -137,7 +140,8 @@ def test_everything_that_shows_a_study_reads_it_there(remote, tmp_path, capsys):
     assert "quick-00002" in (tmp_path / "student/README.md").read_text()
 
 
-def test_a_student_and_its_checkpoints_are_uploaded(bucket, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["bucket", "gs_bucket"])
+def test_a_student_and_its_checkpoints_are_uploaded(kind, request, tmp_path, monkeypatch):
     import trainables.lanes.trial
     from trainables.training.checkpoint import fetch, upload
 
@@ -155,10 +159,14 @@ def test_a_student_and_its_checkpoints_are_uploaded(bucket, tmp_path, monkeypatc
 
     runs = []
     monkeypatch.setattr(trainables.lanes.trial, "run_local", run_local)
-    store = Store(f"{bucket}/{tmp_path.name}/uploads")
+    store = Store(f"{request.getfixturevalue(kind)}/{tmp_path.name}/uploads")
     folders = {"folder": store.uri("checkpoints", "00003"), "student_folder": store.uri("students", "00003")}
     job = replace(toy.plan().job, trial=3, **folders)
     for _ in range(2):  # the second time on another node, so to speak
         assert trainables.lanes.trial.run_trial(job, print).student_path == "students/00003"
     assert store.size_bytes("checkpoints", "00003") == 7_000_000
     assert store.read_text("students/00003/deep/model.safetensors") == "weights"
+    assert store.folders("students") == store.folders("checkpoints") == ["00003"]
+    for name in ("students", "nothing"):
+        store.remove(name)
+    assert store.folders("students") == [] and store.folders("checkpoints") == ["00003"]

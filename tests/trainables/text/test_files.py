@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spaces.errors import SpecError, StillhouseError
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import copy_folder, open_filesystem
 from trainables.text import files, fragments, in_parts, shards, stream
 from trainables.text.corpus import open_corpus, prepare_corpus
 from trainables.text.corpus_files import corpus_files, names_of
@@ -42,9 +42,10 @@ def folder(tmp_path, texts):
     return folder
 
 
-@pytest.fixture
-def put(bucket, tmp_path):
+@pytest.fixture(params=["bucket", "gs_bucket"])
+def put(request, tmp_path):
     """Copies a folder or file into the bucket; its URI."""
+    bucket = request.getfixturevalue(request.param)
 
     def put(path):
         filesystem, root = open_filesystem(f"{bucket}/{tmp_path.name}/{path.name}")
@@ -52,7 +53,7 @@ def put(bucket, tmp_path):
             with filesystem.open_output_stream(root) as stream:
                 stream.write(path.read_bytes())
         else:
-            pafs.copy_files(str(path), root, destination_filesystem=filesystem)
+            copy_folder(pafs.LocalFileSystem(), str(path), filesystem, root)
         return f"{bucket}/{tmp_path.name}/{path.name}"
 
     return put
@@ -145,7 +146,7 @@ def test_whatever_is_read_of_files_is_read_there(options, inner, folder, put, te
         assert rows_of(local / "supplement") == rows_of(stored / "supplement")
 
 
-def test_what_an_object_says_is_its_identity(folder, put, bucket, tmp_path):
+def test_what_an_object_says_is_its_identity(folder, put):
     uri = put(folder)
     spec = CorpusSpec(uri)
     before = source_files(spec, print)
@@ -179,10 +180,15 @@ def test_a_store_of_another_scheme(texts):
     [
         ("s3://studies/nosuch", "no such bucket, folder or object"),
         ("s3://nosuchbucket/text", "no such bucket, folder or object"),
+        ("gs://anonymous@nosuchbucket/text", "no such bucket, folder or object"),
+        (
+            "gs://anonymous@denied/text",
+            "the store does not give it: .*PERMISSION_DENIED.*GOOGLE_APPLICATION_CREDENTIALS",
+        ),
         ("s4://studies/text", "no filesystem for 's4://studies/text': .* Known: gs, s3 and"),
     ],
 )
-def test_what_is_not_there_is_told(bucket, source, problem):
+def test_what_is_not_there_is_told(bucket, gs_bucket, source, problem):
     with pytest.raises(SpecError, match=rf"^\[corpus\] source '{source}': {problem}"):
         corpus_files(source)
 
@@ -259,7 +265,7 @@ def test_what_a_store_does_not_give_is_asked_for_again_and_costs_no_shards(
         prepare_corpus(spec, teacher.tokenizer)
     assert not isinstance(caught.value, SpecError)
     monkeypatch.setattr(files, "PAUSES_S", (1000.0,))  # is not waited for where the object is gone
-    with pytest.raises(StillhouseError, match=r"a\.txt\.gone .* cannot be read: .*does not exist"):
+    with pytest.raises(StillhouseError, match=r"a\.txt\.gone .* cannot be read: .*(does not exist|NOT_FOUND)"):
         files.Stored(uri, f"{root}.gone", None).open()(0, 1)
     store.times = 0
     stored = prepare_corpus(spec, teacher.tokenizer)

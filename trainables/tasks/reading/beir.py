@@ -7,7 +7,6 @@ title, a space and its text.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from spaces.errors import SpecError
 from trainables.tasks.data import Rows
@@ -15,7 +14,8 @@ from trainables.tasks.documents import DOCUMENTS
 from trainables.tasks.ranking import JUDGED
 from trainables.tasks.reading.rows import finite
 from trainables.tasks.reading.tables import TaskSource
-from trainables.text.files import file_here
+from trainables.text.files import File
+from trainables.text.folders import Folder, folder_at
 from trainables.text.ragged import ragged
 from trainables.text.splits import split_of
 from trainables.text.tables import ENDINGS, READERS, Table, read_table
@@ -34,16 +34,14 @@ def read_beir(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
     name though it is not there, and queries without any relevant document, are left out and said. Raises SpecError with
     every problem found.
     """
-    folder = Path(source.address).expanduser()
-    if not folder.is_dir():
+    folder = folder_at(source.address)
+    if not folder.exists():
         raise SpecError([f"task {source.task!r}: {source.address!r} is no folder with corpus, queries and qrels"])
     problems: list[str] = []
-    text = source.columns["text"].name
-    documents = texts_by_id(source, folder, "corpus", (source.columns["title"].name, text), problems)
-    queries = texts_by_id(source, folder, "queries", (text,), problems)
-    tables = {
-        split: read_table(file_here(file)) for split, file in split_files(source, folder / "qrels", problems).items()
-    }
+    text, files = source.columns["text"].name, folder.files()
+    documents = texts_by_id(source, files, "corpus", (source.columns["title"].name, text), problems)
+    queries = texts_by_id(source, files, "queries", (text,), problems)
+    tables = {split: read_table(file) for split, file in split_files(source, folder / "qrels", problems).items()}
     judged = {split: judgements(source, split, table, problems) for split, table in tables.items()}
     if problems:
         raise SpecError(problems)
@@ -63,16 +61,16 @@ def read_beir(source: TaskSource) -> tuple[dict[str, Rows], tuple[str, ...]]:
 
 
 def texts_by_id(
-    source: TaskSource, folder: Path, name: str, columns: Sequence[str], problems: list[str]
+    source: TaskSource, files: Sequence[File], name: str, columns: Sequence[str], problems: list[str]
 ) -> dict[str, str]:
     """id -> the texts of these columns (the last is needed), joined by a space."""
     where = f"task {source.task!r}, {name} of {source.address!r}"
     known = ((name, ending) for ending in READERS)
-    file = next((file for each in known for file in sorted(folder.iterdir()) if format_of(file.name) == each), None)
+    file = next((file for each in known for file in files if format_of(file.name) == each), None)
     if file is None:
-        problems.append(f"task {source.task!r}: no file {folder / name} ending in {ENDINGS}")
+        problems.append(f"task {source.task!r}: no file {source.address}/{name} ending in {ENDINGS}")
         return {}
-    table = read_table(file_here(file))
+    table = read_table(file)
     if absent := [column for column in ("_id", columns[-1]) if column not in table.columns]:
         if any(table.columns.values()):
             rest = f"only {', '.join(sorted(table.columns))}"
@@ -97,13 +95,13 @@ def texts_by_id(
     return found
 
 
-def split_files(source: TaskSource, folder: Path, problems: list[str]) -> dict[str, Path]:
+def split_files(source: TaskSource, folder: Folder, problems: list[str]) -> dict[str, File]:
     """The qrels of each split."""
-    found: dict[str, Path] = {}
+    found: dict[str, File] = {}
     unused = []
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for file in folder.files() if folder.exists() else ():
         name, ending = format_of(file.name)
-        if ending not in READERS or file.name.startswith("."):
+        if ending not in READERS:
             continue
         split = split_of(name)
         if split is None:
@@ -113,7 +111,7 @@ def split_files(source: TaskSource, folder: Path, problems: list[str]) -> dict[s
         else:
             found[split] = file
     if not found:
-        problems.append(f"task {source.task!r}: no file {folder / 'test'} or dev or train ending in .tsv")
+        problems.append(f"task {source.task!r}: no file {folder.place}/test or dev or train ending in .tsv")
     if unused:
         source.say(f"task {source.task}: files that are not used: {', '.join(unused)}")
     return found

@@ -1,4 +1,4 @@
-"""The one door for tables: local files, the Hugging Face hub, or the docstrings of the installed packages."""
+"""The one door for tables: files here or in an object store, the Hugging Face hub, or docstrings of packages."""
 
 from collections.abc import Sequence
 from dataclasses import replace

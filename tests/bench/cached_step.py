@@ -21,6 +21,7 @@ from timing import interleaved, milliseconds, print_table, setting
 from torch import nn
 
 from spaces.students.layer_mapping import resolve_mapping
+from trainables.machine import use_bf16
 from trainables.models.encoder import hidden_states
 from trainables.text.masking import masked_per_block
 from trainables.training.loop import build_optimizer
@@ -31,14 +32,16 @@ DTYPES = ("float16", "int8")
 
 
 def without_teacher(setup: Setup) -> Loop:
-    """A plain loop over the same batches."""
+    """A plain loop over the same batches, in the precision of a trial."""
     student, depth = setup.model("hs"), setup.student.num_layers
+    bf16 = use_bf16(setup.training.precision, student.device, setup.student.hidden_size)
     optimizer = build_optimizer(student, RATE, setup.training)
     direction_D = torch.randn(setup.student.hidden_size)
 
     def loop() -> None:
         for step in range(setup.steps):
-            last_BTD = hidden_states(student, setup.ids_BT(step), None, depth)[depth]
+            with torch.autocast(setup.device, torch.bfloat16, enabled=bf16):
+                last_BTD = hidden_states(student, setup.ids_BT(step), None, depth)[depth]
             (last_BTD * direction_D).mean().backward()
             nn.utils.clip_grad_norm_(student.parameters(), CLIP)
             optimizer.step()

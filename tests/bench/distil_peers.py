@@ -20,7 +20,9 @@ def textbrewer_hs(setup: Setup) -> Loop:
     """The library's own loop; it stores the student once at its end."""
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
 
-    student, last = setup.model("hs"), setup.teacher.facts.architecture
+    student, teacher, last = setup.model("hs"), setup.teacher.model.base_model, setup.teacher.facts.architecture
+    for model in (student, teacher):
+        model.forward = setup.autocast()(model.forward)
     match = {
         "layer_T": last.num_layers, "layer_S": setup.student.num_layers, "feature": "hidden", "loss": "hidden_mse",
         "weight": 1, "proj": ["linear", setup.student.hidden_size, last.hidden_size],
@@ -32,7 +34,7 @@ def textbrewer_hs(setup: Setup) -> Loop:
         distiller = GeneralDistiller(
             TrainingConfig(device=setup.device, output_dir=folder.name, ckpt_steps=10**9),
             DistillationConfig(intermediate_matches=[match]),
-            setup.teacher.model.base_model, student,
+            teacher, student,
             *(2 * [lambda batch, outputs: {"hidden": outputs.hidden_states}]),
         )  # fmt: skip
         optimizer = torch.optim.AdamW(student.parameters(), lr=RATE)
@@ -84,7 +86,9 @@ def torchdistill_hs(setup: Setup) -> Loop:
     def loop() -> None:
         box.pre_epoch_process(epoch=0)
         for step in range(setup.steps):
-            box.post_forward_process(loss=box.forward_process(setup.ids_BT(step), None, None))
+            with setup.autocast():
+                loss = box.forward_process(setup.ids_BT(step), None, None)
+            box.post_forward_process(loss=loss)
 
     return loop
 
@@ -100,11 +104,13 @@ def plain_mha(setup: Setup) -> Loop:
     def loop() -> None:
         for step in range(setup.steps):
             ids_BT = setup.ids_BT(step)
-            with torch.no_grad():
-                teacher(ids_BT)
-            student(ids_BT)
-            both = ([seen[side, name] for name in KINDS] for side in ("student", "teacher"))
-            plain_relation_loss(*both, RELATION_HEADS).backward()
+            with setup.autocast():
+                with torch.no_grad():
+                    teacher(ids_BT)
+                student(ids_BT)
+                both = ([seen[side, name] for name in KINDS] for side in ("student", "teacher"))
+                loss = plain_relation_loss(*both, RELATION_HEADS)
+            loss.backward()
             nn.utils.clip_grad_norm_(student.parameters(), CLIP)
             optimizer.step()
             optimizer.zero_grad()
@@ -117,7 +123,7 @@ def arguments_of(setup: Setup, kind: Any, folder: str) -> Any:
     return kind(
         folder, max_steps=setup.steps, per_device_train_batch_size=setup.batch, learning_rate=RATE,
         use_cpu=setup.device == "cpu", max_grad_norm=CLIP, report_to=[], save_strategy="no", disable_tqdm=True,
-        logging_strategy="no",
+        logging_strategy="no", bf16=setup.bf16,
     )  # fmt: skip
 
 
@@ -129,7 +135,7 @@ def trainer_od(setup: Setup) -> Loop:
 
     class Distiller(Trainer):
         def compute_loss(self, model: Any, inputs: Any, *args: object, **options: object) -> Tensor:
-            with torch.no_grad():
+            with torch.no_grad(), setup.autocast():
                 theirs = teacher(input_ids=inputs["input_ids"]).logits
             chosen = inputs["labels"] != -100
             ours = model(input_ids=inputs["input_ids"]).logits[chosen] / TEMPERATURE
@@ -186,7 +192,8 @@ def sentence_transformers_embed(setup: Setup, live: bool) -> Loop:
 
     @torch.no_grad()
     def told(ids_BT: Tensor) -> Tensor:
-        return teacher(ids_BT).last_hidden_state.mean(1)
+        with setup.autocast():
+            return teacher(ids_BT).last_hidden_state.mean(1)
 
     class Live(MSELoss):
         def forward(self, texts: list[dict[str, Tensor]], labels: Tensor | None) -> Tensor:

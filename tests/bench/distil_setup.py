@@ -1,10 +1,11 @@
 """What the benchmarks of a training step share: models, text and targets, and the loop of a trial with its clock."""
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from transformers import BertConfig
 
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, parse_shape
 from spaces.students.transfer import METHODS, Pairing
+from trainables.machine import use_bf16
 from trainables.models.encoder import build_model, set_architecture
 from trainables.models.families.bert import BertFacts
 from trainables.models.student import build_student
 from trainables.models.teacher import Teacher
 from trainables.text.corpus import Corpus, open_corpus
-from trainables.training.distillation import teacher_states, use_bf16
+from trainables.training.distillation import teacher_states
 from trainables.training.loop import distil
 from trainables.training.readings import read_batch
 from trainables.training.settings import TrainingRun, TrainingSpec
@@ -48,6 +50,12 @@ class Setup:
     """One more than are counted."""
     training: TrainingSpec
     device: str
+    bf16: bool = False
+    """Whether another library is asked for it; stillhouse goes by `training`."""
+
+    def autocast(self) -> torch.autocast:
+        """Around what another library leaves to its user."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.bf16)
 
     def ids_BT(self, step: int) -> Tensor:
         """The words of one batch."""
@@ -77,8 +85,10 @@ class Setup:
         return {**common, **asdict(self.student), **extras[method]}
 
     def model(self, method: str) -> Any:
-        """A fresh student."""
-        return build_student(self.config(method), self.teacher, 0).to(self.device)  # type: ignore[arg-type]
+        """A fresh student with the attention of the teacher."""
+        student = build_student(self.config(method), self.teacher, 0).to(self.device)  # type: ignore[arg-type]
+        student.set_attn_implementation(self.teacher.model.config._attn_implementation)
+        return student
 
 
 def random_bert(shape: StudentArchitecture, length: int) -> Any:
@@ -107,6 +117,13 @@ def make_setup(options: argparse.Namespace) -> Setup:
     student = parse_shape(options.student)
     teacher = Teacher(model, None, facts)  # type: ignore[arg-type]
     return Setup(teacher, student, corpus, folder, options.batch, options.steps + 1, training, options.device)
+
+
+def for_others(setup: Setup, bf16: bool, attention: str) -> Setup:
+    """With a teacher of their own that has an attention function of transformers."""
+    model = copy.deepcopy(setup.teacher.model)
+    model.set_attn_implementation(attention)
+    return replace(setup, teacher=replace(setup.teacher, model=model), bf16=bf16)
 
 
 def seconds_per_step(loop: Loop, setup: Setup) -> Callable[[], float]:
@@ -143,14 +160,14 @@ def ours(setup: Setup, config: dict[str, Any], dtype: str | None = None) -> Loop
 def written_targets(setup: Setup, config: dict[str, Any], dtype: str) -> Targets:
     """A target cache with all that a trial asks of the teacher."""
     pairing = Pairing(config, setup.student, setup.teacher.facts.architecture)
-    precision, device = setup.training.teacher_precision, setup.teacher.model.device
+    precision, device = setup.training.teacher_precision, torch.device(setup.device)
     states, masked = teacher_states(pairing), METHODS[config["method"]].masked_inputs
     plan = TargetPlan(
         teacher="random", teacher_digest=setup.teacher.facts.digest, corpus=str(setup.folder),
         needs=needs_of([(states, masked)]), blocks=tuple(range(setup.batch)),
         held_out=1, views=setup.training.mask_views, mask_fraction=setup.training.mask_fraction,
         width=pairing.teacher.hidden_size, sequence_length=setup.corpus.train.shape[1],
-        bf16=use_bf16(precision, device), dtype=dtype,
+        bf16=use_bf16(precision, device, pairing.teacher.hidden_size), dtype=dtype,
     )  # fmt: skip
     for part, number in plan.shards():
         build_shard(plan, part, number, setup.teacher)

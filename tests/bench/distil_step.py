@@ -10,10 +10,12 @@ od     words at the masked positions: transformers' Trainer with a distillation 
 embed  embeddings of texts, through a learned map: sentence-transformers' MSELoss under its trainer
 
 What is missing is skipped, and said. The models are BERTs with random weights, which take the same time as trained
-ones, without dropout; everyone gets AdamW and gradient clipping. Everyone runs as it comes: the others in float32,
-stillhouse with the precision that a spec defaults to (bf16 for the teacher where the hardware multiplies it;
---teacher-precision fp32 takes that away). With one thread on a CPU the seconds are those of the processor, so that
-other work on the machine counts little. torchdistill needs a torchvision built for the installed torch.
+ones, without dropout; everyone gets AdamW and gradient clipping. The others run as they come (float32, and the
+attention that transformers chooses), in bf16 by their own option or by torch.autocast around their models, and so with
+"eager" attention; the best counts. stillhouse runs with the precision that a spec defaults to (bf16 where the hardware
+multiplies it; --teacher-precision fp32 takes that away from the teacher). With one thread on a CPU the seconds are
+those of the processor, so that other work on the machine counts little. torchdistill needs a torchvision built for the
+installed torch.
 """
 
 import argparse
@@ -24,10 +26,12 @@ from functools import partial
 
 import torch
 from distil_peers import PEERS
-from distil_setup import make_setup, ours, seconds_per_step
+from distil_setup import for_others, make_setup, ours, seconds_per_step
 from timing import interleaved, milliseconds, print_table, setting
 
 CACHED = "stillhouse, cached"
+FORMS = {"as it comes": (False, "sdpa"), "bf16": (True, "sdpa"), "bf16, eager attention": (True, "eager")}
+"""Of the others: whether in bf16, and the attention function of both models."""
 
 
 def main() -> None:
@@ -54,23 +58,32 @@ def main() -> None:
 def compare(options: argparse.Namespace) -> None:
     """Measure all contenders."""
     setup, rows = make_setup(options), []
+    others = {form: for_others(setup, *chosen) for form, chosen in FORMS.items()}
     for method in options.methods:
         config, loops = setup.config(method), {}
         own = {CACHED: partial(ours, config=config, dtype="float16"), "stillhouse, live": partial(ours, config=config)}
-        for name, build in {**own, **PEERS[method]}.items():
+        wanted = [(name, next(iter(FORMS)), build, setup) for name, build in own.items()]
+        wanted += [(name, form, build, others[form]) for name, build in PEERS[method].items() for form in FORMS]
+        missing = {}
+        for name, form, build, given in wanted:
             try:
-                loops[name] = seconds_per_step(build(setup), setup)
+                loops[name, form] = seconds_per_step(build(given), given)
             except (ImportError, RuntimeError) as error:
-                rows.append([method, name, f"skipped: {error}", "", ""])
+                missing[name] = f"skipped: {error}"
         seconds = interleaved(loops, options.rounds)
-        for name, step_s in seconds.items():
-            rate = f"{options.batch * options.length / step_s:,.0f}"
-            rows.append([method, name, milliseconds(step_s), rate, f"{step_s / seconds[CACHED]:.2f}"])
+        for name in dict.fromkeys(name for name, *_ in wanted):
+            times = [seconds.get((name, form)) for form in FORMS]
+            best_s = min((each for each in times if each), default=None)
+            rows.append([
+                method, name, *(milliseconds(each) if each else missing.get(name, "") for each in times),
+                f"{options.batch * options.length / best_s:,.0f}" if best_s else "",
+                f"{best_s / seconds[CACHED, next(iter(FORMS))]:.2f}" if best_s else "",
+            ])  # fmt: skip
     print(
         f"{options.teacher} teaches {options.student}, steps of {options.batch} x {options.length} tokens, medians of"
     )
     print(f"{options.rounds} interleaved rounds; {setting('transformers', 'sentence-transformers')}")
-    print_table(["method", "loop", "ms per step", "tokens/s", "time over cached"], rows)
+    print_table(["method", "loop", *(f"{form}, ms" for form in FORMS), "best tokens/s", "best over cached"], rows)
 
 
 if __name__ == "__main__":

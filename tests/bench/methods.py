@@ -86,7 +86,7 @@ def prepare(tokens: int) -> Prepared:
         teacher=TEACHER, teacher_digest=teacher.facts.digest, corpus=str(folder), needs=needs_of(wants),
         blocks=tuple(np.unique(np.concatenate(visited)).tolist()), held_out=held_out_blocks(corpus), views=1,
         mask_fraction=TRAINING.mask_fraction, width=shape.hidden_size, sequence_length=SEQUENCE_LENGTH,
-        bf16=use_bf16(TRAINING.teacher_precision, teacher.model.device),
+        bf16=use_bf16(TRAINING.teacher_precision, teacher.model.device, shape.hidden_size),
     )  # fmt: skip
     missing = unfinished_shards(plan)
     for count, (part, number) in enumerate(missing, start=1):

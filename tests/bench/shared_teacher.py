@@ -23,6 +23,7 @@ from timing import interleaved, milliseconds, print_table, setting
 from torch import nn
 
 from spaces.students.transfer import Pairing
+from trainables.machine import use_bf16
 from trainables.models.signals import States, read_states
 from trainables.training.distillation import Distillation, teacher_states
 from trainables.training.loop import build_optimizer
@@ -66,11 +67,13 @@ def sources(setup: Setup, targets: Targets) -> dict[str, Source]:
     pairing = Pairing(setup.config(METHOD), setup.student, setup.teacher.facts.architecture)
     wanted = teacher_states(pairing)
     told: dict[str, States] = {}
+    model, width = setup.teacher.model, pairing.teacher.hidden_size
+    bf16 = use_bf16(setup.training.teacher_precision, model.device, width)
 
     def shared(reading: Reading, blocks: np.ndarray, number: int) -> States:
         if number == 0:
-            with torch.no_grad():
-                told["states"] = read_states(setup.teacher.model, wanted, reading.inputs_BT)
+            with torch.no_grad(), torch.autocast(setup.device, torch.bfloat16, enabled=bf16):
+                told["states"] = read_states(model, wanted, reading.inputs_BT)
         return told["states"]
 
     return {

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -236,16 +237,35 @@ def qkv(model: PreTrainedModel, layer: int, previous_BTD: Tensor) -> tuple[Tenso
     return family_of(model.config).qkv(layers(model)[layer - 1], previous_BTD)
 
 
+ROUNDED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""Of frozen weights: their version, and a copy of them in the dtype of autocast, which is made once."""
+
+
+def rounded(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A frozen weight in a dtype, the same tensor until the weight changes; one that is trained stays as it is."""
+    if weight.requires_grad:
+        return weight
+    version, copy = ROUNDED.get(weight, (None, None))
+    if version != weight._version or copy.dtype != dtype or copy.device != weight.device:
+        copy = weight.detach().to(dtype)
+        ROUNDED[weight] = weight._version, copy
+    return copy
+
+
 def lm_head(model: PreTrainedModel, hidden_ND: Tensor) -> Head:
-    """The head at chosen positions. Under autocast the words carry its dtype, in which the logits are then made."""
+    """The head at chosen positions. Under autocast the words carry its dtype, in which the logits are then made.
+
+    So does a frozen weight then: that of a teacher is as large as a whole student, and would be converted in each step.
+    """
     head_words = family_of(model.config).head_words
     assert head_words is not None  # no method that reads a head is offered for such a teacher
     words_ND, decoder = head_words(model, hidden_ND), model.get_output_embeddings()
-    kind = words_ND.device.type
+    kind, weight_VD = words_ND.device.type, decoder.weight
     if torch.is_autocast_enabled(kind):
-        words_ND = words_ND.to(torch.get_autocast_dtype(kind))
+        dtype = torch.get_autocast_dtype(kind)
+        words_ND, weight_VD = words_ND.to(dtype), rounded(weight_VD, dtype)
     bias_V = decoder.bias if decoder.bias is not None else decoder.weight.new_zeros(len(decoder.weight))
-    return Head(words_ND, decoder.weight, bias_V)
+    return Head(words_ND, weight_VD, bias_V)
 
 
 def lm_logits(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:

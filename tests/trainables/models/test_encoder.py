@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from trainables.models.encoder import hidden_states, layers
+from trainables.models.encoder import hidden_states, layers, lm_head
 from trainables.models.loading import has_lm_head, load_model
 
 
@@ -34,3 +34,22 @@ def test_a_shallow_call_leaves_later_calls_whole(write_teacher):
     model = load_model(write_teacher()).eval()
     ids_BT = torch.tensor([[2, 7, 9, 3]])
     assert [len(hidden_states(model, ids_BT, None, depth)) for depth in (1, 0, 3, None)] == [2, 1, 4, 5]
+
+
+def test_a_frozen_head_is_rounded_once_until_it_changes(write_teacher):
+    model = load_model(write_teacher()).eval().requires_grad_(False)
+    weight_VD = model.get_output_embeddings().weight
+
+    def seen():
+        with torch.autocast("cpu", torch.bfloat16):
+            return lm_head(model, torch.ones(3, model.config.hidden_size)).weight_VD
+
+    first_VD = seen()
+    assert first_VD.dtype == torch.bfloat16
+    assert first_VD.equal(weight_VD.bfloat16())
+    assert seen() is first_VD
+    weight_VD.mul_(2)
+    assert seen().equal(weight_VD.bfloat16())
+    weight_VD.requires_grad_()
+    assert seen() is weight_VD
+    assert lm_head(model.requires_grad_(False), torch.ones(3, model.config.hidden_size)).weight_VD is weight_VD

@@ -9,6 +9,7 @@ time that any process took: of what is left nobody made use.
 import argparse
 import itertools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,15 +20,15 @@ from timing import print_table, setting
 
 STAGES = {
     "start, imports, teacher": "",
-    "text and tasks": "[2/5]",
-    "scores of teacher and untrained encoders": "[3/5]",
-    "costs": "[4/5]",
-    "targets": "[5/5]",
-    "lanes start; untrained students": "teacher targets:",
-    "trials": "[1/",
-    "test scores and the end": "done:",
+    "text and tasks": r"^\[2/5\]",
+    "scores of teacher and untrained encoders": r"^\[3/5\]",
+    "costs": r"^\[4/5\]",
+    "targets": r"^\[5/5\]",
+    "lanes start; untrained students": r"^teacher targets: .* written",
+    "trials": r"^trial .*\[1/",
+    "test scores and the end": "^done:",
 }
-"""What a line holds that begins each stage."""
+"""What the line looks like that begins each stage."""
 
 
 def core_s() -> tuple[float, float]:
@@ -54,7 +55,7 @@ def main() -> None:
         ) as running:
             assert running.stdout is not None
             for line in running.stdout:
-                if found := next((stage for stage, sign in left.items() if sign in line), None):
+                if found := next((stage for stage, sign in left.items() if re.search(sign, line)), None):
                     marks.append((found, time.perf_counter(), *core_s()))
                     names = list(left)
                     left = {stage: left[stage] for stage in names[names.index(found) + 1 :]}

@@ -7,7 +7,6 @@ once (that time counted). Two teachers: the embedded one, and a 12x768 BERT with
 
     python tests/bench/trials_per_hour.py                  # about 20 minutes on two cores
     python tests/bench/trials_per_hour.py --trials 8 --teachers embedded
-    python tests/bench/trials_per_hour.py --trials 48 --guide-trials 8 --teachers 12x768    # (a) takes 6 times as long
 """
 
 import argparse
@@ -130,7 +129,6 @@ def main() -> None:
     """Print trials per hour of both ways and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--guide-trials", type=int, help="of (a), whose trials share nothing; unset: as many")
     parser.add_argument("--teachers", nargs="*", default=["embedded", "12x768"], choices=list(TOKENS))
     options = parser.parse_args()
     lines = []
@@ -139,8 +137,7 @@ def main() -> None:
             teacher = EMBEDDED if name == "embedded" else large_teacher(Path(folder) / "teacher")
             ours_s, configs = ours(teacher, TOKENS[name], options.trials)
             print(f"{name}: stillhouse {ours_s:.0f} s; now the guide's way", flush=True)
-            asked = options.guide_trials or options.trials
-            guide_s = ray_guide(teacher, TOKENS[name], configs[:asked]) * options.trials / asked
+            guide_s = ray_guide(teacher, TOKENS[name], configs)
             print(f"{name}: the guide's way {guide_s:.0f} s", flush=True)
             rates = [3600 * options.trials / s for s in (guide_s, ours_s)]
             lines.append(

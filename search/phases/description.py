@@ -7,6 +7,7 @@ from search.phases.data_doors import told
 from search.phases.encoders import sees_gpu
 from search.phases.forecast import (
     MAX_COUNTED,
+    arithmetic_text,
     count_configurations,
     disk_gb,
     family_lines,
@@ -64,7 +65,8 @@ def describe(study: Study, data: DataFacts) -> list[str]:
         f"cluster  trials at a time {together}, {workers}, GPUs of a worker {gpus}",
         f"disk     {disk_gb(study):.2g} GB of students, at most {spec.storage.quota_gb:g}; "
         f"teacher's states at most {spec.targets.quota_gb:g} GB",
-        *([f"time     {hours_text(hours(study, data, flops_per_s()))}"] if on_cpus else []),
+        *([f"numbers  {arithmetic_text(spec)}"] if on_cpus else []),
+        *([f"time     {hours_text(hours(study, data, flops_per_s(spec)))}"] if on_cpus else []),
         *told(data),
         *(f"warning: {line}" for line in traps(study, data.corpus.row_tokens)),
     ]

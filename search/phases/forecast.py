@@ -17,7 +17,7 @@ from spaces.space.search_space import SearchSpace
 from spaces.space.starts import MOST_STARTS
 from spaces.students.architecture import StudentArchitecture, TeacherFacts, count_parameters, flops_per_token
 from spaces.students.stages import terms_of
-from trainables.machine import WITHOUT_VNNI, own_cores, pinned_threads, without_vnni
+from trainables.machine import WIDE, WITHOUT_VNNI, multiplies_bf16, own_cores, pinned_threads, use_bf16, without_vnni
 from trainables.tasks.protocols.finetune import usual_epochs
 from trainables.tasks.spec import FINETUNE, protocol_for
 from trainables.text.hub import HUB, hub_address
@@ -29,7 +29,7 @@ RANDOM_TOKENS = 5_000_000
 """Below, what starts from random weights stays behind what starts from the teacher's."""
 BACKWARD = 3
 """A training step takes as many times the FLOPs of its forward pass."""
-EFFICIENCY = 0.6
+EFFICIENCY = {torch.float32: 0.6, torch.bfloat16: 0.3}
 """Of the speed of large matrix products, what encoders reach."""
 FIT_S = 0.2
 """What fitting a probe takes, about, beside reading its texts."""
@@ -77,20 +77,21 @@ def disk_gb(study: Study) -> float:
     return study.spec.budget.trials * mean * BYTES / GB
 
 
-def flops_per_s() -> float:
-    """Of matrix products of one core, measured."""
-    left, right = torch.randn(512, 384), torch.randn(384, 1536)
+def flops_per_s(spec: StudySpec) -> float:
+    """That encoders reach on one core of this machine, in the arithmetic of the study; products are measured."""
+    dtype = torch.bfloat16 if use_bf16(spec.evaluation.precision, torch.device("cpu"), WIDE) else torch.float32
+    left, right = torch.randn(512, 384, dtype=dtype), torch.randn(384, 1536, dtype=dtype)
     best = float("inf")
     with pinned_threads(1), torch.no_grad():
         for _ in range(12):
             started = time.perf_counter()
             left @ right
             best = min(best, time.perf_counter() - started)
-    return 2 * 512 * 384 * 1536 / best
+    return EFFICIENCY[dtype] * 2 * 512 * 384 * 1536 / best
 
 
 def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
-    """Hours by phase on this machine, as if every trial trained its whole budget; `speed` in FLOPs per second and core.
+    """Hours by phase on this machine, as if every trial trained its whole budget; `speed` as of `flops_per_s`.
 
     Not for GPUs.
     """
@@ -108,7 +109,7 @@ def hours(study: Study, data: DataFacts, speed: float) -> dict[str, float]:
     trials, tokens = spec.budget.trials, spec.budget.train_tokens
     cores = spec.cluster.workers_per_trial * spec.cluster.cpus_per_worker
     at_a_time = spec.cluster.concurrent_trials or max(1, own_cores() // cores)
-    rate = speed * EFFICIENCY * 3600
+    rate = speed * 3600
     lanes = min(at_a_time, trials)
     fitted = [task for task in spec.tasks if protocol_for(task.kind, spec.evaluation.protocol) == "probe"]
     fits_h = FIT_S * len(fitted) / 3600
@@ -131,7 +132,7 @@ def seconds_of_tests(
         return 0.0
     per_token = sum(flops_per_token(shape, facts, spec.corpus.sequence_length) for shape in shapes)
     tokens = tokens_read(spec, data, ("test",))
-    return tokens * per_token / (flops_per_s() * EFFICIENCY)
+    return tokens * per_token / flops_per_s(spec)
 
 
 def tokens_read(spec: StudySpec, data: DataFacts, splits: Collection[str]) -> float:
@@ -160,6 +161,15 @@ def starts_scored(study: Study) -> int:
         return 0
     starts = len(study.space.starts())
     return starts if starts <= MOST_STARTS else study.spec.budget.trials
+
+
+def arithmetic_text(spec: StudySpec) -> str:
+    """In what this machine's processor would train and score."""
+    auto = f"bf16 from width {WIDE} on" if multiplies_bf16() else "fp32"
+    steps, probes = (
+        auto if asked == "auto" else asked for asked in (spec.training.precision, spec.evaluation.precision)
+    )
+    return f"steps and probes in {steps}" if steps == probes else f"steps in {steps}, probes in {probes}"
 
 
 def hours_text(phases: dict[str, float]) -> str:

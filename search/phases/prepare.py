@@ -159,7 +159,7 @@ def expected_seconds(study: Study, data: DataFacts) -> tuple[float, float, float
     shapes_s = SHAPE_S * (1 + len(shapes_to_measure(study.space))) * len(study.spec.deploy.precisions)
     if study.spec.cluster.gpus_per_worker:
         return 0.0, shapes_s, 0.0
-    expected = hours(study, data, flops_per_s())
+    expected = hours(study, data, flops_per_s(study.spec))
     states_s = 0.0 if study.spec.targets.mode == "live" else 3600 * expected["what the teacher says"]
     return 3600 * expected["scores of teacher and floor"], shapes_s, states_s
 

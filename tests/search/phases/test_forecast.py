@@ -10,6 +10,7 @@ import toy
 from search.phases import forecast
 from search.phases.description import describe
 from search.phases.forecast import (
+    arithmetic_text,
     count_configurations,
     disk_gb,
     hours,
@@ -57,11 +58,26 @@ def test_hours_follow_the_budget():
     assert read == {"fine": rows * 20, "probe": 1100 * 20}
     assert tokens_read(fine.spec, data, ("test",)) == (1000 * 10 * 3 * forecast.BACKWARD + 10**9) * 20  # fitted again
     assert hours_text(one).startswith("about ") and "training" in hours_text(one)
-    assert forecast.flops_per_s() > 1e8
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_speed_is_that_of_the_arithmetic_of_the_study(precision):
+    spec = study().spec
+    asked = replace(spec, evaluation=replace(spec.evaluation, precision=precision))
+    assert forecast.flops_per_s(asked) > 1e7
+    assert arithmetic_text(replace(asked, training=replace(spec.training, precision="fp32"))) == (
+        "steps and probes in fp32" if precision == "fp32" else "steps in fp32, probes in bf16"
+    )
+
+
+def test_auto_is_told_as_what_this_machine_has(monkeypatch):
+    for has_it, expected in ((True, "steps and probes in bf16 from width 96 on"), (False, "steps and probes in fp32")):
+        monkeypatch.setattr(forecast, "multiplies_bf16", lambda has_it=has_it: has_it)
+        assert arithmetic_text(study().spec) == expected
 
 
 def test_the_test_splits_take_what_their_tokens_cost(monkeypatch):
-    monkeypatch.setattr(forecast, "flops_per_s", lambda: 1e10 / forecast.EFFICIENCY)
+    monkeypatch.setattr(forecast, "flops_per_s", lambda spec: 1e10)
     spec, facts = study().spec, study().teacher
     data = DataFacts(CorpusFacts(), {"toy": TaskFacts(rows={"train": 9, "dev": 9, "test": 100, "documents": 50})})
     data = replace(data, tasks={"toy": replace(data.tasks["toy"], row_tokens=20)})

@@ -43,7 +43,7 @@ def gs_server(bucket):
     finally:
         os.environ.pop(ENDPOINT)
         os.environ.update({} if before is None else {ENDPOINT: before})
-        server.terminate()
+        server.kill()  # it inherits what its parent ignores, which may be SIGTERM
         server.wait()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from spaces.errors import StillhouseError
-from spaces.records.filesystems import make_parent, open_filesystem, read_text
+from spaces.records.filesystems import make_parent, open_filesystem, read_text, said_by
 from spaces.values import from_json, to_json
 
 RECORD = ".sum"
@@ -122,5 +122,5 @@ def answering(uri: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise StillhouseError(f"the home of the cache does not answer at {uri} (STILLHOUSE_CACHE): {why}") from error
+        rule = f"the home of the cache does not answer at {uri} (STILLHOUSE_CACHE)"
+        raise StillhouseError(f"{rule}: {said_by(error)}") from error

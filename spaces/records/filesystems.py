@@ -84,6 +84,11 @@ def read_parquet(filesystem: pafs.FileSystem, path: str, data: pa.Buffer | None 
     raise AssertionError("the last attempt returns or raises")
 
 
+def said_by(error: Exception) -> str:
+    """What a store says where it refuses, as one line, without what Google's library says of itself after that."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].partition(" error_info=")[0]
+
+
 def make_parent(filesystem: pafs.FileSystem, path: str) -> None:
     """Make the folder of a file, unless the store has none.
 

@@ -37,7 +37,7 @@ def attention_by(model: PreTrainedModel, name: str) -> Iterator[None]:
 def quick_attention(model: PreTrainedModel, input_ids_BT: Tensor) -> Iterator[None]:
     """The model with the attention function that is quickest for such inputs.
 
-    torch's fused attention has no quick kernel in bfloat16 on a CPU: with its gradients it takes 3 to 13 times as long
+    torch's fused attention has no quick kernel in bfloat16 on a CPU: with its gradients it takes 3 to 17 times as long
     as plain products, without 2 (torch 2.13, tests/bench/attention.py). In float32 there is no such difference. Of long
     padded texts plain products take longer, 2 to 5 times at 512 tokens, and 4 GB where there are 8 of 2048.
     """

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from spaces.errors import StillhouseError
-from spaces.records.filesystems import open_filesystem
+from spaces.records.filesystems import open_filesystem, said_by
 from trainables.cache import content_digests, digest
 
 READ_BYTES = 2**22
@@ -177,11 +177,6 @@ def answering(source: str) -> Iterator[None]:
     except (OSError, pa.ArrowInvalid) as error:
         reached = REACHED_BY.get(source.partition("://")[0], "")
         raise StillhouseError(f"the store does not give it: {said_by(error)}. {reached}".rstrip()) from error
-
-
-def said_by(error: Exception) -> str:
-    """What a store says where it refuses, as one line, without what Google's library says of itself after that."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].partition(" error_info=")[0]
 
 
 def is_elsewhere(source: str) -> bool:
